@@ -1,0 +1,29 @@
+"""Read a running or finished sweep: tables, frontiers, figures, report.
+
+Knows records and verdicts, never ray or torch. The names below load on first use.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from robustray._lazy import lazy
+
+if TYPE_CHECKING:
+    from analysis.collect import load
+    from analysis.figures import frontier_figure
+    from analysis.pareto import dominates, frontier, hypervolume, wilson
+
+__all__ = ["dominates", "frontier", "frontier_figure", "hypervolume", "load", "wilson"]
+
+__getattr__ = lazy(
+    __name__,
+    {
+        "load": "collect",
+        "frontier_figure": "figures",
+        **dict.fromkeys(("dominates", "frontier", "hypervolume", "wilson"), "pareto"),
+        **dict.fromkeys(
+            ("collect", "figures", "page", "palette", "pareto", "points", "report", "summary", "words"), ""
+        ),
+    },
+)

@@ -1,0 +1,176 @@
+"""Record to one tidy table: a row per trial, everything that is known of it in columns."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from analysis.pareto import nondominated, wilson
+from sweeps import record
+
+OPTION = "option."
+SELECTION, TEST = "validation", "test"  # the splits' names in the record
+_NUMBERS = {
+    "judged": SELECTION,
+    "test": TEST,
+}
+_METRICS = ("clean_accuracy", "robust_accuracy", "cost_seconds", "cost_device_hours", "cost_passes")
+_ACCURACIES = ("clean_accuracy", "robust_accuracy")
+
+_BEFORE = {"trial": "int64", "status": "object", "feasible": "bool", "cause": "object"}
+_AFTER = {
+    "judging": "object",
+    "dominated_by": "Int64",
+    "skipped_after": "object",
+    "bound": "float64",
+    **{
+        f"{split}_{name}": "float64"
+        for split in _NUMBERS
+        for accuracy in _ACCURACIES
+        for name in (accuracy, f"{accuracy}_low", f"{accuracy}_high")
+    },
+    "judged_images": "Int64",
+    "test_images": "Int64",
+    "member": "bool",
+    "judge_version": "object",
+    "autoattack": "boolean",
+    "gap_clean": "float64",
+    "gap_robust": "float64",
+}
+
+
+def load(folder: Path | str) -> pd.DataFrame:
+    """A row per trial of a running or finished sweep. Takes no lock and writes nothing.
+
+    Columns (accuracies and their 95 % Wilson bounds `_low`, `_high` are fractions; missing is nan, None or <NA>):
+
+    - `trial` its number, `status` (complete, stopped, diverged, out_of_memory, failed, running), `feasible`, `cause`;
+    - `option.<parameter>` for every searched option, in the order they were first handed out;
+    - what was told of the checkpoint that counts, by its own name: `clean_accuracy`, `robust_accuracy` (tune part of
+      validation, cheap attack), `cost_seconds`, `cost_device_hours`, `cost_passes`, and every measure. One whose name
+      is taken by another column is called `metric.<name>`;
+    - `judging`: `full` (all attacks, on the selection set), `skipped` (proven dominated by trial `dominated_by` after
+      the attack `skipped_after`; `bound` is the largest robust accuracy it can still have), `none`;
+    - `judged_clean_accuracy`, `judged_robust_accuracy` on `judged_images` images of the selection set;
+    - `member`: on the frontier as last fixed; `test_clean_accuracy`, `test_robust_accuracy` on `test_images`;
+    - `judge_version`, `autoattack` (may the result be called so), `gap_clean`, `gap_robust`: selection set minus test.
+
+    Raises:
+        UserError: there is no readable record in the folder.
+    """
+    return table(record.read(Path(folder)))
+
+
+def table(snapshot: record.Snapshot) -> pd.DataFrame:
+    """The columns of `load`, from a record already read."""
+    members = set(snapshot.members[-1].trials) if snapshot.members else set()
+    rows = [_row(trial, snapshot, trial.number in members) for trial in snapshot.trials]
+    options = _names(trial.params for trial in snapshot.trials)
+    metrics = dict.fromkeys(
+        [*_METRICS, *(_metric(name) for name in _names(trial.metrics for trial in snapshot.trials))]
+    )
+    columns: dict[str, pd.Series[Any]] = {}
+    for name, dtype in _BEFORE.items():
+        columns[name] = pd.Series([row[name] for row in rows], dtype=dtype)
+    for name in (OPTION + option for option in options):
+        columns[name] = _option([row.get(name) for row in rows])
+    for name in metrics:
+        columns[name] = pd.Series([row.get(name, np.nan) for row in rows], dtype="float64")
+    for name, dtype in _AFTER.items():
+        missing = np.nan if dtype == "float64" else None
+        columns[name] = pd.Series([row.get(name, missing) for row in rows], dtype=dtype)
+    return pd.DataFrame(columns)
+
+
+def options(df: pd.DataFrame) -> list[str]:
+    """The columns that hold searched options, in order."""
+    return [name for name in df.columns if name.startswith(OPTION)]
+
+
+def objectives_judged(objectives: Mapping[str, str]) -> dict[str, str]:
+    """The sweep's objectives as its frontier uses them: judged accuracies, everything else as told."""
+    return {f"judged_{name}" if name in _ACCURACIES else name: mode for name, mode in objectives.items()}
+
+
+def objectives_on_test(objectives: Mapping[str, str]) -> dict[str, str]:
+    """The sweep's objectives on test, to see which members dominate which there. Nothing is chosen by them."""
+    return {f"test_{name}" if name in _ACCURACIES else name: mode for name, mode in objectives.items()}
+
+
+def dominated_on_test(df: pd.DataFrame, objectives: Mapping[str, str]) -> pd.Series[bool]:
+    """Which members another member dominates on test; False for all that are not members or have no test result.
+
+    Args:
+        df: as `load` gives it.
+        objectives: the sweep's, by their told names.
+    """
+    on_test = objectives_on_test(objectives)
+    values = df[list(on_test)].to_numpy(dtype=float, na_value=np.nan)
+    read = df["member"].to_numpy(dtype=bool) & ~np.isnan(values).any(axis=1)
+    result = np.zeros(len(df), dtype=np.bool_)
+    result[read] = ~nondominated(values[read], [mode == "max" for mode in on_test.values()])
+    return pd.Series(result, index=df.index)
+
+
+def _row(trial: record.TrialRecord, snapshot: record.Snapshot, member: bool) -> dict[str, Any]:
+    row: dict[str, Any] = {
+        "trial": trial.number,
+        "status": trial.outcome or "running",
+        "feasible": trial.feasible,
+        "cause": trial.cause,
+        "member": member,
+        "judging": "none",
+    }
+    row |= {OPTION + name: value for name, value in trial.params.items()}
+    row |= {_metric(name): value for name, value in trial.metrics.items()}
+    for prefix, split in _NUMBERS.items():
+        judged = snapshot.judged.get((trial.number, split))
+        if judged is not None:
+            row |= _accuracies(prefix, judged) | {"judge_version": judged.version, "autoattack": judged.autoattack}
+            if split == SELECTION:
+                row["judging"] = "full"
+    skipped = snapshot.skipped.get(trial.number)
+    if skipped is not None and row["judging"] == "none":
+        row |= {
+            "judging": "skipped",
+            "dominated_by": skipped.dominator,
+            "skipped_after": skipped.after,
+            "bound": skipped.bound / skipped.images,
+            "judged_images": skipped.images,
+        }
+    if "judged_clean_accuracy" in row and "test_clean_accuracy" in row:
+        row["gap_clean"] = row["judged_clean_accuracy"] - row["test_clean_accuracy"]
+        row["gap_robust"] = row["judged_robust_accuracy"] - row["test_robust_accuracy"]
+    return row
+
+
+def _accuracies(prefix: str, judged: record.Judged) -> dict[str, Any]:
+    row: dict[str, Any] = {f"{prefix}_images": judged.images}
+    counts = {"clean_accuracy": judged.clean_correct, "robust_accuracy": judged.robust}
+    for name, count in counts.items():
+        low, high = wilson(count, judged.images)
+        row |= {f"{prefix}_{name}": count / judged.images, f"{prefix}_{name}_low": low, f"{prefix}_{name}_high": high}
+    return row
+
+
+def _metric(name: str) -> str:
+    taken = name in _BEFORE or name in _AFTER or name.startswith(OPTION)
+    return f"metric.{name}" if taken else name
+
+
+def _names(mappings: Any) -> list[str]:
+    """Keys of all mappings, in the order they first appear: a choice's branches each bring their own options."""
+    return list(dict.fromkeys(name for mapping in mappings for name in mapping))
+
+
+def _option(values: Sequence[Any]) -> pd.Series[Any]:
+    """Numbers as numbers also where a branch was not taken and the option is missing; all else as it was handed out."""
+    present = [value for value in values if value is not None]
+    if present and all(isinstance(value, int | float) and not isinstance(value, bool) for value in present):
+        whole = all(isinstance(value, int) for value in present)
+        return pd.Series(values, dtype="Int64" if whole else "float64")
+    return pd.Series(values, dtype="object")

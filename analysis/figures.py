@@ -1,0 +1,251 @@
+"""Figures: pure functions from a table to a plotly figure. `points` decides what is drawn, `palette` the colours."""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+import plotly.graph_objects as go
+
+from analysis import palette, points, words
+from analysis.collect import options
+from analysis.palette import Colours, Theme, ThemeName
+from analysis.points import ACCURACIES, Stage
+
+FONT = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Helvetica Neue', Arial, sans-serif"
+_MOST_LABELS = 16  # members whose numbers are written beside them; more would be a crowd
+_NEVER_IN_VIEW = ("stopped", "diverged", "failed", "running")  # they would squeeze the frontier into a corner
+
+
+@dataclass(frozen=True)
+class _Look:
+    """How one kind of trial is drawn, and what the legend calls it."""
+
+    label: str
+    symbol: str
+    size: float
+    opacity: float = 1.0
+    coloured: bool = True
+    outline: float = 0.0  # width in pixels, in the theme's ink or, for open symbols, their own colour
+
+
+def _looks(now: Stage, judge: str) -> dict[str, _Look]:
+    """The kinds in drawing order, from the least to the most important."""
+    leader = {
+        "members": f"frontier, {words.SELECTION_SET}",
+        "judging": f"frontier so far, {words.SELECTION_SET}",
+        "cheap": f"best so far, {words.CHEAP}",
+    }[now]
+    return {
+        "failed": _Look("failed", "x-thin-open", 6, 0.7, coloured=False, outline=1.4),
+        "diverged": _Look("diverged", "asterisk-open", 8, 0.8, coloured=False, outline=1.2),
+        "stopped": _Look("stopped early", "line-ew-open", 9, 0.8, coloured=False, outline=1.6),
+        "running": _Look("running", "circle-dot", 8, 0.7, coloured=False),
+        "infeasible": _Look("misses a constraint", "square-open", 8, 0.9, outline=1.4),
+        "cheap": _Look(f"{words.CHEAP} only", "circle-open", 8, 0.9, outline=1.4),
+        "bound": _Look("bound: proven dominated", "triangle-down-open", 9, 0.9, outline=1.4),
+        "judged": _Look("judged, dominated", "circle", 8, 0.55),
+        "leader": _Look(leader, "circle", 12, outline=1.2),
+        "test_dominated": _Look(f"test, dominated there ({judge})", "diamond-open", 11, outline=1.8),
+        "test": _Look(f"test ({judge}), 95{_THIN}% interval", "diamond", 11, outline=1.0),
+    }
+
+
+_THIN = "\N{NARROW NO-BREAK SPACE}"
+
+
+def frontier_figure(
+    df: pd.DataFrame,
+    *,
+    title: str = "",
+    objectives: Mapping[str, str] = ACCURACIES,
+    theme: ThemeName = "light",
+    threat: str = "",
+) -> go.Figure:
+    """Clean against robust accuracy, in percent: the frontier chosen on the selection set, and what test says of it.
+
+    Members are joined by the staircase of what is attained, and each is linked to its test result with 95 % Wilson
+    intervals, hollow where another member dominates it on test. Trials judged in full, upper bounds of trials proven
+    dominated, and stopped, diverged and failed trials each have their own mark. Before anything is judged the numbers
+    of the cheap attack are drawn, and the axes say so. Colour is the first searched option.
+
+    Args:
+        df: as `analysis.load` gives it.
+        title: plain text over the figure; none where empty.
+        objectives: the sweep's, by their told names: "max" or "min".
+        theme: colours, "light" or "dark".
+        threat: plain text behind the robust axis' name, such as "linf, eps 8/255".
+    """
+    look = palette.THEMES[theme]
+    now, judge = points.stage(df), words.judge_name(df)
+    colours = palette.colours(df, options(df), look)
+    selected, tested = points.selection_points(df, objectives), points.points_on_test(df, objectives)
+    view = _view(selected, tested)
+    figure = go.Figure()
+    _draw_staircase(figure, selected[selected["kind"] == "leader"], view, look, now)
+    _draw_links(figure, selected, tested, look)
+    for kind, style in _looks(now, _safe(judge)).items():
+        source = tested if kind.startswith("test") else selected
+        _draw(figure, kind, style, source[source["kind"] == kind], colours, look)
+    _draw_categories(figure, colours)
+    figure.update_layout(_layout(title, look, colours))
+    figure.update_xaxes(title_text=f"clean accuracy, %{_note(now, '')}", range=view[0] if view else [0, 100])
+    figure.update_yaxes(
+        title_text=f"robust accuracy, %{_note(now, _safe(', '.join(filter(None, [judge, threat]))))}",
+        range=view[1] if view else [0, 100],
+    )
+    if selected.empty:
+        figure.add_annotation(
+            text="no trial has finished yet", showarrow=False, x=0.5, y=0.5, xref="paper", yref="paper", font_size=16
+        )
+    return figure
+
+
+def out_of_view(df: pd.DataFrame, objectives: Mapping[str, str] = ACCURACIES) -> int:
+    """How many drawn trials lie outside the first view (stopped and diverged ones far below the frontier)."""
+    selected, tested = points.selection_points(df, objectives), points.points_on_test(df, objectives)
+    view = _view(selected, tested)
+    if view is None:
+        return 0
+    (left, right), (bottom, top) = view
+    return int((~(selected["x"].between(left, right) & selected["y"].between(bottom, top))).sum())
+
+
+def _safe(text: str) -> str:
+    """Plain text for plotly, which reads tags and the three entities but no quoted ones."""
+    return html.escape(text, quote=False)
+
+
+def _note(now: Stage, judge: str) -> str:
+    """What stands behind an axis' name."""
+    if now == "cheap":
+        return f"  ({words.SELECTION_SET}, {words.CHEAP} during training, not judged yet)"
+    return f"  ({judge})" if judge else ""
+
+
+def _view(selected: pd.DataFrame, tested: pd.DataFrame) -> tuple[list[float], list[float]] | None:
+    """Ranges of both axes around everything that bears on the frontier, with room for the labels."""
+    bearing = selected[~selected["kind"].isin(_NEVER_IN_VIEW)]
+    bearing = selected if bearing.empty else bearing
+    if bearing.empty:
+        return None
+    ranges = []
+    for axis in ("x", "y"):
+        ends = [*bearing[axis], *tested[f"{axis}_low"], *tested[f"{axis}_high"]]
+        low, high = min(ends), max(ends)
+        room = max(0.07 * (high - low), 0.5)
+        ranges.append([max(low - room, -1.0), min(high + room, 101.0)])
+    return ranges[0], ranges[1]
+
+
+def _draw_staircase(
+    figure: go.Figure, leading: pd.DataFrame, view: tuple[list[float], list[float]] | None, look: Theme, now: Stage
+) -> None:
+    if leading.empty or view is None:
+        return
+    xs, ys = points.staircase(leading)
+    (left, _), (bottom, _) = view
+    # Less than the extremes is attained too: the line goes on to both edges of the view.
+    xs, ys = [left, *xs, xs[-1]], [ys[0], *ys, bottom]
+    name = "attained frontier" if now == "members" else "frontier so far"
+    common: dict[str, Any] = {"mode": "lines", "hoverinfo": "skip", "name": name, "legendgroup": "attained"}
+    figure.add_scatter(
+        x=[left, *xs], y=[bottom, *ys], fill="toself", fillcolor=look.tint, line_width=0, showlegend=False, **common
+    )
+    line = {"color": look.ink, "width": 1.5, "dash": "solid" if now == "members" else "dash"}
+    figure.add_scatter(x=xs, y=ys, line=line, **common)
+
+
+def _draw_links(figure: go.Figure, selected: pd.DataFrame, tested: pd.DataFrame, look: Theme) -> None:
+    pairs = tested.merge(selected, on="trial", suffixes=("_test", ""))
+    if pairs.empty:
+        return
+    xs = [value for start, end in zip(pairs["x"], pairs["x_test"], strict=True) for value in (start, end, None)]
+    ys = [value for start, end in zip(pairs["y"], pairs["y_test"], strict=True) for value in (start, end, None)]
+    figure.add_scatter(
+        x=xs, y=ys, mode="lines", hoverinfo="skip", showlegend=False, legendgroup="test", name="link",
+        line={"color": look.link, "width": 1, "dash": "dot"},
+    )  # fmt: skip
+
+
+def _draw(figure: go.Figure, kind: str, style: _Look, part: pd.DataFrame, colours: Colours, look: Theme) -> None:
+    if part.empty:
+        return
+    marker: dict[str, Any] = {"symbol": style.symbol, "size": style.size, "opacity": style.opacity}
+    marker["line"] = (
+        {"width": style.outline} if "open" in style.symbol else {"width": style.outline, "color": look.paper}
+    )
+    legend_marker = marker | {"color": look.muted}
+    if style.coloured:
+        marker["color"] = [colours.values[row] for row in part["row"]]
+        if colours.axis is not None:
+            marker["coloraxis"] = "coloraxis"
+    else:
+        marker["color"] = look.muted
+    group = "test" if kind == "test" else kind
+    bars: dict[str, Any] = {}
+    if kind.startswith("test"):
+        for axis in ("x", "y"):
+            bars[f"error_{axis}"] = {
+                "type": "data", "symmetric": False, "color": look.bar, "thickness": 1, "width": 3,
+                "array": part[f"{axis}_high"] - part[axis], "arrayminus": part[axis] - part[f"{axis}_low"],
+            }  # fmt: skip
+    labelled = kind == "leader" and len(part) <= _MOST_LABELS
+    text = {
+        "text": part["trial"].astype(str),
+        "textposition": "top right",
+        "textfont": {"color": look.muted, "size": 11},
+    }
+    figure.add_scatter(
+        x=part["x"], y=part["y"], marker=marker, name=style.label, legendgroup=group, showlegend=False,
+        mode="markers+text" if labelled else "markers",
+        hovertext=part["hover"], hovertemplate="%{hovertext}<extra></extra>",
+        meta={"kind": kind}, customdata=part["trial"],
+        **bars, **(text if labelled else {}),
+    )  # fmt: skip
+    # Coloured marks would lend the legend the colour of their first trial: a mark without a place speaks for them.
+    figure.add_scatter(x=[None], y=[None], mode="markers", marker=legend_marker, name=style.label, legendgroup=group)
+
+
+def _draw_categories(figure: go.Figure, colours: Colours) -> None:
+    for text, colour in (colours.categories or {}).items():
+        name = f"{words.option_name(colours.option or '')} = {text}"
+        figure.add_scatter(
+            x=[None], y=[None], mode="markers", marker={"symbol": "square", "size": 10, "color": colour},
+            name=_safe(name), legend="legend2", hoverinfo="skip",
+        )  # fmt: skip
+
+
+def _layout(title: str, look: Theme, colours: Colours) -> dict[str, Any]:
+    axis = {
+        "gridcolor": look.grid, "zeroline": False, "showline": True, "linecolor": look.muted,
+        "ticks": "outside", "ticklen": 4, "tickcolor": look.muted, "tickfont": {"color": look.muted},
+        "title": {"standoff": 12, "font": {"size": 14}},
+    }  # fmt: skip
+    legend = {"bgcolor": "rgba(0,0,0,0)", "font": {"size": 12}, "itemsizing": "trace", "tracegroupgap": 0}
+    layout: dict[str, Any] = {
+        "template": "none",
+        "paper_bgcolor": look.paper,
+        "plot_bgcolor": look.paper,
+        "font": {"family": FONT, "color": look.ink, "size": 13},
+        "xaxis": axis,
+        "yaxis": axis,
+        "margin": {"l": 68, "r": 24, "t": 64 if title else 16, "b": 56},
+        "hovermode": "closest",
+        "hoverlabel": {
+            "align": "left", "bgcolor": look.paper, "bordercolor": look.muted,
+            "font": {"color": look.ink, "size": 12.5},
+        },
+        "legend": legend | {"orientation": "h", "x": 0, "xanchor": "left", "y": -0.14, "yanchor": "top"},
+        "dragmode": "zoom",
+    }  # fmt: skip
+    if title:
+        layout["title"] = {"text": _safe(title), "x": 0.0, "xref": "paper", "font": {"size": 18}}
+    if colours.axis is not None:
+        layout["coloraxis"] = colours.axis
+    if colours.categories:
+        layout["legend2"] = legend | {"orientation": "v", "x": 1.015, "xanchor": "left", "y": 1, "yanchor": "top"}
+    return layout

@@ -1,0 +1,88 @@
+"""Numbers and judgements in words, the same in figure, page and tables. Plain text: whoever writes HTML escapes it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+import pandas as pd
+
+SELECTION_SET = "selection set"
+CHEAP = "cheap attack"
+_THIN = "\N{NARROW NO-BREAK SPACE}"
+_DASH = "\N{EN DASH}"
+
+
+def missing(value: Any) -> bool:
+    """Whether a table's cell says nothing: None, nan or <NA>."""
+    return value is None or (not isinstance(value, list | dict) and bool(pd.isna(value)))
+
+
+def percent(fraction: Any, digits: int = 1) -> str:
+    """`97.5 %`; nothing where the number is missing."""
+    return "" if missing(fraction) else f"{100 * fraction:.{digits}f}{_THIN}%"
+
+
+def number(fraction: Any, digits: int = 1) -> str:
+    """A fraction in percent without the sign, for columns whose header has it."""
+    return "" if missing(fraction) else f"{100 * fraction:.{digits}f}"
+
+
+def interval(low: Any, high: Any) -> str:
+    """`96.3-98.4`, both in percent."""
+    return "" if missing(low) or missing(high) else f"{100 * low:.1f}{_DASH}{100 * high:.1f}"
+
+
+def count(n: int, one: str, many: str | None = None) -> str:
+    """`1 trial`, `12,000 images`."""
+    return f"{n:,} {one if n == 1 else many or one + 's'}"
+
+
+def value(option: Any) -> str:
+    """An option as a person would write it: four significant digits, no quotes."""
+    if missing(option):
+        return ""
+    if isinstance(option, float):
+        return f"{option:.4g}"
+    return option if isinstance(option, str) else json.dumps(option, default=str)
+
+
+def option_name(column: str) -> str:
+    """`defense.trades.beta` for the column `option.defense.trades.beta`."""
+    return column.removeprefix("option.")
+
+
+def duration(seconds: float) -> str:
+    """`3 h 12 min`, `4 min 5 s`, `12 s`."""
+    whole = round(seconds)
+    hours, minutes = whole // 3600, whole % 3600 // 60
+    if hours:
+        return f"{hours:,} h {minutes} min"
+    return f"{minutes} min {whole % 60} s" if minutes else f"{whole} s"
+
+
+def judge_name(df: pd.DataFrame) -> str:
+    """What judged accuracies were judged by; "" before any were.
+
+    `AutoAttack standard` only where every result in the table is the authors' attacks; else the versions' own names.
+    """
+    judged = df[df["judge_version"].notna()]
+    versions = " and ".join(dict.fromkeys(judged["judge_version"]))
+    return f"AutoAttack {versions}" if len(judged) and bool(judged["autoattack"].all()) else versions
+
+
+def how_judged(trial: Mapping[str, Any]) -> str:
+    """How one trial's numbers on the selection set came about."""
+    if trial["judging"] == "full":
+        name = f"AutoAttack {trial['judge_version']}" if trial["autoattack"] else trial["judge_version"]
+        return f"{name} on {count(trial['judged_images'], 'validation image')}"
+    if trial["judging"] == "skipped":
+        after = f"bound after {trial['skipped_after']}" if trial["skipped_after"] else "bound before any attack"
+        return f"{after}, dominated by trial {trial['dominated_by']}"
+    return f"{CHEAP} only" if not missing(trial["robust_accuracy"]) else "not judged"
+
+
+def status(name: str) -> str:
+    """`out of memory` for `out_of_memory`."""
+    return name.replace("_", " ")

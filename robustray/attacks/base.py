@@ -1,0 +1,114 @@
+"""What an attack is, and an attack bound to a threat."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple
+
+from pydantic import Field
+
+from robustray.attacks.threats import Threat
+from robustray.registry import Part
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor, nn
+
+
+class Outputs(NamedTuple):
+    """What a model says of a batch: logits [B, classes]."""
+
+    logits: Any  # Tensor; Any because named tuples evaluate their annotations
+
+
+Objective = Callable[[Outputs, "Tensor"], "Tensor"]
+"""What an attack climbs: (outputs at x', x') -> scalar, summed over the batch."""
+
+
+class Attack(Part):
+    """Looks for images inside a threat on which a model does badly.
+
+    Calling an attack is safe by construction: parameters are frozen (no weight gradients), mode and flags come back per
+    module, batch-norm buffers stay as they were, and the result is checked (inside the ball, inside [0, 1], finite).
+    """
+
+    kind: ClassVar[str] = "attack"
+    default: ClassVar[str | None] = "pgd"
+    mode: Literal["eval", "train_frozen", "train"] = Field(
+        "eval", description="the model's mode during the attack; train_frozen uses batch statistics, moves none"
+    )
+
+    @abstractmethod
+    def run(
+        self,
+        model: nn.Module,
+        x: Tensor,
+        y: Tensor,
+        threat: Threat,
+        *,
+        objective: Objective | None,
+        start: Tensor | None,
+        generator: torch.Generator | None,
+    ) -> Tensor:
+        """The attack itself. `model` is frozen and in the attack's mode. Returns x' [B, C, H, W]."""
+
+    @property
+    @abstractmethod
+    def passes(self) -> int:
+        """Forwards plus input gradients per image, besides those that the objective needs once."""
+
+    def __call__(
+        self,
+        model: nn.Module,
+        x: Tensor,
+        y: Tensor,
+        threat: Threat,
+        *,
+        start: Tensor | None = None,
+        generator: torch.Generator | None = None,
+        objective: Objective | None = None,
+        violations: Tensor | None = None,
+    ) -> Tensor:
+        """Attacks a batch.
+
+        Args:
+            model: maps pixels in [0, 1], [B, C, H, W], to logits [B, classes].
+            x: clean images [B, C, H, W] in [0, 1]; y: labels [B].
+            threat: the norm and eps (pixels of [0, 1]).
+            start: the images where the attack starts, [B, C, H, W]; drawn as the options say when None.
+            generator: where random starts come from; torch's global one when None.
+            objective: what to climb instead of the attack's own loss.
+            violations: a boolean scalar on the device that collects broken promises; with None they raise at once.
+
+        Raises:
+            ValueError: x is outside [0, 1], or the result is outside the ball, outside [0, 1] or not finite.
+        """
+        from robustray.attacks._guard import attack_mode
+
+        with attack_mode(model, self.mode):
+            x_adv = self.run(model, x, y, threat, objective=objective, start=start, generator=generator).detach()
+        broken = threat.violated(x_adv, x)
+        if violations is not None:
+            violations |= broken
+        elif broken:
+            if bool(((x < 0) | (x > 1)).any()):
+                raise ValueError("images must be pixels in [0, 1]: put normalisation into the model's first layer")
+            raise ValueError(f"{self.name} left the {threat.norm} ball of eps {threat.eps:g}, [0, 1], or the finite numbers")
+        return x_adv
+
+    def bind(self, threat: Threat) -> BoundAttack:
+        """This attack inside a threat."""
+        return BoundAttack(self, threat)
+
+
+@dataclass(frozen=True)
+class BoundAttack:
+    """An attack and the threat it works in: `bound(model, x, y, ...)`, arguments as in `Attack.__call__`."""
+
+    attack: Attack
+    threat: Threat
+
+    def __call__(self, model: nn.Module, x: Tensor, y: Tensor, **options: Any) -> Tensor:
+        return self.attack(model, x, y, self.threat, **options)

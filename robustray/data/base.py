@@ -1,0 +1,83 @@
+"""What a data source is: uint8 images and labels in three splits."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import ClassVar, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field
+
+from robustray.data.splits import stratified
+from robustray.registry import Count, Part
+
+Split = Literal["train", "validation", "test"]
+
+
+@dataclass(frozen=True)
+class Images:
+    """Images uint8 [N, H, W, C] and labels int64 [N] of one split."""
+
+    images: NDArray[np.uint8]
+    labels: NDArray[np.int64]
+
+    def __post_init__(self) -> None:
+        if self.images.dtype != np.uint8 or self.images.ndim != 4 or self.labels.shape != (len(self.images),):
+            raise ValueError(f"need uint8 [N, H, W, C] and [N], not {self.images.dtype} {self.images.shape} and "
+                             f"{self.labels.shape}")  # fmt: skip
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def take(self, rows: NDArray[np.int64]) -> Images:
+        """The given rows."""
+        return Images(self.images[rows], self.labels[rows])
+
+
+class DataSource(Part):
+    """Where images come from. A source reads its own train and test set; validation is always cut from train.
+
+    The cut is stratified and depends on the source and a constant alone, never on a trial's seed.
+    """
+
+    kind: ClassVar[str] = "data"
+    validation: Count = Field(1000, ge=1, description="how many training images are held out to choose by")
+
+    @abstractmethod
+    def read(self, split: Literal["train", "test"]) -> Images:
+        """The source's own train or test set, whole. Test is read by no one before a sweep's members are fixed."""
+
+    @abstractmethod
+    def identity(self, split: Split) -> str:
+        """What tells these images from others: a version, or a hash of the file. Part of a judgement's fingerprint."""
+
+    @property
+    def classes(self) -> int:
+        """Number of classes."""
+        return int(self.load("train").labels.max()) + 1
+
+    def load(self, split: Split) -> Images:
+        """One split. Train and validation never touch the test set.
+
+        Raises:
+            UserError: the data is missing, broken, or smaller than asked for.
+        """
+        return _load(self, split)
+
+    def statistics(self) -> tuple[list[float], list[float]]:
+        """Mean and standard deviation per channel of the training split, in pixels of [0, 1]."""
+        images = self.load("train").images.astype(np.float64) / 255
+        std = images.std(axis=(0, 1, 2))
+        return images.mean(axis=(0, 1, 2)).tolist(), np.where(std > 0, std, 1.0).tolist()
+
+
+@lru_cache(maxsize=4)  # an actor that runs trial after trial reads its data once
+def _load(source: DataSource, split: Split) -> Images:
+    if split == "test":
+        return source.read("test")
+    whole = source.read("train")
+    held_out, rest = stratified(whole.labels, source.validation, "validation")
+    return whole.take(held_out if split == "validation" else rest)

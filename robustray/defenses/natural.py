@@ -1,0 +1,34 @@
+"""Training without an adversary: the clean end of every frontier."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, ClassVar, Literal
+
+from robustray.attacks.base import Attack
+from robustray.defenses.base import Defense
+from robustray.registry import register
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from robustray.defenses._step import Loss, Step
+
+
+@register
+class Natural(Defense):
+    """Empirical risk minimisation: loss = CE(f(x), y), mean over the batch. Passes per image: 3."""
+
+    name: Literal["natural"] = "natural"
+    soft_labels: ClassVar[bool] = True
+
+    def perturb(self, step: Step) -> Tensor:
+        return step.x
+
+    def loss(self, step: Step, x_adv: Tensor) -> Loss:
+        from robustray.attacks._losses import cross_entropy
+        from robustray.defenses._step import Loss
+
+        return Loss(clean=cross_entropy(step.logits(x_adv), step.y))
+
+    def passes(self, attack: Attack) -> int:
+        return 3

@@ -1,0 +1,36 @@
+"""What an architecture is: options that build a network from pixels in [0, 1] to logits."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from typing import TYPE_CHECKING, ClassVar
+
+from robustray.registry import Part
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from robustray.data.base import DataSource
+
+
+class Architecture(Part):
+    """A network architecture. Normalisation is its first layer, so eps and attacks live in pixels of [0, 1]."""
+
+    kind: ClassVar[str] = "model"
+
+    @abstractmethod
+    def network(self, channels: int, height: int, width: int, classes: int) -> nn.Module:
+        """The network behind the normalisation: [B, channels, height, width] to logits [B, classes].
+
+        Weights are drawn from torch's global generator, which the caller seeds.
+        """
+
+    def build(self, data: DataSource) -> nn.Module:
+        """The whole model for a data source: x [B, C, H, W] in [0, 1] to logits [B, classes]."""
+        from torch import nn
+
+        from robustray.models._normalise import Normalise
+
+        _, height, width, channels = data.load("train").images.shape
+        mean, std = data.statistics()
+        return nn.Sequential(Normalise(mean, std), self.network(channels, height, width, data.classes))

@@ -1,0 +1,163 @@
+"""Self-describing options: declared once as a pydantic model, found by name, with no list to edit.
+
+A defense, model, attack, data source, schedule ... is a `Part`: a small frozen model with a `name`, typed, bounded and
+documented fields, and its behaviour as methods. `@register` files it under its kind. Everything else comes from the
+fields: the YAML schema, the error messages, `--explain`, the docs and the JSON Schema for editors.
+
+This file and every file that declares options load without torch, so that help and errors are instant.
+"""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+from collections.abc import Callable
+from fractions import Fraction
+from typing import Annotated, Any, ClassVar, TypeVar, get_args
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, GetCoreSchemaHandler
+from pydantic_core import PydanticCustomError, core_schema
+
+from robustray.errors import nearest
+
+
+def _real(value: object) -> object:
+    """A number as people write it in YAML: 0.1, 8/255, 1e-3. Booleans are not numbers."""
+    if isinstance(value, bool):
+        raise PydanticCustomError("number", "must be a number, not {value}", {"value": str(value).lower()})
+    if isinstance(value, str):
+        try:
+            text = value.replace(" ", "")
+            return float(Fraction(text) if "/" in text else text)  # Fraction("1e999999999") would never end
+        except (ValueError, ZeroDivisionError, OverflowError):
+            raise PydanticCustomError("number", "must be a number, not '{value}'", {"value": value}) from None
+    return value
+
+
+def _count(value: object) -> object:
+    value = _real(value)
+    if isinstance(value, float) and not value.is_integer():
+        raise PydanticCustomError("count", "must be a whole number, not {value}", {"value": value})
+    return value
+
+
+Real = Annotated[float, BeforeValidator(_real)]
+"""A float field that also takes fractions (8/255) and refuses booleans."""
+Count = Annotated[int, BeforeValidator(_count)]
+"""An int field that takes 1e3 and 10.0, and refuses booleans and 2.5."""
+
+
+class Options(BaseModel):
+    """Base of everything that can be configured: frozen, no unknown keys, no NaN."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True, allow_inf_nan=False)
+
+
+class Part(Options):
+    """One registered choice (a defense, an attack, ...). Subclasses of one `kind` are alternatives, told apart by `name`."""
+
+    kind: ClassVar[str]
+    default: ClassVar[str | None] = None  # the name taken when a YAML mapping of this kind has none
+    name: str
+
+
+P = TypeVar("P", bound=type[Part])
+_PARTS: dict[str, dict[str, type[Part]]] = {}
+_PACKAGES = ("robustray.data", "robustray.models", "robustray.attacks", "robustray.defenses", "robustray.training")
+_loaded = False
+
+
+def register(cls: P) -> P:
+    """Class decorator: makes `cls` known under its kind and its `name`.
+
+    Raises:
+        TypeError: the class has no `name: Literal["..."]`, or the name is taken by another class of the same kind.
+    """
+    names = get_args(cls.model_fields["name"].annotation)
+    if len(names) != 1:
+        raise TypeError(f'{cls.__name__} needs a field name: Literal["..."] with a default')
+    known = _PARTS.setdefault(cls.kind, {})
+    other = known.get(names[0])
+    if other is not None and (other.__module__, other.__qualname__) != (cls.__module__, cls.__qualname__):
+        raise TypeError(f"{cls.kind} {names[0]!r} is already {other.__module__}.{other.__qualname__}")
+    known[names[0]] = cls
+    return cls
+
+
+def _load() -> None:
+    global _loaded
+    if _loaded:
+        return
+    _loaded = True  # first: the packages import this module while they load
+    for package in _PACKAGES:
+        for module in pkgutil.iter_modules(importlib.import_module(package).__path__):
+            if not module.name.startswith("_"):
+                importlib.import_module(f"{package}.{module.name}")
+
+
+def kinds() -> tuple[str, ...]:
+    """All kinds of parts, in alphabetical order."""
+    _load()
+    return tuple(sorted(_PARTS))
+
+
+def parts(kind: str) -> dict[str, type[Part]]:
+    """All registered parts of one kind, by name, in alphabetical order."""
+    _load()
+    return dict(sorted(_PARTS.get(kind, {}).items()))
+
+
+class Registered:
+    """Annotation for a field that holds any registered part of a kind: `defense: Annotated[Defense, Registered("defense")]`.
+
+    Input is a mapping with a `name`, or the bare name. A kind may declare the name that is meant when none is given.
+    """
+
+    def __init__(self, kind: str) -> None:
+        self.kind = kind
+
+    def _named(self, value: object) -> object:
+        known = parts(self.kind)
+        if isinstance(value, str):
+            value = {"name": value}
+        if isinstance(value, dict):
+            if "name" not in value:
+                fallback = next((c.default for c in known.values() if c.default), None)
+                if fallback is None:
+                    raise PydanticCustomError(
+                        "no_name", "needs a name: one of {known}", {"known": ", ".join(known), "key": "name"}
+                    )
+                value = {"name": fallback, **value}
+            if not isinstance(value["name"], str) or value["name"] not in known:
+                name = str(value["name"])
+                raise PydanticCustomError(
+                    "unknown_name",
+                    "there is no {kind} '{name}'; {hint}",
+                    {"kind": self.kind, "name": name, "hint": nearest(name, known), "key": "name"},
+                )
+        elif not isinstance(value, Part):
+            raise PydanticCustomError(
+                "no_mapping", "must be a name or a mapping with a name: one of {known}", {"known": ", ".join(known)}
+            )
+        return value
+
+    def __get_pydantic_core_schema__(
+        self, source: Any, handler: GetCoreSchemaHandler
+    ) -> core_schema.CoreSchema:
+        choices = {name: handler.generate_schema(cls) for name, cls in parts(self.kind).items()}
+        union = core_schema.tagged_union_schema(choices, discriminator="name")
+        return core_schema.no_info_before_validator_function(self._named, union)
+
+
+def explain(cls: type[Part]) -> str:
+    """The docstring and a line per option of one part, as plain text."""
+    lines = [f"{cls.kind} {get_args(cls.model_fields['name'].annotation)[0]}", ""]
+    lines += [line.strip() for line in (cls.__doc__ or "").strip().splitlines()]
+    lines.append("")
+    for name, field in cls.model_fields.items():
+        if name != "name":
+            lines.append(f"  {name} = {field.default!r}  {field.description or ''}".rstrip())
+    return "\n".join(lines)
+
+
+Factory = Callable[[], Part]

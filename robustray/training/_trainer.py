@@ -1,0 +1,329 @@
+"""The training loop of one trial, and the checkpoints that let it go on from any optimiser step."""
+
+from __future__ import annotations
+
+import csv
+import io
+import logging
+import math
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+from torch import Tensor, nn
+
+from robustray._files import write_whole
+from robustray.data._device import DeviceImages
+from robustray.defenses._step import Loss, Step
+from robustray.errors import UserError
+from robustray.evaluation._accuracy import accuracies
+from robustray.training import _checkpoints
+from robustray.training._average import Average
+from robustray.training._precision import Autocast
+from robustray.training._randomness import Randomness
+from robustray.trial import TrialConfig
+
+Report = dict[str, Any]
+log = logging.getLogger("robustray")
+
+
+class Diverged(Exception):
+    """The loss is no longer a finite number."""
+
+
+class Paused(Exception):
+    """Training was asked to stop between two steps; a checkpoint of that moment is on disk."""
+
+
+def pick_device(device: str = "auto") -> torch.device:
+    """The device to work on: `auto` is the first CUDA device where there is one, else the CPU."""
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    return torch.device(device)
+
+
+class Trainer:
+    """Trains one trial in its folder. A folder with a checkpoint is continued, bit for bit where that is possible.
+
+    Files: `last.pt` and `previous.pt` (everything an identical continuation needs), `best-<epoch>.pt` with
+    `select: best_robust`, `metrics.csv` (a row per epoch).
+
+    Args:
+        config: the trial.
+        folder: where its files lie; made when it is not there.
+        device: `auto`, `cpu`, `cuda:0` ...
+        threads: CPU threads, None for torch's choice. Bit-identical continuation needs the same number.
+
+    Raises:
+        UserError: the folder holds another trial's checkpoint, or the data is missing or too small.
+    """
+
+    def __init__(self, config: TrialConfig, folder: Path, *, device: str = "auto", threads: int | None = None) -> None:
+        if threads is not None:
+            torch.set_num_threads(threads)
+        self.config = config
+        self.folder = folder
+        self.device = pick_device(device)
+        self.stop = threading.Event()
+        """Set it (from a signal handler, another thread) to stop after the step in flight: `epoch` raises Paused."""
+        folder.mkdir(parents=True, exist_ok=True)
+
+        data = config.judge.data
+        train, validation = data.load("train"), data.load("validation")
+        if len(train) < config.batch.size:
+            raise UserError(f"batch.size is {config.batch.size}, but there are only {len(train)} training images")
+        self.train_images = DeviceImages(train, self.device)
+        self.tune_images = DeviceImages(validation.take(config.judge.lists()[1]), self.device)
+        self.steps_per_epoch = len(train) // config.batch.size  # the rest of an epoch's order is dropped: shapes stay fixed
+        self.epochs = config.schedule.epochs
+
+        self.randomness = Randomness(config.seed, self.device)
+        with self.randomness.active():
+            self.model: nn.Module = config.model.build(data).to(self.device)
+        self.network = Autocast(self.model) if config.precision == "bf16" else self.model
+        self.optimiser = config.optimiser.build(self.model)
+        self.update = config.update.bind(self.model)
+        self.average = Average(self.model, config.averaging)
+        self.attack = config.training_attack.bind(config.training_threat)
+        self.cheap = config.judge.cheap.bind(config.judge.threat)
+
+        self.completed = 0  # whole epochs
+        self.batch_in_epoch = 0  # steps done of the epoch in progress
+        self.sums: dict[str, Tensor] = {}  # loss parts of the epoch in progress, on the device
+        self.violations = torch.zeros((), dtype=torch.bool, device=self.device)
+        self.history: list[dict[str, float]] = []
+        self.best: dict[str, float] | None = None
+        self.seconds = 0.0
+        self.passes = 0
+        self.exact = True  # a resume happened only where it continues bit for bit
+        self.report: Report | None = None
+        self._saved_at = time.monotonic()
+        self._restore()
+
+    @property
+    def done(self) -> bool:
+        """Whether all epochs are trained."""
+        return self.completed >= self.epochs
+
+    def run(self, on_epoch: Callable[[Report], None] | None = None) -> Report:
+        """Trains to the end and returns the last report; `on_epoch` sees each one.
+
+        Raises:
+            Diverged: the loss is not finite. Paused: `stop` was set.
+        """
+        while not self.done:
+            report = self.epoch()
+            if on_epoch is not None:
+                on_epoch(report)
+        if self.report is None:
+            raise RuntimeError("a finished trial has a report")
+        return self.report
+
+    def epoch(self) -> Report:
+        """Trains (the rest of) one epoch, validates, writes the checkpoint, and reports.
+
+        Returns:
+            epoch, epochs, training_iteration, done, exact, the costs so far, loss and its parts, and, where validated,
+            `clean_accuracy` and `robust_accuracy` of the checkpoint that would be selected if training ended now. The
+            last report adds `outcome` and `weights`, the hash of the selected weights.
+        """
+        begun = time.monotonic()
+        before = self.seconds
+        with self.randomness.active():
+            self._train_epoch(begun, before)
+            self.completed += 1
+            self.batch_in_epoch = 0
+            row = self._row()
+            if self.completed % self.config.checkpoints.validate_every == 0 or self.done:
+                row |= self._validate()
+            self.seconds = before + time.monotonic() - begun
+            row |= {"cost_seconds": self.seconds, "cost_passes": float(self.passes)}
+            self.history.append(row)
+            self.report = self._report(row)
+            self._save()
+        return self.report
+
+    def _train_epoch(self, begun: float, seconds_before: float) -> None:
+        size = self.config.batch.size
+        order = self.randomness.order(self.completed, len(self.train_images)).to(self.device)
+        patience = self.config.checkpoints.minutes * 60
+        while self.batch_in_epoch < self.steps_per_epoch:
+            begin = self.batch_in_epoch * size
+            self._train_step(order[begin : begin + size])
+            self.batch_in_epoch += 1
+            stopping = self.stop.is_set()
+            inside = self.batch_in_epoch < self.steps_per_epoch
+            if inside and (stopping or time.monotonic() - self._saved_at > patience):
+                self.seconds = seconds_before + time.monotonic() - begun
+                self._save()
+                if stopping:
+                    raise Paused
+
+    def _train_step(self, rows: Tensor) -> None:
+        config, streams = self.config, self.randomness.streams
+        x, y = self.train_images.batch(rows)
+        for augmentation in config.batch.augment:
+            x = augmentation(x, streams["augment"])
+        step = config.defense.prepare(
+            Step(self.network, x, y, self.attack, generator=streams["attack"], violations=self.violations)
+        )
+        loss = self.update(lambda: config.defense.perturb(step), lambda x_adv: self._gradient(step, x_adv))
+        number = self.completed * self.steps_per_epoch + self.batch_in_epoch
+        rate = config.schedule.lr * config.schedule.factor(number, self.epochs * self.steps_per_epoch)
+        for group in self.optimiser.param_groups:
+            group["lr"] = rate
+        self.optimiser.step()
+        self.average.update(number + 1)
+        self.passes += config.defense.passes(self.attack.attack) * len(rows)
+        for name, part in {**loss.parts, "": loss.total}.items():
+            key = f"loss_{name}" if name else "loss"
+            self.sums[key] = self.sums.get(key, torch.zeros((), device=self.device)) + part.detach()
+
+    def _gradient(self, step: Step, x_adv: Tensor) -> Loss:
+        self.optimiser.zero_grad(set_to_none=True)
+        loss = self.config.defense.loss(step, x_adv)
+        loss.total.backward()  # type: ignore[no-untyped-call]
+        return loss
+
+    def _row(self) -> dict[str, float]:
+        """The epoch's means; the one place inside training where the host waits for the device."""
+        means = {key: value / self.steps_per_epoch for key, value in zip(
+            self.sums, torch.stack(list(self.sums.values())).tolist(), strict=True)}  # fmt: skip
+        self.sums = {}
+        if not math.isfinite(means["loss"]):
+            raise Diverged(f"the loss of epoch {self.completed} is {means['loss']}")
+        if self.violations.item():
+            raise RuntimeError(f"{self.attack.attack.name} left the threat, [0, 1] or the finite numbers in training")
+        return {"epoch": float(self.completed), "lr": float(self.optimiser.param_groups[0]["lr"]), **means}
+
+    def _validate(self) -> dict[str, float]:
+        clean, robust = accuracies(self.average.model, self.tune_images, self.cheap)
+        self.passes += len(self.tune_images) * (2 + self.cheap.attack.passes)
+        if not all(bool(weight.isfinite().all()) for weight in self.average.model.parameters()):
+            raise Diverged(f"a weight is not finite after epoch {self.completed}")
+        measured = {"clean_accuracy": clean, "robust_accuracy": robust}
+        if self.config.checkpoints.select == "best_robust" and (
+            self.best is None or robust > self.best["robust_accuracy"]
+        ):
+            self.best = {"epoch": float(self.completed), **measured}
+            _checkpoints.save(self._best_path(), {"average": self.average.model.state_dict()})
+        return measured
+
+    def _best_path(self) -> Path:
+        return self.folder / f"best-{int(self.best['epoch'] if self.best else 0):04d}.pt"
+
+    def _report(self, row: dict[str, float]) -> Report:
+        selected = self.best if self.best is not None else row
+        report: Report = {
+            "epoch": self.completed,
+            "epochs": self.epochs,
+            "training_iteration": self.completed,
+            "done": self.done,
+            "exact": self.exact,
+            "cost_seconds": self.seconds,
+            "cost_device_hours": self.seconds / 3600,
+            "cost_passes": float(self.passes),
+            **{key: value for key, value in row.items() if key.startswith("loss")},
+            **{key: selected[key] for key in ("clean_accuracy", "robust_accuracy") if key in selected},
+        }
+        if self.done:
+            report |= {"outcome": "complete", "weights": _checkpoints.weights_hash(self._selected_weights())}
+        return report
+
+    def _selected_weights(self) -> dict[str, Tensor]:
+        if self.best is not None and int(self.best["epoch"]) != self.completed:
+            best: dict[str, Tensor] = _checkpoints.load(self._best_path())["average"]
+            return best
+        return self.average.model.state_dict()
+
+    def _save(self) -> None:
+        """Writes the checkpoint, then metrics.csv from its history: rows from the future cannot stay behind."""
+        self.randomness.sync()
+        state = {
+            "config": self.config.to_yaml(),
+            "model": self.model.state_dict(),
+            "average": self.average.model.state_dict(),
+            "optimiser": self.optimiser.state_dict(),
+            "update": self.update.state_dict(),
+            "randomness": self.randomness.state_dict(),
+            "completed": self.completed,
+            "batch_in_epoch": self.batch_in_epoch,
+            "sums": dict(self.sums),
+            "violations": self.violations,
+            "history": self.history,
+            "best": self.best,
+            "seconds": self.seconds,
+            "passes": self.passes,
+            "exact": self.exact,
+            "report": self.report,
+            "threads": torch.get_num_threads(),
+            "torch": str(torch.__version__),
+            "device": self.device.type,
+        }
+        _checkpoints.save_last(self.folder, state)
+        write_whole(self.folder / "metrics.csv", _as_csv(self.history))
+        self._saved_at = time.monotonic()
+        keep = self._best_path()
+        for old in self.folder.glob("best-*.pt"):
+            if old != keep:
+                old.unlink()
+
+    def _restore(self) -> None:
+        state, damage = _checkpoints.load_last(self.folder)
+        for line in damage:
+            log.warning("%s; going back to the checkpoint before it", line)
+        if damage and state is not None:  # keep it out of the way: the next save must not push it onto previous.pt
+            (self.folder / "last.pt").replace(self.folder / "damaged.pt")
+        if state is None:
+            return
+        if yaml.safe_load(state["config"]) != yaml.safe_load(self.config.to_yaml()):
+            raise UserError(f"{self.folder}: holds the checkpoint of a trial with other options")
+        self.model.load_state_dict(state["model"])
+        self.average.model.load_state_dict(state["average"])
+        self.optimiser.load_state_dict(state["optimiser"])
+        self.update.load_state_dict(state["update"])
+        self.randomness.load_state_dict(state["randomness"])
+        self.completed, self.batch_in_epoch = state["completed"], state["batch_in_epoch"]
+        self.sums = {key: value.to(self.device) for key, value in state["sums"].items()}
+        self.violations = state["violations"].to(self.device)
+        self.history, self.best, self.report = state["history"], state["best"], state["report"]
+        self.seconds, self.passes = state["seconds"], state["passes"]
+        here = {"threads": torch.get_num_threads(), "torch": str(torch.__version__), "device": "cpu"}
+        same = all(state[key] == value for key, value in here.items()) and self.device.type == "cpu"
+        self.exact = state["exact"] and (same or self.done)
+
+
+def _as_csv(rows: list[dict[str, float]]) -> str:
+    columns = list(dict.fromkeys(key for row in rows for key in row))
+    text = io.StringIO()
+    writer = csv.DictWriter(text, columns, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return text.getvalue()
+
+
+def load_model(folder: Path, device: str = "auto") -> tuple[TrialConfig, nn.Module, str]:
+    """The selected model of a trial's folder, in eval mode and frozen, with its options and the hash of its weights.
+
+    Raises:
+        UserError: there is no whole checkpoint.
+    """
+    state, damage = _checkpoints.load_last(folder)
+    if state is None:
+        raise UserError(f"{folder}: no checkpoint{': ' + '; '.join(damage) if damage else ' (last.pt)'}")
+    config = TrialConfig.model_validate(yaml.safe_load(state["config"]))
+    weights = state["average"]
+    if state["best"] is not None:
+        try:
+            weights = _checkpoints.load(folder / f"best-{int(state['best']['epoch']):04d}.pt")["average"]
+        except _checkpoints.DamagedCheckpoint as error:
+            raise UserError(f"{folder}: {error}") from None
+    with torch.random.fork_rng(devices=[]):  # building draws initial weights, which are replaced at once
+        model = config.model.build(config.judge.data)
+    model.load_state_dict(weights)
+    model = model.to(pick_device(device)).eval().requires_grad_(False)
+    return config, model, _checkpoints.weights_hash(weights)

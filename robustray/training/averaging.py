@@ -1,0 +1,50 @@
+"""Averages of weights over training."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from typing import ClassVar, Literal
+
+from pydantic import Field
+
+from robustray.registry import Part, Real, register
+
+
+class Averaging(Part):
+    """A running average of the weights; the average is what is validated, selected and judged.
+
+    average = d * average + (1 - d) * weights after every optimiser step, with d from `decay_at`. Buffers are copied.
+    """
+
+    kind: ClassVar[str] = "averaging"
+    default: ClassVar[str | None] = "ema"
+
+    @abstractmethod
+    def decay_at(self, step: int) -> float:
+        """The decay d at optimiser step 1, 2, ... (counted after the step). Zero copies the weights."""
+
+
+@register
+class NoAveraging(Averaging):
+    """The weights themselves."""
+
+    name: Literal["none"] = "none"
+
+    def decay_at(self, step: int) -> float:
+        return 0.0
+
+
+@register
+class Ema(Averaging):
+    """Exponential moving average with warm-up (Gowal et al., 2020, arXiv:2010.03593).
+
+    d_t = 0 for t < W, else min(decay, (1 + t - W) / (10 + t - W)), with t the optimiser step and W = `warmup`.
+    """
+
+    name: Literal["ema"] = "ema"
+    decay: Real = Field(0.995, ge=0, lt=1, description="decay per optimiser step")
+    warmup: Real = Field(0, ge=0, description="optimiser steps during which the average is a copy of the weights")
+
+    def decay_at(self, step: int) -> float:
+        elapsed = step - self.warmup
+        return 0.0 if elapsed < 0 else min(self.decay, (1 + elapsed) / (10 + elapsed))

@@ -1,0 +1,189 @@
+"""TrialConfig: the whole description of one trial, how it is measured included. Loads without torch."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal, get_args
+
+import yaml
+from pydantic import Field, ValidationInfo, field_validator, model_validator
+from pydantic_core import PydanticCustomError
+
+from robustray.attacks.base import Attack
+from robustray.attacks.pgd import Pgd
+from robustray.attacks.threats import Threat
+from robustray.data.augment import Augmentation
+from robustray.data.base import DataSource
+from robustray.data.splits import Indices, stratified
+from robustray.defenses.base import Defense
+from robustray.defenses.trades import Trades
+from robustray.errors import nearest
+from robustray.models.base import Architecture
+from robustray.models.small_cnn import SmallCnn
+from robustray.registry import Count, Options, Real, Registered
+from robustray.training.averaging import Averaging, Ema
+from robustray.training.optimisers import Optimiser, Sgd
+from robustray.training.schedules import OneCycle, Schedule
+from robustray.training.updates import Plain, Update
+
+AttackName = Literal["apgd-ce", "apgd-dlr", "apgd-t", "fab", "fab-t", "square"]
+VERSIONS: dict[str, tuple[AttackName, ...]] = {
+    "standard": ("apgd-ce", "apgd-t", "fab-t", "square"),
+    "apgd": ("apgd-ce", "apgd-t"),
+}
+"""Which attacks a version of the judge runs, in order. `standard` is AutoAttack; everything else carries its own name."""
+
+
+class JudgeImages(Options):
+    """How many images are judged."""
+
+    validation: Count | Literal["all"] = Field("all", description="validation images in the judge list")
+    test: Count | Literal["all"] = Field("all", description="test images")
+
+    @field_validator("validation", "test")
+    @classmethod
+    def _positive(cls, value: int | str) -> int | str:
+        if isinstance(value, int) and value < 1:
+            raise ValueError("must be at least 1, or all")
+        return value
+
+
+class Judge(Options):
+    """What every trial of a sweep is measured by."""
+
+    data: Annotated[DataSource, Registered("data")]
+    threat: Threat = Field(description="the threat that accuracies are robust against")
+    cheap: Annotated[Attack, Registered("attack")] = Field(
+        Pgd(loss="margin", steps=20), description="the validation attack during training"
+    )
+    version: Literal["standard", "apgd"] | list[AttackName] = Field(
+        "standard", description="standard is AutoAttack; apgd its first two attacks; or a list of attacks"
+    )
+    images: JudgeImages = Field(JudgeImages(), description="how many images are judged")
+    trials: Literal["frontier", "all", "none"] = Field(
+        "frontier", description="judge what can be on the frontier, every trial, or none"
+    )
+
+    @field_validator("version", mode="before")
+    @classmethod
+    def _known_version(cls, value: Any) -> Any:
+        known = get_args(AttackName)
+        if isinstance(value, str) and value not in VERSIONS:
+            raise PydanticCustomError("version", "there is no version '{value}'; {hint}",
+                                      {"value": value, "hint": nearest(value, VERSIONS)})  # fmt: skip
+        if isinstance(value, list):
+            unknown = [attack for attack in value if attack not in known]
+            if unknown or not value or len(set(value)) < len(value):
+                raise PydanticCustomError("version", "must be standard, apgd, or a list of different attacks; {hint}",
+                                          {"hint": nearest(str((unknown or [""])[0]), known)})  # fmt: skip
+        return value
+
+    @property
+    def attacks(self) -> tuple[str, ...]:
+        """The judge's attacks in order."""
+        return VERSIONS[self.version] if isinstance(self.version, str) else tuple(self.version)
+
+    @property
+    def version_name(self) -> str:
+        """A name for folders and tables: the version, or its attacks."""
+        return self.version if isinstance(self.version, str) else "+".join(self.version)
+
+    @property
+    def autoattack(self) -> bool:
+        """Whether a result may be called AutoAttack: the authors' standard version."""
+        return self.attacks == VERSIONS["standard"]
+
+    @property
+    def one_list(self) -> bool:
+        """Whether the judge list takes all of validation, so that tuning and judging share one list."""
+        return self.images.validation in ("all", self.data.validation)
+
+    def lists(self) -> tuple[Indices, Indices]:
+        """Rows of the validation split that are judged and that are tuned on, int64 [n] each; one list on tiny sets."""
+        labels = self.data.load("validation").labels
+        wanted = self.images.validation
+        judged, tune = stratified(labels, len(labels) if wanted == "all" else wanted, "judge")
+        return judged, judged if self.one_list else tune
+
+    @model_validator(mode="after")
+    def _enough(self) -> Judge:
+        wanted, there = self.images.validation, self.data.validation
+        if isinstance(wanted, int) and wanted > there:
+            raise ValueError(f"images.validation is {wanted}, but data.validation holds out only {there}")
+        return self
+
+
+class Batch(Options):
+    """Batches of training images."""
+
+    size: Count = Field(128, ge=1, description="images per optimiser step")
+    augment: list[Annotated[Augmentation, Registered("augmentation")]] = Field(
+        [], description="augmentations in order, each drawn per image"
+    )
+
+
+class Checkpoints(Options):
+    """Which checkpoint counts, and when one is written."""
+
+    select: Literal["last", "best_robust"] = Field(
+        "last", description="the checkpoint that counts: the last, or the one with the best robust accuracy on tune"
+    )
+    validate_every: Count = Field(1, ge=1, description="epochs between validations; the last epoch always has one")
+    minutes: Real = Field(10, gt=0, description="a checkpoint inside an epoch at least this often; every epoch ends in one")
+
+
+class TrialConfig(Options):
+    """One trial: everything that training it and measuring it depends on."""
+
+    judge: Judge
+    seed: Count = Field(0, ge=0, le=2**53, description="every random draw of the trial derives from it")
+    batch: Batch = Batch()
+    model: Annotated[Architecture, Registered("model")] = SmallCnn()
+    threat: Threat | None = Field(None, description="what is trained against; default: judge.threat")
+    attack: Annotated[Attack, Registered("attack")] | None = Field(
+        None, description="the training attack; what is not said is the defense's published attack"
+    )
+    defense: Annotated[Defense, Registered("defense")] = Trades()
+    update: Annotated[Update, Registered("update")] = Plain()
+    averaging: Annotated[Averaging, Registered("averaging")] = Ema()
+    optimiser: Annotated[Optimiser, Registered("optimiser")] = Sgd()
+    schedule: Annotated[Schedule, Registered("schedule")] = OneCycle()
+    precision: Literal["fp32", "bf16"] = Field("fp32", description="precision inside the network; pixels and losses are fp32")
+    checkpoints: Checkpoints = Checkpoints()
+
+    @field_validator("checkpoints")
+    @classmethod
+    def _tune_part(cls, value: Checkpoints, info: ValidationInfo) -> Checkpoints:
+        judge = info.data.get("judge")
+        if judge is not None and judge.one_list and value.select == "best_robust":
+            raise PydanticCustomError(
+                "one_list",
+                "select: best_robust needs validation images of its own, but judge.images.validation takes all of them; "
+                "judge fewer images, hold out more, or select: last",
+                {"key": "select"},
+            )
+        return value
+
+    @model_validator(mode="before")
+    @classmethod
+    def _mapping(cls, value: object) -> object:
+        if not isinstance(value, dict | cls):
+            raise PydanticCustomError("no_mapping", "must be a mapping with a key 'judge'")
+        return value
+
+    @property
+    def training_threat(self) -> Threat:
+        """What is trained against."""
+        return self.threat or self.judge.threat
+
+    @property
+    def training_attack(self) -> Attack:
+        """The defense's published attack with the trial's own options put in."""
+        return self.defense.attack_with(self.attack)
+
+    def resolved(self) -> TrialConfig:
+        """The same trial with every default written out."""
+        return self.model_copy(update={"threat": self.training_threat, "attack": self.training_attack})
+
+    def to_yaml(self) -> str:
+        """The trial as YAML, every option written out; `TrialConfig.model_validate(yaml.safe_load(text))` reads it."""
+        return yaml.safe_dump(self.resolved().model_dump(mode="json"), sort_keys=False)

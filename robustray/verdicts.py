@@ -1,0 +1,153 @@
+"""The verdict table: which attack broke which image, one small file per (attack, shard).
+
+A judgement is a folder. `judgement.json` says what was judged (its fingerprint); `<attack>-<shard>.parquet` has a row per
+image that the attack was run on. The pseudo-attack `clean` comes first and has a row per image of the shard; every later
+attack has rows only for images that no earlier one broke. A file that is there is whole: it was renamed into place.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from robustray._files import write_whole
+
+CLEAN = "clean"
+SCHEMA = pa.schema(
+    [
+        ("image", pa.int32()),  # row of the image in its split
+        ("label", pa.int16()),
+        ("predicted", pa.int16()),  # class the model gives the attacked image
+        ("broken", pa.bool_()),  # predicted is not the label
+    ]
+)
+
+
+@dataclass(frozen=True)
+class Shard:
+    """What one attack did to one shard of images. All arrays are [n], in the order of `image`."""
+
+    attack: str
+    shard: int
+    image: NDArray[np.int32]
+    label: NDArray[np.int16]
+    predicted: NDArray[np.int16]
+    broken: NDArray[np.bool_]
+    info: Mapping[str, Any]  # seconds, seed, what the attack said
+
+    @property
+    def survivors(self) -> NDArray[np.int32]:
+        """Images the attack did not break, for the next one."""
+        return self.image[~self.broken]
+
+
+def fingerprint(parts: Mapping[str, Any]) -> str:
+    """Twelve hex digits over everything a verdict depends on; another fingerprint is another judgement."""
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:12]
+
+
+def judgement_folder(root: Path, split: str, version: str, parts: Mapping[str, Any]) -> Path:
+    """The folder of one judgement under `root`, made with its `judgement.json` when it is not there."""
+    folder = root / f"{split}-{version}-{fingerprint(parts)}"
+    if not (folder / "judgement.json").exists():
+        folder.mkdir(parents=True, exist_ok=True)
+        write_whole(folder / "judgement.json", json.dumps(parts, indent=2, sort_keys=True))
+    return folder
+
+
+def shard_path(folder: Path, attack: str, shard: int) -> Path:
+    """Where the verdicts of one (attack, shard) lie."""
+    return folder / f"{attack}-{shard:04d}.parquet"
+
+
+def write_shard(folder: Path, verdicts: Shard) -> None:
+    """Writes one shard's verdicts, whole or not at all."""
+    arrays = [verdicts.image, verdicts.label, verdicts.predicted, verdicts.broken]
+    table = pa.table([pa.array(column, type=field.type) for column, field in zip(arrays, SCHEMA, strict=True)], schema=SCHEMA)
+    table = table.replace_schema_metadata({"robustray": json.dumps(dict(verdicts.info), sort_keys=True)})
+    buffer = io.BytesIO()
+    pq.write_table(table, buffer)
+    write_whole(shard_path(folder, verdicts.attack, verdicts.shard), buffer.getvalue())
+
+
+def read_shard(folder: Path, attack: str, shard: int) -> Shard | None:
+    """One shard's verdicts, or None where the attack has not been run on it (or its file is damaged: it is run again)."""
+    path = shard_path(folder, attack, shard)
+    try:
+        table = pq.read_table(path)
+    except (FileNotFoundError, pa.ArrowInvalid, OSError):
+        return None
+    info = json.loads((table.schema.metadata or {}).get(b"robustray", b"{}"))
+    columns = [table.column(name).to_numpy() for name in SCHEMA.names]
+    return Shard(attack, shard, columns[0], columns[1], columns[2], columns[3], info)
+
+
+def read_shards(folder: Path, attacks: Sequence[str]) -> Iterator[Shard]:
+    """Every shard that is there, attack by attack in the given order, `clean` first."""
+    for attack in (CLEAN, *attacks):
+        numbers = sorted(int(path.stem.rsplit("-", 1)[1]) for path in folder.glob(f"{attack}-[0-9]*.parquet"))
+        for number in numbers:
+            shard = read_shard(folder, attack, number)
+            if shard is not None:
+                yield shard
+
+
+@dataclass(frozen=True)
+class Verdicts:
+    """A judgement, image by image. Arrays are [N], in the order of `image`.
+
+    `broken_by` names the first attack that broke the image: `clean` where it is misclassified as it is, "" where it
+    stands. Counts of an unfinished judgement are bounds: robust accuracy can only fall.
+    """
+
+    image: NDArray[np.int32]
+    label: NDArray[np.int16]
+    broken_by: NDArray[np.str_]
+
+    @classmethod
+    def read(cls, folder: Path, attacks: Sequence[str]) -> Verdicts:
+        """Collects the shards of a judgement folder. Empty where nothing has been judged."""
+        shards = list(read_shards(folder, attacks))
+        clean = [shard for shard in shards if shard.attack == CLEAN]
+        image = np.concatenate([shard.image for shard in clean]) if clean else np.array([], np.int32)
+        label = np.concatenate([shard.label for shard in clean]) if clean else np.array([], np.int16)
+        first: dict[int, str] = {}
+        for shard in shards:
+            for row in shard.image[shard.broken].tolist():
+                first.setdefault(row, shard.attack)
+        order = np.argsort(image, kind="stable")
+        broken_by = np.array([first.get(row, "") for row in image[order].tolist()], dtype=np.str_)
+        return cls(image[order], label[order], broken_by)
+
+    def __len__(self) -> int:
+        return len(self.image)
+
+    @property
+    def clean(self) -> NDArray[np.bool_]:
+        """[N] classified correctly as they are."""
+        return np.asarray(self.broken_by != CLEAN)
+
+    @property
+    def robust(self) -> NDArray[np.bool_]:
+        """[N] no attack broke them."""
+        return np.asarray(self.broken_by == "")
+
+    @property
+    def clean_accuracy(self) -> float:
+        """Fraction of images classified correctly."""
+        return float(self.clean.mean()) if len(self) else float("nan")
+
+    @property
+    def robust_accuracy(self) -> float:
+        """Fraction of images that stand."""
+        return float(self.robust.mean()) if len(self) else float("nan")

@@ -1,0 +1,1 @@
+"""Run many trials: the search space, the record, the controller, the backends."""

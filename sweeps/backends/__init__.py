@@ -1,0 +1,1 @@
+"""Places to run: each drives any queue with next, report and finish."""

@@ -1,0 +1,110 @@
+"""Runs a sweep: opens the record, drives training and judging through a backend, says how it ended."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import uuid
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Literal, Protocol
+
+from robustray.errors import UserError
+from sweeps import provenance
+from sweeps.controller import Controller
+from sweeps.judging import Judging
+from sweeps.progress import Console
+from sweeps.queues import Chain, Queue
+from sweeps.record import Record
+from sweeps.space import Sweep
+from sweeps.stopping import first_in_first_out
+
+BackendName = Literal["ray", "local"]
+
+
+class Backend(Protocol):
+    """A place to run jobs."""
+
+    slots: int
+    described: str
+
+    def run(self, queue: Queue) -> bool:
+        """Drives a queue to its end; True if it was interrupted before."""
+        ...
+
+
+def run(
+    sweep: Sweep,
+    folder: Path,
+    backend: BackendName = "ray",
+    *,
+    fresh: bool = False,
+    write: Callable[[str], None] = print,
+) -> bool:
+    """Runs a sweep in its folder, or goes on with it.
+
+    Args:
+        folder: where everything lies; made when it is not there.
+        backend: `ray` (Ray Tune) or `local` (this process, one job after another).
+        fresh: rename what lies in the folder and start anew.
+        write: gets the progress, line by line.
+
+    Returns:
+        True if the sweep ran to its end, False if it was interrupted: the same call goes on.
+
+    Raises:
+        UserError: the folder holds another sweep, another driver is at work, the disk is full, Ray cannot be reached.
+    """
+    console = Console(write)
+    with _clear_errors(folder):
+        moved = provenance.prepare(sweep, folder, fresh=fresh)
+        if moved is not None:
+            console.say(f"the old results are in {moved}")
+        with Record(folder, sweep.objectives) as record:
+            return _drive(sweep, record, _backend(backend, sweep), console)
+
+
+def _drive(sweep: Sweep, record: Record, place: Backend, console: Console) -> bool:
+    threads = _threads(sweep)
+    controller = Controller(
+        sweep, record, first_in_first_out, console, threads=threads, session=uuid.uuid4().hex
+    )
+    judging = Judging(sweep, record, console, threads=threads, training=lambda: bool(controller.running))
+    before = sum(trial.outcome is not None for trial in record.trials())
+    resumed = f", {before} done before" if before else ""
+    console.say(f"{sweep.name}: {sweep.search.trials} trials{resumed}, {place.described}")
+    interrupted = place.run(Chain(controller, judging))
+    if not interrupted:
+        trials = record.trials()
+        counts = {o: sum(t.outcome == o for t in trials) for o in sorted({str(t.outcome) for t in trials})}
+        console.event("all done: " + ", ".join(f"{count} {outcome}" for outcome, count in counts.items()))
+    return not interrupted
+
+
+def _threads(sweep: Sweep) -> int:
+    """CPU threads per job: one where it is left to us, so that results are the same on every backend and machine."""
+    cpus = sweep.resources.cpus
+    return 1 if cpus == "auto" else max(1, int(cpus))
+
+
+def _backend(name: BackendName, sweep: Sweep) -> Backend:
+    if name == "local":
+        from sweeps.backends.local import Local
+
+        return Local()
+    from sweeps.backends.ray import RayTune
+
+    return RayTune(sweep.resources.cpus, sweep.resources.gpus)
+
+
+@contextlib.contextmanager
+def _clear_errors(folder: Path) -> Iterator[None]:
+    """What the disk says, in words that help."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise UserError(f"{folder}: no space left on the disk; free some and run the same command again") from error
+        if error.errno in (errno.EACCES, errno.EROFS, errno.EPERM):
+            raise UserError(f"{folder}: cannot be written ({error.strerror})") from error
+        raise

@@ -1,0 +1,181 @@
+"""What runs in a worker, whatever backend started it: one job, step by step. Knows neither Ray nor Optuna.
+
+Expected ends are results, not exceptions: a diverged trial, a full device, a bug in a plug-in. Only a broken process
+raises, so that whoever runs it replaces the process.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import traceback
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Protocol
+
+import yaml
+
+from robustray._files import write_whole
+
+log = logging.getLogger("robustray")
+Report = dict[str, Any]
+
+
+class Task(Protocol):
+    """A job at work."""
+
+    def step(self) -> Report:
+        """Works until there is something to report. `done: True` marks the last report, which carries an `outcome`."""
+        ...
+
+    def interrupt(self) -> bool:
+        """Asks a running step to stop soon, keeping what it did; False where it cannot be asked."""
+        ...
+
+
+def open_task(work: Mapping[str, Any]) -> Task:
+    """The task of a job. Touches nothing on disk: that is the first step's business (a ghost actor may open it too)."""
+    return TrainTask(work) if work["kind"] == "train" else JudgeTask(work)
+
+
+class TrainTask:
+    """Trains one trial, an epoch a step."""
+
+    def __init__(self, work: Mapping[str, Any]) -> None:
+        self.work = work
+        self.folder = Path(work["folder"])
+        self.trainer: Any = None
+        self._interrupted = False
+
+    def step(self) -> Report:
+        from robustray.training._trainer import Paused
+
+        try:
+            with _logging_to(self.folder / "log.txt"):
+                return self._step()
+        except Paused:
+            raise
+        except Exception as error:
+            return _failure(error, self.folder / "log.txt", self.trainer.completed if self.trainer else 0)
+
+    def _step(self) -> Report:
+        if self.trainer is None:
+            refused = self._open()
+            if refused is not None:
+                return refused
+            if self.trainer.report is not None:  # it may never have arrived
+                return dict(self.trainer.report)
+        return dict(self.trainer.epoch())
+
+    def _open(self) -> Report | None:
+        deaths = self._count_attempt()
+        if deaths > self.work["max_failures"]:
+            cause = f"its process died {deaths} times in a row without writing a checkpoint"
+            log.error(cause)
+            return {"outcome": "failed", "cause": cause, "done": True, "epoch": 0, "training_iteration": 0}
+
+        from robustray.training._trainer import Trainer
+        from robustray.trial import TrialConfig
+
+        config = TrialConfig.model_validate(yaml.safe_load((self.folder / "trial.yaml").read_text()))
+        self.trainer = Trainer(config, self.folder, threads=self.work["threads"])
+        if self._interrupted:
+            self.trainer.stop.set()
+        log.info("at epoch %d, step %d of %d epochs", self.trainer.completed, self.trainer.batch_in_epoch, self.trainer.epochs)
+        return None
+
+    def _count_attempt(self) -> int:
+        """How often this life of the driver has begun here before, at the same checkpoint: each time a process died."""
+        path, checkpoint = self.folder / "attempts.json", self.folder / "last.pt"
+        written = checkpoint.stat().st_mtime_ns if checkpoint.exists() else 0
+        place = {"session": self.work["session"], "checkpoint": written}
+        try:
+            last = json.loads(path.read_text())
+        except (OSError, ValueError):
+            last = {}
+        deaths: int = last["deaths"] + 1 if last.get("place") == place else 0
+        write_whole(path, json.dumps({"place": place, "deaths": deaths}))
+        return deaths
+
+    def interrupt(self) -> bool:
+        self._interrupted = True
+        if self.trainer is not None:
+            self.trainer.stop.set()
+        return True
+
+
+class JudgeTask:
+    """Runs one attack on one shard of one trial's images."""
+
+    def __init__(self, work: Mapping[str, Any]) -> None:
+        self.work = work
+
+    def step(self) -> Report:
+        try:
+            return self._judge()
+        except Exception as error:
+            return _failure(error, Path(self.work["folder"]) / "log.txt", 1)
+
+    def _judge(self) -> Report:
+        import torch
+
+        from robustray.evaluation._trial import TrialJudge
+
+        torch.set_num_threads(self.work["threads"])
+        judge = TrialJudge(
+            Path(self.work["folder"]),
+            Path(self.work["judgements"]),
+            self.work["split"],
+            shard_size=self.work["shard_size"],
+            weights=self.work["weights"],
+        )
+        verdicts = judge.shard(self.work["attack"], self.work["shard"])
+        return {
+            "outcome": "complete",
+            "done": True,
+            "training_iteration": 1,
+            "broken": int(verdicts.broken.sum()),
+            "seconds": float(verdicts.info["seconds"]),
+        }
+
+    def interrupt(self) -> bool:
+        return False  # an attack is the authors' code; its shard is simply judged again
+
+
+def _failure(error: Exception, log_file: Path, epoch: int) -> Report:
+    """The report of a job that ended in an exception; re-raised where the process itself is broken."""
+    import torch
+
+    from robustray.training._trainer import Diverged
+
+    broken = getattr(torch, "AcceleratorError", None)
+    if isinstance(error, torch.cuda.OutOfMemoryError):
+        outcome = "out_of_memory"
+        torch.cuda.empty_cache()
+    elif (broken is not None and isinstance(error, broken)) or "CUDA error" in str(error):
+        raise error
+    else:
+        outcome = "diverged" if isinstance(error, Diverged) else "failed"
+    with _logging_to(log_file):
+        log.error("%s\n%s", outcome, "".join(traceback.format_exception(error)))
+    lines = str(error).strip().splitlines() or [""]
+    cause = lines[0] if isinstance(error, Diverged) else f"{type(error).__name__}: {lines[0]}"
+    return {"outcome": outcome, "cause": cause, "done": True, "epoch": epoch, "training_iteration": epoch}
+
+
+class _logging_to:  # noqa: N801 - reads as the statement it is used as
+    """Sends the `robustray` logger to a file while the block runs."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __enter__(self) -> None:
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        self.handler = logging.FileHandler(self.path, delay=True)
+        self.handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+        log.addHandler(self.handler)
+        log.setLevel(logging.INFO)
+
+    def __exit__(self, *_: object) -> None:
+        log.removeHandler(self.handler)
+        self.handler.close()
