@@ -32,13 +32,21 @@ def sweep(
     space: Annotated[Path, typer.Argument(help="The search space, a YAML file; a shipped one by its bare name.")],
     settings: Annotated[
         list[str] | None,
-        typer.Option("--set", metavar="KEY=VALUE", help="Replace any part of the space: --set trial.schedule.epochs=5."),
+        typer.Option(
+            "--set", metavar="KEY=VALUE", help="Replace any part of the space: --set trial.schedule.epochs=5."
+        ),
     ] = None,
-    trials: Annotated[int | None, typer.Option(min=1, help="How many trials in all; more than before adds to a sweep.")] = None,
-    results: Annotated[Path, typer.Option(help="Where results lie; a sweep's own folder is RESULTS/NAME.")] = Path("results"),
-    backend: Annotated[Backend, typer.Option(help="ray: Ray Tune. local: this process, one job at a time.")] = Backend.ray,
+    trials: Annotated[
+        int | None, typer.Option(min=1, help="How many trials in all; more than before adds to a sweep.")
+    ] = None,
+    results: Annotated[Path, typer.Option(help="Where results lie; a sweep's own folder is RESULTS/NAME.")] = Path(
+        "results"
+    ),
+    backend: Annotated[
+        Backend, typer.Option(help="ray: Ray Tune. local: this process, one job at a time.")
+    ] = Backend.ray,
     fresh: Annotated[bool, typer.Option("--fresh", help="Rename old results of this name and start anew.")] = False,
-    version: Annotated[  # noqa: ARG001 - typer calls its callback
+    version: Annotated[
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version and exit.")
     ] = False,
 ) -> None:

@@ -29,7 +29,9 @@ class _Look:
     size: float
     opacity: float = 1.0
     coloured: bool = True
-    outline: float = 0.0  # width in pixels, in the theme's ink or, for open symbols, their own colour
+    outline: float = 0.0  # width in pixels; of paper, or for open and hollow marks their own colour
+    rank: int = 1000  # place in the legend, lowest first
+    hollow: bool = False  # filled with paper, so that no interval bar shows through
 
 
 def _looks(now: Stage, judge: str) -> dict[str, _Look]:
@@ -47,10 +49,10 @@ def _looks(now: Stage, judge: str) -> dict[str, _Look]:
         "infeasible": _Look("misses a constraint", "square-open", 8, 0.9, outline=1.4),
         "cheap": _Look(f"{words.CHEAP} only", "circle-open", 8, 0.9, outline=1.4),
         "bound": _Look("bound: proven dominated", "triangle-down-open", 9, 0.9, outline=1.4),
-        "judged": _Look("judged, dominated", "circle", 8, 0.55),
-        "leader": _Look(leader, "circle", 12, outline=1.2),
-        "test_dominated": _Look(f"test, dominated there ({judge})", "diamond-open", 11, outline=1.8),
-        "test": _Look(f"test ({judge}), 95{_THIN}% interval", "diamond", 11, outline=1.0),
+        "judged": _Look("judged, dominated", "circle", 8, 0.55, rank=5),
+        "leader": _Look(leader, "circle", 12, outline=1.2, rank=1),
+        "test_dominated": _Look(f"test, dominated there ({judge})", "diamond", 10, outline=1.8, rank=3, hollow=True),
+        "test": _Look(f"test ({judge}), 95{_THIN}% interval", "diamond", 11, outline=1.0, rank=2),
     }
 
 
@@ -122,7 +124,7 @@ def _safe(text: str) -> str:
 def _note(now: Stage, judge: str) -> str:
     """What stands behind an axis' name."""
     if now == "cheap":
-        return f"  ({words.SELECTION_SET}, {words.CHEAP} during training, not judged yet)"
+        return f"  ({words.SELECTION_SET}, {words.CHEAP}, not judged)"
     return f"  ({judge})" if judge else ""
 
 
@@ -156,7 +158,7 @@ def _draw_staircase(
         x=[left, *xs], y=[bottom, *ys], fill="toself", fillcolor=look.tint, line_width=0, showlegend=False, **common
     )
     line = {"color": look.ink, "width": 1.5, "dash": "solid" if now == "members" else "dash"}
-    figure.add_scatter(x=xs, y=ys, line=line, **common)
+    figure.add_scatter(x=xs, y=ys, line=line, legendrank=4, **common)
 
 
 def _draw_links(figure: go.Figure, selected: pd.DataFrame, tested: pd.DataFrame, look: Theme) -> None:
@@ -174,18 +176,7 @@ def _draw_links(figure: go.Figure, selected: pd.DataFrame, tested: pd.DataFrame,
 def _draw(figure: go.Figure, kind: str, style: _Look, part: pd.DataFrame, colours: Colours, look: Theme) -> None:
     if part.empty:
         return
-    marker: dict[str, Any] = {"symbol": style.symbol, "size": style.size, "opacity": style.opacity}
-    marker["line"] = (
-        {"width": style.outline} if "open" in style.symbol else {"width": style.outline, "color": look.paper}
-    )
-    legend_marker = marker | {"color": look.muted}
-    if style.coloured:
-        marker["color"] = [colours.values[row] for row in part["row"]]
-        if colours.axis is not None:
-            marker["coloraxis"] = "coloraxis"
-    else:
-        marker["color"] = look.muted
-    group = "test" if kind == "test" else kind
+    marker, legend_marker = _marker(style, [colours.values[row] for row in part["row"]], colours.axis is not None, look)
     bars: dict[str, Any] = {}
     if kind.startswith("test"):
         for axis in ("x", "y"):
@@ -200,22 +191,40 @@ def _draw(figure: go.Figure, kind: str, style: _Look, part: pd.DataFrame, colour
         "textfont": {"color": look.muted, "size": 11},
     }
     figure.add_scatter(
-        x=part["x"], y=part["y"], marker=marker, name=style.label, legendgroup=group, showlegend=False,
+        x=part["x"], y=part["y"], marker=marker, name=style.label, legendgroup=kind, showlegend=False,
         mode="markers+text" if labelled else "markers",
         hovertext=part["hover"], hovertemplate="%{hovertext}<extra></extra>",
         meta={"kind": kind}, customdata=part["trial"],
         **bars, **(text if labelled else {}),
     )  # fmt: skip
     # Coloured marks would lend the legend the colour of their first trial: a mark without a place speaks for them.
-    figure.add_scatter(x=[None], y=[None], mode="markers", marker=legend_marker, name=style.label, legendgroup=group)
+    figure.add_scatter(
+        x=[None], y=[None], mode="markers", marker=legend_marker, name=style.label, legendgroup=kind,
+        legendrank=style.rank, hoverinfo="skip",
+    )  # fmt: skip
+
+
+def _marker(style: _Look, values: list[Any], scaled: bool, look: Theme) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Plotly's marker for a kind of trial, and the neutral one of the legend."""
+    marker: dict[str, Any] = {"symbol": style.symbol, "size": style.size, "opacity": style.opacity}
+    paint = {"color": values if style.coloured else look.muted}
+    if scaled and style.coloured:
+        paint["coloraxis"] = "coloraxis"
+    if style.hollow:
+        line: dict[str, Any] = {"width": style.outline}
+        return (
+            marker | {"color": look.paper, "line": line | paint},
+            marker | {"color": look.paper, "line": line | {"color": look.muted}},
+        )
+    line = {"width": style.outline} if "open" in style.symbol else {"width": style.outline, "color": look.paper}
+    return marker | {"line": line} | paint, marker | {"line": line, "color": look.muted}
 
 
 def _draw_categories(figure: go.Figure, colours: Colours) -> None:
     for text, colour in (colours.categories or {}).items():
-        name = f"{words.option_name(colours.option or '')} = {text}"
         figure.add_scatter(
             x=[None], y=[None], mode="markers", marker={"symbol": "square", "size": 10, "color": colour},
-            name=_safe(name), legend="legend2", hoverinfo="skip",
+            name=_safe(text), legend="legend2", hoverinfo="skip",
         )  # fmt: skip
 
 
@@ -233,7 +242,7 @@ def _layout(title: str, look: Theme, colours: Colours) -> dict[str, Any]:
         "font": {"family": FONT, "color": look.ink, "size": 13},
         "xaxis": axis,
         "yaxis": axis,
-        "margin": {"l": 68, "r": 24, "t": 64 if title else 16, "b": 56},
+        "margin": {"l": 68, "r": 24, "t": 84 if title else 44, "b": 56},
         "hovermode": "closest",
         "hoverlabel": {
             "align": "left", "bgcolor": look.paper, "bordercolor": look.muted,
@@ -243,9 +252,18 @@ def _layout(title: str, look: Theme, colours: Colours) -> dict[str, Any]:
         "dragmode": "zoom",
     }  # fmt: skip
     if title:
-        layout["title"] = {"text": _safe(title), "x": 0.0, "xref": "paper", "font": {"size": 18}}
+        layout["title"] = {
+            "text": _safe(title),
+            "x": 0,
+            "xref": "paper",
+            "y": 0.97,
+            "yref": "container",
+            "font": {"size": 18},
+        }
     if colours.axis is not None:
         layout["coloraxis"] = colours.axis
     if colours.categories:
-        layout["legend2"] = legend | {"orientation": "v", "x": 1.015, "xanchor": "left", "y": 1, "yanchor": "top"}
+        name = _safe(words.option_name(colours.option or ""))
+        above = {"orientation": "h", "x": 0, "xanchor": "left", "y": 1.01, "yanchor": "bottom"}
+        layout["legend2"] = legend | above | {"title": {"text": f"{name}  ", "side": "left"}}
     return layout

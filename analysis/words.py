@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from typing import Any
 
 import pandas as pd
@@ -54,12 +55,20 @@ def option_name(column: str) -> str:
 
 
 def duration(seconds: float) -> str:
-    """`3 h 12 min`, `4 min 5 s`, `12 s`."""
-    whole = round(seconds)
-    hours, minutes = whole // 3600, whole % 3600 // 60
-    if hours:
-        return f"{hours:,} h {minutes} min"
-    return f"{minutes} min {whole % 60} s" if minutes else f"{whole} s"
+    """`24.6 h`, `4 min 5 s`, `12 s`."""
+    if seconds >= 3600:
+        return f"{seconds / 3600:,.1f} h"
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes} min {rest} s" if minutes else f"{rest} s"
+
+
+def time(text: str) -> str:
+    """`2026-11-20 12:45 UTC` for a moment in ISO 8601; any other text as it is."""
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        return text
+    return f"{moment.astimezone(UTC):%Y-%m-%d %H:%M} UTC" if moment.tzinfo else text
 
 
 def judge_name(df: pd.DataFrame) -> str:

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
-from collections.abc import Callable
 from fractions import Fraction
 from typing import Annotated, Any, ClassVar, TypeVar, get_args
 
@@ -61,13 +60,13 @@ class Part(Options):
     name: str
 
 
-P = TypeVar("P", bound=type[Part])
+C = TypeVar("C", bound=Part)
 _PARTS: dict[str, dict[str, type[Part]]] = {}
 _PACKAGES = ("robustray.data", "robustray.models", "robustray.attacks", "robustray.defenses", "robustray.training")
 _loaded = False
 
 
-def register(cls: P) -> P:
+def register(cls: type[C]) -> type[C]:
     """Class decorator: makes `cls` known under its kind and its `name`.
 
     Raises:
@@ -141,9 +140,7 @@ class Registered:
             )
         return value
 
-    def __get_pydantic_core_schema__(
-        self, source: Any, handler: GetCoreSchemaHandler
-    ) -> core_schema.CoreSchema:
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> core_schema.CoreSchema:
         choices = {name: handler.generate_schema(cls) for name, cls in parts(self.kind).items()}
         union = core_schema.tagged_union_schema(choices, discriminator="name")
         return core_schema.no_info_before_validator_function(self._named, union)
@@ -158,6 +155,3 @@ def explain(cls: type[Part]) -> str:
         if name != "name":
             lines.append(f"  {name} = {field.default!r}  {field.description or ''}".rstrip())
     return "\n".join(lines)
-
-
-Factory = Callable[[], Part]

@@ -55,7 +55,7 @@ class Judge(Options):
     cheap: Annotated[Attack, Registered("attack")] = Field(
         Pgd(loss="margin", steps=20), description="the validation attack during training"
     )
-    version: Literal["standard", "apgd"] | list[AttackName] = Field(
+    version: Literal["standard", "apgd"] | tuple[AttackName, ...] = Field(
         "standard", description="standard is AutoAttack; apgd its first two attacks; or a list of attacks"
     )
     images: JudgeImages = Field(JudgeImages(), description="how many images are judged")
@@ -70,7 +70,7 @@ class Judge(Options):
         if isinstance(value, str) and value not in VERSIONS:
             raise PydanticCustomError("version", "there is no version '{value}'; {hint}",
                                       {"value": value, "hint": nearest(value, VERSIONS)})  # fmt: skip
-        if isinstance(value, list):
+        if isinstance(value, list | tuple):
             unknown = [attack for attack in value if attack not in known]
             if unknown or not value or len(set(value)) < len(value):
                 raise PydanticCustomError("version", "must be standard, apgd, or a list of different attacks; {hint}",
@@ -80,7 +80,7 @@ class Judge(Options):
     @property
     def attacks(self) -> tuple[str, ...]:
         """The judge's attacks in order."""
-        return VERSIONS[self.version] if isinstance(self.version, str) else tuple(self.version)
+        return VERSIONS[self.version] if isinstance(self.version, str) else self.version
 
     @property
     def version_name(self) -> str:
@@ -116,8 +116,8 @@ class Batch(Options):
     """Batches of training images."""
 
     size: Count = Field(128, ge=1, description="images per optimiser step")
-    augment: list[Annotated[Augmentation, Registered("augmentation")]] = Field(
-        [], description="augmentations in order, each drawn per image"
+    augment: tuple[Annotated[Augmentation, Registered("augmentation")], ...] = Field(
+        (), description="augmentations in order, each drawn per image"
     )
 
 
@@ -128,7 +128,9 @@ class Checkpoints(Options):
         "last", description="the checkpoint that counts: the last, or the one with the best robust accuracy on tune"
     )
     validate_every: Count = Field(1, ge=1, description="epochs between validations; the last epoch always has one")
-    minutes: Real = Field(10, gt=0, description="a checkpoint inside an epoch at least this often; every epoch ends in one")
+    minutes: Real = Field(
+        10, gt=0, description="a checkpoint inside an epoch at least this often; every epoch ends in one"
+    )
 
 
 class TrialConfig(Options):
@@ -147,7 +149,9 @@ class TrialConfig(Options):
     averaging: Annotated[Averaging, Registered("averaging")] = Ema()
     optimiser: Annotated[Optimiser, Registered("optimiser")] = Sgd()
     schedule: Annotated[Schedule, Registered("schedule")] = OneCycle()
-    precision: Literal["fp32", "bf16"] = Field("fp32", description="precision inside the network; pixels and losses are fp32")
+    precision: Literal["fp32", "bf16"] = Field(
+        "fp32", description="precision inside the network; pixels and losses are fp32"
+    )
     checkpoints: Checkpoints = Checkpoints()
 
     @field_validator("checkpoints")

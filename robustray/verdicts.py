@@ -73,7 +73,9 @@ def shard_path(folder: Path, attack: str, shard: int) -> Path:
 def write_shard(folder: Path, verdicts: Shard) -> None:
     """Writes one shard's verdicts, whole or not at all."""
     arrays = [verdicts.image, verdicts.label, verdicts.predicted, verdicts.broken]
-    table = pa.table([pa.array(column, type=field.type) for column, field in zip(arrays, SCHEMA, strict=True)], schema=SCHEMA)
+    table = pa.table(
+        [pa.array(column, type=field.type) for column, field in zip(arrays, SCHEMA, strict=True)], schema=SCHEMA
+    )
     table = table.replace_schema_metadata({"robustray": json.dumps(dict(verdicts.info), sort_keys=True)})
     buffer = io.BytesIO()
     pq.write_table(table, buffer)

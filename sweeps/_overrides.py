@@ -36,11 +36,11 @@ def override(document: Document, text: str) -> None:
     for name in names[:-1]:
         key = _key_in(parent, name, keys, place)
         keys = (*keys, key)
-        below = parent[key] if isinstance(parent, list) else parent.get(key)
+        below = parent.get(key) if isinstance(parent, dict) else parent[key]
         if below is None:
             below = parent[key] = {}
             document.places[keys] = place
-        elif isinstance(below, str) and any(below in parts(kind) for kind in kinds()):
+        elif key != "name" and isinstance(below, str) and any(below in parts(kind) for kind in kinds()):
             below = parent[key] = {"name": below}
         parent = below
     key = _key_in(parent, names[-1], keys, place)

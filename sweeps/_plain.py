@@ -28,6 +28,7 @@ _REQUIREMENTS = {
     "int_type": "must be a whole number",
     "int_parsing": "must be a whole number",
     "int_from_float": "must be a whole number",
+    "int_parsing_size": "must be a smaller number",
     "bool_type": "must be true or false",
     "bool_parsing": "must be true or false",
     "string_type": "must be text",
@@ -39,7 +40,7 @@ _REQUIREMENTS = {
 
 
 class Mistakes(ValueError):
-    """What is wrong inside one value, by the keys from it. A validator that raises this reports each at its own place."""
+    """What is wrong inside one value, by the keys from it. Raised in a validator, each is reported at its own place."""
 
     def __init__(self, found: Mapping[Keys, str]) -> None:
         super().__init__("; ".join(f"{dotted(keys)}: {what}" for keys, what in found.items()))
@@ -108,6 +109,8 @@ def _keys(location: tuple[int | str, ...], model: type[BaseModel]) -> tuple[Keys
     here: Any = model
     holder: Any = model
     for step in location:
+        if step == "[key]":  # the step before was a key of a mapping, and the key itself is wrong
+            continue
         holder, (here, is_key) = here, _below(here, step)
         if is_key:
             keys = (*keys, step)
@@ -123,7 +126,7 @@ def _below(here: Any, step: int | str) -> tuple[Any, bool]:
         members = [member for member in arguments if member is not type(None)]
         return _below(members[0], step) if len(members) == 1 else (Any, False)
     if origin in (list, dict):
-        return arguments[-1], step != "[key]"
+        return arguments[-1], True
     if isinstance(here, type) and issubclass(here, BaseModel):
         if issubclass(here, Part) and here.model_fields["name"].is_required():  # a kind: the step is a part's name
             return parts(here.kind)[str(step)], False

@@ -10,7 +10,7 @@ from typing import Any
 
 from sweeps._plain import Mistakes
 from sweeps._yaml import Keys, dotted, show
-from sweeps.distributions import KINDS, Distribution, Kind, Parameter, scalar
+from sweeps.distributions import KINDS, Distribution, Kind, Parameter, Scalar, scalar
 
 
 @dataclass(frozen=True)
@@ -157,8 +157,8 @@ class _Compiler:
         if not kinds:
             return {key: self.node(value, (*keys, key), (*path, key), condition) for key, value in tree.items()}
         if len(tree) > 1:
-            others = [f"{key!r}" for key in tree if key != kinds[0]]
-            self.found[keys] = f"the distribution {kinds[0]!r} must stand alone, without {', '.join(others)}"
+            others = ", ".join(repr(key) for key in tree if key != kinds[0])
+            self.found[(*keys, kinds[0])] = f"a distribution must be the only key of its mapping, not beside {others}"
             return None
         if kinds[0] == "choice":
             return self.choice(tree["choice"], keys, path, condition)
@@ -171,9 +171,7 @@ class _Compiler:
 
     def choice(self, options: object, keys: Keys, path: Keys, condition: tuple[tuple[str, str], ...]) -> Any:
         if not isinstance(options, list) or not options:
-            self.found[keys] = (
-                f"choice needs a list with something in it, not {'[]' if options == [] else show(options)}"
-            )
+            self.found[keys] = f"choice needs a list of values or branches, not {show(options)}"
             return None
         places = [(*keys, "choice", i) for i in range(len(options))]
         wrong = {place: what for place, option in zip(places, options, strict=True) if (what := _not_a_branch(option))}
@@ -182,21 +180,21 @@ class _Compiler:
             return None
         nested = any(isinstance(option, dict) for option in options)
         names = [_label(option) if nested else scalar(option) for option in options]
-        for i, (place, name) in enumerate(zip(places, names, strict=True)):
+        taken: set[Scalar] = set()
+        for place, option, name in zip(places, options, names, strict=True):
             if nested and name is None:
                 self.found[place] = "this branch needs a label of letters, digits, _ and -, because it has no such name"
-            elif name in names[:i]:
-                remedy = "; give one of them a label" if isinstance(options[i], dict) else ""
+            elif name in taken:
+                remedy = "; give one of them a label" if isinstance(option, dict) else ""
                 self.found[place] = f"{show(name)} is in the choice twice{remedy}"
+            taken.add(name)
         parameter = Parameter(dotted(path), Distribution("choice", choices=tuple(names)), condition)
         if not nested:
             return Searched(parameter)
-        branches = {}
-        for name, option, place in zip(map(str, names), options, places, strict=True):
-            inside = (
-                {key: value for key, value in option.items() if key != "label"} if isinstance(option, dict) else option
-            )
-            branches[name] = self.node(inside, place, (*path, name), (*condition, (parameter.name, name)))
+        branches = {
+            label: self.node(_unlabelled(option), place, (*path, label), (*condition, (parameter.name, label)))
+            for label, option, place in zip(map(str, names), options, places, strict=True)
+        }
         return Searched(parameter, branches)
 
 
@@ -208,6 +206,10 @@ def _not_a_branch(option: object) -> str:
     if isinstance(option, float) and not math.isfinite(option):
         return f"must be a finite number, not {show(option)}"
     return ""
+
+
+def _unlabelled(option: Any) -> Any:
+    return {key: value for key, value in option.items() if key != "label"} if isinstance(option, dict) else option
 
 
 def _label(option: Any) -> str | None:

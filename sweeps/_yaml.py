@@ -56,8 +56,8 @@ class Document:
             The document. Aliases are expanded into copies, so changing one value changes no other.
 
         Raises:
-            UserError: there is no such file, it is not YAML, or it has what an option file has no use for: tags, merges,
-                keys that are not text, keys given twice, aliases without end.
+            UserError: there is no such file, it is not YAML, or it has what an option file has no use for: tags,
+                merges, keys that are not text, keys given twice, aliases without end.
         """
         text = _text(Path(path))
         value, places = parse(text, lambda line: Place(line, f"{path}:{line}"))
@@ -124,7 +124,8 @@ def show(value: object) -> str:
     if value is None or isinstance(value, bool):
         return {None: "null", True: "true", False: "false"}[value]
     if isinstance(value, dict | list | tuple):
-        return "a mapping" if isinstance(value, dict) else "a list"
+        noun = "mapping" if isinstance(value, dict) else "list"
+        return f"a {noun}" if value else f"an empty {noun}"
     if isinstance(value, float):
         return f"{value:.0f}" if value.is_integer() and abs(value) < 1e15 else f"{value:.6g}"
     text = repr(value)
@@ -177,7 +178,7 @@ class _Builder:
         if node.tag not in _SCALARS:
             raise self._wrong_tag(node, keys)
         try:
-            return self._loader.construct_object(node)  # type: ignore[no-untyped-call]
+            return self._loader.construct_object(node)
         except (ValueError, KeyError):  # `!!int x`, `!!bool x`, or more digits than Python converts
             kind = node.tag.removeprefix(_CORE)
             raise self._wrong(node, keys, f"{show(node.value)} cannot be read as {kind}") from None
@@ -211,7 +212,8 @@ def _text(path: Path) -> str:
 
 
 def _syntax_error(error: yaml.MarkedYAMLError, place: Callable[[int], Place]) -> UserError:
-    mark = error.problem_mark or error.context_mark
+    unclosed = error.problem is not None and ("stream end" in error.problem or "end of stream" in error.problem)
+    mark = (unclosed and error.context_mark) or error.problem_mark
     line, column = (mark.line + 1, mark.column + 1) if mark else (1, 1)
     what = f"{error.context}, {error.problem}" if error.context else str(error.problem)
     if "'\\t'" in what:

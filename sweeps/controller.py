@@ -109,4 +109,6 @@ def trial_folder(folder: Path, number: int) -> Path:
 def _finite(result: Mapping[str, Any]) -> dict[str, float]:
     names = ("clean_accuracy", "robust_accuracy", *_COSTS)
     values = {name: result[name] for name in names if name in result}
-    return {name: float(value) for name, value in values.items() if isinstance(value, int | float) and math.isfinite(value)}
+    return {
+        name: float(value) for name, value in values.items() if isinstance(value, int | float) and math.isfinite(value)
+    }

@@ -19,7 +19,7 @@ Kind = Literal["uniform", "loguniform", "int", "logint", "stepped", "choice"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
 Scalar = None | bool | int | float | str
 
-_REAL: TypeAdapter[float] = TypeAdapter(Annotated[Real, Field(ge=-1e300, le=1e300, allow_inf_nan=False)])
+_REAL: TypeAdapter[float] = TypeAdapter(Annotated[Real, Field(allow_inf_nan=False)])
 _COUNT: TypeAdapter[int] = TypeAdapter(Annotated[Count, Field(ge=-(2**53), le=2**53)])
 
 
@@ -28,7 +28,7 @@ class Distribution:
     """The values an option may take, ends included.
 
     Attributes:
-        kind: uniform, loguniform, int, logint and stepped have `low` and `high`, stepped a `step`; choice has `choices`.
+        kind: choice has `choices`; all others have `low` and `high`, and stepped a `step`.
         low: the smallest value.
         high: the largest value.
         step: the distance between neighbouring values; None where there is none.
@@ -54,8 +54,8 @@ class Distribution:
         """
         names = ("low", "high", "step")[: 3 if kind == "stepped" else 2]
         if not isinstance(arguments, list) or len(arguments) != len(names):
-            count = f" of {len(arguments)}" if isinstance(arguments, list) else ""
-            raise ValueError(f"{kind} needs [{', '.join(names)}], not {show(arguments)}{count}")
+            given = f"a list of {len(arguments)}" if isinstance(arguments, list) else show(arguments)
+            raise ValueError(f"{kind} needs [{', '.join(names)}], not {given}")
         stepped_ints = kind == "stepped" and all(type(argument) is int for argument in arguments)
         whole = stepped_ints or kind in ("int", "logint")
         low, high, *step = (_number(kind, *pair, whole=whole) for pair in zip(names, arguments, strict=True))
@@ -63,16 +63,19 @@ class Distribution:
             raise ValueError(f"low and high are both {show(low)}; write {show(low)} instead of {kind}")
         if low > high:
             raise ValueError(f"{kind} needs low below high, not [{show(low)}, {show(high)}]")
+        if math.isinf(high - low):
+            raise ValueError(f"the range of {kind} is too wide")
         if kind in ("loguniform", "logint") and low <= 0:
             raise ValueError(f"{kind} needs numbers above 0, not {show(low)}")
         return cls._stepped(low, high, *step) if step else cls(kind, low, high)
 
     @classmethod
     def _stepped(cls, low: float, high: float, step: float) -> Distribution:
-        if not (high - low) * 1e-9 < step <= high - low:
+        span = high - low
+        if not span * 1e-9 < step < span * 1.1:  # 0.6 - 0.4 is less than 0.2; the next check is the exact one
             raise ValueError(f"stepped needs a step above 0, up to high - low, not {show(step)}")
-        count = round((high - low) / step)
-        if abs((high - low) / step - count) > 1e-6:
+        count = round(span / step)
+        if abs(span / step - count) > 1e-6:
             raise ValueError(f"from {show(low)} to {show(high)} is not a whole number of steps of {show(step)}")
         if isinstance(step, float):
             # Optuna counts steps in decimals and drops the last where 8/255 does not come out even: 15 digits do.
@@ -88,15 +91,26 @@ class Distribution:
         """Whether the values are whole numbers."""
         return self.kind != "choice" and isinstance(self.low, int)
 
-    def __contains__(self, value: object) -> bool:
+    def checked(self, value: object) -> Scalar:
+        """The value itself, or the end of the range that a sampler's rounding carried it over (exp(log(20)) > 20).
+
+        Args:
+            value: what a sampler suggested or a record holds.
+
+        Raises:
+            ValueError: it is not of this distribution.
+        """
         if self.kind == "choice":
-            return any(type(value) is type(choice) and value == choice for choice in self.choices)
-        if isinstance(value, bool) or not isinstance(value, int if self.is_int else int | float):
-            return False
-        if not self.low <= value <= self.high:
-            return False
-        steps = (value - self.low) / (self.step or 1)
-        return self.step is None or abs(steps - round(steps)) < 1e-6
+            for choice in self.choices:
+                if type(value) is type(choice) and value == choice:
+                    return choice
+        elif isinstance(value, int if self.is_int else int | float) and not isinstance(value, bool):
+            inside = min(max(value, self.low), self.high)
+            steps = (inside - self.low) / self.step if self.step else 0.0
+            slack = 1e-12 * (self.high - self.low)
+            if math.isclose(inside, value, rel_tol=1e-12, abs_tol=slack) and abs(steps - round(steps)) < 1e-6:
+                return inside
+        raise ValueError(f"must be {self}, not {show(value)}")
 
     def __str__(self) -> str:
         if self.kind == "choice":

@@ -25,8 +25,10 @@ BackendName = Literal["ray", "local"]
 class Backend(Protocol):
     """A place to run jobs."""
 
-    slots: int
-    described: str
+    @property
+    def described(self) -> str:
+        """Where and how many at a time, for the first line."""
+        ...
 
     def run(self, queue: Queue) -> bool:
         """Drives a queue to its end; True if it was interrupted before."""
@@ -66,9 +68,7 @@ def run(
 
 def _drive(sweep: Sweep, record: Record, place: Backend, console: Console) -> bool:
     threads = _threads(sweep)
-    controller = Controller(
-        sweep, record, first_in_first_out, console, threads=threads, session=uuid.uuid4().hex
-    )
+    controller = Controller(sweep, record, first_in_first_out, console, threads=threads, session=uuid.uuid4().hex)
     judging = Judging(sweep, record, console, threads=threads, training=lambda: bool(controller.running))
     before = sum(trial.outcome is not None for trial in record.trials())
     resumed = f", {before} done before" if before else ""

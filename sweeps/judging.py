@@ -141,7 +141,7 @@ class Judging:
             return self.next()
         return DONE
 
-    def report(self, job: Job, result: Result) -> Verdict:  # noqa: ARG002 - a shard reports only its end
+    def report(self, job: Job, result: Result) -> Verdict:
         return "go"
 
     def finish(self, job: Job, outcome: str, result: Result, cause: str | None) -> None:
@@ -211,7 +211,7 @@ class Judging:
         if self.sweep.judge.trials != "frontier":
             return
         for key, judgement in list(self.open.items()):
-            if key[1] == "test" or judgement.doomed and judgement.in_flight:
+            if key[1] == "test" or (judgement.doomed and judgement.in_flight):
                 continue
             bounds = self._objectives(judgement.trial, judgement.values())
             better = [n for n, values in self.finished.items() if dominates(values, bounds, self.sweep.objectives)]
@@ -289,5 +289,3 @@ def non_dominated(points: Mapping[int, Mapping[str, float]], objectives: Mapping
 
 def _minimised(points: Sequence[Mapping[str, float]], objectives: Mapping[str, str]) -> np.ndarray[Any, Any]:
     return np.array([[-p[n] if mode == "max" else p[n] for n, mode in objectives.items()] for p in points], dtype=float)
-
-

@@ -36,7 +36,8 @@ class Console:
         self._running[number] = result
         if time.monotonic() - self._last > QUIET_SECONDS:
             parts = [
-                f"trial {n:04d} epoch {r['epoch']}/{r['epochs']}{_accuracies(r)}" for n, r in sorted(self._running.items())
+                f"trial {n:04d} epoch {r['epoch']}/{r['epochs']}{_accuracies(r)}"
+                for n, r in sorted(self._running.items())
             ]
             self.event("running: " + "; ".join(parts))
 
@@ -79,7 +80,9 @@ class Console:
 
 def _accuracies(values: Mapping[str, Any]) -> str:
     shown = [
-        f"{name} {values[key]:.1%}" for name, key in (("clean", "clean_accuracy"), ("robust", "robust_accuracy")) if key in values
+        f"{name} {values[key]:.1%}"
+        for name, key in (("clean", "clean_accuracy"), ("robust", "robust_accuracy"))
+        if key in values
     ]
     return ": " + ", ".join(shown) if shown else ""
 

@@ -31,7 +31,10 @@ STUDY = "sweep"
 JOURNAL = "study.journal"
 _ISSUED = "issued"  # the last write of an ask: without it the trial was never handed out
 _OUTCOME = "outcome"
-_TOLD = {"complete": TrialState.COMPLETE, "failed": TrialState.FAIL}  # all else is PRUNED: the sampler learns to stay away
+_TOLD = {
+    "complete": TrialState.COMPLETE,
+    "failed": TrialState.FAIL,
+}  # all else is PRUNED: the sampler learns to stay away
 
 optuna.logging.set_verbosity(optuna.logging.ERROR)
 
@@ -293,7 +296,9 @@ def _lock(folder: Path) -> IO[str]:
         file.seek(0)
         holder = file.read().strip()
         file.close()
-        raise UserError(f"{folder}: another driver{f' ({holder})' if holder else ''} is at work on this sweep") from None
+        raise UserError(
+            f"{folder}: another driver{f' ({holder})' if holder else ''} is at work on this sweep"
+        ) from None
     file.truncate(0)
     file.write(f"process {os.getpid()} on {os.uname().nodename}\n")
     file.flush()

@@ -9,8 +9,9 @@ from optuna.distributions import CategoricalDistribution, FloatDistribution, Int
 from optuna.samplers import BaseSampler, RandomSampler, TPESampler
 
 from robustray.seeding import derive
+from sweeps.distributions import Parameter
 from sweeps.record import Record
-from sweeps.space import Parameter, Sweep
+from sweeps.space import Sweep
 
 
 def sampler(name: str, seed: int, number: int) -> BaseSampler:

@@ -7,7 +7,6 @@ import json
 import os
 import re
 from collections.abc import Callable, Mapping, Sequence
-from functools import cached_property
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field, ValidationError, ValidationInfo, field_validator, model_validator
@@ -81,14 +80,14 @@ class Resources(Options):
 class Sweep(Options):
     """A family of trials and how to search it: one judge, one template, and the distributions of what is searched.
 
-    Nothing is left to go wrong later: every branch of every choice has been built, with its numbers at both ends.
+    Validation has built every branch of every choice, with its numbers at both ends and in between: mistakes show at once.
     """
 
-    name: str = Field(max_length=100, description="also the folder of the results: letters, digits, '.', '_' and '-'")
+    name: str = Field(description="also the folder of the results: letters, digits, '.', '_' and '-'")
     judge: Judge = Field(description="what every trial is measured by; constants only")
     trial: dict[str, Any] = Field({}, description="the template of a trial; any leaf may be a distribution")
     objectives: dict[Metric, Direction] = Field(
-        {"clean_accuracy": "max", "robust_accuracy": "max"}, min_length=1, description="what to find the frontier of"
+        {"clean_accuracy": "max", "robust_accuracy": "max"}, description="what to find the frontier of"
     )
     constraints: dict[Metric, Bound] = Field({}, description="what a trial must keep to, to be on the frontier")
     search: Search = Field(Search(), description="how trials are chosen")
@@ -107,7 +106,7 @@ class Sweep(Options):
             The sweep, validated in full.
 
         Raises:
-            UserError: anything is wrong. One line: `file.yaml:12: trial.defense.betta: unknown key; did you mean 'beta'?`
+            UserError: anything is wrong. One line: `x.yaml:12: trial.defense.betta: unknown key; did you mean 'beta'?`
         """
         document = Document.read(path)
         for text in overrides:
@@ -122,7 +121,7 @@ class Sweep(Options):
     def _only_trials_vary(cls, value: Any) -> Any:
         if isinstance(value, dict):
             outside = {key: tree for key, tree in value.items() if key in cls.model_fields and key != "trial"}
-            found = {keys: "takes constants; only trial may hold a distribution" for keys in _distributions(outside)}
+            found = dict.fromkeys(_distributions(outside), "takes constants; only trial may hold a distribution")
             if found:
                 raise Mistakes(found)
         return value
@@ -130,8 +129,8 @@ class Sweep(Options):
     @field_validator("name")
     @classmethod
     def _folder(cls, value: str) -> str:
-        if not re.fullmatch("[A-Za-z0-9_-][A-Za-z0-9._-]*", value):
-            raise ValueError(f"must be letters, digits, '.', '_' and '-', not starting with '.'; not {show(value)}")
+        if not re.fullmatch("[A-Za-z0-9_-][A-Za-z0-9._-]{0,99}", value):
+            raise ValueError(f"must be up to 100 letters, digits, '.', '_' or '-', not '.' first, not {show(value)}")
         return value
 
     @field_validator("trial")
@@ -141,11 +140,13 @@ class Sweep(Options):
             raise Mistakes({("judge",): "stands beside trial, not inside: all trials of a sweep share one judge"})
         template = _template.compile_template(value)
         found: dict[Keys, str] = {}
-        for choose in _template.corners(template) if "judge" in info.data else ():
+        for choose in _template.corners(template):
             try:
-                TrialConfig.model_validate({"judge": info.data["judge"], **_template.fill(template, choose)})
+                TrialConfig.model_validate({"judge": info.data.get("judge"), **_template.fill(template, choose)})
             except ValidationError as error:
                 for filled, what in mistakes(error, TrialConfig).items():
+                    if filled[:1] == ("judge",):  # it has its own mistakes, and they are known
+                        continue
                     keys, distribution = _template.source_keys(template, filled, choose)
                     whole = {"uniform": "int", "loguniform": "logint"}.get(distribution.kind if distribution else "")
                     remedy = f"; use {whole}" if whole and what.startswith("must be a whole number") else ""
@@ -157,15 +158,17 @@ class Sweep(Options):
     @field_validator("objectives")
     @classmethod
     def _in_order(cls, value: dict[str, Direction]) -> dict[str, Direction]:
+        if not value:
+            raise ValueError(f"needs at least one of {', '.join(METRICS)}")
         # An Optuna study knows its objectives by position: two spellings of one set must not swap them on resume.
         return {name: value[name] for name in METRICS if name in value}
 
-    @cached_property
+    @property
     def template(self) -> Any:
         """The template as plain data with `Searched` leaves."""
         return _template.compile_template(self.trial)
 
-    @cached_property
+    @property
     def space(self) -> tuple[Parameter, ...]:
         """The searched options in template order, those of every branch right after their choice."""
         return tuple(_template.parameters(self.template))
@@ -230,7 +233,10 @@ class Sweep(Options):
             raise UserError(f"trial.{dotted(keys)}: {what}") from None
 
     def resolved(self) -> dict[str, Any]:
-        """Everything as plain data for JSON or YAML, every default of the sweep written out; `model_validate` reads it."""
+        """Everything as plain data for JSON or YAML, defaults outside the template written out.
+
+        `Sweep.model_validate` reads it back: the same space, with the same hash.
+        """
         return {**self.model_dump(mode="json"), "trial": _template.plain(self.template)}
 
     @property
@@ -252,9 +258,10 @@ class Sweep(Options):
 
 
 def _checked(parameter: Parameter, value: object) -> object:
-    if value not in parameter.distribution:
-        raise UserError(f"{parameter.name}: must be {parameter.distribution}, not {show(value)}")
-    return value
+    try:
+        return parameter.distribution.checked(value)
+    except ValueError as error:
+        raise UserError(f"{parameter.name}: {error}") from None
 
 
 def _distributions(tree: object) -> list[Keys]:

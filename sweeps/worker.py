@@ -11,11 +11,14 @@ import logging
 import traceback
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import yaml
 
 from robustray._files import write_whole
+
+if TYPE_CHECKING:
+    from robustray.training._trainer import Trainer
 
 log = logging.getLogger("robustray")
 Report = dict[str, Any]
@@ -44,7 +47,7 @@ class TrainTask:
     def __init__(self, work: Mapping[str, Any]) -> None:
         self.work = work
         self.folder = Path(work["folder"])
-        self.trainer: Any = None
+        self.trainer: Trainer | None = None
         self._interrupted = False
 
     def step(self) -> Report:
@@ -60,29 +63,26 @@ class TrainTask:
 
     def _step(self) -> Report:
         if self.trainer is None:
-            refused = self._open()
-            if refused is not None:
-                return refused
-            if self.trainer.report is not None:  # it may never have arrived
-                return dict(self.trainer.report)
-        return dict(self.trainer.epoch())
+            deaths = self._count_attempt()
+            if deaths > self.work["max_failures"]:
+                cause = f"its process died {deaths} times in a row without writing a checkpoint"
+                log.error(cause)
+                return {"outcome": "failed", "cause": cause, "done": True, "epoch": 0, "training_iteration": 0}
+            self.trainer = self._open()
+            if self.trainer.report is not None:  # said before, but it may never have arrived
+                return self.trainer.report
+        return self.trainer.epoch()
 
-    def _open(self) -> Report | None:
-        deaths = self._count_attempt()
-        if deaths > self.work["max_failures"]:
-            cause = f"its process died {deaths} times in a row without writing a checkpoint"
-            log.error(cause)
-            return {"outcome": "failed", "cause": cause, "done": True, "epoch": 0, "training_iteration": 0}
-
+    def _open(self) -> Trainer:
         from robustray.training._trainer import Trainer
         from robustray.trial import TrialConfig
 
         config = TrialConfig.model_validate(yaml.safe_load((self.folder / "trial.yaml").read_text()))
-        self.trainer = Trainer(config, self.folder, threads=self.work["threads"])
+        trainer = Trainer(config, self.folder, threads=self.work["threads"])
         if self._interrupted:
-            self.trainer.stop.set()
-        log.info("at epoch %d, step %d of %d epochs", self.trainer.completed, self.trainer.batch_in_epoch, self.trainer.epochs)
-        return None
+            trainer.stop.set()
+        log.info("at epoch %d, step %d of %d epochs", trainer.completed, trainer.batch_in_epoch, trainer.epochs)
+        return trainer
 
     def _count_attempt(self) -> int:
         """How often this life of the driver has begun here before, at the same checkpoint: each time a process died."""
@@ -163,7 +163,7 @@ def _failure(error: Exception, log_file: Path, epoch: int) -> Report:
     return {"outcome": outcome, "cause": cause, "done": True, "epoch": epoch, "training_iteration": epoch}
 
 
-class _logging_to:  # noqa: N801 - reads as the statement it is used as
+class _logging_to:
     """Sends the `robustray` logger to a file while the block runs."""
 
     def __init__(self, path: Path) -> None:

@@ -34,10 +34,14 @@ def run(attack: str, model: nn.Module, x: Tensor, y: Tensor, threat: Threat, see
         classes = model(x[:1]).shape[1]
     needed = {"apgd-t": 4, "apgd-dlr": 3}.get(attack, 2)
     if classes < needed:
-        raise UserError(f"{attack} compares {needed} classes, but the model has {classes}: list other attacks in judge.version")
+        raise UserError(
+            f"{attack} compares {needed} classes, but the model has {classes}: list other attacks in judge.version"
+        )
     devices = [x.device] if x.device.type == "cuda" else []
     with torch.random.fork_rng(devices=devices):
-        suite = AutoAttack(model, norm=_NORMS[threat.norm], eps=threat.eps, seed=seed, version="standard", device=x.device)
+        suite = AutoAttack(
+            model, norm=_NORMS[threat.norm], eps=threat.eps, seed=seed, version="standard", device=x.device
+        )
         suite.apgd.loss = "dlr" if attack == "apgd-dlr" else "ce"
         suite.fab.targeted = attack == "fab-t"
         if attack in _TARGETED:  # with fewer than ten classes there are fewer targets

@@ -27,12 +27,12 @@ def attack_mode(model: nn.Module, mode: str) -> Iterator[None]:
     try:
         model.train(mode != "eval")
         if mode == "train_frozen":
-            for module in tracked:
-                module.track_running_stats = False
+            for norm in tracked:
+                norm.track_running_stats = False
         yield
     finally:
-        for module in tracked:
-            module.track_running_stats = True
+        for norm in tracked:
+            norm.track_running_stats = True
         for module, training in flags:
             module.training = training
         for parameter in trainable:

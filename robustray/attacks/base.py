@@ -95,7 +95,9 @@ class Attack(Part):
         elif broken:
             if bool(((x < 0) | (x > 1)).any()):
                 raise ValueError("images must be pixels in [0, 1]: put normalisation into the model's first layer")
-            raise ValueError(f"{self.name} left the {threat.norm} ball of eps {threat.eps:g}, [0, 1], or the finite numbers")
+            raise ValueError(
+                f"{self.name} left the {threat.norm} ball of eps {threat.eps:g}, [0, 1], or the finite numbers"
+            )
         return x_adv
 
     def bind(self, threat: Threat) -> BoundAttack:

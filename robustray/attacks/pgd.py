@@ -63,6 +63,7 @@ class Pgd(Attack):
     )
     start: Literal["uniform", "gaussian", "none"] = Field("uniform", description="where the attack starts")
     sigma: Real = Field(0.001, gt=0, description="standard deviation of a gaussian start, in pixels")
+
     @property
     def passes(self) -> int:
         return 2 * self.steps

@@ -14,4 +14,15 @@ if TYPE_CHECKING:
 
 __all__ = ["Augmentation", "Crop", "DataSource", "Digits", "Flip", "Images", "Npz"]
 
-__getattr__ = lazy(__name__, {"Augmentation": "augment", "Crop": "augment", "DataSource": "base", "Digits": "digits", "Flip": "augment", "Images": "base", "Npz": "npz"})
+__getattr__ = lazy(
+    __name__,
+    {
+        "Augmentation": "augment",
+        "Crop": "augment",
+        "DataSource": "base",
+        "Digits": "digits",
+        "Flip": "augment",
+        "Images": "base",
+        "Npz": "npz",
+    },
+)

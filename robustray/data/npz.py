@@ -37,7 +37,9 @@ class Npz(DataSource):
         except (OSError, ValueError, zipfile.BadZipFile, EOFError) as error:
             raise UserError(f"{path}: not a readable .npz file ({error})") from None
         if images.dtype != np.uint8 or images.ndim not in (3, 4):
-            raise UserError(f"{path}: images must be uint8 [N, H, W, C] or [N, H, W], not {images.dtype} {images.shape}")
+            raise UserError(
+                f"{path}: images must be uint8 [N, H, W, C] or [N, H, W], not {images.dtype} {images.shape}"
+            )
         if not np.issubdtype(labels.dtype, np.integer) or labels.shape != (len(images),):
             raise UserError(f"{path}: labels must be {len(images)} whole numbers, not {labels.dtype} {labels.shape}")
         if len(labels) == 0 or labels.min() < 0:

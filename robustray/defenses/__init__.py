@@ -14,4 +14,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Adversarial", "Defense", "Natural", "Trades"]
 
-__getattr__ = lazy(__name__, {"Adversarial": "adversarial", "Defense": "base", "Natural": "natural", "Trades": "trades"})
+__getattr__ = lazy(
+    __name__, {"Adversarial": "adversarial", "Defense": "base", "Natural": "natural", "Trades": "trades"}
+)

@@ -66,7 +66,9 @@ def judge_shard(
             predicted = model(x_adv).argmax(1) if len(x) else y
     broken = predicted != y
     if bool(broken.any()) and bool(threat.violated(x_adv[broken], x[broken])):
-        raise RuntimeError(f"{attack} broke images outside the {threat.norm} ball of eps {threat.eps:g} or outside [0, 1]")
+        raise RuntimeError(
+            f"{attack} broke images outside the {threat.norm} ball of eps {threat.eps:g} or outside [0, 1]"
+        )
     verdicts = Shard(
         attack,
         shard,

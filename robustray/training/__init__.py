@@ -13,6 +13,33 @@ if TYPE_CHECKING:
     from robustray.training.schedules import Cosine, OneCycle, Schedule
     from robustray.training.updates import Plain, Update
 
-__all__ = ["Averaging", "Cosine", "Ema", "NoAveraging", "OneCycle", "Optimiser", "Plain", "Schedule", "Sgd", "Trainer", "Update"]
+__all__ = [
+    "Averaging",
+    "Cosine",
+    "Ema",
+    "NoAveraging",
+    "OneCycle",
+    "Optimiser",
+    "Plain",
+    "Schedule",
+    "Sgd",
+    "Trainer",
+    "Update",
+]
 
-__getattr__ = lazy(__name__, {"Averaging": "averaging", "Cosine": "schedules", "Ema": "averaging", "NoAveraging": "averaging", "OneCycle": "schedules", "Optimiser": "optimisers", "Plain": "updates", "Schedule": "schedules", "Sgd": "optimisers", "Trainer": "_trainer", "Update": "updates"})
+__getattr__ = lazy(
+    __name__,
+    {
+        "Averaging": "averaging",
+        "Cosine": "schedules",
+        "Ema": "averaging",
+        "NoAveraging": "averaging",
+        "OneCycle": "schedules",
+        "Optimiser": "optimisers",
+        "Plain": "updates",
+        "Schedule": "schedules",
+        "Sgd": "optimisers",
+        "Trainer": "_trainer",
+        "Update": "updates",
+    },
+)

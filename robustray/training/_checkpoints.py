@@ -60,7 +60,7 @@ def save_last(folder: Path, state: dict[str, Any]) -> None:
 
 def load_last(folder: Path) -> tuple[dict[str, Any] | None, list[str]]:
     """The newest whole checkpoint of a trial, and a line about each damaged one that was passed over."""
-    damage = []
+    damage: list[str] = []
     for name in ("last.pt", "previous.pt"):
         path = folder / name
         if path.exists():

@@ -14,7 +14,6 @@ from sweeps.worker import Task, open_task
 class Local:
     """Runs a queue in this process."""
 
-    slots = 1
     described = "in this process"
 
     def run(self, queue: Queue) -> bool:
@@ -73,7 +72,7 @@ class _Signals:
         finally:
             self._task = None
 
-    def _handle(self, number: int, frame: FrameType | None) -> None:  # noqa: ARG002 - the shape signal asks for
+    def _handle(self, number: int, frame: FrameType | None) -> None:
         first, self.seen = not self.seen, True
         if self._task is None and first:
             return  # between two jobs: the loop sees it

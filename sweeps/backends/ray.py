@@ -34,11 +34,11 @@ os.environ.update(
     }
 )
 
-import ray  # noqa: E402
-from ray import tune  # noqa: E402
-from ray.tune.experiment import Trial  # noqa: E402
-from ray.tune.schedulers import FIFOScheduler, TrialScheduler  # noqa: E402
-from ray.tune.search import Searcher  # noqa: E402
+import ray
+from ray import tune
+from ray.tune.experiment import Trial
+from ray.tune.schedulers import FIFOScheduler, TrialScheduler
+from ray.tune.search import Searcher
 
 Amount = float | Literal["auto"]
 
@@ -62,7 +62,11 @@ class Worker(tune.Trainable):  # type: ignore[misc]
             self._task = open_task(self._work)
         report = self._task.step()
         # as one string: Tune flattens what it is given
-        return {"training_iteration": report["training_iteration"], "done": report["done"], "report": json.dumps(report)}
+        return {
+            "training_iteration": report["training_iteration"],
+            "done": report["done"],
+            "report": json.dumps(report),
+        }
 
 
 class _Shared:
@@ -186,7 +190,9 @@ class RayTune:
 
     def _connect(self) -> None:
         address = os.environ.get("RAY_ADDRESS")
-        with_dashboard = all(importlib.util.find_spec(name) for name in ("aiohttp_cors", "opencensus", "prometheus_client"))
+        with_dashboard = all(
+            importlib.util.find_spec(name) for name in ("aiohttp_cors", "opencensus", "prometheus_client")
+        )
         quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR"}
         local: dict[str, Any] = {} if address else {"include_dashboard": with_dashboard, "dashboard_host": "127.0.0.1"}
         try:
@@ -236,5 +242,3 @@ class RayTune:
 
 def _forward(number: int, frame: FrameType | None) -> None:
     os.kill(os.getpid(), signal.SIGINT)
-
-

@@ -1,0 +1,141 @@
+"""The report page: one file that needs nothing from outside and runs no code but its own.
+
+Everything a sweep brought along is escaped by the template. On top of that the page's security policy names its two
+scripts by their hashes and allows no request at all, so nothing that slipped through could run or call home.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import jinja2
+import pandas as pd
+import plotly.graph_objects as go
+import yaml
+from markupsafe import Markup
+from plotly.offline import get_plotlyjs
+
+from analysis import points, summary, tables, words
+from analysis.figures import frontier_figure, out_of_view
+from analysis.sheet import Sheet
+from sweeps.record import Snapshot
+
+_NAMES = {"space_hash": "space hash"}
+
+
+@dataclass(frozen=True)
+class _Asset:
+    """A script or style sheet that is part of the page, and the hash its policy knows it by."""
+
+    text: Markup
+    digest: str
+
+
+def render(df: pd.DataFrame, snapshot: Snapshot, sheet: Sheet, folder: Path) -> str:
+    """The whole page as HTML.
+
+    Args:
+        df: as `analysis.load` gives it.
+        snapshot: the record the table was made from.
+        sheet: what `sweep.yaml` says.
+        folder: the sweep's folder; only its name is shown, and only where the sheet has none.
+    """
+    plotly, script, style = _asset(get_plotlyjs()), _asset(_read("page.js")), _asset(_read("page.css"))
+    environment = jinja2.Environment(
+        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    environment.filters["time"] = words.time
+    template = environment.from_string(_read("template.html"))
+    name = sheet.name(folder)
+    return template.render(
+        name=name,
+        threat=sheet.threat,
+        verdict=summary.verdict(df, snapshot.objectives),
+        merits=summary.merits(df, snapshot),
+        warnings=summary.warnings(df, snapshot, sheet),
+        stage=points.stage(df),
+        judge=words.judge_name(df),
+        selection_set=words.SELECTION_SET,
+        unseen=out_of_view(df, snapshot.objectives),
+        undrawn=len(df) - len(points.selection_points(df, snapshot.objectives)),
+        members=tables.members(df, snapshot.objectives),
+        trials=tables.trials(df),
+        gaps=summary.gaps(df),
+        judging=_judging(df, snapshot),
+        events=snapshot.members,
+        provenance=_provenance(sheet),
+        fault=sheet.fault,
+        versions={str(key): str(value) for key, value in sheet.versions.items()},
+        space=yaml.safe_dump(sheet.space, sort_keys=False, allow_unicode=True, width=100) if sheet.space else "",
+        written=words.time(datetime.now(UTC).isoformat()),
+        figures=_figures(df, snapshot, sheet),
+        plotly=plotly,
+        script=script,
+        style=style,
+    )
+
+
+def figure_title(sheet: Sheet, folder: Path) -> str:
+    """What stands over the figure where it stands alone."""
+    return f"{sheet.name(folder)}: clean and robust accuracy"
+
+
+def _judging(df: pd.DataFrame, snapshot: Snapshot) -> list[tuple[str, str]]:
+    """How the numbers came about, as (name, value)."""
+    ways = df["judging"].value_counts()
+    images = {split: sorted(set(df[f"{split}_images"].dropna())) for split in ("judged", "test")}
+    listed = {split: " or ".join(f"{n:,}" for n in counts) for split, counts in images.items()}
+    seconds = {
+        split: sum(judged.seconds for (_, of), judged in snapshot.judged.items() if of == split)
+        for split in ("validation", "test")
+    }
+    return [
+        ("version", words.judge_name(df) or "nothing is judged yet"),
+        (f"{words.SELECTION_SET}, images", listed["judged"] or "\N{EM DASH}"),
+        ("test, images", listed["test"] or "\N{EM DASH}"),
+        ("judged in full", words.count(int(ways.get("full", 0)), "trial")),
+        ("proven dominated", words.count(int(ways.get("skipped", 0)), "trial")),
+        ("not judged", words.count(int(ways.get("none", 0)), "trial")),
+        (f"device time, {words.SELECTION_SET}", words.duration(seconds["validation"])),
+        ("device time, test", words.duration(seconds["test"])),
+    ]
+
+
+def _provenance(sheet: Sheet) -> list[tuple[str, str]]:
+    shown = [
+        (_NAMES.get(key, key), words.time(words.value(value)) or "\N{EM DASH}") for key, value in sheet.rest.items()
+    ]
+    if sheet.resumed:
+        shown.append(("resumed", ", ".join(words.time(str(at)) for at in sheet.resumed)))
+    return shown
+
+
+def _figures(df: pd.DataFrame, snapshot: Snapshot, sheet: Sheet) -> Markup:
+    """Both themes of the figure as one JSON text that no string in it can end early."""
+    drawn: dict[str, Any] = {
+        theme: _plain(frontier_figure(df, objectives=snapshot.objectives, theme=theme, threat=sheet.threat))
+        for theme in ("light", "dark")
+    }
+    text = json.dumps(drawn, separators=(",", ":"))
+    for character in "<>&\u2028\u2029":
+        text = text.replace(character, f"\\u{ord(character):04x}")
+    return Markup(text)  # noqa: S704 - nothing in it is markup any more
+
+
+def _plain(figure: go.Figure) -> Any:
+    return json.loads(figure.to_json())
+
+
+def _asset(text: str) -> _Asset:
+    return _Asset(Markup(text), base64.b64encode(hashlib.sha256(text.encode()).digest()).decode())  # noqa: S704 - ours
+
+
+def _read(name: str) -> str:
+    return resources.files("analysis").joinpath(name).read_text(encoding="utf-8")

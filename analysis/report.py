@@ -1,0 +1,122 @@
+"""Writes a sweep's report: a page, two tables and, where a browser is found, a picture. No file is ever half there."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from analysis import collect, page, sheet
+from analysis.figures import frontier_figure
+from robustray._files import write_whole
+from sweeps import record
+
+FOLDER = "report"
+_PICTURE = {"format": "png", "width": 1100, "height": 760, "scale": 2}
+_PATIENCE = 60  # seconds a browser may take for one picture
+_MEMBER_COLUMNS = [
+    f"{split}_{name}"
+    for split in ("judged", "test")
+    for name in (
+        *(f"{metric}_accuracy{end}" for metric in ("clean", "robust") for end in ("", "_low", "_high")),
+        "images",
+    )
+]
+
+
+@dataclass(frozen=True)
+class Report:
+    """What was written, and what could not be."""
+
+    index: Path
+    files: list[Path] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)  # one line each
+
+
+def write(folder: Path | str) -> Path:
+    """Writes the report of a sweep and returns its page: `publish` for callers that need no notes.
+
+    Raises:
+        UserError: there is no readable record in the folder.
+    """
+    return publish(folder).index
+
+
+def publish(folder: Path | str, *, picture: bool = True) -> Report:
+    """Writes `report/index.html`, `frontier.csv`, `trials.csv` and `frontier.png` into a sweep's folder.
+
+    May be called at any moment of a sweep, also while it runs. A picture that cannot be drawn is a note, not an error,
+    and an older one is removed: no picture shows another state than the page beside it.
+
+    Args:
+        folder: the sweep's folder.
+        picture: whether to draw `frontier.png`; it takes a browser a few seconds.
+
+    Raises:
+        UserError: there is no readable record in the folder.
+    """
+    folder = Path(folder)
+    snapshot, about = record.read(folder), sheet.read(folder)
+    df = collect.table(snapshot)
+    target = folder / FOLDER
+    target.mkdir(exist_ok=True)
+    index, image = target / "index.html", target / "frontier.png"
+    contents: dict[Path, str | bytes] = {
+        target / "trials.csv": df.to_csv(index=False),
+        target / "frontier.csv": members(df, snapshot.objectives).to_csv(index=False),
+        index: page.render(df, snapshot, about, folder),
+    }
+    notes = []
+    if picture:
+        try:
+            contents[image] = _picture(df, snapshot, about, folder)
+        except Exception as error:  # a browser can fail in any way, and the report is whole without a picture
+            notes.append(f"{image.name} was not drawn: {_first_line(error)}")
+    if image not in contents:
+        image.unlink(missing_ok=True)
+    for path, content in contents.items():
+        write_whole(path, content)
+    return Report(index, list(contents), notes)
+
+
+def members(df: pd.DataFrame, objectives: dict[str, str]) -> pd.DataFrame:
+    """The frontier's members with their options and numbers, as `frontier.csv` has them; `dominated_on_test` last.
+
+    Args:
+        df: as `analysis.load` gives it.
+        objectives: the sweep's, by their told names; those that are not accuracies are columns too.
+    """
+    told = [name for name in objectives if name in df.columns and name not in ("clean_accuracy", "robust_accuracy")]
+    columns = ["trial", *collect.options(df), *_MEMBER_COLUMNS, *told, "judge_version", "gap_clean", "gap_robust"]
+    marked = df[columns].assign(dominated_on_test=collect.dominated_on_test(df, objectives))
+    return marked[df["member"]].sort_values(["judged_clean_accuracy", "trial"], ascending=[False, True])
+
+
+def _picture(df: pd.DataFrame, snapshot: record.Snapshot, about: sheet.Sheet, folder: Path) -> bytes:
+    """The light figure as a PNG, drawn by kaleido in a headless Chromium.
+
+    Kaleido starts the browser without its sandbox, so this works as root and in containers; MathJax is off because it
+    would be fetched from the network.
+
+    Raises:
+        Exception: whatever kaleido or the browser came to grief on.
+    """
+    import kaleido
+
+    for name in ("kaleido", "choreographer"):  # they tell of their every step
+        logging.getLogger(name).setLevel(logging.ERROR)
+    figure = frontier_figure(
+        df, title=page.figure_title(about, folder), objectives=snapshot.objectives, threat=about.threat
+    )
+    drawn: Any = kaleido.calc_fig_sync(figure, opts=_PICTURE, kopts={"mathjax": False, "timeout": _PATIENCE})
+    return bytes(drawn)
+
+
+def _first_line(error: Exception) -> str:
+    text = str(error).strip() or type(error).__name__
+    if isinstance(error, ImportError):
+        return "kaleido is not installed (pip install 'robustray[png]')"
+    return text.splitlines()[0]

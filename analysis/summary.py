@@ -1,0 +1,164 @@
+"""What a sweep says, in sentences and short lists: verdict, figures of merit, gap to test, warnings. All plain text."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from analysis import points, words
+from analysis.collect import dominated_on_test, objectives_judged
+from analysis.pareto import frontier, hypervolume, wilson
+from analysis.sheet import Sheet
+from sweeps.record import Snapshot
+
+_SMALL = 1000  # images; below, a 95 % interval is wider than 6 points
+
+
+@dataclass(frozen=True)
+class Gap:
+    """Selection set minus test over the members, as fractions."""
+
+    metric: str
+    mean: float
+    largest: float  # by size, with its sign
+    trial: int  # where it is
+
+
+def verdict(df: pd.DataFrame, objectives: Mapping[str, str]) -> str:
+    """One or two sentences: how many trials are on the frontier, and from where to where it runs."""
+    if df.empty:
+        return "No trial has started yet."
+    total, leading = len(df), df[df["trial"].isin(points.leaders(df, objectives))]
+    finished = int((df["status"] != "running").sum())
+    if points.stage(df) == "cheap":
+        have = "has" if finished == 1 else "have"
+        told = f"{finished} of {words.count(total, 'trial')} {have} finished; nothing is judged yet."
+        span = _span(leading, "")
+        return f"{told} By the {words.CHEAP} on validation the best so far {span}." if span else told
+    be = "is" if len(leading) == 1 else "are"
+    if points.stage(df) == "judging":
+        told = f"{len(leading)} of {words.count(total, 'trial')} {be} on the frontier so far; members are not fixed."
+        return f"{told} On the {words.SELECTION_SET} it {_span(leading, 'judged_')}."
+    told = f"{len(leading)} of {words.count(total, 'trial')} {be} on the frontier."
+    if leading["test_clean_accuracy"].isna().any():
+        return f"{told} On the {words.SELECTION_SET} it {_span(leading, 'judged_')}."
+    # Its ends on test are those that hold there: a member that another one dominates is no end of anything.
+    holding = leading[~dominated_on_test(leading, objectives)]
+    return f"{told} On {_images(leading, 'test_images')} test images it {_span(holding, 'test_')}."
+
+
+def merits(df: pd.DataFrame, snapshot: Snapshot) -> list[tuple[str, str, str]]:
+    """The few numbers at the top of the page: (value, name, remark)."""
+    now = points.stage(df)
+    ended = df["status"].value_counts()
+    others = ", ".join(f"{n} {words.status(str(name))}" for name, n in ended.items() if name != "complete")
+    leading = df[df["trial"].isin(points.leaders(df, snapshot.objectives))]
+    prefix = "" if now == "cheap" else "judged_"
+    area = leading[[f"{prefix}clean_accuracy", f"{prefix}robust_accuracy"]].dropna()
+    measured = words.CHEAP if now == "cheap" else words.SELECTION_SET
+    opened = sum(bool(event.opened) for event in snapshot.members)
+    hours = float(df["cost_device_hours"].sum())
+    judging = sum(judged.seconds for judged in snapshot.judged.values())
+    return [
+        (str(len(df)), "trials", others or ("all complete" if len(df) else "none yet")),
+        (str(len(leading)), "on the frontier" if now == "members" else "on the frontier so far", measured),
+        (f"{hypervolume(area.to_numpy()):.3f}", "hypervolume", f"{measured}, from 0"),
+        (words.duration(3600 * hours), "training", "device time"),
+        (words.duration(judging), "judging", "device time"),
+        (str(opened), "reading of test" if opened == 1 else "readings of test", "members fixed first"),
+    ]
+
+
+def gaps(df: pd.DataFrame) -> list[Gap]:
+    """How far the selection set flatters the members, for clean and robust accuracy; empty before test is read."""
+    result = []
+    for metric in ("clean", "robust"):
+        known = df.loc[df["member"], ["trial", f"gap_{metric}"]].dropna()
+        if len(known):
+            values = known[f"gap_{metric}"].to_numpy(dtype=float)
+            at = int(np.abs(values).argmax())
+            trial = int(known["trial"].iloc[at])
+            result.append(Gap(f"{metric} accuracy", float(values.mean()), float(values[at]), trial))
+    return result
+
+
+def warnings(df: pd.DataFrame, snapshot: Snapshot, sheet: Sheet) -> list[str]:
+    """What a reader must know before using the numbers, most important first."""
+    found: list[str] = []
+    judge = words.judge_name(df)
+    if judge and not judge.startswith("AutoAttack"):
+        found.append(f"Robust accuracies are from {judge}. Do not compare them with numbers of the standard benchmark.")
+    found += _unfinished(df, snapshot)
+    if sheet.one_list:
+        found.append(
+            "The validation list is used for tuning and judging, because the data leave no room for two. Numbers on "
+            f"it are labelled {words.SELECTION_SET}; only test numbers are free of choice."
+        )
+    found += _small(df)
+    dominated = df.loc[dominated_on_test(df, snapshot.objectives), "trial"].tolist()
+    if dominated:
+        found.append(
+            f"On test, {_trials(dominated)} {'is' if len(dominated) == 1 else 'are'} dominated by another member (hollow"
+            " markers). Members were fixed before test was read and are all reported."
+        )
+    return found
+
+
+def _unfinished(df: pd.DataFrame, snapshot: Snapshot) -> list[str]:
+    found = []
+    running = int((df["status"] == "running").sum())
+    if running:
+        have = "has" if running == 1 else "have"
+        found.append(f"The sweep is not over: {words.count(running, 'trial')} {have} not finished.")
+    members = df[df["member"]]
+    waiting = members.loc[members["test_clean_accuracy"].isna(), "trial"].tolist()
+    if waiting:
+        found.append(f"Test is not read yet for {_trials(waiting)}.")
+    if len(members) and (df["judging"] == "full").any():
+        now = set(frontier(df, objectives_judged(snapshot.objectives))["trial"])
+        if now != set(members["trial"]):
+            changed = sorted(now ^ set(members["trial"]))
+            found.append(f"The members were fixed earlier: judged today, {_trials(changed)} would change sides.")
+    return found
+
+
+def _small(df: pd.DataFrame) -> list[str]:
+    found = []
+    for split, column in ((words.SELECTION_SET, "judged_images"), ("test set", "test_images")):
+        images = df[column].dropna()
+        if len(images) and images.min() < _SMALL:
+            n = int(images.min())
+            low, high = wilson(n // 2, n)
+            found.append(
+                f"The {split} has {words.count(n, 'image')}: one model's accuracy is uncertain by up to "
+                f"\N{PLUS-MINUS SIGN}{50 * (high - low):.1f} points."
+            )
+    return found
+
+
+def _span(leading: pd.DataFrame, prefix: str) -> str:
+    """`runs from 97.5 % clean / 36.0 % robust (trial 3) to ...`, or `is ...` for a single one."""
+    known = leading.dropna(subset=[f"{prefix}clean_accuracy", f"{prefix}robust_accuracy"])
+    if known.empty:
+        return ""
+    ordered = known.sort_values([f"{prefix}clean_accuracy", f"{prefix}robust_accuracy"], ascending=[False, True])
+    ends = [
+        f"{words.percent(row[f'{prefix}clean_accuracy'])} clean / "
+        f"{words.percent(row[f'{prefix}robust_accuracy'])} robust (trial {row['trial']})"
+        for row in (ordered.iloc[0], ordered.iloc[-1])
+    ]
+    return f"runs from {ends[0]} to {ends[1]}" if len(known) > 1 else f"is {ends[0]}"
+
+
+def _images(df: pd.DataFrame, column: str) -> str:
+    return " or ".join(f"{n:,}" for n in sorted(set(df[column].dropna())))
+
+
+def _trials(numbers: Sequence[int]) -> str:
+    """`trial 3`, `trials 3, 7 and 12`."""
+    texts = [str(n) for n in numbers]
+    listed = texts[0] if len(texts) == 1 else f"{', '.join(texts[:-1])} and {texts[-1]}"
+    return f"trial{'s' if len(texts) > 1 else ''} {listed}"
