@@ -72,10 +72,10 @@ def sweep(
 
     from analysis import report
 
-    page, note = report.write(folder)
-    if note:
+    made = report.publish(folder)
+    for note in made.notes:
         _say(note)
-    _say(f"report: {page}")
+    _say(f"report: {made.index}")
 
 
 def _find(space: Path) -> Path:

@@ -49,7 +49,7 @@ def _looks(now: Stage, judge: str) -> dict[str, _Look]:
         "infeasible": _Look("misses a constraint", "square-open", 8, 0.9, outline=1.4),
         "cheap": _Look(f"{words.CHEAP} only", "circle-open", 8, 0.9, outline=1.4),
         "bound": _Look("bound: proven dominated", "triangle-down-open", 9, 0.9, outline=1.4),
-        "judged": _Look("judged, dominated", "circle", 8, 0.55, rank=5),
+        "judged": _Look("judged, dominated", "circle", 8, 0.6, rank=5),
         "leader": _Look(leader, "circle", 12, outline=1.2, rank=1),
         "test_dominated": _Look(f"test, dominated there ({judge})", "diamond", 10, outline=1.8, rank=3, hollow=True),
         "test": _Look(f"test ({judge}), 95{_THIN}% interval", "diamond", 11, outline=1.0, rank=2),

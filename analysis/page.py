@@ -65,6 +65,7 @@ def render(df: pd.DataFrame, snapshot: Snapshot, sheet: Sheet, folder: Path) -> 
         selection_set=words.SELECTION_SET,
         unseen=out_of_view(df, snapshot.objectives),
         undrawn=len(df) - len(points.selection_points(df, snapshot.objectives)),
+        bounds=bool((df["judging"] == "skipped").any()),
         members=tables.members(df, snapshot.objectives),
         trials=tables.trials(df),
         gaps=summary.gaps(df),

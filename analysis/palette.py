@@ -60,7 +60,7 @@ THEMES: dict[ThemeName, Theme] = {
         link="rgba(230, 233, 238, 0.32)",
         bar="rgba(230, 233, 238, 0.45)",
         plain="#7fb2e5",
-        scale=_viridis(0.28, 1.0),
+        scale=_viridis(0.34, 1.0),
         categories=("#7fb2e5", "#f0965a", "#5cc79f", "#c79be0", "#e0bb4f", "#ee8aa5", "#8fbccb"),
     ),
 }

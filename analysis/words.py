@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from typing import Any
 
 import pandas as pd
@@ -46,6 +46,8 @@ def value(option: Any) -> str:
         return ""
     if isinstance(option, float):
         return f"{option:.4g}"
+    if isinstance(option, date):  # YAML reads an unquoted moment as one
+        return option.isoformat()
     return option if isinstance(option, str) else json.dumps(option, default=str)
 
 

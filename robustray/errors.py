@@ -10,6 +10,10 @@ class UserError(Exception):
     """Something in a YAML file, a flag or a folder that the user can put right. The message is the whole story."""
 
 
+class NotFinite(ValueError):
+    """A model under attack, or its gradients, left the finite numbers: the sign of a NaN would be no step at all."""
+
+
 def nearest(word: str, known: Iterable[str]) -> str:
     """`did you mean 'beta'?` where a known word is close, else the list of known words."""
     known = sorted(known)

@@ -182,12 +182,12 @@ class Record:
             stale.unlink()
         if journal.exists():
             repair(journal)
-        self.study = optuna.create_study(
-            study_name=STUDY,
-            storage=JournalStorage(JournalFileBackend(str(journal))),
-            directions=["maximize" if mode == "max" else "minimize" for mode in objectives.values()],
-            load_if_exists=True,
-        )
+        storage = JournalStorage(JournalFileBackend(str(journal)))
+        directions = ["maximize" if mode == "max" else "minimize" for mode in objectives.values()]
+        try:
+            self.study = optuna.load_study(study_name=STUDY, storage=storage)
+        except KeyError:  # not there yet; create_study(load_if_exists=True) would write a line at every opening
+            self.study = optuna.create_study(study_name=STUDY, storage=storage, directions=directions)
         self.objectives = dict(objectives)
         if self.study.user_attrs.get("objectives") != self.objectives:
             self.study.set_user_attr("objectives", self.objectives)

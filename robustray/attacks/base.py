@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple
 from pydantic import Field
 
 from robustray.attacks.threats import Threat
+from robustray.errors import NotFinite
 from robustray.registry import Part
 
 if TYPE_CHECKING:
@@ -57,7 +58,7 @@ class Attack(Part):
     @property
     @abstractmethod
     def passes(self) -> int:
-        """Forwards plus input gradients per image, besides those that the objective needs once."""
+        """Forwards plus input gradients per image, its own loss included; a defense adds what its objective needs."""
 
     def __call__(
         self,
@@ -83,21 +84,22 @@ class Attack(Part):
             violations: a boolean scalar on the device that collects broken promises; with None they raise at once.
 
         Raises:
-            ValueError: x is outside [0, 1], or the result is outside the ball, outside [0, 1] or not finite.
+            ValueError: x is outside [0, 1], or the result is outside the ball or outside [0, 1].
+            NotFinite: the result is not finite, as the model or its gradients are not.
         """
         from robustray.attacks._guard import attack_mode
 
+        if violations is None and not bool(((x >= 0) & (x <= 1)).all()):  # a NaN is outside
+            raise ValueError("images must be pixels in [0, 1]: put normalisation into the model's first layer")
         with attack_mode(model, self.mode):
             x_adv = self.run(model, x, y, threat, objective=objective, start=start, generator=generator).detach()
         broken = threat.violated(x_adv, x)
         if violations is not None:
             violations |= broken
         elif broken:
-            if bool(((x < 0) | (x > 1)).any()):
-                raise ValueError("images must be pixels in [0, 1]: put normalisation into the model's first layer")
-            raise ValueError(
-                f"{self.name} left the {threat.norm} ball of eps {threat.eps:g}, [0, 1], or the finite numbers"
-            )
+            if not bool(x_adv.isfinite().all()):
+                raise NotFinite(f"{self.name}: the model or its gradients are not finite")
+            raise ValueError(f"{self.name} left the {threat.norm} ball of eps {threat.eps:g} or [0, 1]")
         return x_adv
 
     def bind(self, threat: Threat) -> BoundAttack:

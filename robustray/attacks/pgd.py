@@ -66,7 +66,7 @@ class Pgd(Attack):
 
     @property
     def passes(self) -> int:
-        return 2 * self.steps
+        return 2 * self.steps + (self.loss == "kl")
 
     def run(
         self,

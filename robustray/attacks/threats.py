@@ -26,8 +26,12 @@ class Threat(Options):
         return x_adv.clamp(x - self.eps, x + self.eps).clamp(0, 1)
 
     def ascend(self, x_adv: Tensor, gradient: Tensor, step_size: float) -> Tensor:
-        """One steepest-ascent step of length `step_size` (pixels) in this norm: x' + step_size * sign(gradient)."""
-        return x_adv + step_size * gradient.sign()
+        """One steepest-ascent step of length `step_size` (pixels) in this norm: x' + step_size * sign(gradient).
+
+        torch's sign of NaN is 0, which would hide a broken model behind unharmed images: a gradient that is not finite
+        makes x' NaN instead.
+        """
+        return x_adv + step_size * gradient.sign().add(gradient, alpha=0)
 
     def violated(self, x_adv: Tensor, x: Tensor) -> Tensor:
         """A boolean scalar on the device: some x' is outside the ball (beyond rounding), outside [0, 1], or not finite."""

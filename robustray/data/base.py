@@ -56,8 +56,8 @@ class DataSource(Part):
 
     @property
     def classes(self) -> int:
-        """Number of classes."""
-        return int(self.load("train").labels.max()) + 1
+        """Number of classes, those included of which every image is held out."""
+        return 1 + max(int(self.load(split).labels.max()) for split in ("train", "validation") if len(self.load(split)))
 
     def load(self, split: Split) -> Images:
         """One split. Train and validation never touch the test set.

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import zipfile
 from pathlib import Path
 from typing import Literal
 
@@ -27,14 +26,19 @@ class Npz(DataSource):
     def read(self, split: Literal["train", "test"]) -> Images:
         path = self.train if split == "train" else self.test
         try:
-            with np.load(path, allow_pickle=False) as arrays:
+            opened = np.load(path, allow_pickle=False)
+            if not isinstance(opened, np.lib.npyio.NpzFile):
+                raise UserError(f"{path}: not a readable .npz file (it holds a single array)")
+            with opened as arrays:
                 for key in ("images", "labels"):
                     if key not in arrays:
                         raise UserError(f"{path}: no array {key!r}; {nearest(key, arrays.files)}")
                 images, labels = arrays["images"], arrays["labels"]
         except FileNotFoundError:
             raise UserError(f"{path}: no such file (data: npz, {split})") from None
-        except (OSError, ValueError, zipfile.BadZipFile, EOFError) as error:
+        except UserError:
+            raise
+        except Exception as error:  # numpy, zipfile and zlib raise what they like at damaged bytes
             raise UserError(f"{path}: not a readable .npz file ({error})") from None
         if images.dtype != np.uint8 or images.ndim not in (3, 4):
             raise UserError(
@@ -57,4 +61,6 @@ class Npz(DataSource):
                 digest = hashlib.file_digest(file, "sha256").hexdigest()
         except FileNotFoundError:
             raise UserError(f"{path}: no such file (data: npz, {split})") from None
+        except OSError as error:
+            raise UserError(f"{path}: not a readable .npz file ({error.strerror})") from None
         return f"npz {digest} {split} {self.validation} {self.images}"

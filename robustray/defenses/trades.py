@@ -50,4 +50,4 @@ class Trades(Defense):
 
     def passes(self, attack: Attack) -> int:
         own_loss = getattr(attack, "loss", None)
-        return attack.passes + (6 if own_loss not in (None, "kl") else 7)
+        return attack.passes + (7 if own_loss is None else 6)

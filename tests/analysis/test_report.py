@@ -1,0 +1,211 @@
+"""The report: files, self-containment, escaping, tables, and sweeps that are not done."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import re
+import subprocess
+import sys
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from analysis.__main__ import main
+from analysis.report import publish, write
+from tests.analysis import made as the
+
+_LOADING = ("src", "href", "action", "data", "poster", "srcset", "background")
+
+
+class _Page(HTMLParser):
+    """Tags, attributes and texts of a page as a browser would see them; scripts apart."""
+
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.tags: list[tuple[str, dict[str, str]]] = []
+        self.scripts: list[tuple[dict[str, str], str]] = []
+        self.text = ""
+        self._inside = ""
+        self.feed(html)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        attributes = {name: value or "" for name, value in attrs}
+        self.tags.append((tag, attributes))
+        self._inside = tag
+        if tag == "script":
+            self.scripts.append((attributes, ""))
+
+    def handle_endtag(self, tag: str) -> None:
+        self._inside = ""
+
+    def handle_data(self, data: str) -> None:
+        if self._inside == "script":
+            attributes, text = self.scripts[-1]
+            self.scripts[-1] = (attributes, text + data)
+        elif self._inside != "style":
+            self.text += data
+
+
+@pytest.fixture(scope="module")
+def html(made: Path) -> str:
+    return (made / "report" / "index.html").read_text(encoding="utf-8")
+
+
+@pytest.fixture(scope="module")
+def page(html: str) -> _Page:
+    return _Page(html)
+
+
+def test_nothing_is_loaded_from_outside(html: str, page: _Page) -> None:
+    for tag, attributes in page.tags:
+        for name in _LOADING:
+            assert not re.match(r"\s*(https?:|//)", attributes.get(name, "")), (tag, attributes)
+    style = re.search(r"<style>(.*?)</style>", html, re.DOTALL)
+    assert style is not None
+    assert "url(" not in style[1]
+    assert "@import" not in style[1]
+
+
+def test_the_policy_forbids_every_request_and_names_every_script(page: _Page) -> None:
+    (policy,) = [a["content"] for tag, a in page.tags if a.get("http-equiv") == "Content-Security-Policy"]
+    assert "default-src 'none'" in policy
+    assert "script-src 'sha256-" in policy
+    assert "http" not in policy
+    code = [text for attributes, text in page.scripts if attributes.get("type") != "application/json"]
+    assert len(code) == 2
+    for text in code:
+        assert f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'" in policy
+
+
+def test_plotly_is_there_once(page: _Page) -> None:
+    assert sum("plotly.js v" in text[:200] for _, text in page.scripts) == 1
+
+
+def test_strings_of_the_sweep_are_text(page: _Page) -> None:
+    tags = [tag for tag, _ in page.tags]
+    assert tags.count("script") == 3
+    assert "img" not in tags
+    assert not [attributes for _, attributes in page.tags if any(name.startswith("on") for name in attributes)]
+    assert the.SCRIPT in page.text
+    assert the.CAUSE in page.text
+    (figures,) = [text for attributes, text in page.scripts if attributes.get("type") == "application/json"]
+    assert not set("<>&") & set(figures)
+    assert set(json.loads(figures)) == {"light", "dark"}
+
+
+def test_the_page_says_what_matters(page: _Page, table: pd.DataFrame) -> None:
+    text = " ".join(page.text.replace("\N{NARROW NO-BREAK SPACE}", " ").split())
+    for part in (
+        "trades_beta", "trials are on the frontier", "selection set", "AutoAttack standard", "under linf, eps 8/255",
+        "node-07", "4be1f0a", "9f2c51d07a34", "2026-11-20 13:02 UTC", "python run_sweep.py", "torch", "loguniform",
+        "bound after apgd-ce, dominated by trial", "Each time members were fixed", "Wilson",
+    ):  # fmt: skip
+        assert part in text, part
+    member = table.loc[table["member"], "trial"].iloc[-1]
+    low, high = table.loc[member, ["test_robust_accuracy_low", "test_robust_accuracy_high"]]
+    assert f"{100 * low:.1f}\N{EN DASH}{100 * high:.1f}" in text
+
+
+def test_no_path_of_the_machine_is_on_the_page(html: str, made: Path) -> None:
+    assert str(made.parent) not in html
+    assert str(Path.home()) not in re.sub(r"<script>.*?</script>", "", html, flags=re.DOTALL)
+
+
+def test_trials_csv_is_the_table(made: Path, table: pd.DataFrame) -> None:
+    back = pd.read_csv(made / "report" / "trials.csv")
+    assert list(back.columns) == list(table.columns)
+    for name in table.columns:
+        mine, theirs = table[name].tolist(), back[name].tolist()
+        for a, b in zip(mine, theirs, strict=True):
+            assert (pd.isna(a) and pd.isna(b)) or a == (pytest.approx(b) if isinstance(b, float) else b), name
+
+
+def test_frontier_csv_has_the_members(made: Path, table: pd.DataFrame) -> None:
+    back = pd.read_csv(made / "report" / "frontier.csv")
+    assert sorted(back["trial"]) == table.loc[table["member"], "trial"].tolist()
+    assert back["judged_clean_accuracy"].is_monotonic_decreasing
+    assert back["dominated_on_test"].any()
+    assert {"option.model.activation", "test_robust_accuracy_low", "judge_version"} <= set(back.columns)
+
+
+@pytest.mark.parametrize(
+    ("how", "said"),
+    [
+        ({"judge": False}, "nothing is judged yet"),
+        ({"fix": False}, "members are not fixed"),
+        ({"trials": 0}, "No trial has started yet."),
+        ({"trials": 1, "judge": False}, "1 of 1 trial has finished"),
+    ],
+)
+def test_a_sweep_on_its_way_has_a_page(tmp_path: Path, how: dict[str, bool], said: str) -> None:
+    folder = the.sweep(tmp_path / "s", **how)  # type: ignore[arg-type]  # one of each keyword's type
+    report = publish(folder, picture=False)
+    assert said in report.index.read_text(encoding="utf-8")
+    assert pd.read_csv(folder / "report" / "frontier.csv").empty
+    assert report.notes == []
+
+
+def test_a_sweep_without_a_sheet_has_a_page(tmp_path: Path) -> None:
+    folder = the.sweep(tmp_path / "nameless", trials=3, judge=False)
+    (folder / "sweep.yaml").unlink()
+    html = publish(folder, picture=False).index.read_text(encoding="utf-8")
+    assert "there is no sweep.yaml in this folder" in html
+    assert "<h1>nameless</h1>" in html
+
+
+def test_without_a_browser_there_is_a_note_and_no_old_picture(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import kaleido
+
+    def no_browser(*_: object, **__: object) -> bytes:
+        raise RuntimeError("Browser not found.\nmore lines")
+
+    monkeypatch.setattr(kaleido, "calc_fig_sync", no_browser)
+    folder = the.sweep(tmp_path / "s", trials=3, judge=False)
+    (folder / "report").mkdir()
+    (folder / "report" / "frontier.png").write_bytes(b"old")
+    report = publish(folder)
+    assert report.notes == ["frontier.png was not drawn: Browser not found."]
+    assert not (folder / "report" / "frontier.png").exists()
+    assert write(folder) == report.index
+    assert report.index.exists()
+
+
+def test_nothing_is_left_aside(made: Path) -> None:
+    assert {path.name for path in (made / "report").iterdir()} == {"index.html", "frontier.csv", "trials.csv"}
+
+
+def test_the_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = the.sweep(tmp_path / "s", trials=2, judge=False)
+    monkeypatch.setattr(sys, "argv", ["analysis", "report", str(folder), "--no-png"])
+    with pytest.raises(SystemExit) as left:
+        main()
+    assert left.value.code == 0
+    assert capsys.readouterr().out.strip() == str(folder / "report" / "index.html")
+
+
+def test_the_command_without_a_sweep_is_one_line_and_code_2(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["analysis", "report", str(tmp_path / "nothing")])
+    with pytest.raises(SystemExit) as left:
+        main()
+    assert left.value.code == 2
+    told = capsys.readouterr().err.strip()
+    assert "no sweep here" in told
+    assert "\n" not in told
+
+
+def test_neither_torch_nor_ray_is_loaded() -> None:
+    code = (
+        "import sys, analysis\n"
+        "assert 'pandas' not in sys.modules, 'the front is not lazy'\n"
+        "import analysis.report, analysis.__main__\n"
+        "analysis.load, analysis.frontier, analysis.hypervolume, analysis.wilson, analysis.frontier_figure\n"
+        "print(sorted({'torch', 'ray'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"

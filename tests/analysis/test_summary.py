@@ -1,0 +1,119 @@
+"""The sentences of a report, and what the sheet of a sweep is read as."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from analysis import load, sheet, summary, words
+from sweeps.record import Judged, Record, read
+from tests.analysis import made as the
+
+
+def _plain(text: str) -> str:
+    return text.replace("\N{NARROW NO-BREAK SPACE}", " ")
+
+
+def test_verdict_of_a_finished_sweep(table: pd.DataFrame) -> None:
+    n = int(table["member"].sum())
+    said = _plain(summary.verdict(table, the.OBJECTIVES))
+    assert said.startswith(f"{n} of 24 trials are on the frontier. On 10,000 test images it runs from ")
+    best = table.sort_values("test_clean_accuracy").dropna(subset="test_clean_accuracy").iloc[-1]
+    assert f"{100 * best['test_clean_accuracy']:.1f} % clean" in said
+    assert f"(trial {best['trial']})" in said
+    # The made sweep's first member fell on test: a dominated member is no end of the frontier.
+    assert f"(trial {table.loc[table['member'], 'trial'].min()})" not in said
+
+
+def test_verdicts_on_the_way(tmp_path: Path) -> None:
+    cheap = _plain(summary.verdict(load(the.sweep(tmp_path / "a", judge=False)), the.OBJECTIVES))
+    assert cheap.startswith("22 of 24 trials have finished; nothing is judged yet. By the cheap attack")
+    judging = _plain(summary.verdict(load(the.sweep(tmp_path / "b", fix=False)), the.OBJECTIVES))
+    assert "on the frontier so far; members are not fixed. On the selection set it runs from" in judging
+    assert summary.verdict(load(the.sweep(tmp_path / "c", trials=0)), the.OBJECTIVES) == "No trial has started yet."
+
+
+def test_one_member_reads_as_one(tmp_path: Path) -> None:
+    with Record(tmp_path, the.OBJECTIVES) as record:
+        record.issue(record.study.ask(), {})
+        record.finish(0, "complete", metrics={"clean_accuracy": 0.9, "robust_accuracy": 0.5})
+        record.judge(0, "validation", Judged(360, 324, 180, "standard", True, "judgements/0000/v", 1.0))
+        record.fix_members([0], [0])
+    df = load(tmp_path)
+    said = _plain(summary.verdict(df, the.OBJECTIVES))
+    assert said == "1 of 1 trial is on the frontier. On the selection set it is 90.0 % clean / 50.0 % robust (trial 0)."
+    found = " ".join(summary.warnings(df, read(tmp_path), sheet.Sheet()))
+    assert "Test is not read yet for trial 0." in found
+    assert "360 images" in found
+
+
+def test_warnings_name_what_is_unfinished_or_weak(made: Path, table: pd.DataFrame, tmp_path: Path) -> None:
+    found = " ".join(summary.warnings(table, read(made), sheet.read(made)))
+    assert "2 trials have not finished" in found
+    assert "dominated by another member" in found
+    assert "used for tuning and judging" not in found
+    other = the.sweep(tmp_path / "s", version="apgd", autoattack=False)
+    assert "from apgd" in summary.warnings(load(other), read(other), sheet.Sheet())[0]
+
+
+def test_members_fixed_before_a_better_trial_was_judged_are_told(tmp_path: Path) -> None:
+    folder = the.sweep(tmp_path / "s")
+    with Record(folder, the.OBJECTIVES) as record:
+        record.finish(22, "complete", metrics={"clean_accuracy": 0.99, "robust_accuracy": 0.9})
+        record.judge(22, "validation", Judged(1000, 990, 900, "standard", True, "judgements/0022/v", 1.0))
+    found = " ".join(summary.warnings(load(folder), read(folder), sheet.Sheet()))
+    assert "The members were fixed earlier" in found
+    assert "22" in found
+
+
+def test_gaps(table: pd.DataFrame) -> None:
+    clean, robust = summary.gaps(table)
+    assert (clean.metric, robust.metric) == ("clean accuracy", "robust accuracy")
+    assert clean.mean == pytest.approx(table["gap_clean"].mean())
+    assert abs(robust.largest) == pytest.approx(table["gap_robust"].abs().max())
+    assert table.loc[robust.trial, "gap_robust"] == pytest.approx(robust.largest)
+
+
+def test_one_validation_list_is_recognised() -> None:
+    def one(validation: object, images: object) -> bool:
+        return sheet.Sheet(space={"judge": {"data": {"validation": validation}, "images": images}}).one_list
+
+    assert one(360, {"validation": 360})
+    assert one(360, {"validation": "all"})
+    assert not one(2000, {"validation": 1000})
+    assert not sheet.Sheet().one_list
+
+
+def test_the_threat_is_written_as_papers_do() -> None:
+    assert sheet.Sheet(space={"judge": {"threat": {"norm": "linf", "eps": 8 / 255}}}).threat == "linf, eps 8/255"
+    assert sheet.Sheet(space={"judge": {"threat": {"norm": "l2", "eps": 0.5}}}).threat == "l2, eps 0.5"
+    assert sheet.Sheet().threat == ""
+
+
+@pytest.mark.parametrize("content", ["a: [", "- 1\n- 2", "space: 3\nversions: []\nresumed: x", "", "\x00"])
+def test_a_damaged_sheet_is_an_empty_one(tmp_path: Path, content: str) -> None:
+    (tmp_path / "sweep.yaml").write_text(content)
+    found = sheet.read(tmp_path)
+    assert found.space == {}
+    assert found.name(tmp_path) == tmp_path.name
+
+
+def test_words() -> None:
+    assert _plain(words.percent(0.975)) == "97.5 %"
+    assert words.percent(float("nan")) == ""
+    assert words.interval(0.9, 0.95) == "90.0\N{EN DASH}95.0"
+    assert [words.duration(s) for s in (12, 245, 88560)] == ["12 s", "4 min 5 s", "24.6 h"]
+    assert [words.value(v) for v in (0.031415926, 6, True, "x", None, [1, 2])] == [
+        "0.03142",
+        "6",
+        "true",
+        "x",
+        "",
+        "[1, 2]",
+    ]
+    assert words.time("2026-11-20T12:45:04+00:00") == "2026-11-20 12:45 UTC"
+    assert words.time("yesterday") == "yesterday"
+    assert words.time(words.value(datetime(2026, 11, 20, 12, 45, tzinfo=UTC))) == "2026-11-20 12:45 UTC"

@@ -1,0 +1,36 @@
+"""What every test shares. Loads no torch: tests of records and figures stay fast."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import settings
+from numpy.typing import NDArray
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch loads: the machine is shared, and one thread is bit-exact
+
+settings.register_profile("robustray", deadline=None, derandomize=True)  # time is never asserted; a red test stays red
+settings.load_profile("robustray")
+
+Golden = dict[str, NDArray[Any]]
+"""One golden file: arrays by key, groups joined by `/`."""
+
+
+@pytest.fixture(scope="session")
+def golden() -> Callable[[str], Golden]:
+    """Reads a golden file by name; the files lie beside the checkout and are no part of it."""
+    folder = Path(__file__).resolve().parents[2] / "shared" / "golden"
+
+    def read(name: str) -> Golden:
+        path = folder / f"{name}.npz"
+        if not path.exists():
+            pytest.skip(f"no golden vectors at {path}")
+        with np.load(path, allow_pickle=False) as arrays:
+            return dict(arrays)
+
+    return read

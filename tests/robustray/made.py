@@ -1,0 +1,167 @@
+"""What tests are made of: small models, images, options, and a count of passes."""
+
+from __future__ import annotations
+
+import types
+from typing import Any, Literal, TypeVar, Union, get_args, get_origin
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from robustray.registry import Part, parts
+from robustray.trial import TrialConfig
+
+JUDGE: dict[str, Any] = {
+    "data": {"name": "digits", "validation": 60},
+    "threat": {"norm": "linf", "eps": 0.1},
+    "cheap": {"name": "pgd", "loss": "margin", "steps": 2},
+    "images": {"validation": 20},
+}
+NEEDED: dict[tuple[str, str], dict[str, Any]] = {("data", "npz"): {"train": "train.npz", "test": "test.npz"}}
+"""Options that a part cannot do without; every other part is made from its defaults."""
+
+P = TypeVar("P", bound=Part)
+
+
+def trial(**options: Any) -> TrialConfig:
+    """A trial that trains in a tenth of a second: three steps an epoch, two epochs."""
+    small = {
+        "judge": JUDGE,
+        "batch": {"size": 400, "augment": ["crop", "flip"]},
+        "model": {"name": "small_cnn", "width": 2, "dropout": 0.3},
+        "attack": {"steps": 2},
+        "averaging": {"name": "ema", "decay": 0.9, "warmup": 1},
+        "schedule": {"name": "one_cycle", "epochs": 2, "lr": 0.2},
+    }
+    return TrialConfig.model_validate(small | options)
+
+
+def every(kind: str) -> pytest.MarkDecorator:
+    """Runs a test for every registered part of a kind, none of them named."""
+    known = parts(kind)
+    assert known, f"no part of kind {kind!r}"
+    return pytest.mark.parametrize("cls", [pytest.param(cls, id=name) for name, cls in known.items()])
+
+
+def made(cls: type[P], **options: Any) -> P:
+    """A part with the options it needs."""
+    return cls(**(NEEDED.get((cls.kind, cls.model_fields["name"].default), {}) | options))
+
+
+def variants(kind: str, parameter: str = "part") -> pytest.MarkDecorator:
+    """Runs a test for every part of a kind: as it is by default, and with each other value of each option of choice."""
+    found = []
+    for name, cls in parts(kind).items():
+        found.append(pytest.param(made(cls), id=name))
+        for option, field in cls.model_fields.items():
+            values = [v for v in _choices(field.annotation) if v != field.default] if option != "name" else []
+            found += [pytest.param(made(cls, **{option: v}), id=f"{name}-{option}={v}") for v in values]
+    assert found, f"no part of kind {kind!r}"
+    return pytest.mark.parametrize(parameter, found)
+
+
+def _choices(annotation: Any) -> list[Any]:
+    if annotation is bool:
+        return [False, True]
+    if annotation is type(None):
+        return [None]
+    if get_origin(annotation) is Literal:
+        return list(get_args(annotation))
+    if get_origin(annotation) in (Union, types.UnionType):
+        found = [choice for part in get_args(annotation) for choice in _choices(part)]
+        return found if found != [None] else []
+    return []
+
+
+def generator(seed: int = 0) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def network(*, classes: int = 5, dtype: torch.dtype = torch.float64, smooth: bool = False, seed: int = 0) -> nn.Module:
+    """A small network for [B, 2, 6, 6] with batch norm, whose running statistics are not those of any batch."""
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        model = nn.Sequential(
+            nn.Conv2d(2, 4, 3, padding=1),
+            nn.BatchNorm2d(4),
+            nn.Softplus(beta=4) if smooth else nn.ReLU(),
+            nn.Flatten(),
+            nn.Linear(4 * 36, classes),
+        )
+        norm = model[1]
+        assert isinstance(norm, nn.BatchNorm2d)
+        assert norm.running_mean is not None
+        assert norm.running_var is not None
+        norm.running_mean.normal_(0, 0.3)
+        norm.running_var.uniform_(0.5, 2)
+        nn.init.uniform_(norm.weight, 0.5, 1.5)
+    return model.to(dtype)
+
+
+def batch(n: int = 6, *, classes: int = 5, dtype: torch.dtype = torch.float64, seed: int = 1) -> tuple[Tensor, Tensor]:
+    """Images [n, 2, 6, 6] with pixels all over [0, 1], both ends included, and labels [n]."""
+    stream = generator(seed)
+    x = (torch.rand(n, 2, 6, 6, generator=stream, dtype=dtype) * 1.2 - 0.1).clamp(0, 1)
+    return x, torch.randint(0, classes, (n,), generator=stream)
+
+
+def linear(weight: Tensor, bias: Tensor | None = None) -> nn.Module:
+    """A linear classifier of images [B, 1, 1, D]: logits = x @ weight.T + bias."""
+    layer = nn.Linear(weight.shape[1], weight.shape[0], dtype=weight.dtype)
+    with torch.no_grad():
+        layer.weight.copy_(weight)
+        layer.bias.copy_(torch.zeros(len(weight)) if bias is None else bias)
+    return nn.Sequential(nn.Flatten(), layer)
+
+
+def state(model: nn.Module) -> dict[str, Tensor]:
+    """Weights and buffers as they are now."""
+    return {name: value.detach().clone() for name, value in model.state_dict().items()}
+
+
+def flags(model: nn.Module) -> list[object]:
+    """Everything about a model that an attack changes and must give back."""
+    modules: list[object] = [(m.training, getattr(m, "track_running_stats", None)) for m in model.modules()]
+    return modules + [parameter.requires_grad for parameter in model.parameters()]
+
+
+def same(a: dict[str, Tensor], b: dict[str, Tensor]) -> bool:
+    """Bit for bit."""
+    return a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
+
+
+class Passes:
+    """Counts passes per image through a model: a forward 1, a backward to the input 1, to the weights 1 more."""
+
+    def __init__(self, model: nn.Module) -> None:
+        self.images = 0
+        model.register_forward_hook(self._forward)
+
+    def _forward(self, model: nn.Module, inputs: tuple[Tensor, ...], logits: Tensor) -> None:
+        images = len(inputs[0])
+        self.images += images
+        if logits.requires_grad:
+            cost = images * (2 if any(parameter.requires_grad for parameter in model.parameters()) else 1)
+            logits.register_hook(lambda gradient: self._backward(cost))
+
+    def _backward(self, cost: int) -> None:
+        self.images += cost
+
+
+class Fails(nn.Module):
+    """A model that raises at its forward number `at`, counted from 0."""
+
+    def __init__(self, model: nn.Module, at: int) -> None:
+        super().__init__()
+        self.model = model
+        self.left = at
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.left == 0:
+            raise RuntimeError("boom")
+        self.left -= 1
+        logits: Tensor = self.model(x)
+        return logits
+
+

@@ -1,0 +1,147 @@
+"""Numbers of the authors' own code: loss, gradients, adversarial examples, averages, AutoAttack's flags."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from robustray import Step
+from robustray.attacks import Pgd, Threat
+from robustray.attacks.pgd import StepSize
+from robustray.defenses import Adversarial, Defense, Trades
+from robustray.evaluation import judge
+from robustray.training import Ema
+from robustray.training._average import Average
+from robustray.verdicts import CLEAN, read_shards
+from tests.conftest import Golden
+
+Read = Callable[[str], Golden]
+
+
+def tiny(golden: Golden, prefix: str, *, norm: bool, dtype: torch.dtype = torch.float64) -> nn.Module:
+    """The golden files' tiny model, with the weights stored under `prefix`."""
+    layers: list[tuple[str, nn.Module]] = [("conv", nn.Conv2d(1, 4, 3, padding=1))]
+    layers += [("bn", nn.BatchNorm2d(4))] if norm else []
+    layers += [("relu", nn.ReLU()), ("flatten", nn.Flatten()), ("fc", nn.Linear(256, 10))]
+    model = nn.Sequential(OrderedDict(layers)).to(dtype)
+    model.load_state_dict({name: torch.from_numpy(golden[f"{prefix}/{name}"]) for name in model.state_dict()})
+    return model
+
+
+def close(found: Tensor, expected: NDArray[Any]) -> bool:
+    """The README's tolerance: against the tensor's largest entry, never entry by entry."""
+    return bool(np.abs(found.detach().numpy() - expected).max() <= 1e-9 * np.abs(expected).max() + 1e-11)
+
+
+CASES = [
+    pytest.param(file, f"{model}/{variant}", defense, id=f"{file[:3].strip('_')}-{model}-{variant}")
+    for model in ("plain", "bn")
+    for file, variant, defense in [
+        ("01_trades_yaodongyu", "linf", Trades(beta=6)),
+        ("01b_trades_imrahulr", "core_linf", Trades(beta=6)),
+        ("03_at_pgd", "linf", Adversarial()),
+        ("03_at_pgd", "linf_keep_clean", Adversarial(keep_clean=True)),
+    ]
+]
+
+
+@pytest.mark.parametrize(("file", "group", "defense"), CASES)
+def test_defense_equals_its_authors(file: str, group: str, defense: Defense, golden: Read) -> None:
+    numbers = golden(file)
+    name = group.split("/")[0]
+    model = tiny(numbers, f"{name}/w", norm=name == "bn")
+    seen: list[Tensor] = []
+    model.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0].detach().clone()))
+    x, y = torch.from_numpy(numbers[f"{name}/x"]), torch.from_numpy(numbers[f"{name}/y"])
+    eps, steps = numbers[f"{group}/set/epsilon"].item(), numbers[f"{group}/set/perturb_steps"].item()
+    if f"{group}/noise/0_randn" in numbers:
+        start = x + 0.001 * torch.from_numpy(numbers[f"{group}/noise/0_randn"])
+    else:
+        start = (x + eps * torch.from_numpy(numbers[f"{group}/noise/0_uniform"])).clamp(0, 1)
+    attack = Pgd(steps=steps, step_size=StepSize(pixels=numbers[f"{group}/set/step_size"].item()))
+    step = Step(model, x, y, attack.bind(Threat(eps=eps)), start=start)
+
+    x_adv = defense.perturb(step)
+    iterates = torch.stack(seen[-steps:])
+    loss = defense.loss(step, x_adv)
+    loss.total.backward()  # type: ignore[no-untyped-call]
+
+    assert np.abs(iterates.numpy() - numbers[f"{group}/out/attack_iterates"]).max() <= 1e-10
+    assert np.abs(x_adv.numpy() - numbers[f"{group}/out/x_adv"]).max() <= 1e-10
+    assert close(loss.total, numbers[f"{group}/out/loss"])
+    for parameter, weight in model.named_parameters():
+        assert weight.grad is not None
+        assert close(weight.grad, numbers[f"{group}/out/grad/{parameter}"]), parameter
+    if len(seen) == len(numbers[f"{group}/out/forward_train_flags"]):  # the lean form spends fewer than one of them
+        for buffer, value in model.named_buffers():
+            np.testing.assert_allclose(value.numpy(), numbers[f"{group}/out/buf_after/{buffer}"], rtol=1e-10)
+
+
+@pytest.mark.parametrize(
+    ("file", "variant", "defense"),
+    [("01b_trades_imrahulr", "core_linf", Trades()), ("03_at_pgd", "linf", Adversarial())],
+)
+def test_forward_counts_equal_the_lean_authors(file: str, variant: str, defense: Defense, golden: Read) -> None:
+    """So that the comparison of buffers above is not skipped in silence."""
+    numbers = golden(file)
+    model = tiny(numbers, "bn/w", norm=True)
+    modes: list[int] = []
+    model.register_forward_pre_hook(lambda module, _: modes.append(int(module.training)))
+    x, y = torch.from_numpy(numbers["bn/x"]), torch.from_numpy(numbers["bn/y"])
+    step = Step(model, x, y, Pgd(steps=5).bind(Threat(eps=0.1)))
+    defense.loss(step, defense.perturb(step))
+    assert modes == numbers[f"bn/{variant}/out/forward_train_flags"].tolist()
+
+
+def test_ema_decay_table(golden: Read) -> None:
+    table = golden("13_ema")["decay_table/warmup__global_step__decay"]
+    found = [Ema(decay=0.995, warmup=warmup).decay_at(int(step)) for warmup, step, _ in table.tolist()]
+    np.testing.assert_allclose(found, table[:, 2], rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("variant", ["warmup0", "warmup2", "warmup2p5"])
+def test_ema_weights(variant: str, golden: Read) -> None:
+    numbers = golden("13_ema")
+    model = tiny(numbers, "bn/w", norm=True)
+    average = Average(model, Ema(decay=0.995, warmup=numbers[f"bn/{variant}/set/warmup_steps"].item()))
+    for t in range(1, 1 + numbers[f"bn/{variant}/set/update_steps"].item()):
+        trajectory = f"bn/model_trajectory/step{t}"
+        model.load_state_dict({name: torch.from_numpy(numbers[f"{trajectory}/{name}"]) for name in model.state_dict()})
+        average.update(t)
+        for name, weight in average.model.named_parameters():
+            assert close(weight, numbers[f"bn/{variant}/step{t}/wa_after/{name}"]), (t, name)
+    for name, buffer in average.model.named_buffers():
+        np.testing.assert_allclose(buffer.numpy(), numbers[f"bn/{variant}/wa_buf_after_epoch/{name}"], rtol=1e-10)
+
+
+def test_autoattack_standard(golden: Read, tmp_path: Path) -> None:
+    """The ensemble's count within 2 of 200; every image away from the boundary exactly."""
+    numbers = golden("12_autoattack")
+    model = tiny(numbers, "w", norm=False, dtype=torch.float32)
+    x, y = torch.from_numpy(numbers["x"]), torch.from_numpy(numbers["y"])
+    eps = numbers["Linf/set/eps"].item()
+    verdicts = judge(model, x, y, Threat(eps=eps), "standard", tmp_path)
+
+    np.testing.assert_array_equal(verdicts.clean, numbers["clean_correct"])
+    expected = numbers["Linf/standard/robust_flags_after_square"]
+    assert abs(int(verdicts.robust.sum()) - int(expected.sum())) <= 2
+    distance = numbers["Linf/fab_min_distance_estimate"]
+    clear = (distance < 0.95 * eps) | (distance > 1.05 * eps)
+    assert clear.sum() > 170
+    np.testing.assert_array_equal(verdicts.robust[clear], expected[clear])
+    left = 200
+    folder = next(tmp_path.iterdir())
+    for shard in read_shards(folder, ("apgd-ce", "apgd-t", "fab-t", "square")):
+        left -= int(shard.broken.sum())
+        if shard.attack != CLEAN:
+            tolerance = {"apgd-ce": 5, "apgd-t": 3, "fab-t": 3, "square": 2}[shard.attack]
+            flags = numbers[f"Linf/standard/robust_flags_after_{shard.attack}"]
+            assert abs(left - int(flags.sum())) <= tolerance, shard.attack

@@ -1,0 +1,132 @@
+"""The same sweep on Ray Tune: same results, and the same survival of kills. Starts local clusters: `make test-cluster`."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sweeps import record
+from tests.sweeps.small import facts, run_quietly, small_sweep
+
+pytestmark = [pytest.mark.cluster, pytest.mark.timeout(600)]
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """The sweep on the local backend."""
+    folder = tmp_path_factory.mktemp("undisturbed")
+    assert run_quietly(small_sweep(folder), folder / "small")
+    return facts(folder / "small")
+
+
+def _command(folder: Path, *more: str) -> subprocess.Popen[str]:
+    """`run_sweep.py` as a user runs it, in a process group of its own."""
+    small_sweep(folder)
+    command = [sys.executable, str(ROOT / "run_sweep.py"), "small.yaml", "--results", ".", *more]
+    return subprocess.Popen(
+        command, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True
+    )
+
+
+def _wait_for(condition: Callable[[], bool], process: subprocess.Popen[str]) -> None:
+    deadline = time.monotonic() + 120
+    while not condition():
+        assert process.poll() is None, process.communicate()[0]
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+def _workers(folder: Path) -> list[int]:
+    """Processes that have a log of this sweep's trials open, or work for its driver: Ray names them after the class."""
+    found = []
+    for status in Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            if status.read_bytes().startswith(b"ray::Worker"):
+                found.append(int(status.parent.name))
+        except OSError:
+            continue
+    return found
+
+
+def test_ray_gives_what_local_gives_and_says_so_in_plain_lines(tmp_path: Path, undisturbed: dict[str, Any]) -> None:
+    process = _command(tmp_path)
+    said = process.communicate(timeout=300)[0]
+    assert process.returncode == 0, said
+    assert facts(tmp_path / "small") == undisturbed
+    assert (tmp_path / "small" / "report" / "index.html").exists()
+    strange = [line for line in said.splitlines() if "ray::" in line or "(raylet)" in line or "Traceback" in line]
+    assert not strange
+    assert "5 of 5" in said
+    kept = {path.name for path in (tmp_path / "small").iterdir()}
+    assert kept == {"sweep.yaml", record.JOURNAL, ".lock", "trials", "judgements", "report"}, "nothing of Tune's"
+
+
+def test_a_killed_driver_loses_nothing(tmp_path: Path, undisturbed: dict[str, Any]) -> None:
+    chance = random.Random(1)
+    folder = tmp_path / "small"
+    for _ in range(3):
+        process = _command(tmp_path)
+        before = set(folder.glob("trials/*/metrics.csv"))
+        _wait_for(lambda seen=before: set(folder.glob("trials/*/metrics.csv")) != seen, process)  # type: ignore[misc]
+        time.sleep(chance.uniform(0, 0.7))
+        os.kill(process.pid, signal.SIGKILL)
+        process.communicate()
+        if all(trial.outcome for trial in record.read(folder).trials) and len(record.read(folder).trials) == 5:
+            break
+    process = _command(tmp_path)
+    said = process.communicate(timeout=300)[0]
+    assert process.returncode == 0, said
+    assert facts(folder) == undisturbed
+    assert sorted(path.name for path in (folder / "trials").iterdir()) == [f"{n:04d}" for n in range(5)]
+
+
+def test_a_killed_worker_costs_no_more_than_the_steps_since_its_checkpoint(
+    tmp_path: Path, undisturbed: dict[str, Any]
+) -> None:
+    process = _command(tmp_path)
+    folder = tmp_path / "small"
+    _wait_for(lambda: bool(list(folder.glob("trials/*/metrics.csv"))), process)
+    workers = _workers(folder)
+    assert workers
+    for worker in workers:
+        os.kill(worker, signal.SIGKILL)
+    said = process.communicate(timeout=300)[0]
+    assert process.returncode == 0, said
+    assert facts(folder) == undisturbed
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["Ctrl-C", "SIGTERM"])
+def test_a_signal_stops_cleanly_and_says_how_to_go_on(
+    tmp_path: Path, undisturbed: dict[str, Any], number: signal.Signals
+) -> None:
+    process = _command(tmp_path)
+    folder = tmp_path / "small"
+    _wait_for(lambda: bool(list(folder.glob("trials/*/metrics.csv"))), process)
+    os.kill(process.pid, number)
+    said = process.communicate(timeout=60)[0]
+    assert process.returncode == 130, said
+    assert "go on with: run_sweep.py small.yaml --results ." in said.splitlines()[-1]
+    assert "Traceback" not in said
+    assert run_quietly(small_sweep(tmp_path), folder), "any backend goes on"
+    assert facts(folder) == undisturbed
+
+
+def test_the_hooks_of_ray_tune_come_in_the_order_we_rely_on(tmp_path: Path) -> None:
+    """It is Ray's to change: a result with `done` reaches the searcher alone, a stopped trial both."""
+    script = ROOT / "tests" / "sweeps" / "hook_order.py"
+    said = subprocess.run([sys.executable, str(script)], capture_output=True, text=True, timeout=300, check=False)
+    assert said.returncode == 0, said.stderr
+    assert said.stdout.split("\n")[-2] == (
+        "0 suggest, 0 report 1, 0 report 2, 0 finish complete, 1 suggest, 1 report 1, 1 stop, 1 finish stopped, "
+        "2 suggest, 2 finish failed"
+    )
