@@ -54,7 +54,7 @@ def load(folder: Path | str) -> pd.DataFrame:
       validation, cheap attack), `cost_seconds`, `cost_device_hours`, `cost_passes`, and every measure. One whose name
       is taken by another column is called `metric.<name>`;
     - `judging`: `full` (all attacks, on the selection set), `skipped` (proven dominated by trial `dominated_by` after
-      the attack `skipped_after`; `bound` is the largest robust accuracy it can still have), `none`;
+      the attack `skipped_after`; `bound` is the largest robust accuracy it can still have), `failed` (see `cause`), `none`;
     - `judged_clean_accuracy`, `judged_robust_accuracy` on `judged_images` images of the selection set;
     - `member`: on the frontier as last fixed; `test_clean_accuracy`, `test_robust_accuracy` on `test_images`;
     - `judge_version`, `autoattack` (may the result be called so), `gap_clean`, `gap_robust`: selection set minus test.
@@ -142,6 +142,10 @@ def _row(trial: record.TrialRecord, snapshot: record.Snapshot, member: bool) -> 
             "bound": skipped.bound / skipped.images,
             "judged_images": skipped.images,
         }
+        if skipped.after:  # the clean images were looked at first, so this much is exact
+            row |= _accuracy("judged_clean_accuracy", skipped.clean_correct, skipped.images)
+    if trial.number in snapshot.unjudged:
+        row |= {"judging": "failed", "cause": f"judging failed: {snapshot.unjudged[trial.number]}"}
     if "judged_clean_accuracy" in row and "test_clean_accuracy" in row:
         row["gap_clean"] = row["judged_clean_accuracy"] - row["test_clean_accuracy"]
         row["gap_robust"] = row["judged_robust_accuracy"] - row["test_robust_accuracy"]
@@ -149,12 +153,16 @@ def _row(trial: record.TrialRecord, snapshot: record.Snapshot, member: bool) -> 
 
 
 def _accuracies(prefix: str, judged: record.Judged) -> dict[str, Any]:
-    row: dict[str, Any] = {f"{prefix}_images": judged.images}
     counts = {"clean_accuracy": judged.clean_correct, "robust_accuracy": judged.robust}
+    row: dict[str, Any] = {f"{prefix}_images": judged.images}
     for name, count in counts.items():
-        low, high = wilson(count, judged.images)
-        row |= {f"{prefix}_{name}": count / judged.images, f"{prefix}_{name}_low": low, f"{prefix}_{name}_high": high}
+        row |= _accuracy(f"{prefix}_{name}", count, judged.images)
     return row
+
+
+def _accuracy(column: str, count: int, images: int) -> dict[str, float]:
+    low, high = wilson(count, images)
+    return {column: count / images, f"{column}_low": low, f"{column}_high": high}
 
 
 def _metric(name: str) -> str:

@@ -97,6 +97,7 @@ def _judging(df: pd.DataFrame, snapshot: Snapshot) -> list[tuple[str, str]]:
         split: sum(judged.seconds for (_, of), judged in snapshot.judged.items() if of == split)
         for split in ("validation", "test")
     }
+    failed = [("judging failed", words.count(int(ways["failed"]), "trial"))] if "failed" in ways else []
     return [
         ("version", words.judge_name(df) or "nothing is judged yet"),
         (f"{words.SELECTION_SET}, images", listed["judged"] or "\N{EM DASH}"),
@@ -104,6 +105,7 @@ def _judging(df: pd.DataFrame, snapshot: Snapshot) -> list[tuple[str, str]]:
         ("judged in full", words.count(int(ways.get("full", 0)), "trial")),
         ("proven dominated", words.count(int(ways.get("skipped", 0)), "trial")),
         ("not judged", words.count(int(ways.get("none", 0)), "trial")),
+        *failed,
         (f"device time, {words.SELECTION_SET}", words.duration(seconds["validation"])),
         ("device time, test", words.duration(seconds["test"])),
     ]

@@ -124,7 +124,7 @@ def _place(trial: Mapping[str, Any]) -> tuple[float, float]:
     if trial["judging"] == "full":
         return float(trial["judged_clean_accuracy"]), float(trial["judged_robust_accuracy"])
     if trial["judging"] == "skipped" and trial["skipped_after"]:
-        return float(trial["clean_accuracy"]), float(trial["bound"])
+        return float(trial["judged_clean_accuracy"]), float(trial["bound"])
     return float(trial["clean_accuracy"]), float(trial["robust_accuracy"])
 
 

@@ -91,6 +91,8 @@ def how_judged(trial: Mapping[str, Any]) -> str:
     if trial["judging"] == "skipped":
         after = f"bound after {trial['skipped_after']}" if trial["skipped_after"] else "bound before any attack"
         return f"{after}, dominated by trial {trial['dominated_by']}"
+    if trial["judging"] == "failed":
+        return f"judging failed; {CHEAP} only"
     return f"{CHEAP} only" if not missing(trial["robust_accuracy"]) else "not judged"
 
 

@@ -217,7 +217,13 @@ class Judging:
             better = [n for n, values in self.finished.items() if dominates(values, bounds, self.sweep.objectives)]
             judgement.doomed = bool(better)
             if better and not judgement.in_flight:
-                skipped = Skipped(min(better), judgement.last_attack, judgement.robust_bound, judgement.images)
+                skipped = Skipped(
+                    dominator=min(better),
+                    after=judgement.last_attack,
+                    bound=judgement.robust_bound,
+                    images=judgement.images,
+                    clean_correct=judgement.clean_bound,
+                )
                 self.record.skip(key[0], skipped)
                 self.console.skipped(key[0], skipped)
                 self.closed.add(key[0])

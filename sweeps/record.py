@@ -85,6 +85,7 @@ class Skipped:
     dominator: int
     after: str  # the last attack that was run on all its images; "" for none
     bound: int  # images not broken so far: no attack can make it more
+    clean_correct: int  # classified correctly as they are; a bound where `after` is ""
     images: int
 
 

@@ -14,6 +14,7 @@ from robustray._files import write_whole
 
 _MARK = b"sha256="
 _COMMENT = len(_MARK) + 64
+_LENGTH = _COMMENT.to_bytes(2, "little")
 
 
 class DamagedCheckpoint(Exception):
@@ -30,7 +31,7 @@ def save(path: Path, state: dict[str, Any]) -> None:
     torch.save(state, buffer)
     content = buffer.getvalue()
     comment = _MARK + hashlib.sha256(content).hexdigest().encode()
-    write_whole(path, content[:-2] + len(comment).to_bytes(2, "little") + comment)  # a zip ends in its comment's length
+    write_whole(path, content[:-2] + _LENGTH + comment)  # a zip ends in its comment's length
 
 
 def load(path: Path) -> dict[str, Any]:
@@ -43,8 +44,8 @@ def load(path: Path) -> dict[str, Any]:
         data = path.read_bytes()
     except OSError as error:
         raise DamagedCheckpoint(f"{path.name}: {error.strerror}") from None
-    content, comment = data[: -_COMMENT - 2] + b"\0\0", data[-_COMMENT:]
-    if comment != _MARK + hashlib.sha256(content).hexdigest().encode():
+    content, tail = data[: -_COMMENT - 2] + b"\0\0", data[-_COMMENT - 2 :]
+    if tail != _LENGTH + _MARK + hashlib.sha256(content).hexdigest().encode():
         raise DamagedCheckpoint(f"{path.name}: its hash does not match its content")
     state: dict[str, Any] = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
     return state

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from robustray._files import write_whole
 from robustray.data._device import DeviceImages
 from robustray.defenses._step import Loss, Step
-from robustray.errors import UserError
+from robustray.errors import NotFinite, UserError
 from robustray.evaluation._accuracy import accuracies
 from robustray.training import _checkpoints
 from robustray.training._average import Average
@@ -105,6 +105,7 @@ class Trainer:
         self.report: Report | None = None
         self._saved_at = time.monotonic()
         self._restore()
+        self._best_before = self._best_path()  # of the checkpoint that the next one makes previous.pt
 
     @property
     def done(self) -> bool:
@@ -203,10 +204,13 @@ class Trainer:
         return {"epoch": float(self.completed), "lr": float(self.optimiser.param_groups[0]["lr"]), **means}
 
     def _validate(self) -> dict[str, float]:
-        clean, robust = accuracies(self.average.model, self.tune_images, self.cheap)
-        self.passes += len(self.tune_images) * (2 + self.cheap.attack.passes)
         if not all(bool(weight.isfinite().all()) for weight in self.average.model.parameters()):
             raise Diverged(f"a weight is not finite after epoch {self.completed}")
+        try:
+            clean, robust = accuracies(self.average.model, self.tune_images, self.cheap)
+        except NotFinite as error:  # the last step of an epoch may go too far without its loss telling
+            raise Diverged(f"validation after epoch {self.completed}: {error}") from error
+        self.passes += len(self.tune_images) * (2 + self.cheap.attack.passes)
         measured = {"clean_accuracy": clean, "robust_accuracy": robust}
         if self.config.checkpoints.select == "best_robust" and (
             self.best is None or robust > self.best["robust_accuracy"]
@@ -269,9 +273,10 @@ class Trainer:
         _checkpoints.save_last(self.folder, state)
         write_whole(self.folder / "metrics.csv", _as_csv(self.history))
         self._saved_at = time.monotonic()
-        keep = self._best_path()
+        keep = {self._best_path(), self._best_before}  # previous.pt names a best epoch as well
+        self._best_before = self._best_path()
         for old in self.folder.glob("best-*.pt"):
-            if old != keep:
+            if old not in keep:
                 old.unlink()
 
     def _restore(self) -> None:

@@ -51,6 +51,6 @@ class OneCycle(Schedule):
     def factor(self, step: int, total: int) -> float:
         first, last = 1 / 25, 1 / 25 / 1e4
         peak = self.warmup * total - 1
-        if step <= peak:
+        if step < peak:  # at the peak itself the second branch says 1 as well, also where the peak is step 0
             return _cosine(first, 1.0, step / peak)
         return _cosine(1.0, last, (step - peak) / max(total - 1 - peak, 1e-9))

@@ -140,7 +140,7 @@ def _judge(
         robust = min(int(generator.binomial(VALIDATION, truth[number][1])), clean)
         better = [other for other, counts in done.items() if dominates(counts, (clean, robust + 8))]
         if better and number % 3:
-            record.skip(number, Skipped(better[0], "apgd-ce", robust + 8, VALIDATION))
+            record.skip(number, Skipped(better[0], "apgd-ce", bound=robust + 8, images=VALIDATION, clean_correct=clean))
             continue
         done[number] = (clean, robust)
         folder = f"judgements/{number:04d}/validation-{version}-0"

@@ -39,7 +39,7 @@ def test_a_bound_is_drawn_at_the_bound_and_a_judged_trial_at_its_judged_numbers(
     drawn = selection_points(table).set_index("trial")
     skipped = table[table["judging"] == "skipped"].set_index("trial")
     np.testing.assert_allclose(drawn.loc[skipped.index, "y"], 100 * skipped["bound"])
-    np.testing.assert_allclose(drawn.loc[skipped.index, "x"], 100 * skipped["clean_accuracy"])
+    np.testing.assert_allclose(drawn.loc[skipped.index, "x"], 100 * skipped["judged_clean_accuracy"])
     full = table[table["judging"] == "full"].set_index("trial")
     np.testing.assert_allclose(drawn.loc[full.index, "x"], 100 * full["judged_clean_accuracy"])
     np.testing.assert_allclose(drawn.loc[full.index, "y"], 100 * full["judged_robust_accuracy"])

@@ -44,7 +44,7 @@ def test_what_is_written_is_read(tmp_path: Path) -> None:
         opened.finish(3, "failed", metrics={"clean_accuracy": 0.1}, cause="KeyError: 'x'")
         judged = Judged(10, 9, 4, "standard", True, "judgements/0000/x", 1.5)
         opened.judge(0, "validation", judged)
-        opened.skip(1, Skipped(0, "apgd-ce", 3, 10))
+        opened.skip(1, Skipped(0, "apgd-ce", bound=3, images=10, clean_correct=9))
         opened.give_up_judging(2, "no checkpoint")
         event = opened.fix_members([0], [0])
         assert opened.setting("shard", 5) == 5

@@ -1,0 +1,211 @@
+"""What every schedule, averaging, optimiser and update promises."""
+
+from __future__ import annotations
+
+import copy
+import itertools
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from robustray import Loss
+from robustray.training import Averaging, Optimiser, Schedule, Update
+from robustray.training._average import Average
+from tests.robustray.made import batch, made, network, same, state, variants
+
+
+@variants("schedule", "schedule")
+def test_rates_of_any_length(schedule: Schedule) -> None:
+    """Defined at every step of every length, a pure function of both, above zero, at most the rate that was asked for."""
+    for total in (*range(1, 40), 100, 997):
+        rates = [schedule.factor(step, total) for step in range(total)]
+        assert all(0 < rate <= 1 for rate in rates), total
+        assert [schedule.factor(step, total) for step in reversed(range(total))] == rates[::-1]
+    assert max(schedule.factor(step, 1000) for step in range(1000)) > 0.999
+
+
+@variants("schedule", "schedule")
+def test_rate_ends_low_and_never_jumps(schedule: Schedule) -> None:
+    rates = [schedule.factor(step, 1000) for step in range(1000)]
+    assert rates[-1] < 0.01
+    assert max(abs(a - b) for a, b in itertools.pairwise(rates)) < 0.02
+
+
+@variants("averaging", "averaging")
+def test_decay_is_a_fraction(averaging: Averaging) -> None:
+    decays = [averaging.decay_at(step) for step in range(1, 5000)]
+    assert all(0 <= decay < 1 for decay in decays)
+    assert decays == sorted(decays)  # the longer the training, the longer the memory
+
+
+@variants("averaging", "averaging")
+def test_average_of_constant_weights_is_the_weights(averaging: Averaging) -> None:
+    model = network()
+    average, before = Average(model, averaging), state(model)
+    for step in range(1, 20):
+        average.update(step)
+    assert same(state(average.model), before)
+
+
+@variants("averaging", "averaging")
+def test_average_lies_between_old_and_new_and_copies_buffers(averaging: Averaging) -> None:
+    model = network()
+    average, old = Average(model, averaging), state(model)
+    model.train()(batch()[0])  # moves the buffers
+    with torch.no_grad():
+        for weight in model.parameters():
+            weight.add_(1)
+    average.update(1)
+    new = state(model)
+    weights = {name for name, _ in model.named_parameters()}
+    for name, value in state(average.model).items():
+        if name in weights:
+            assert ((value >= old[name]) & (value <= new[name])).all()
+        else:
+            assert torch.equal(value, new[name])
+    assert same(state(model), new)  # the model itself is never touched
+
+
+@variants("averaging", "averaging")
+def test_average_travels(averaging: Averaging) -> None:
+    """Everything it is lies in the averaged model's state and the step number: resuming needs nothing else."""
+    model = network()
+    first = Average(model, averaging)
+    for step in range(1, 4):
+        with torch.no_grad():
+            for weight in model.parameters():
+                weight.mul_(1.1)
+        first.update(step)
+    other = network(seed=1)
+    other.load_state_dict(model.state_dict())
+    second = Average(other, averaging)
+    second.model.load_state_dict(first.model.state_dict())
+    for average, live in ((first, model), (second, other)):
+        with torch.no_grad():
+            for weight in live.parameters():
+                weight.mul_(0.7)
+        average.update(4)
+    assert same(state(first.model), state(second.model))
+
+
+def gradients(model: nn.Module, x: Tensor, y: Tensor) -> None:
+    model.zero_grad()
+    F.cross_entropy(model(x), y).backward()  # type: ignore[no-untyped-call]
+
+
+@variants("optimiser", "optimiser")
+def test_optimiser_descends_with_the_schedules_rate(optimiser: Optimiser) -> None:
+    """No rate of its own: at rate zero nothing moves, at a small one the loss falls, every weight along."""
+    model, (x, y) = network().eval(), batch()
+    built = optimiser.build(model)
+    before, loss = state(model), F.cross_entropy(model(x), y).item()
+    gradients(model, x, y)
+    built.step()
+    assert same(state(model), before)
+    for group in built.param_groups:
+        group["lr"] = 1e-3
+    built.step()
+    assert F.cross_entropy(model(x), y).item() < loss
+    after = state(model)
+    assert all(not torch.equal(after[name], before[name]) for name, _ in model.named_parameters())
+
+
+@variants("optimiser", "optimiser")
+def test_optimiser_travels(optimiser: Optimiser) -> None:
+    x, y = batch()
+    model = network().eval()
+    built = optimiser.build(model)
+
+    def steps(model: nn.Module, built: torch.optim.Optimizer, count: int) -> None:
+        for _ in range(count):
+            gradients(model, x, y)
+            for group in built.param_groups:
+                group["lr"] = 0.01
+            built.step()
+
+    steps(model, built, 3)
+    other = copy.deepcopy(model)
+    again = optimiser.build(other)
+    again.load_state_dict(copy.deepcopy(built.state_dict()))
+    steps(model, built, 3)
+    steps(other, again, 3)
+    assert same(state(model), state(other))
+
+
+@variants("update", "update")
+def test_update_leaves_a_gradient_and_comes_back(update: Update) -> None:
+    """The loss that is returned is a loss at x'; weights and buffers are where they were; its state travels."""
+    model, (x, y) = network().eval(), batch()
+    bound, before = update.bind(model), state(model)
+    asked: list[Tensor] = []
+
+    def attack() -> Tensor:
+        return (x + 0.01).clamp(0, 1)
+
+    def gradient(x_adv: Tensor) -> Loss:
+        asked.append(x_adv)
+        model.zero_grad()
+        loss = Loss(robust=F.cross_entropy(model(x_adv), y))
+        loss.total.backward()  # type: ignore[no-untyped-call]
+        return loss
+
+    loss = bound(attack, gradient)
+    assert asked
+    assert all(torch.equal(x_adv, attack()) for x_adv in asked)
+    assert same(state(model), before)
+    assert all(weight.grad is not None for weight in model.parameters())
+    assert loss.total.isfinite()
+    again = update.bind(model)
+    again.load_state_dict(bound.state_dict())
+    assert again.state_dict().keys() == bound.state_dict().keys()
+
+
+def test_plain_is_the_gradient_itself() -> None:
+    model, (x, y) = network().eval(), batch()
+    loss = Loss(a=F.cross_entropy(model(x), y))
+    calls: list[str] = []
+
+    def attack() -> Tensor:
+        calls.append("attack")
+        return x
+
+    def gradient(x_adv: Tensor) -> Loss:
+        assert x_adv is x
+        calls.append("gradient")
+        return loss
+
+    from robustray.training import Plain
+
+    assert Plain().bind(model)(attack, gradient) is loss
+    assert calls == ["attack", "gradient"]
+
+
+@pytest.mark.parametrize("momentum", [0.0, 0.9])
+@pytest.mark.parametrize("nesterov", [True, False])
+def test_sgd_in_closed_form(momentum: float, nesterov: bool) -> None:
+    """Two steps on a slope of one: v <- m v + g, step v, or g + m v in Nesterov's form; decay adds to the slope."""
+    from robustray.training import Sgd
+
+    weight, decay, rate = 1.0, 0.1, 0.5
+    layer = nn.Linear(1, 1, bias=False)
+    with torch.no_grad():
+        layer.weight.fill_(weight)
+    built = Sgd(momentum=momentum, nesterov=nesterov, weight_decay=decay).build(layer)
+    velocity = 0.0
+    for _ in range(2):
+        layer.weight.grad = torch.ones(1, 1)
+        built.param_groups[0]["lr"] = rate
+        built.step()
+        slope = 1 + decay * weight
+        velocity = momentum * velocity + slope
+        weight -= rate * (slope + momentum * velocity if nesterov and momentum else velocity)
+        assert layer.weight.item() == pytest.approx(weight, rel=1e-6)
+
+
+def test_made_parts_are_parts() -> None:
+    """The factory of these suites makes what it says: a typo in it would leave a contract unchecked."""
+    from robustray.registry import parts
+
+    assert all(isinstance(made(cls), cls) for kind in ("schedule", "averaging") for cls in parts(kind).values())

@@ -1,0 +1,245 @@
+"""Training that was interrupted, anywhere, ends as if it had not been."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from robustray.defenses import Defense
+from robustray.errors import UserError
+from robustray.training import Trainer, _checkpoints
+from robustray.training._trainer import Paused
+from robustray.trial import TrialConfig
+from tests.robustray.made import same, state, trial, variants
+
+STEPS = 6
+
+
+def after(trainer: Trainer, step: int, do: Callable[[], None]) -> Trainer:
+    """Calls `do` after the trainer's optimiser step number `step`, counted from 1 as it was made."""
+    train, count = trainer._train_step, itertools.count(1)
+
+    def counted(rows: Tensor) -> None:
+        train(rows)
+        if next(count) == step:
+            do()
+
+    trainer._train_step = counted  # type: ignore[method-assign]
+    return trainer
+
+
+def untimed(value: Any) -> Any:
+    """Without the clock."""
+    if isinstance(value, dict):
+        return {k: untimed(v) for k, v in value.items() if k not in ("cost_seconds", "cost_device_hours", "seconds")}
+    return [untimed(v) for v in value] if isinstance(value, list) else value
+
+
+def ends_alike(a: Trainer, b: Trainer) -> None:
+    """Weights, average, optimiser, generators, history and report, bit for bit; and the selected weights."""
+    left, right = (_checkpoints.load(trainer.folder / "last.pt") for trainer in (a, b))
+    for key in ("model", "average", "randomness"):
+        assert same(left[key], right[key]), key
+    momenta = [[s["momentum_buffer"] for s in end["optimiser"]["state"].values()] for end in (left, right)]
+    assert momenta[0]
+    assert all(torch.equal(x, y) for x, y in zip(*momenta, strict=True))
+    plain = ("completed", "batch_in_epoch", "history", "best", "passes", "exact", "report", "config")
+    assert untimed({key: left[key] for key in plain}) == untimed({key: right[key] for key in plain})
+    assert left["report"]["weights"]
+
+
+CONFIGS = {
+    "last": trial(),
+    "best_robust": trial(checkpoints={"select": "best_robust"}),
+    "bf16": trial(precision="bf16", averaging="none"),
+}
+
+
+@variants("defense", "defense")
+@pytest.mark.parametrize("name", CONFIGS)
+def test_stopped_after_every_step(defense: Defense, name: str, tmp_path: Path) -> None:
+    """With dropout, augmentation, averaging and a random attack in play."""
+    config = CONFIGS[name].model_copy(update={"defense": defense})
+    whole = Trainer(config, tmp_path / "whole", device="cpu")
+    whole.run()
+    assert whole.steps_per_epoch * whole.epochs == STEPS
+    for step in range(1, STEPS):
+        folder = tmp_path / str(step)
+        first = Trainer(config, folder, device="cpu")
+        world = torch.get_rng_state()
+        with pytest.raises(Paused):
+            after(first, step, first.stop.set).run()
+        assert torch.equal(torch.get_rng_state(), world)
+        torch.rand(step)  # the next process finds the world elsewhere
+        second = Trainer(config, folder, device="cpu")
+        assert (second.completed, second.batch_in_epoch) == (first.completed, first.batch_in_epoch)
+        second.run()
+        assert second.exact
+        ends_alike(second, whole)
+        assert same(state(second.model), state(whole.model))
+
+
+def test_stopped_after_each_step_in_turn(tmp_path: Path) -> None:
+    whole = Trainer(trial(), tmp_path / "whole", device="cpu")
+    whole.run()
+    for number in range(STEPS + 1):
+        trainer = Trainer(trial(), tmp_path / "parts", device="cpu")
+        try:
+            after(trainer, 1, trainer.stop.set).run()
+            break
+        except Paused:
+            assert number < STEPS
+    assert number > 2
+    ends_alike(trainer, whole)
+
+
+@pytest.mark.parametrize("step", range(1, STEPS + 1))
+@pytest.mark.parametrize("minutes", [10, 1e-9])
+def test_killed_after_every_step(step: int, minutes: float, tmp_path: Path) -> None:
+    """Without warning: it goes on from the last checkpoint, of the epoch or of the clock, to the same end."""
+    config = trial(checkpoints={"minutes": minutes})
+    whole = Trainer(config, tmp_path / "whole", device="cpu")
+    whole.run()
+
+    def kill() -> None:
+        raise KeyboardInterrupt
+
+    killed = Trainer(config, tmp_path / "killed", device="cpu")
+    with pytest.raises(KeyboardInterrupt):
+        after(killed, step, kill).run()
+    again = Trainer(config, tmp_path / "killed", device="cpu")
+    done = again.completed * again.steps_per_epoch + again.batch_in_epoch
+    assert done == (step - 1 if minutes < 1 else (step - 1) // 3 * 3)
+    again.run()
+    ends_alike(again, whole)
+
+
+def test_a_failed_write_is_made_good(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The disk was full at the end of epoch 1, and again at the end of epoch 2."""
+    whole = Trainer(trial(), tmp_path / "whole", device="cpu")
+    whole.run()
+    save = _checkpoints.save
+
+    def full(path: Path, state: dict[str, Any]) -> None:
+        raise OSError(28, "No space left on device")
+
+    for _ in range(2):
+        trainer = Trainer(trial(), tmp_path / "full", device="cpu")
+        monkeypatch.setattr(_checkpoints, "save", full)
+        with pytest.raises(OSError, match="No space"):
+            trainer.epoch()
+        monkeypatch.setattr(_checkpoints, "save", save)
+        trainer = Trainer(trial(), tmp_path / "full", device="cpu")
+        trainer.epoch()
+    ends_alike(trainer, whole)
+
+
+def test_a_damaged_checkpoint_gives_way_and_stays_out_of_it(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    config = trial(schedule={"epochs": 3, "lr": 0.1})
+    whole = Trainer(config, tmp_path / "whole", device="cpu")
+    whole.run()
+    folder = tmp_path / "damaged"
+    trainer = Trainer(config, folder, device="cpu")
+    trainer.epoch()
+    trainer.epoch()
+    last = folder / "last.pt"
+    last.write_bytes(last.read_bytes()[:-100])
+    again = Trainer(config, folder, device="cpu")
+    assert "last.pt" in caplog.text
+    assert again.completed == 1
+    again.epoch()
+    assert _checkpoints.load(folder / "previous.pt")["completed"] == 1  # not what was damaged
+    again.run()
+    ends_alike(again, whole)
+
+
+def test_nothing_whole_is_a_new_beginning(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    (tmp_path / "last.pt").write_bytes(b"damaged")
+    trainer = Trainer(trial(), tmp_path, device="cpu")
+    assert trainer.completed == 0
+    assert "last.pt" in caplog.text
+    trainer.run()
+    assert _checkpoints.load(tmp_path / "last.pt")["completed"] == 2
+
+
+def test_a_finished_trial_stays_finished(tmp_path: Path) -> None:
+    first = Trainer(trial(), tmp_path, device="cpu")
+    report = first.run()
+    before = (tmp_path / "last.pt").read_bytes()
+    again = Trainer(trial(), tmp_path, device="cpu")
+    assert again.done
+    assert again.report == report
+    assert again.run() == report
+    assert (tmp_path / "last.pt").read_bytes() == before
+
+
+def test_the_last_report_is_there_again(tmp_path: Path) -> None:
+    trainer = Trainer(trial(), tmp_path, device="cpu")
+    assert trainer.report is None
+    report = trainer.epoch()
+    with pytest.raises(Paused):
+        after(trainer, 1, trainer.stop.set).epoch()
+    assert Trainer(trial(), tmp_path, device="cpu").report == report
+
+
+def test_seconds_add_up(tmp_path: Path) -> None:
+    """The costs of every part of an interrupted trial are paid."""
+    first = Trainer(trial(), tmp_path, device="cpu")
+    with pytest.raises(Paused):
+        after(first, 2, first.stop.set).run()
+    second = Trainer(trial(), tmp_path, device="cpu")
+    assert second.seconds == first.seconds > 0
+    assert second.run()["cost_seconds"] > first.seconds
+
+
+@pytest.mark.parametrize("step", [3, 4])
+def test_other_threads_are_not_exact(step: int, tmp_path: Path) -> None:
+    first = Trainer(trial(), tmp_path, device="cpu", threads=1)
+    with pytest.raises(Paused):
+        after(first, step, first.stop.set).run()
+    assert Trainer(trial(), tmp_path, device="cpu", threads=1).exact
+    second = Trainer(trial(), tmp_path, device="cpu", threads=2)
+    assert not second.exact
+    second.epoch()
+    third = Trainer(trial(), tmp_path, device="cpu", threads=2)  # once inexact, for good
+    assert third.report is not None
+    assert third.report["exact"] is False
+    assert third.exact is False
+
+
+def test_reading_a_finished_trial_elsewhere_keeps_it_exact(tmp_path: Path) -> None:
+    Trainer(trial(), tmp_path, device="cpu", threads=1).run()
+    assert Trainer(trial(), tmp_path, device="cpu", threads=2).exact
+
+
+def other_options() -> list[Any]:
+    changes: dict[str, dict[str, Any]] = {
+        "seed": {"seed": 1},
+        "defense": {"defense": {"name": "trades", "beta": 3}},
+        "epochs": {"schedule": {"epochs": 3, "lr": 0.2}},
+        "attack": {"attack": {"steps": 3}},
+        "threat": {"threat": {"eps": 0.2}},
+    }
+    return [pytest.param(trial(**change), id=name) for name, change in changes.items()]
+
+
+@pytest.mark.parametrize("config", other_options())
+def test_another_trials_folder(config: TrialConfig, tmp_path: Path) -> None:
+    Trainer(trial(), tmp_path, device="cpu").epoch()
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    with pytest.raises(UserError, match="other options"):
+        Trainer(config, tmp_path, device="cpu")
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
+
+
+def test_defaults_written_out_are_the_same_options(tmp_path: Path) -> None:
+    Trainer(trial(), tmp_path, device="cpu").epoch()
+    assert Trainer(trial().resolved(), tmp_path, device="cpu").completed == 1

@@ -1,0 +1,337 @@
+"""One trial's training: what it leaves, what it counts, what it refuses."""
+
+from __future__ import annotations
+
+import csv
+import math
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from robustray.data import DataSource
+from robustray.errors import UserError
+from robustray.training import Trainer, _checkpoints, _trainer
+from robustray.training._trainer import Diverged, load_model
+from robustray.trial import TrialConfig
+from tests.robustray.made import Passes, same, state, trial, variants
+
+
+def rows(folder: Path) -> list[dict[str, str]]:
+    with (folder / "metrics.csv").open() as file:
+        return list(csv.DictReader(file))
+
+
+def scripted(monkeypatch: pytest.MonkeyPatch, robust: list[float]) -> list[dict[str, Tensor]]:
+    """Gives validation these robust accuracies in order, and keeps the weights that were validated."""
+    validated: list[dict[str, Tensor]] = []
+    left = iter(robust)
+
+    def accuracies(model: nn.Module, images: object, attack: object) -> tuple[float, float]:
+        validated.append(state(model))
+        return 0.9, next(left)
+
+    monkeypatch.setattr(_trainer, "accuracies", accuracies)
+    return validated
+
+
+def best_of_four(**checkpoints: Any) -> TrialConfig:
+    return trial(schedule={"epochs": 4, "lr": 0.1}, checkpoints={"select": "best_robust", **checkpoints})
+
+
+def test_reports(tmp_path: Path) -> None:
+    seen: list[dict[str, Any]] = []
+    trainer = Trainer(trial(), tmp_path, device="cpu")
+    last = trainer.run(seen.append)
+    assert [report["epoch"] for report in seen] == [1, 2]
+    assert [report["training_iteration"] for report in seen] == [1, 2]
+    assert [report["done"] for report in seen] == [False, True]
+    assert last == seen[-1]
+    assert last["outcome"] == "complete"
+    assert last["weights"] == _checkpoints.weights_hash(state(trainer.average.model))
+    assert "outcome" not in seen[0]
+    assert "weights" not in seen[0]
+    for report in seen:
+        assert report["epochs"] == 2
+        assert report["exact"] is True
+        assert 0 <= report["robust_accuracy"] <= report["clean_accuracy"] <= 1
+        assert report["loss"] == pytest.approx(report["loss_clean"] + report["loss_robust"], rel=1e-5)
+        assert report["cost_device_hours"] == report["cost_seconds"] / 3600
+
+
+def test_training_learns_and_the_average_is_what_is_validated(tmp_path: Path) -> None:
+    config = trial(
+        model={"width": 8}, batch={"size": 100}, schedule={"epochs": 4, "lr": 0.2}, defense="adversarial", seed=3
+    )
+    trainer = Trainer(config, tmp_path, device="cpu")
+    report = trainer.run()
+    assert report["clean_accuracy"] > 0.7  # chance is 0.1
+    assert report["robust_accuracy"] > 0.3
+    assert trainer.history[-1]["loss"] < 0.6 * trainer.history[0]["loss"]
+    x, y = trainer.tune_images.batch(slice(None))
+    assert (trainer.average.model.eval()(x).argmax(1) == y).float().mean().item() == pytest.approx(report["clean_accuracy"])
+
+
+def test_metrics_are_the_history(tmp_path: Path) -> None:
+    trainer = Trainer(trial(checkpoints={"validate_every": 2}), tmp_path, device="cpu")
+    trainer.run()
+    assert len(trainer.history) == 2
+    for row, written in zip(trainer.history, rows(tmp_path), strict=True):
+        assert {key: float(value) for key, value in written.items() if value} == row
+    assert "robust_accuracy" not in trainer.history[0]  # validated every second epoch
+    assert "robust_accuracy" in trainer.history[1]
+
+
+def test_the_last_epoch_is_always_validated(tmp_path: Path) -> None:
+    report = Trainer(trial(checkpoints={"validate_every": 50}), tmp_path, device="cpu").run()
+    assert "robust_accuracy" in report
+
+
+def test_metrics_have_no_rows_from_the_future(tmp_path: Path) -> None:
+    trainer = Trainer(trial(schedule={"epochs": 3}), tmp_path, device="cpu")
+    trainer.epoch()
+    path = tmp_path / "metrics.csv"
+    path.write_text(path.read_text() + "2.0" + ",9" * 7 + "\n3.0" + ",9" * 7 + "\n")
+    trainer = Trainer(trial(schedule={"epochs": 3}), tmp_path, device="cpu")
+    trainer.epoch()
+    assert [row["epoch"] for row in rows(tmp_path)] == ["1.0", "2.0"]
+    assert "9" not in rows(tmp_path)[1].values()
+
+
+def test_rates_follow_the_schedule(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    config = trial()
+    trainer = Trainer(config, tmp_path, device="cpu")
+    used: list[float] = []
+    step = trainer.optimiser.step
+    monkeypatch.setattr(
+        trainer.optimiser, "step", lambda: (used.append(trainer.optimiser.param_groups[0]["lr"]), step())[1]
+    )
+    trainer.run()
+    total = 2 * trainer.steps_per_epoch
+    assert trainer.steps_per_epoch == 3
+    assert used == [config.schedule.lr * config.schedule.factor(step, total) for step in range(total)]
+    assert trainer.history[-1]["lr"] == used[-1]
+
+
+def test_each_epoch_sees_each_image_at_most_once_in_a_new_order(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    trainer = Trainer(trial(), tmp_path, device="cpu")
+    seen: list[list[int]] = []
+    step = trainer._train_step
+    monkeypatch.setattr(trainer, "_train_step", lambda batch: (seen.append(batch.tolist()), step(batch))[1])
+    trainer.run()
+    assert [len(batch) for batch in seen] == [400] * 6
+    epochs = [[row for batch in seen[begin : begin + 3] for row in batch] for begin in (0, 3)]
+    assert all(len(set(epoch)) == len(epoch) and max(epoch) < len(trainer.train_images) for epoch in epochs)
+    assert epochs[0] != epochs[1]
+
+
+@variants("defense", "defense")
+@pytest.mark.parametrize("averaging", ["ema", "none"])
+def test_declared_passes_are_true(defense: Any, averaging: str, tmp_path: Path) -> None:
+    """Counted by hooks on the model and its average, validation included."""
+    config = trial(defense=defense, averaging=averaging)
+    trainer = Trainer(config, tmp_path, device="cpu")
+    counted = {id(model): Passes(model) for model in (trainer.model, trainer.average.model)}
+    report = trainer.run()
+    declared = 2 * (3 * 400 * defense.passes(config.training_attack) + 40 * (2 + config.judge.cheap.passes))
+    assert report["cost_passes"] == declared
+    assert sum(passes.images for passes in counted.values()) == declared
+
+
+@variants("defense", "defense")
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_the_host_waits_for_nothing_inside_an_epoch(
+    defense: Any, precision: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No step reads a number off the device: on a GPU each such read would stop the queue."""
+    trainer = Trainer(trial(defense=defense, precision=precision), tmp_path, device="cpu")
+    step = trainer._train_step
+
+    def read(self: Tensor, *_: object) -> object:
+        raise AssertionError("a step read a tensor's value")
+
+    def watched(batch: Tensor) -> None:
+        with monkeypatch.context() as watch:
+            for name in ("item", "tolist", "numpy", "cpu", "__bool__", "__float__", "__int__", "__index__"):
+                watch.setattr(torch.Tensor, name, read)
+            step(batch)
+
+    monkeypatch.setattr(trainer, "_train_step", watched)
+    trainer.epoch()
+    with pytest.raises(AssertionError), monkeypatch.context() as watch:  # the watch is awake
+        watch.setattr(torch.Tensor, "__bool__", read)
+        bool(torch.ones(()))
+
+
+def test_the_global_generator_is_untouched(tmp_path: Path) -> None:
+    """And what it holds does not matter: dropout and initialisation draw from the trial's own stream."""
+    weights = []
+    for number in range(2):
+        torch.manual_seed(number)
+        before = torch.get_rng_state()
+        trainer = Trainer(trial(), tmp_path / str(number), device="cpu")
+        trainer.run()
+        assert torch.equal(torch.get_rng_state(), before)
+        weights.append(state(trainer.model))
+    assert same(*weights)
+
+
+def test_seeds_matter(tmp_path: Path) -> None:
+    weights = []
+    for seed in range(2):
+        trainer = Trainer(trial(seed=seed), tmp_path / str(seed), device="cpu")
+        trainer.epoch()
+        weights.append(state(trainer.model))
+    assert not same(*weights)
+
+
+def test_the_best_epoch_is_selected(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first of equals; its weights in a file of their own, its numbers in the report, earlier files gone."""
+    validated = scripted(monkeypatch, [0.1, 0.5, 0.5, 0.3])
+    reports: list[dict[str, Any]] = []
+    trainer = Trainer(best_of_four(), tmp_path, device="cpu")
+    trainer.run(reports.append)
+    assert [report["robust_accuracy"] for report in reports] == [0.1, 0.5, 0.5, 0.5]
+    assert (tmp_path / "best-0002.pt").exists()
+    _, model, found = load_model(tmp_path, "cpu")
+    assert same(state(model), validated[1])
+    assert not same(state(trainer.average.model), validated[1])
+    assert found == reports[-1]["weights"]
+    assert [row["robust_accuracy"] for row in rows(tmp_path)] == ["0.1", "0.5", "0.5", "0.3"]
+    assert [path.name for path in tmp_path.glob("best-*")] == ["best-0002.pt"]
+
+
+def test_the_last_epoch_may_be_the_best(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    validated = scripted(monkeypatch, [0.1, 0.2, 0.3, 0.4])
+    report = Trainer(best_of_four(), tmp_path, device="cpu").run()
+    assert report["weights"] == _checkpoints.weights_hash(validated[3])
+    assert same(state(load_model(tmp_path, "cpu")[1]), validated[3])
+
+
+def test_the_best_epoch_survives_the_loss_of_the_last_checkpoint(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`previous` names a best epoch too: its file must still be there when `previous` takes over."""
+    validated = scripted(monkeypatch, [0.1, 0.5, 0.9])
+    trainer = Trainer(best_of_four(), tmp_path, device="cpu")
+    for _ in range(3):
+        trainer.epoch()
+    (tmp_path / "last.pt").write_bytes(b"damaged")
+    _, model, _ = load_model(tmp_path, "cpu")
+    assert same(state(model), validated[1])
+
+    later = scripted(monkeypatch, [0.2, 0.3])  # going on elsewhere, epoch 3 comes out worse this time
+    report = Trainer(best_of_four(), tmp_path, device="cpu").run()
+    assert len(later) == 2
+    assert report["robust_accuracy"] == 0.5
+    assert report["weights"] == _checkpoints.weights_hash(validated[1])
+
+
+def test_load_model_of_the_last_epoch(tmp_path: Path) -> None:
+    trainer = Trainer(trial(), tmp_path, device="cpu")
+    report = trainer.run()
+    world = torch.get_rng_state()
+    config, model, found = load_model(tmp_path, "cpu")
+    assert torch.equal(torch.get_rng_state(), world)
+    assert config == trial().resolved()
+    assert found == report["weights"]
+    assert same(state(model), state(trainer.average.model))
+    assert not any(module.training for module in model.modules())
+    assert not any(weight.requires_grad for weight in model.parameters())
+
+
+def test_load_model_without_a_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(UserError, match="no checkpoint"):
+        load_model(tmp_path)
+    (tmp_path / "last.pt").write_bytes(b"damaged")
+    with pytest.raises(UserError, match=r"no checkpoint.*last\.pt"):
+        load_model(tmp_path)
+    scripted(monkeypatch, [0.5, 0.1, 0.1, 0.1])
+    Trainer(best_of_four(), tmp_path / "b", device="cpu").run()
+    (tmp_path / "b" / "best-0001.pt").write_bytes(b"damaged")
+    with pytest.raises(UserError, match=r"best-0001\.pt"):
+        load_model(tmp_path / "b")
+
+
+def big_step() -> TrialConfig:
+    """One step at a rate beyond all reason, after which everything is written."""
+    return trial(
+        batch={"size": 1240}, schedule={"name": "cosine", "epochs": 1, "lr": 1e30}, defense="adversarial", averaging="none"
+    )
+
+
+def nan_weight(trainer: Trainer) -> None:
+    with torch.no_grad():
+        next(trainer.model.parameters()).fill_(math.nan)
+
+
+@pytest.mark.parametrize(
+    ("config", "spoil"),
+    [
+        pytest.param(trial(), nan_weight, id="nan weight"),
+        pytest.param(trial(defense="natural"), nan_weight, id="nan weight, no attack"),
+        pytest.param(trial(schedule={"lr": 1e12, "epochs": 2}), lambda trainer: None, id="huge rate"),
+        pytest.param(big_step(), lambda trainer: None, id="finite loss, then one huge step"),
+        pytest.param(
+            big_step().model_copy(update={"schedule": big_step().schedule.model_copy(update={"lr": 1e25})}),
+            lambda trainer: None,
+            id="finite weights whose logits overflow",
+        ),
+    ],
+)
+def test_divergence_is_named(config: TrialConfig, spoil: Callable[[Trainer], None], tmp_path: Path) -> None:
+    """Never a crash of the attack's, never numbers in the table."""
+    world = torch.get_rng_state()
+    trainer = Trainer(config, tmp_path, device="cpu")
+    spoil(trainer)
+    with pytest.raises(Diverged):
+        trainer.run()
+    assert trainer.report is None
+    assert not (tmp_path / "last.pt").exists()
+    assert torch.equal(torch.get_rng_state(), world)
+
+
+def test_a_broken_promise_in_training_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The attack left the ball: noticed at the epoch's edge, and not called divergence."""
+    trainer = Trainer(trial(defense="adversarial"), tmp_path, device="cpu")
+    monkeypatch.setattr(type(trainer.attack.threat), "project", lambda self, x_adv, x: x_adv)
+    with pytest.raises(RuntimeError, match="pgd left the threat"):
+        trainer.epoch()
+
+
+def test_batches_larger_than_the_data(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"batch\.size is 1241, but there are only 1240"):
+        Trainer(trial(batch={"size": 1241}), tmp_path, device="cpu")
+
+
+@pytest.fixture
+def _tiny_validation(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.setattr("robustray.evaluation._accuracy.BATCH", 7)
+    yield
+
+
+@pytest.mark.usefixtures("_tiny_validation")
+def test_validation_counts_every_image_once(tmp_path: Path) -> None:
+    """In batches that do not divide the list; modes as before; robust only where correct as it is."""
+    trainer = Trainer(trial(), tmp_path, device="cpu")
+    trainer.run()
+    model = trainer.average.model.train()
+    clean, robust = _trainer.accuracies(model, trainer.tune_images, trainer.cheap)
+    assert all(module.training for module in model.modules())
+    x, y = trainer.tune_images.batch(slice(None))
+    assert clean == (model.eval()(x).argmax(1) == y).float().mean().item()
+    assert robust <= clean
+    assert _trainer.accuracies(model, trainer.tune_images, trainer.cheap) == (clean, robust)
+
+
+def test_tune_and_judge_images_are_different(tmp_path: Path) -> None:
+    trainer = Trainer(trial(), tmp_path, device="cpu")
+    config = trial()
+    data: DataSource = config.judge.data
+    judged = data.load("validation").take(config.judge.lists()[0])
+    tuned = {image.numpy().tobytes() for image in trainer.tune_images.images}
+    assert len(tuned) == len(trainer.tune_images) == 40
+    assert not tuned & {image.transpose(2, 0, 1).tobytes() for image in judged.images}
