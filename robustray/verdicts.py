@@ -72,11 +72,12 @@ def shard_path(folder: Path, attack: str, shard: int) -> Path:
 
 def write_shard(folder: Path, verdicts: Shard) -> None:
     """Writes one shard's verdicts, whole or not at all."""
-    arrays = [verdicts.image, verdicts.label, verdicts.predicted, verdicts.broken]
     table = pa.table(
-        [pa.array(column, type=field.type) for column, field in zip(arrays, SCHEMA, strict=True)], schema=SCHEMA
+        [pa.array(column, type=field.type) for column, field in zip(_columns(verdicts), SCHEMA, strict=True)],
+        schema=SCHEMA,
     )
-    table = table.replace_schema_metadata({"robustray": json.dumps(dict(verdicts.info), sort_keys=True)})
+    info = json.dumps(dict(verdicts.info), sort_keys=True)
+    table = table.replace_schema_metadata({"robustray": info, "sha256": _digest(verdicts)})
     buffer = io.BytesIO()
     pq.write_table(table, buffer)
     write_whole(shard_path(folder, verdicts.attack, verdicts.shard), buffer.getvalue())
@@ -87,11 +88,25 @@ def read_shard(folder: Path, attack: str, shard: int) -> Shard | None:
     path = shard_path(folder, attack, shard)
     try:
         table = pq.read_table(path)
-    except (FileNotFoundError, pa.ArrowInvalid, OSError):
+        metadata = table.schema.metadata or {}
+        columns = [table.column(name).to_numpy() for name in SCHEMA.names]
+        verdicts = Shard(attack, shard, *columns, info=json.loads(metadata[b"robustray"]))
+        return verdicts if metadata[b"sha256"].decode() == _digest(verdicts) else None
+    except (pa.ArrowException, OSError, KeyError, ValueError):
         return None
-    info = json.loads((table.schema.metadata or {}).get(b"robustray", b"{}"))
-    columns = [table.column(name).to_numpy() for name in SCHEMA.names]
-    return Shard(attack, shard, columns[0], columns[1], columns[2], columns[3], info)
+
+
+def _columns(verdicts: Shard) -> list[NDArray[Any]]:
+    return [verdicts.image, verdicts.label, verdicts.predicted, verdicts.broken]
+
+
+def _digest(verdicts: Shard) -> str:
+    """SHA-256 over all that a shard says: parquet itself would give a changed byte back as another verdict."""
+    said = json.dumps([verdicts.attack, verdicts.shard, dict(verdicts.info)], sort_keys=True)
+    digest = hashlib.sha256(said.encode())
+    for column in _columns(verdicts):
+        digest.update(column.dtype.str.encode() + column.tobytes())
+    return digest.hexdigest()
 
 
 def read_shards(folder: Path, attacks: Sequence[str]) -> Iterator[Shard]:

@@ -64,7 +64,7 @@ def test_reports(tmp_path: Path) -> None:
 
 def test_training_learns_and_the_average_is_what_is_validated(tmp_path: Path) -> None:
     config = trial(
-        model={"width": 8}, batch={"size": 100}, schedule={"epochs": 4, "lr": 0.2}, defense="adversarial", seed=3
+        model={"name": "small_cnn", "width": 8}, batch={"size": 100}, schedule={"epochs": 4, "lr": 0.2}, defense="adversarial"
     )
     trainer = Trainer(config, tmp_path, device="cpu")
     report = trainer.run()

@@ -46,12 +46,12 @@ def _wait_for(condition: Callable[[], bool], process: subprocess.Popen[str]) -> 
         time.sleep(0.02)
 
 
-def _workers(folder: Path) -> list[int]:
-    """Processes that have a log of this sweep's trials open, or work for its driver: Ray names them after the class."""
+def _workers() -> list[int]:
+    """Actor processes: Ray names them after the class that `tune.with_resources` wraps ours in."""
     found = []
     for status in Path("/proc").glob("[0-9]*/cmdline"):
         try:
-            if status.read_bytes().startswith(b"ray::Worker"):
+            if status.read_bytes().startswith(b"ray::ResourceTrainable"):
                 found.append(int(status.parent.name))
         except OSError:
             continue
@@ -96,7 +96,7 @@ def test_a_killed_worker_costs_no_more_than_the_steps_since_its_checkpoint(
     process = _command(tmp_path)
     folder = tmp_path / "small"
     _wait_for(lambda: bool(list(folder.glob("trials/*/metrics.csv"))), process)
-    workers = _workers(folder)
+    workers = _workers()
     assert workers
     for worker in workers:
         os.kill(worker, signal.SIGKILL)

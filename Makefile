@@ -1,0 +1,60 @@
+# Every chore of this project. `make sweep` and `make test` work on a fresh machine with Python and make.
+
+TORCH_BACKEND ?=
+BIN := .venv/bin
+PYTHON := $(BIN)/python
+UV := $(shell command -v uv 2>/dev/null || echo .venv/uv/bin/uv)
+INSTALL = $(UV) pip install --quiet --python $(PYTHON) $(if $(TORCH_BACKEND),--torch-backend $(TORCH_BACKEND))
+
+.DEFAULT_GOAL := help
+
+help:  ## List the chores
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1|\2/' | column -t -s '|'
+	@echo "  TORCH_BACKEND=cpu|cu128|auto ... chooses the torch build that uv installs"
+
+.venv/uv/bin/uv:
+	python3 -m venv .venv/uv
+	.venv/uv/bin/python -m pip install --quiet uv
+
+$(PYTHON): | $(UV)
+	$(UV) venv --quiet --allow-existing --python '>=3.11' .venv
+
+# Two stamps: running needs less than testing.
+.venv/run.stamp: pyproject.toml | $(PYTHON)
+	$(INSTALL) -e '.[dashboard,png]'
+	@touch $@
+
+.venv/dev.stamp: pyproject.toml | $(PYTHON)
+	$(INSTALL) -e '.[dashboard,png,dev]'
+	@touch $@ .venv/run.stamp
+
+sweep: .venv/run.stamp  ## The main job on real data, about 3 minutes: a frontier of TRADES on digits
+	$(PYTHON) run_sweep.py search_spaces/trades_beta.yaml
+
+test: .venv/dev.stamp  ## All tests but the slow suites
+	$(PYTHON) -m pytest -m 'not cluster and not browser'
+
+test-cluster: .venv/dev.stamp  ## Sweeps on a local Ray cluster, killed and resumed
+	$(PYTHON) -m pytest -m cluster
+
+test-browser: .venv/dev.stamp  ## The report in headless Chromium
+	$(PYTHON) -m pytest -m browser
+
+test-all: test test-cluster test-browser  ## Everything
+
+lint: .venv/dev.stamp  ## Style
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+format: .venv/dev.stamp  ## Mend style
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+types: .venv/dev.stamp  ## Types, strict
+	$(BIN)/mypy
+
+contracts: .venv/dev.stamp  ## Which package may import which
+	$(BIN)/lint-imports --no-logo
+
+clean:  ## Remove the environment and caches; results stay
+	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
