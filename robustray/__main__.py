@@ -21,7 +21,10 @@ if TYPE_CHECKING:
 
 INTERRUPTED = 130
 app = typer.Typer(
-    add_completion=False, pretty_exceptions_enable=False, no_args_is_help=True, help="Train and judge one robust classifier."
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    no_args_is_help=True,
+    help="Train and judge one robust classifier.",
 )
 
 
@@ -52,7 +55,9 @@ def train(
     trial: Annotated[Path, typer.Argument(help="A trial as YAML, as every sweep writes it into its trials' folders.")],
     folder: Annotated[Path | None, typer.Option(help="Where to work; default: results/ and the file's name.")] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda:0 ...")] = "auto",
-    threads: Annotated[int | None, typer.Option(min=1, help="CPU threads; continuing bit for bit needs the same.")] = None,
+    threads: Annotated[
+        int | None, typer.Option(min=1, help="CPU threads; continuing bit for bit needs the same.")
+    ] = None,
 ) -> None:
     """Trains one trial, or goes on with it. Ctrl-C keeps every step done."""
     config = _read(trial)
@@ -78,7 +83,9 @@ def train(
     except (Paused, KeyboardInterrupt):
         typer.echo("Stopped. Nothing is lost; the same command goes on.")
         raise typer.Exit(INTERRUPTED) from None
-    typer.echo(f"done: clean {report['clean_accuracy']:.2%}, robust {report['robust_accuracy']:.2%} on validation; {home}")
+    typer.echo(
+        f"done: clean {report['clean_accuracy']:.2%}, robust {report['robust_accuracy']:.2%} on validation; {home}"
+    )
 
 
 @app.command()
@@ -86,7 +93,9 @@ def judge(
     folder: Annotated[Path, typer.Argument(help="A trial's folder, with its checkpoint.")],
     split: Annotated[JudgedSplit, typer.Option(help="The judge list of validation, or test.")] = JudgedSplit.validation,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda:0 ...")] = "auto",
-    shard: Annotated[int, typer.Option(min=1, help="Images attacked at a time; part of the judgement's identity.")] = 500,
+    shard: Annotated[
+        int, typer.Option(min=1, help="Images attacked at a time; part of the judgement's identity.")
+    ] = 500,
 ) -> None:
     """Judges a trained trial with the attacks of its `judge.version`; run again, it goes on where it was."""
     if not folder.is_dir():

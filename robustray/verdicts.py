@@ -89,15 +89,17 @@ def read_shard(folder: Path, attack: str, shard: int) -> Shard | None:
     try:
         table = pq.read_table(path)
         metadata = table.schema.metadata or {}
-        columns = [table.column(name).to_numpy() for name in SCHEMA.names]
-        verdicts = Shard(attack, shard, *columns, info=json.loads(metadata[b"robustray"]))
-        return verdicts if metadata[b"sha256"].decode() == _digest(verdicts) else None
+        image, label, predicted, broken = (table.column(name).to_numpy() for name in SCHEMA.names)
+        verdicts = Shard(attack, shard, image, label, predicted, broken, json.loads(metadata[b"robustray"]))
+        whole = table.schema.equals(SCHEMA) and metadata[b"sha256"].decode() == _digest(verdicts)
+        return verdicts if whole else None
     except (pa.ArrowException, OSError, KeyError, ValueError):
         return None
 
 
 def _columns(verdicts: Shard) -> list[NDArray[Any]]:
-    return [verdicts.image, verdicts.label, verdicts.predicted, verdicts.broken]
+    columns = (verdicts.image, verdicts.label, verdicts.predicted, verdicts.broken)
+    return [np.asarray(c, field.type.to_pandas_dtype()) for c, field in zip(columns, SCHEMA, strict=True)]
 
 
 def _digest(verdicts: Shard) -> str:

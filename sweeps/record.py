@@ -22,6 +22,7 @@ import optuna
 from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 from optuna.storages.journal._storage import JournalOperation
+from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
 from robustray.errors import UserError
@@ -29,6 +30,7 @@ from robustray.errors import UserError
 Outcome = Literal["complete", "stopped", "diverged", "out_of_memory", "failed"]
 STUDY = "sweep"
 JOURNAL = "study.journal"
+_DIRECTIONS = {"max": StudyDirection.MAXIMIZE, "min": StudyDirection.MINIMIZE}
 _ISSUED = "issued"  # the last write of an ask: without it the trial was never handed out
 _OUTCOME = "outcome"
 _TOLD = {
@@ -184,7 +186,7 @@ class Record:
         if journal.exists():
             repair(journal)
         storage = JournalStorage(JournalFileBackend(str(journal)))
-        directions = ["maximize" if mode == "max" else "minimize" for mode in objectives.values()]
+        directions = [_DIRECTIONS[mode] for mode in objectives.values()]
         try:
             self.study = optuna.load_study(study_name=STUDY, storage=storage)
         except KeyError:  # not there yet; create_study(load_if_exists=True) would write a line at every opening

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import torch
@@ -14,9 +14,10 @@ from torch import Tensor, nn
 from robustray.attacks import _autoattack
 from robustray.attacks._guard import attack_mode
 from robustray.attacks.threats import Threat
+from robustray.errors import UserError, nearest
 from robustray.evaluation.plan import SEED, SHARD
 from robustray.seeding import derive
-from robustray.trial import VERSIONS
+from robustray.trial import VERSIONS, AttackName
 from robustray.verdicts import CLEAN, Shard, Verdicts, judgement_folder, read_shard, write_shard
 
 Progress = Callable[[Shard], None]
@@ -108,13 +109,17 @@ def judge(
         Verdicts per image, rows numbered as in x.
 
     Raises:
-        ValueError: x is outside [0, 1]. UserError: an attack does not fit the model.
+        ValueError: x is outside [0, 1]. UserError: there is no such version, or an attack does not fit the model.
     """
     from robustray.training._checkpoints import weights_hash
 
-    if bool(((x < 0) | (x > 1)).any()):
+    if not bool(((x >= 0) & (x <= 1)).all()):  # a NaN is outside
         raise ValueError("images must be pixels in [0, 1]: put normalisation into the model's first layer")
-    attacks = VERSIONS[version] if version in VERSIONS else tuple(version.split("+"))
+    attacks: tuple[str, ...] = VERSIONS[version] if version in VERSIONS else tuple(version.split("+"))
+    known = get_args(AttackName)
+    if not set(attacks) <= set(known) or len(set(attacks)) < len(attacks):
+        raise UserError(f"there is no version {version!r}; {nearest(version, VERSIONS)}, or different ones of "
+                        f"{', '.join(known)} joined by +")  # fmt: skip
     parts = {
         "weights": weights_hash(model.state_dict()),
         "images": weights_hash({"x": x, "y": y}),

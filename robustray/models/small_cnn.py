@@ -24,11 +24,13 @@ class SmallCnn(Architecture):
     def network(self, channels: int, height: int, width: int, classes: int) -> nn.Module:
         from torch import nn
 
+        from robustray.models._tiny_conv import TinyConv2d
+
         features = 2 * self.width * ((height + 1) // 2) * ((width + 1) // 2)
         return nn.Sequential(
-            nn.Conv2d(channels, self.width, 3, padding=1),
+            TinyConv2d(channels, self.width, 3, padding=1),
             nn.ReLU(),
-            nn.Conv2d(self.width, 2 * self.width, 3, stride=2, padding=1),
+            TinyConv2d(self.width, 2 * self.width, 3, stride=2, padding=1),
             nn.ReLU(),
             nn.Flatten(),
             nn.Dropout(self.dropout),

@@ -78,7 +78,9 @@ def generator(seed: int = 0) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
 
 
-def network(*, classes: int = 5, dtype: torch.dtype = torch.float64, smooth: bool = False, seed: int = 0) -> nn.Module:
+def network(
+    *, classes: int = 5, dtype: torch.dtype = torch.float64, smooth: bool = False, seed: int = 0
+) -> nn.Sequential:
     """A small network for [B, 2, 6, 6] with batch norm, whose running statistics are not those of any batch."""
     with torch.random.fork_rng():
         torch.manual_seed(seed)
@@ -143,25 +145,27 @@ class Passes:
         self.images += images
         if logits.requires_grad:
             cost = images * (2 if any(parameter.requires_grad for parameter in model.parameters()) else 1)
-            logits.register_hook(lambda gradient: self._backward(cost))
+            logits.register_hook(lambda gradient: self._backward(cost))  # type: ignore[no-untyped-call]
 
     def _backward(self, cost: int) -> None:
         self.images += cost
 
 
+class Boom(Exception):
+    """What `Fails` raises."""
+
+
 class Fails(nn.Module):
     """A model that raises at its forward number `at`, counted from 0."""
 
-    def __init__(self, model: nn.Module, at: int) -> None:
+    def __init__(self, model: nn.Sequential, at: int) -> None:
         super().__init__()
         self.model = model
         self.left = at
 
     def forward(self, x: Tensor) -> Tensor:
         if self.left == 0:
-            raise RuntimeError("boom")
+            raise Boom
         self.left -= 1
         logits: Tensor = self.model(x)
         return logits
-
-

@@ -39,7 +39,7 @@ def test_ema_in_closed_form(values: list[float], decay: float, warmup: float) ->
         d = 0.0 if elapsed < 0 else min(decay, (1 + elapsed) / (10 + elapsed))
         expected += left * (1 - d) * value
         left *= d
-    assert average.model.weight.item() == pytest.approx(expected + left * 3.0, abs=1e-9)  # type: ignore[union-attr,operator]
+    assert next(average.model.parameters()).item() == pytest.approx(expected + left * 3.0, abs=1e-9)
 
 
 def test_warmup_is_a_copy() -> None:

@@ -10,7 +10,6 @@ from typing import Any
 import pytest
 import torch
 
-from robustray import _files
 from robustray._files import write_whole
 from robustray.training import _checkpoints
 from robustray.training._checkpoints import DamagedCheckpoint, load, load_last, save, save_last, weights_hash
@@ -29,7 +28,8 @@ def content(number: int) -> dict[str, Any]:
 
 def equal(a: dict[str, Any], b: dict[str, Any]) -> bool:
     weights = a["weights"].keys() == b["weights"].keys() and all(
-        torch.equal(a["weights"][k], b["weights"][k]) and a["weights"][k].dtype == b["weights"][k].dtype for k in a["weights"]
+        torch.equal(a["weights"][k], b["weights"][k]) and a["weights"][k].dtype == b["weights"][k].dtype
+        for k in a["weights"]
     )
     return weights and {k: v for k, v in a.items() if k != "weights"} == {k: v for k, v in b.items() if k != "weights"}
 
@@ -177,7 +177,7 @@ def test_a_reader_never_sees_half_a_file(tmp_path: Path, monkeypatch: pytest.Mon
         seen.append(path.read_text())
         sync(descriptor)
 
-    monkeypatch.setattr(_files.os, "fsync", look)
+    monkeypatch.setattr(os, "fsync", look)
     write_whole(path, "new")
     assert seen == ["old"]
     assert path.read_text() == "new"

@@ -58,7 +58,7 @@ def rows(split: Images) -> set[bytes]:
 def test_splits(cls: type[DataSource], make: Callable[[type[DataSource]], Make]) -> None:
     """uint8 [N, H, W, C] and int64 [N]; validation is cut from train, exactly, and test is neither."""
     source = make(cls)()
-    splits = {name: source.load(name) for name in ("train", "validation", "test")}  # type: ignore[arg-type]
+    splits = {name: source.load(name) for name in ("train", "validation", "test")}
     for split in splits.values():
         assert split.images.dtype == np.uint8
         assert split.images.ndim == 4
@@ -90,11 +90,11 @@ def test_validation_is_stratified(cls: type[DataSource], make: Callable[[type[Da
 def test_splits_never_change(cls: type[DataSource], make: Callable[[type[DataSource]], Make]) -> None:
     """Read again, after anything was drawn, they are the same; and a seed is nothing they could depend on."""
     source = make(cls)()
-    first = {name: source.load(name).images.tobytes() for name in ("train", "validation", "test")}  # type: ignore[arg-type]
+    first = {name: source.load(name).images.tobytes() for name in ("train", "validation", "test")}
     base._load.cache_clear()
     np.random.seed(7)  # noqa: NPY002  # the world's generator must not matter
     torch.manual_seed(7)
-    again = {name: source.load(name).images.tobytes() for name in ("train", "validation", "test")}  # type: ignore[arg-type]
+    again = {name: source.load(name).images.tobytes() for name in ("train", "validation", "test")}
     assert first == again
     assert "seed" not in cls.model_fields
 
@@ -125,9 +125,9 @@ def test_only_test_opens_test(
 @every("data")
 def test_identity_tells_splits_apart(cls: type[DataSource], make: Callable[[type[DataSource]], Make]) -> None:
     source, other = make(cls)(), make(cls)(validation=41)
-    names = [source.identity(split) for split in ("train", "validation", "test")]  # type: ignore[arg-type]
+    names = [source.identity(split) for split in ("train", "validation", "test")]
     assert len(set(names)) == 3
-    assert names == [source.identity(split) for split in ("train", "validation", "test")]  # type: ignore[arg-type]
+    assert names == [source.identity(split) for split in ("train", "validation", "test")]
     assert other.identity("validation") != source.identity("validation")
 
 
@@ -157,9 +157,10 @@ def test_on_the_device(cls: type[DataSource], make: Callable[[type[DataSource]],
 def test_images_are_checked() -> None:
     good, labels = np.zeros((2, 3, 3, 1), np.uint8), np.zeros(2, np.int64)
     Images(good, labels)
-    for images, wrong in ((good.astype(np.float32), labels), (good[..., 0], labels), (good, labels[:1])):
+    wrong_pairs: list[Any] = [(good.astype(np.float32), labels), (good[..., 0], labels), (good, labels[:1])]
+    for images, wrong in wrong_pairs:
         with pytest.raises(ValueError, match="need uint8"):
-            Images(images, wrong)  # type: ignore[arg-type]
+            Images(images, wrong)
 
 
 def coloured(n: int) -> torch.Tensor:

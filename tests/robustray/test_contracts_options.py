@@ -9,6 +9,7 @@ import pytest
 from pydantic import ValidationError
 
 from robustray.registry import Count, Options, Part, Real, explain, kinds, parts, register
+from robustray.training.updates import BoundUpdate, Update
 from robustray.trial import TrialConfig
 from tests.robustray.made import JUDGE, made
 
@@ -26,16 +27,25 @@ def placed(part: dict[str, Any], kind: str) -> dict[str, Any]:
 
 
 def found(config: TrialConfig, kind: str) -> Part:
-    place = {"data": lambda: config.judge.data, "augmentation": lambda: config.batch.augment[0]}
-    part = place.get(kind, lambda: getattr(config, kind))()
+    part = {"data": config.judge.data, "augmentation": (*config.batch.augment, None)[0]}.get(kind) or getattr(
+        config, kind
+    )
     assert isinstance(part, Part)
     return part
 
 
 def test_every_kind_has_parts_and_all_are_kept_apart() -> None:
-    assert {"attack", "augmentation", "averaging", "data", "defense", "model", "optimiser", "schedule", "update"} <= set(
-        kinds()
-    )
+    assert {
+        "attack",
+        "augmentation",
+        "averaging",
+        "data",
+        "defense",
+        "model",
+        "optimiser",
+        "schedule",
+        "update",
+    } <= set(kinds())
     assert all(cls.kind == kind and cls.model_fields["name"].default == name
                for kind in kinds() for name, cls in parts(kind).items())  # fmt: skip
 
@@ -74,7 +84,7 @@ def test_options_are_frozen_and_hashable(cls: type[Part]) -> None:
     part = made(cls)
     assert hash(part) == hash(made(cls))
     with pytest.raises(ValidationError):
-        part.name = "other"
+        part.name = "other"  # type: ignore[misc]
 
 
 @every_part
@@ -145,10 +155,11 @@ def test_count_refuses(wrong: object) -> None:
 
 
 def test_a_taken_name_is_refused() -> None:
-    from robustray.training.updates import Update
-
     class Impostor(Update):
         name: Literal["plain"] = "plain"
+
+        def bind(self, model: object) -> BoundUpdate:
+            raise AssertionError("never bound")
 
     with pytest.raises(TypeError, match="already"):
         register(Impostor)

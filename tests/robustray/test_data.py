@@ -106,16 +106,16 @@ def test_npz_that_is_something_else(tmp_path: Path) -> None:
     """A folder, nothing, a text, a pickle, a single array: each is the user's to mend, none is a traceback."""
     path = tmp_path / "train.npz"
     path.mkdir()
-    with pytest.raises(UserError, match="train.npz"):
+    with pytest.raises(UserError, match=r"train\.npz"):
         npz(tmp_path).read("train")
-    with pytest.raises(UserError, match="train.npz"):
+    with pytest.raises(UserError, match=r"train\.npz"):
         npz(tmp_path).identity("train")
     path.rmdir()
     single = tmp_path / "single.npy"
     np.save(single, IMAGES)
     for content in (b"", b"images", b"PK\x03\x04", b"\x80\x04N.", single.read_bytes()):
         path.write_bytes(content)
-        with pytest.raises(UserError, match="not a readable .npz"):
+        with pytest.raises(UserError, match="not a readable"):
             npz(tmp_path).read("train")
 
 
@@ -143,7 +143,7 @@ def test_npz_damaged(tmp_path: Path, save: Any) -> None:
 
 def test_digits() -> None:
     source = Digits(validation=400)
-    splits = [source.load(split) for split in ("train", "validation", "test")]  # type: ignore[arg-type]
+    splits = [source.load(split) for split in ("train", "validation", "test")]
     assert [len(split) for split in splits] == [900, 400, 497]
     assert all(split.images.shape[1:] == (8, 8, 1) for split in splits)
     assert {0, 255} <= set(np.unique(splits[0].images).tolist())

@@ -105,13 +105,13 @@ def test_each_loss_climbs_itself_best(loss: str) -> None:
     assert max(gained, key=lambda name: gained[name]) == loss
 
 
-def first_seen(attack: Pgd, eps: float, **options: Tensor) -> tuple[Tensor, Tensor]:
+def first_seen(attack: Pgd, eps: float, start: Tensor | None = None) -> tuple[Tensor, Tensor]:
     """(x, the first images the model is asked about)."""
     model = network()
     x = torch.full((40, 2, 6, 6), 0.5, dtype=torch.float64)
     seen: list[Tensor] = []
     model.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0].detach().clone()))
-    attack(model, x, torch.zeros(40, dtype=torch.int64), Threat(eps=eps), generator=generator(), **options)
+    attack(model, x, torch.zeros(40, dtype=torch.int64), Threat(eps=eps), start=start, generator=generator())
     return x, seen[0]
 
 
@@ -191,7 +191,15 @@ def test_projection(seed: int, eps: float, spread: float) -> None:
 
 @pytest.mark.parametrize(
     ("place", "expected"),
-    [(0.5, False), (0.6, False), (0.6 + 5e-7, False), (0.61, True), (-0.001, True), (1.001, True), (float("nan"), True)],
+    [
+        (0.5, False),
+        (0.6, False),
+        (0.6 + 5e-7, False),
+        (0.61, True),
+        (-0.001, True),
+        (1.001, True),
+        (float("nan"), True),
+    ],
 )
 def test_violations_are_seen(place: float, expected: bool) -> None:
     x = torch.full((2, 1, 2, 2), 0.5, dtype=torch.float64)
@@ -202,11 +210,11 @@ def test_violations_are_seen(place: float, expected: bool) -> None:
 
 def test_an_attack_that_breaks_its_promise_is_caught() -> None:
     class Careless(Pgd):
-        def run(self, model: nn.Module, x: Tensor, *args: object, **options: object) -> Tensor:  # type: ignore[override]
+        def run(self, model: nn.Module, x: Tensor, *args: object, **options: object) -> Tensor:
             return (x - 0.2).clamp(0, 1)
 
     model, (x, y) = network(), batch()
-    with pytest.raises(ValueError, match="left the linf ball of eps 0.1"):
+    with pytest.raises(ValueError, match=r"left the linf ball of eps 0\.1"):
         Careless()(model, x, y, Threat(eps=0.1))
     flag = torch.zeros((), dtype=torch.bool)
     Careless()(model, x, y, Threat(eps=0.1), violations=flag)
@@ -231,7 +239,9 @@ def test_always_inside(
     """Whatever the network, the radius and the options; in float32, as in training."""
     model = network(classes=classes, dtype=torch.float32, seed=seed % 1000)
     x, y = batch(classes=classes, dtype=torch.float32, seed=seed)
-    attack = Pgd.model_validate({"steps": steps, "step_size": size, "loss": loss, "start": start, "mode": mode, "sigma": 0.5})
+    attack = Pgd.model_validate(
+        {"steps": steps, "step_size": size, "loss": loss, "start": start, "mode": mode, "sigma": 0.5}
+    )
     x_adv = attack(model, x, y, Threat(eps=eps), generator=generator(seed))
     assert (x_adv - x).abs().max() <= eps + 1e-6
     assert x_adv.min() >= 0

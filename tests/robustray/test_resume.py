@@ -54,18 +54,18 @@ def ends_alike(a: Trainer, b: Trainer) -> None:
     assert left["report"]["weights"]
 
 
-CONFIGS = {
-    "last": trial(),
-    "best_robust": trial(checkpoints={"select": "best_robust"}),
-    "bf16": trial(precision="bf16", averaging="none"),
-}
-
-
 @variants("defense", "defense")
-@pytest.mark.parametrize("name", CONFIGS)
-def test_stopped_after_every_step(defense: Defense, name: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("select", ["last", "best_robust"])
+def test_stopped_after_every_step(defense: Defense, select: str, tmp_path: Path) -> None:
     """With dropout, augmentation, averaging and a random attack in play."""
-    config = CONFIGS[name].model_copy(update={"defense": defense})
+    stopped_after_every_step(trial(defense=defense, checkpoints={"select": select}), tmp_path)
+
+
+def test_stopped_after_every_step_in_bfloat16(tmp_path: Path) -> None:
+    stopped_after_every_step(trial(precision="bf16", averaging="none"), tmp_path)
+
+
+def stopped_after_every_step(config: TrialConfig, tmp_path: Path) -> None:
     whole = Trainer(config, tmp_path / "whole", device="cpu")
     whole.run()
     assert whole.steps_per_epoch * whole.epochs == STEPS
@@ -99,9 +99,8 @@ def test_stopped_after_each_step_in_turn(tmp_path: Path) -> None:
     ends_alike(trainer, whole)
 
 
-@pytest.mark.parametrize("step", range(1, STEPS + 1))
 @pytest.mark.parametrize("minutes", [10, 1e-9])
-def test_killed_after_every_step(step: int, minutes: float, tmp_path: Path) -> None:
+def test_killed_after_every_step(minutes: float, tmp_path: Path) -> None:
     """Without warning: it goes on from the last checkpoint, of the epoch or of the clock, to the same end."""
     config = trial(checkpoints={"minutes": minutes})
     whole = Trainer(config, tmp_path / "whole", device="cpu")
@@ -110,14 +109,15 @@ def test_killed_after_every_step(step: int, minutes: float, tmp_path: Path) -> N
     def kill() -> None:
         raise KeyboardInterrupt
 
-    killed = Trainer(config, tmp_path / "killed", device="cpu")
-    with pytest.raises(KeyboardInterrupt):
-        after(killed, step, kill).run()
-    again = Trainer(config, tmp_path / "killed", device="cpu")
-    done = again.completed * again.steps_per_epoch + again.batch_in_epoch
-    assert done == (step - 1 if minutes < 1 else (step - 1) // 3 * 3)
-    again.run()
-    ends_alike(again, whole)
+    for step in range(1, STEPS + 1):
+        folder = tmp_path / str(step)
+        with pytest.raises(KeyboardInterrupt):
+            after(Trainer(config, folder, device="cpu"), step, kill).run()
+        again = Trainer(config, folder, device="cpu")
+        done = again.completed * again.steps_per_epoch + again.batch_in_epoch
+        assert done == (step - 1 if minutes < 1 else (step - 1) // 3 * 3)
+        again.run()
+        ends_alike(again, whole)
 
 
 def test_a_failed_write_is_made_good(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -140,9 +140,7 @@ def test_a_failed_write_is_made_good(tmp_path: Path, monkeypatch: pytest.MonkeyP
     ends_alike(trainer, whole)
 
 
-def test_a_damaged_checkpoint_gives_way_and_stays_out_of_it(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_a_damaged_checkpoint_gives_way_and_stays_out_of_it(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     config = trial(schedule={"epochs": 3, "lr": 0.1})
     whole = Trainer(config, tmp_path / "whole", device="cpu")
     whole.run()

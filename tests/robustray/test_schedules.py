@@ -16,7 +16,13 @@ def test_one_cycle_equals_torch(total: int, warmup: float) -> None:
     weight = torch.nn.Parameter(torch.zeros(1))
     optimiser = torch.optim.SGD([weight], lr=1.0)
     theirs = torch.optim.lr_scheduler.OneCycleLR(
-        optimiser, max_lr=0.4, total_steps=total, pct_start=warmup, div_factor=25, final_div_factor=1e4, cycle_momentum=False
+        optimiser,
+        max_lr=0.4,
+        total_steps=total,
+        pct_start=warmup,
+        div_factor=25,
+        final_div_factor=1e4,
+        cycle_momentum=False,
     )
     schedule = OneCycle(lr=0.4, warmup=warmup)
     for step in range(total):

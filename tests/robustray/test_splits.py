@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 
 import numpy as np
 import pytest
@@ -70,7 +71,7 @@ def test_a_longer_list_holds_the_shorter() -> None:
     """With one class: the order is fixed, the count only says where to stop."""
     labels = np.zeros(50, dtype=np.int64)
     lists = [set(stratified(labels, count, "judge")[0].tolist()) for count in range(51)]
-    assert all(a < b for a, b in zip(lists, lists[1:], strict=False))
+    assert all(a < b for a, b in itertools.pairwise(lists))
 
 
 def test_more_than_there_are() -> None:

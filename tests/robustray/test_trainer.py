@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import csv
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
 
-from robustray.data import DataSource
+from robustray.attacks import Pgd, Threat
+from robustray.data import DataSource, Images
+from robustray.data._device import DeviceImages
 from robustray.errors import UserError
+from robustray.evaluation._accuracy import accuracies
 from robustray.training import Trainer, _checkpoints, _trainer
 from robustray.training._trainer import Diverged, load_model
 from robustray.trial import TrialConfig
@@ -30,11 +34,11 @@ def scripted(monkeypatch: pytest.MonkeyPatch, robust: list[float]) -> list[dict[
     validated: list[dict[str, Tensor]] = []
     left = iter(robust)
 
-    def accuracies(model: nn.Module, images: object, attack: object) -> tuple[float, float]:
+    def script(model: nn.Module, images: object, attack: object) -> tuple[float, float]:
         validated.append(state(model))
         return 0.9, next(left)
 
-    monkeypatch.setattr(_trainer, "accuracies", accuracies)
+    monkeypatch.setattr(_trainer, "accuracies", script)
     return validated
 
 
@@ -64,7 +68,10 @@ def test_reports(tmp_path: Path) -> None:
 
 def test_training_learns_and_the_average_is_what_is_validated(tmp_path: Path) -> None:
     config = trial(
-        model={"name": "small_cnn", "width": 8}, batch={"size": 100}, schedule={"epochs": 4, "lr": 0.2}, defense="adversarial"
+        model={"name": "small_cnn", "width": 8},
+        batch={"size": 100},
+        schedule={"epochs": 4, "lr": 0.2},
+        defense="adversarial",
     )
     trainer = Trainer(config, tmp_path, device="cpu")
     report = trainer.run()
@@ -72,7 +79,9 @@ def test_training_learns_and_the_average_is_what_is_validated(tmp_path: Path) ->
     assert report["robust_accuracy"] > 0.3
     assert trainer.history[-1]["loss"] < 0.6 * trainer.history[0]["loss"]
     x, y = trainer.tune_images.batch(slice(None))
-    assert (trainer.average.model.eval()(x).argmax(1) == y).float().mean().item() == pytest.approx(report["clean_accuracy"])
+    assert (trainer.average.model.eval()(x).argmax(1) == y).float().mean().item() == pytest.approx(
+        report["clean_accuracy"]
+    )
 
 
 def test_metrics_are_the_history(tmp_path: Path) -> None:
@@ -106,9 +115,12 @@ def test_rates_follow_the_schedule(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     trainer = Trainer(config, tmp_path, device="cpu")
     used: list[float] = []
     step = trainer.optimiser.step
-    monkeypatch.setattr(
-        trainer.optimiser, "step", lambda: (used.append(trainer.optimiser.param_groups[0]["lr"]), step())[1]
-    )
+
+    def spy() -> None:
+        used.append(trainer.optimiser.param_groups[0]["lr"])
+        step()
+
+    monkeypatch.setattr(trainer.optimiser, "step", spy)
     trainer.run()
     total = 2 * trainer.steps_per_epoch
     assert trainer.steps_per_epoch == 3
@@ -116,11 +128,18 @@ def test_rates_follow_the_schedule(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert trainer.history[-1]["lr"] == used[-1]
 
 
-def test_each_epoch_sees_each_image_at_most_once_in_a_new_order(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_each_epoch_sees_each_image_at_most_once_in_a_new_order(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     trainer = Trainer(trial(), tmp_path, device="cpu")
     seen: list[list[int]] = []
     step = trainer._train_step
-    monkeypatch.setattr(trainer, "_train_step", lambda batch: (seen.append(batch.tolist()), step(batch))[1])
+
+    def spy(batch: Tensor) -> None:
+        seen.append(batch.tolist())
+        step(batch)
+
+    monkeypatch.setattr(trainer, "_train_step", spy)
     trainer.run()
     assert [len(batch) for batch in seen] == [400] * 6
     epochs = [[row for batch in seen[begin : begin + 3] for row in batch] for begin in (0, 3)]
@@ -141,29 +160,38 @@ def test_declared_passes_are_true(defense: Any, averaging: str, tmp_path: Path) 
     assert sum(passes.images for passes in counted.values()) == declared
 
 
+def watched(trainer: Trainer, monkeypatch: pytest.MonkeyPatch) -> Trainer:
+    """A trainer none of whose steps may read a number off the device."""
+    train = trainer._train_step
+
+    def read(self: Tensor, *_: object) -> object:
+        raise AssertionError("a step read a tensor's value")
+
+    def step(batch: Tensor) -> None:
+        with monkeypatch.context() as watch:
+            for name in ("item", "tolist", "numpy", "cpu", "__bool__", "__float__", "__int__", "__index__"):
+                watch.setattr(torch.Tensor, name, read)
+            train(batch)
+
+    monkeypatch.setattr(trainer, "_train_step", step)
+    return trainer
+
+
 @variants("defense", "defense")
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
 def test_the_host_waits_for_nothing_inside_an_epoch(
     defense: Any, precision: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """No step reads a number off the device: on a GPU each such read would stop the queue."""
-    trainer = Trainer(trial(defense=defense, precision=precision), tmp_path, device="cpu")
-    step = trainer._train_step
+    """On a GPU each read would stop the queue."""
+    watched(Trainer(trial(defense=defense, precision=precision), tmp_path, device="cpu"), monkeypatch).epoch()
 
-    def read(self: Tensor, *_: object) -> object:
-        raise AssertionError("a step read a tensor's value")
 
-    def watched(batch: Tensor) -> None:
-        with monkeypatch.context() as watch:
-            for name in ("item", "tolist", "numpy", "cpu", "__bool__", "__float__", "__int__", "__index__"):
-                watch.setattr(torch.Tensor, name, read)
-            step(batch)
-
-    monkeypatch.setattr(trainer, "_train_step", watched)
-    trainer.epoch()
-    with pytest.raises(AssertionError), monkeypatch.context() as watch:  # the watch is awake
-        watch.setattr(torch.Tensor, "__bool__", read)
-        bool(torch.ones(()))
+def test_the_watch_is_awake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    trainer = watched(Trainer(trial(defense="natural"), tmp_path, device="cpu"), monkeypatch)
+    update = trainer.average.update
+    monkeypatch.setattr(trainer.average, "update", lambda step: update(int(torch.tensor(step))))
+    with pytest.raises(AssertionError, match="read a tensor's value"):
+        trainer.epoch()
 
 
 def test_the_global_generator_is_untouched(tmp_path: Path) -> None:
@@ -259,7 +287,10 @@ def test_load_model_without_a_checkpoint(tmp_path: Path, monkeypatch: pytest.Mon
 def big_step() -> TrialConfig:
     """One step at a rate beyond all reason, after which everything is written."""
     return trial(
-        batch={"size": 1240}, schedule={"name": "cosine", "epochs": 1, "lr": 1e30}, defense="adversarial", averaging="none"
+        batch={"size": 1240},
+        schedule={"name": "cosine", "epochs": 1, "lr": 1e30},
+        defense="adversarial",
+        averaging="none",
     )
 
 
@@ -307,24 +338,56 @@ def test_batches_larger_than_the_data(tmp_path: Path) -> None:
         Trainer(trial(batch={"size": 1241}), tmp_path, device="cpu")
 
 
-@pytest.fixture
-def _tiny_validation(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    monkeypatch.setattr("robustray.evaluation._accuracy.BATCH", 7)
-    yield
-
-
-@pytest.mark.usefixtures("_tiny_validation")
-def test_validation_counts_every_image_once(tmp_path: Path) -> None:
+def test_validation_counts_every_image_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """In batches that do not divide the list; modes as before; robust only where correct as it is."""
+    monkeypatch.setattr("robustray.evaluation._accuracy.BATCH", 7)
     trainer = Trainer(trial(), tmp_path, device="cpu")
     trainer.run()
     model = trainer.average.model.train()
-    clean, robust = _trainer.accuracies(model, trainer.tune_images, trainer.cheap)
+    clean, robust = accuracies(model, trainer.tune_images, trainer.cheap)
     assert all(module.training for module in model.modules())
     x, y = trainer.tune_images.batch(slice(None))
     assert clean == (model.eval()(x).argmax(1) == y).float().mean().item()
     assert robust <= clean
-    assert _trainer.accuracies(model, trainer.tune_images, trainer.cheap) == (clean, robust)
+    assert accuracies(model, trainer.tune_images, trainer.cheap) == (clean, robust)
+
+
+def test_an_image_that_is_wrong_as_it_is_is_not_robust(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Though the attack's own image may be classified correctly, by bad luck for the attack."""
+    model = nn.Flatten()  # an image of two pixels is its own logits
+    images = DeviceImages(
+        Images(np.array([[[[9], [0]]], [[[0], [9]]]], np.uint8), np.array([0, 0])), torch.device("cpu")
+    )
+    attack = Pgd().bind(Threat(eps=1))
+    monkeypatch.setattr(Pgd, "run", lambda self, model, x, y, threat, **options: x[:1].expand_as(x))
+    assert accuracies(model, images, attack) == (0.5, 0.5)
+    monkeypatch.setattr(Pgd, "run", lambda self, model, x, y, threat, **options: x[1:].expand_as(x))
+    assert accuracies(model, images, attack) == (0.5, 0.0)
+
+
+def test_the_average_counts_steps_from_one_to_the_last(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """After the step, over all epochs: warm-up and decay are the published ones."""
+    trainer = Trainer(trial(), tmp_path, device="cpu")
+    steps: list[int] = []
+    monkeypatch.setattr(trainer.average, "update", steps.append)
+    trainer.run()
+    assert steps == [1, 2, 3, 4, 5, 6]
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_bfloat16_trains_and_float32_validates(precision: str, tmp_path: Path) -> None:
+    """What is validated is what the judge will see: the average, in float32."""
+    trainer = Trainer(trial(precision=precision), tmp_path, device="cpu")
+    seen: dict[str, set[torch.dtype]] = {"training": set(), "validation": set()}
+    for name, model in (("training", trainer.model), ("validation", trainer.average.model)):
+        layer = next(module for module in model.modules() if isinstance(module, nn.Conv2d))
+        layer.register_forward_hook(lambda _, inputs, output, name=name: seen[name].add(output.dtype))
+    trainer.epoch()
+    assert seen == {
+        "training": {torch.bfloat16 if precision == "bf16" else torch.float32},
+        "validation": {torch.float32},
+    }
+    assert all(weight.dtype == torch.float32 for weight in trainer.model.parameters())
 
 
 def test_tune_and_judge_images_are_different(tmp_path: Path) -> None:

@@ -8,8 +8,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 
 from robustray.verdicts import (
     CLEAN,
@@ -33,10 +34,15 @@ def shard(attack: str, number: int, image: list[int], broken: list[bool], **info
     return Shard(attack, number, rows, label, np.where(flags, 9, label).astype(np.int16), flags, info)
 
 
+def arrays(a: Shard) -> list[NDArray[Any]]:
+    return [a.image, a.label, a.predicted, a.broken]
+
+
 def alike(a: Shard | None, b: Shard) -> bool:
-    return a is not None and (a.attack, a.shard, dict(a.info)) == (b.attack, b.shard, dict(b.info)) and all(
-        x.dtype == y.dtype and x.tolist() == y.tolist()
-        for x, y in [(a.image, b.image), (a.label, b.label), (a.predicted, b.predicted), (a.broken, b.broken)]
+    return (
+        a is not None
+        and (a.attack, a.shard, dict(a.info)) == (b.attack, b.shard, dict(b.info))
+        and all(x.dtype == y.dtype and x.tolist() == y.tolist() for x, y in zip(arrays(a), arrays(b), strict=True))
     )
 
 
@@ -63,17 +69,17 @@ def test_damaged_is_not_there(tmp_path: Path) -> None:
     path = shard_path(tmp_path, CLEAN, 0)
     whole = path.read_bytes()
     refused = 0
-    for position in range(len(whole)):
+    for position in range(0, len(whole), 3):
         flipped = bytearray(whole)
         flipped[position] ^= 0x11
         path.write_bytes(flipped)
         found = read_shard(tmp_path, CLEAN, 0)
         refused += found is None
         assert found is None or alike(found, one), position
-    for end in range(0, len(whole), 5):
+    for end in range(0, len(whole), 17):
         path.write_bytes(whole[:end])
         assert read_shard(tmp_path, CLEAN, 0) is None, end
-    assert refused > len(whole) / 2  # the others are bytes that mean nothing
+    assert refused > len(whole) / 6  # the others are bytes that mean nothing
     path.write_bytes(whole)
     assert alike(read_shard(tmp_path, CLEAN, 0), one)
 
@@ -102,6 +108,7 @@ def judgements(draw: st.DrawFn) -> tuple[int, int, dict[str, set[int]], set[tupl
     return count, size, breaks, missing
 
 
+@settings(max_examples=40)
 @given(judgements(), st.randoms())
 def test_adding_up(case: tuple[int, int, dict[str, set[int]], set[tuple[str, int]]], random: Any) -> None:
     """Against a plain dictionary: the first attack that breaks an image, files written in any order, some missing."""
@@ -112,7 +119,7 @@ def test_adding_up(case: tuple[int, int, dict[str, set[int]], set[tuple[str, int
         for attack in (CLEAN, *ATTACKS):
             if (attack, number) in missing:
                 break  # what comes after it was not run either
-            rows = standing if attack == CLEAN else random.sample(standing, len(standing))
+            rows = random.sample(standing, len(standing))
             shards.append(shard(attack, number, rows, [row in breaks[attack] for row in rows]))
             for row in standing:
                 if row in breaks[attack]:
@@ -133,6 +140,15 @@ def test_adding_up(case: tuple[int, int, dict[str, set[int]], set[tuple[str, int
     assert found.robust_accuracy <= found.clean_accuracy
 
 
+def test_the_first_of_two_attacks_is_named(tmp_path: Path) -> None:
+    """In the order of the judgement, not of the files."""
+    write_shard(tmp_path, shard(CLEAN, 0, [0, 1], [False, False]))
+    for attack in ("fab", "apgd-ce"):
+        write_shard(tmp_path, shard(attack, 0, [0, 1], [True, False]))
+    assert Verdicts.read(tmp_path, ("apgd-ce", "fab")).broken_by.tolist() == ["apgd-ce", ""]
+    assert Verdicts.read(tmp_path, ("fab", "apgd-ce")).broken_by.tolist() == ["fab", ""]
+
+
 def test_attacks_whose_names_begin_alike(tmp_path: Path) -> None:
     """The files of `fab-t` are not files of `fab`."""
     write_shard(tmp_path, shard(CLEAN, 0, [0, 1], [False, False]))
@@ -145,7 +161,12 @@ def test_fingerprint() -> None:
     """The same for the same content in any order, another for any change. Written out: old judgements must be found."""
     parts = {"weights": "ab", "eps": 8 / 255, "attacks": ["apgd-ce", "apgd-t"], "shard": 500}
     assert fingerprint(dict(reversed(parts.items()))) == fingerprint(parts) == "50b431e8f4b2"
-    changes: list[dict[str, Any]] = [{"weights": "ac"}, {"eps": 0.03}, {"attacks": ["apgd-t", "apgd-ce"]}, {"shard": 499}]
+    changes: list[dict[str, Any]] = [
+        {"weights": "ac"},
+        {"eps": 0.03},
+        {"attacks": ["apgd-t", "apgd-ce"]},
+        {"shard": 499},
+    ]
     assert len({fingerprint(parts | change) for change in changes} | {fingerprint(parts)}) == 5
 
 

@@ -11,6 +11,7 @@ from typing import Any
 
 import sweeps
 from sweeps import record
+from sweeps.driver import BackendName
 from sweeps.record import Snapshot
 from sweeps.space import Sweep
 
@@ -41,7 +42,7 @@ def small_sweep(folder: Path, *overrides: str, text: str = SPACE) -> Sweep:
     return Sweep.from_yaml(path, overrides=overrides)
 
 
-def run_quietly(sweep: Sweep, folder: Path, backend: str = "local") -> bool:
+def run_quietly(sweep: Sweep, folder: Path, backend: BackendName = "local") -> bool:
     """Runs a sweep to its end, or to its interruption."""
     return sweeps.run(sweep, folder, backend, write=lambda line: None)
 
@@ -70,13 +71,13 @@ def _rows(path: Path) -> list[dict[str, str]]:
     return [{key: value for key, value in row.items() if key not in TIMING} for row in rows]
 
 
-def _drive(space: str, overrides: Sequence[str], folder: str, backend: str) -> None:
+def _drive(space: str, overrides: Sequence[str], folder: str, backend: BackendName) -> None:
     sweep = Sweep.from_yaml(space, overrides=overrides)
-    sweeps.run(sweep, Path(folder), backend)  # type: ignore[arg-type]
+    sweeps.run(sweep, Path(folder), backend)
 
 
 @contextmanager
-def driver_process(space: Path, folder: Path, *overrides: str, backend: str = "local") -> Iterator[BaseProcess]:
+def driver_process(space: Path, folder: Path, *overrides: str, backend: BackendName = "local") -> Iterator[BaseProcess]:
     """A driver in a process of its own, started from a server that has torch loaded already; killed at the end."""
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["robustray.training._trainer", "robustray.attacks._autoattack", "sweeps.driver"])

@@ -67,9 +67,7 @@ def test_a_driver_killed_at_random_moments_loses_nothing(
     assert not [trial for trial in record.read(folder).trials if trial.outcome is None]
 
 
-def test_sigterm_stops_within_a_step_and_the_same_command_goes_on(
-    tmp_path: Path, undisturbed: dict[str, Any]
-) -> None:
+def test_sigterm_stops_within_a_step_and_the_same_command_goes_on(tmp_path: Path, undisturbed: dict[str, Any]) -> None:
     small_sweep(tmp_path)
     folder = tmp_path / "small"
     with driver_process(tmp_path / "small.yaml", folder) as driver:
