@@ -10,8 +10,6 @@ from types import FrameType
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-import yaml
-from pydantic import ValidationError
 
 from robustray import UserError, __version__
 from robustray.trial import TrialConfig
@@ -60,7 +58,7 @@ def train(
     ] = None,
 ) -> None:
     """Trains one trial, or goes on with it. Ctrl-C keeps every step done."""
-    config = _read(trial)
+    config = TrialConfig.from_yaml(trial)
     home = folder or Path("results") / trial.stem
 
     from robustray.training._trainer import Diverged, Paused, Trainer
@@ -119,20 +117,6 @@ def judge(
         f"clean {result.clean_accuracy:.2%}, {name} {result.robust_accuracy:.2%} on {len(result)} images of {split.value}; "
         f"{job.folder}"
     )
-
-
-def _read(path: Path) -> TrialConfig:
-    try:
-        tree: Any = yaml.safe_load(path.read_text())
-    except FileNotFoundError:
-        raise UserError(f"{path}: no such file") from None
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise UserError(f"{path}: not readable ({' '.join(str(error).split())})") from None
-    try:
-        return TrialConfig.model_validate(tree)
-    except ValidationError as error:
-        first = error.errors()[0]
-        raise UserError(f"{path}: {'.'.join(map(str, first['loc']))}: {first['msg']}") from None
 
 
 def _line(report: dict[str, Any]) -> str:

@@ -19,6 +19,6 @@ def write_whole(path: Path, content: bytes | str) -> None:
             file.flush()
             os.fsync(file.fileno())
         aside.replace(path)
-    except OSError:
+    except BaseException:  # Ctrl-C too
         aside.unlink(missing_ok=True)
         raise

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import os
 from typing import Annotated, Any, Literal, get_args
 
 import yaml
-from pydantic import Field, ValidationInfo, field_validator, model_validator
+from pydantic import Field, ValidationError, ValidationInfo, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
+from robustray._plain import mistakes
+from robustray._yaml import Document
 from robustray.attacks.base import Attack
 from robustray.attacks.pgd import Pgd
 from robustray.attacks.threats import Threat
@@ -173,6 +176,19 @@ class TrialConfig(Options):
         if not isinstance(value, dict | cls):
             raise PydanticCustomError("no_mapping", "must be a mapping with a key 'judge'")
         return value
+
+    @classmethod
+    def from_yaml(cls, path: str | os.PathLike[str]) -> TrialConfig:
+        """Reads a trial from a YAML file.
+
+        Raises:
+            UserError: anything is wrong; one line with file, line, key and what is asked for.
+        """
+        document = Document.read(path)
+        try:
+            return cls.model_validate(document.value)
+        except ValidationError as error:
+            raise document.error(mistakes(error, cls)) from None
 
     @property
     def training_threat(self) -> Threat:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+from robustray._yaml import Document, Keys, Place, dotted, parse, show
 from robustray.errors import UserError
 from robustray.registry import kinds, parts
-from sweeps._yaml import Document, Keys, Place, dotted, parse, show
 from sweeps.distributions import KINDS
 
 

@@ -8,8 +8,8 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from sweeps._plain import Mistakes
-from sweeps._yaml import Keys, dotted, show
+from robustray._plain import Mistakes
+from robustray._yaml import Keys, dotted, show
 from sweeps.distributions import KINDS, Distribution, Kind, Parameter, Scalar, scalar
 
 

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
 
 from pydantic import Field, TypeAdapter, ValidationError
 
+from robustray._plain import requirement
+from robustray._yaml import show
 from robustray.registry import Count, Real
-from sweeps._plain import requirement
-from sweeps._yaml import show
 
 if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution

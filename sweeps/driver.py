@@ -18,6 +18,7 @@ from sweeps.queues import Chain, Queue
 from sweeps.record import Record
 from sweeps.space import Sweep
 from sweeps.stopping import first_in_first_out
+from sweeps.worker import NO_SPACE
 
 BackendName = Literal["ray", "local"]
 
@@ -103,7 +104,7 @@ def _clear_errors(folder: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        if error.errno in NO_SPACE:
             raise UserError(f"{folder}: no space left on the disk; free some and run the same command again") from error
         if error.errno in (errno.EACCES, errno.EROFS, errno.EPERM):
             raise UserError(f"{folder}: cannot be written ({error.strerror})") from error

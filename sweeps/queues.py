@@ -6,6 +6,7 @@ training trials and judging them are two queues, and a chain of queues is a queu
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import Enum
@@ -71,4 +72,7 @@ class Chain:
         return self._owner[job.name].report(job, result)
 
     def finish(self, job: Job, outcome: str, result: Result, cause: str | None) -> None:
-        self._owner.pop(job.name).finish(job, outcome, result, cause)
+        owner = self._owner.pop(job.name)
+        if outcome == "no_space":  # no fault of the job's: it stays unfinished, and the sweep stops
+            raise OSError(errno.ENOSPC, str(result.get("cause")))
+        owner.finish(job, outcome, result, cause)

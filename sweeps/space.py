@@ -12,13 +12,13 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, Field, ValidationError, ValidationInfo, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
+from robustray._plain import Mistakes, mistakes
+from robustray._yaml import Document, Keys, dotted, show
 from robustray.errors import UserError, nearest
 from robustray.registry import Count, Options, Real
 from robustray.trial import Judge, TrialConfig
 from sweeps import _template
 from sweeps._overrides import override
-from sweeps._plain import Mistakes, mistakes
-from sweeps._yaml import Document, Keys, dotted, show
 from sweeps.distributions import Parameter
 
 METRICS = ("clean_accuracy", "robust_accuracy", "cost_seconds", "cost_device_hours", "cost_passes")

@@ -6,6 +6,7 @@ raises, so that whoever runs it replaces the process.
 
 from __future__ import annotations
 
+import errno
 import json
 import logging
 import traceback
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from robustray.training._trainer import Trainer
 
 log = logging.getLogger("robustray")
+NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
 Report = dict[str, Any]
 
 
@@ -152,6 +154,8 @@ def _failure(error: Exception, log_file: Path, epoch: int) -> Report:
     if isinstance(error, torch.cuda.OutOfMemoryError):
         outcome = "out_of_memory"
         torch.cuda.empty_cache()
+    elif isinstance(error, OSError) and error.errno in NO_SPACE:
+        return {"outcome": "no_space", "cause": str(error), "done": True, "epoch": epoch, "training_iteration": epoch}
     elif (broken is not None and isinstance(error, broken)) or "CUDA error" in str(error):
         raise error
     else:

@@ -75,7 +75,7 @@ def test_what_is_written_is_read(tmp_path: Path) -> None:
 
 
 def test_a_second_driver_is_refused_and_let_in_later(tmp_path: Path) -> None:
-    with _opened(tmp_path), pytest.raises(UserError, match="another driver .*process"):
+    with _opened(tmp_path), pytest.raises(UserError, match=r"another driver .*process"):
         _opened(tmp_path)
     _opened(tmp_path).close()
 

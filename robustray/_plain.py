@@ -10,9 +10,9 @@ from typing import Annotated, Any, Union, get_args, get_origin
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
+from robustray._yaml import Keys, dotted, show
 from robustray.errors import nearest
 from robustray.registry import Part, parts
-from sweeps._yaml import Keys, dotted, show
 
 _REQUIREMENTS = {
     "greater_than": "must be more than {gt}",
@@ -33,6 +33,7 @@ _REQUIREMENTS = {
     "bool_parsing": "must be true or false",
     "string_type": "must be text",
     "list_type": "must be a list",
+    "tuple_type": "must be a list",
     "dict_type": "must be a mapping",
     "model_type": "must be a mapping",
 }
@@ -125,8 +126,8 @@ def _below(here: Any, step: int | str) -> tuple[Any, bool]:
     if origin in (Union, types.UnionType):
         members = [member for member in arguments if member is not type(None)]
         return _below(members[0], step) if len(members) == 1 else (Any, False)
-    if origin in (list, dict):
-        return arguments[-1], True
+    if origin in (list, tuple, dict):
+        return arguments[0 if origin is tuple else -1], True
     if isinstance(here, type) and issubclass(here, BaseModel):
         if issubclass(here, Part) and here.model_fields["name"].is_required():  # a kind: the step is a part's name
             return parts(here.kind)[str(step)], False
