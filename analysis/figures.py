@@ -18,6 +18,7 @@ from analysis.points import ACCURACIES, Stage
 FONT = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Helvetica Neue', Arial, sans-serif"
 _MOST_LABELS = 16  # members whose numbers are written beside them; more would be a crowd
 _NEVER_IN_VIEW = ("stopped", "diverged", "failed", "running")  # they would squeeze the frontier into a corner
+_NEAR = 5.0  # points; a trial within the frontier's own span of it, or within this, is in the first view
 
 
 @dataclass(frozen=True)
@@ -107,7 +108,7 @@ def frontier_figure(
 
 
 def out_of_view(df: pd.DataFrame, objectives: Mapping[str, str] = ACCURACIES) -> int:
-    """How many drawn trials lie outside the first view (stopped and diverged ones far below the frontier)."""
+    """How many drawn trials lie outside the first view: far below the frontier, at chance level say."""
     selected, tested = points.selection_points(df, objectives), points.points_on_test(df, objectives)
     view = _view(selected, tested)
     if view is None:
@@ -129,11 +130,16 @@ def _note(now: Stage, judge: str) -> str:
 
 
 def _view(selected: pd.DataFrame, tested: pd.DataFrame) -> tuple[list[float], list[float]] | None:
-    """Ranges of both axes around everything that bears on the frontier, with room for the labels."""
+    """Ranges of both axes around the frontier and what lies near it, with room for the labels."""
     bearing = selected[~selected["kind"].isin(_NEVER_IN_VIEW)]
     bearing = selected if bearing.empty else bearing
     if bearing.empty:
         return None
+    leaders = bearing[bearing["kind"] == "leader"]
+    for axis in ("x", "y"):  # one failed trial at chance level must not squeeze the frontier into a corner
+        if not leaders.empty:
+            low, high = leaders[axis].min(), leaders[axis].max()
+            bearing = bearing[bearing[axis] >= low - max(high - low, _NEAR)]
     ranges = []
     for axis in ("x", "y"):
         ends = [*bearing[axis], *tested[f"{axis}_low"], *tested[f"{axis}_high"]]
