@@ -36,6 +36,10 @@ VERSIONS: dict[str, tuple[AttackName, ...]] = {
 """Which attacks a version of the judge runs, in order. `standard` is AutoAttack; everything else carries its own name."""
 
 
+CLASSES_NEEDED = {"apgd-t": 4, "apgd-dlr": 3}
+"""Attacks whose loss, a ratio of differences of logits, compares so many classes; the others need two."""
+
+
 class JudgeImages(Options):
     """How many images are judged."""
 

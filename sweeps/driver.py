@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Literal, Protocol
 
 from robustray.errors import UserError
+from robustray.trial import CLASSES_NEEDED
 from sweeps import provenance
 from sweeps.controller import Controller
 from sweeps.judging import Judging
@@ -59,6 +60,7 @@ def run(
         UserError: the folder holds another sweep, another driver is at work, the disk is full, Ray cannot be reached.
     """
     console = Console(write)
+    _look_ahead(sweep)
     with _clear_errors(folder):
         moved = provenance.prepare(sweep, folder, fresh=fresh)
         if moved is not None:
@@ -80,6 +82,25 @@ def _drive(sweep: Sweep, record: Record, place: Backend, console: Console) -> bo
         counts = {o: sum(t.outcome == o for t in trials) for o in sorted({str(t.outcome) for t in trials})}
         console.event("all done: " + ", ".join(f"{count} {outcome}" for outcome, count in counts.items()))
     return not interrupted
+
+
+def _look_ahead(sweep: Sweep) -> None:
+    """What would stop every trial, found before anything is written: data, batch sizes, attacks. Test is not read.
+
+    Raises:
+        UserError: the data is missing or broken, or does not fit the space.
+    """
+    data = sweep.judge.data
+    images = len(data.load("train"))
+    for config in sweep.examples():
+        if config.batch.size > images:
+            raise UserError(f"trial.batch.size is {config.batch.size}, but there are only {images} training images")
+    for attack in sweep.judge.attacks if sweep.judge.trials != "none" else ():
+        if data.classes < CLASSES_NEEDED.get(attack, 2):
+            raise UserError(
+                f"judge.version: {attack} compares {CLASSES_NEEDED[attack]} classes, but {data.name} has {data.classes}; "
+                "list other attacks"
+            )
 
 
 def _threads(sweep: Sweep) -> int:

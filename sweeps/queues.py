@@ -6,11 +6,13 @@ training trials and judging them are two queues, and a chain of queues is a queu
 
 from __future__ import annotations
 
-import errno
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import Enum
 from typing import Any, Literal, Protocol
+
+from robustray.errors import UserError
+from sweeps.worker import BLOCKED
 
 Result = Mapping[str, Any]
 Verdict = Literal["go", "stop"]
@@ -73,6 +75,6 @@ class Chain:
 
     def finish(self, job: Job, outcome: str, result: Result, cause: str | None) -> None:
         owner = self._owner.pop(job.name)
-        if outcome == "no_space":  # no fault of the job's: it stays unfinished, and the sweep stops
-            raise OSError(errno.ENOSPC, str(result.get("cause")))
+        if outcome == BLOCKED:
+            raise UserError(str(result.get("cause")))
         owner.finish(job, outcome, result, cause)

@@ -6,7 +6,7 @@ import hashlib
 import json
 import os
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field, ValidationError, ValidationInfo, field_validator, model_validator
@@ -172,6 +172,11 @@ class Sweep(Options):
     def space(self) -> tuple[Parameter, ...]:
         """The searched options in template order, those of every branch right after their choice."""
         return tuple(_template.parameters(self.template))
+
+    def examples(self) -> Iterator[TrialConfig]:
+        """Trials that between them show every branch of every choice, with numbers low, high and in between."""
+        for choose in _template.corners(self.template):
+            yield TrialConfig.model_validate({"judge": self.judge, **_template.fill(self.template, choose)})
 
     def ask(self, suggest: Callable[[Parameter], object]) -> dict[str, object]:
         """Draws one trial, define-by-run: in template order, a branch's parameters only when that branch was chosen.

@@ -17,11 +17,14 @@ from typing import TYPE_CHECKING, Any, Protocol
 import yaml
 
 from robustray._files import write_whole
+from robustray.errors import UserError
 
 if TYPE_CHECKING:
     from robustray.training._trainer import Trainer
 
 log = logging.getLogger("robustray")
+BLOCKED = "blocked"
+"""The outcome of a job that is stopped by what the user can mend: the sweep stops, and the job stays unfinished."""
 NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
 Report = dict[str, Any]
 
@@ -155,7 +158,10 @@ def _failure(error: Exception, log_file: Path, epoch: int) -> Report:
         outcome = "out_of_memory"
         torch.cuda.empty_cache()
     elif isinstance(error, OSError) and error.errno in NO_SPACE:
-        return {"outcome": "no_space", "cause": str(error), "done": True, "epoch": epoch, "training_iteration": epoch}
+        cause = f"{log_file.parent}: no space left on the disk; free some and run the same command again"
+        return {"outcome": BLOCKED, "cause": cause, "done": True, "epoch": epoch, "training_iteration": epoch}
+    elif isinstance(error, UserError):
+        return {"outcome": BLOCKED, "cause": str(error), "done": True, "epoch": epoch, "training_iteration": epoch}
     elif (broken is not None and isinstance(error, broken)) or "CUDA error" in str(error):
         raise error
     else:

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from robustray.attacks.threats import Threat
 from robustray.errors import UserError
+from robustray.trial import CLASSES_NEEDED
 
 _NORMS = {"linf": "Linf"}
 _TARGETED = {"apgd-t", "fab-t"}
@@ -32,7 +33,7 @@ def run(attack: str, model: nn.Module, x: Tensor, y: Tensor, threat: Threat, see
     """
     with torch.no_grad():
         classes = model(x[:1]).shape[1]
-    needed = {"apgd-t": 4, "apgd-dlr": 3}.get(attack, 2)
+    needed = CLASSES_NEEDED.get(attack, 2)
     if classes < needed:
         raise UserError(
             f"{attack} compares {needed} classes, but the model has {classes}: list other attacks in judge.version"

@@ -48,15 +48,23 @@ def run_quietly(sweep: Sweep, folder: Path, backend: BackendName = "local") -> b
 
 
 def facts(folder: Path) -> dict[str, Any]:
-    """Everything in a record that does not depend on the clock or the machine's speed."""
+    """Everything in a record that does not depend on the clock or the machine's speed.
+
+    Which trials were judged in full, besides the frontier's members, may depend on which results came first.
+    """
     snapshot: Snapshot = record.read(folder)
+    members = snapshot.members[-1].trials if snapshot.members else []
     return {
         "trials": [
             (t.number, t.params, t.outcome, t.cause, t.epoch, t.weights, t.feasible, _untimed(t.metrics))
             for t in snapshot.trials
         ],
-        "judged": {key: (j.images, j.clean_correct, j.robust, j.version) for key, j in snapshot.judged.items()},
-        "members": [event.trials for event in snapshot.members][-1:],
+        "judged": {
+            key: (j.images, j.clean_correct, j.robust, j.version)
+            for key, j in snapshot.judged.items()
+            if key[0] in members
+        },
+        "members": members,
         "epochs": {path.parent.name: _rows(path) for path in sorted(folder.glob("trials/*/metrics.csv"))},
     }
 

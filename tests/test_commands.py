@@ -1,0 +1,187 @@
+"""The command lines as a user meets them: exit codes, one-line errors, help without torch."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+
+from sweeps import record
+from sweeps.space import Sweep
+from tests.sweeps.small import SPACE
+
+ROOT = Path(__file__).parents[1]
+SPACES = sorted((ROOT / "search_spaces").rglob("*.yaml"))
+LOADED = """
+import runpy, sys
+sys.path.insert(0, {root!r})
+sys.argv = {arguments!r}
+try:
+    runpy.run_path({script!r}, run_name="__main__")
+except SystemExit as end:
+    code = end.code
+print("\\nleft", code, sorted(name for name in ("torch", "ray", "optuna") if name in sys.modules))
+"""
+
+
+def run(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, str(ROOT / "run_sweep.py"), *arguments]
+    return subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=240, check=False)
+
+
+def one_model(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "robustray", *arguments]
+    return subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=240, check=False)
+
+
+def _modules_after(*arguments: str, cwd: Path) -> str:
+    script = str(ROOT / "run_sweep.py")
+    code = LOADED.format(root=str(ROOT), arguments=["run_sweep.py", *arguments], script=script)
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=cwd, capture_output=True, text=True, timeout=60, check=False
+    )
+    return done.stdout.splitlines()[-1]
+
+
+def test_help_and_errors_load_neither_torch_nor_ray_nor_optuna(tmp_path: Path) -> None:
+    (tmp_path / "bad.yaml").write_text(SPACE.replace("width: 2", "width: -2"))
+    assert _modules_after("--help", cwd=tmp_path) == "left 0 []"
+    assert _modules_after("--version", cwd=tmp_path) == "left 0 []"
+    assert _modules_after("bad.yaml", cwd=tmp_path) == "left 2 []"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["nowhere.yaml"], r"^error: nowhere.yaml: no such file"),
+        (["bad.yaml"], r"^error: bad.yaml:11: trial.model.width: must be at least 1, not -2$"),
+        (["good.yaml", "--set", "trial.defens.beta=1"], r"^error: --set trial.defens.beta=1: .*did you mean 'defense'"),
+        (["good.yaml", "--set", "nothing"], r"^error: --set nothing"),
+        (["good.yaml", "--set", "trial.batch.size=5000"], r"^error: .*batch.size is 5000, but there are only 900"),
+    ],
+)
+def test_a_mistake_is_one_line_and_exit_code_2_and_nothing_is_lost(
+    tmp_path: Path, arguments: list[str], said: str
+) -> None:
+    (tmp_path / "good.yaml").write_text(SPACE)
+    (tmp_path / "bad.yaml").write_text(SPACE.replace("width: 2", "width: -2"))
+    done = run(*arguments, "--backend", "local", cwd=tmp_path)
+    assert done.returncode == 2, done.stdout + done.stderr
+    assert re.search(said, done.stderr.strip()), done.stderr
+    assert len(done.stderr.strip().splitlines()) == 1
+    assert not (tmp_path / "results").exists()
+
+
+@pytest.mark.parametrize("flag", ["--trails", "--backend=cloud", "--trials=0"])
+def test_a_wrong_flag_is_exit_code_2_without_a_traceback(tmp_path: Path, flag: str) -> None:
+    (tmp_path / "good.yaml").write_text(SPACE)
+    done = run("good.yaml", flag, cwd=tmp_path)
+    assert done.returncode == 2
+    assert "Traceback" not in done.stderr
+
+
+def test_the_life_of_a_sweep(tmp_path: Path) -> None:
+    """Run, run again, extend, change, begin anew."""
+    (tmp_path / "small.yaml").write_text(SPACE)
+    common = ("small.yaml", "--backend", "local")
+    folder = tmp_path / "results" / "small"
+    first = run(*common, "--trials", "2", cwd=tmp_path)
+    assert first.returncode == 0, first.stderr
+    assert "2 of 2" in first.stdout
+    assert "all done: 2 complete" in first.stdout
+    page = folder / "report" / "index.html"
+    assert first.stdout.splitlines()[-1] == f"report: {page.relative_to(tmp_path)}"
+    for name in ("frontier.csv", "trials.csv"):
+        assert (folder / "report" / name).exists()
+
+    page.unlink()
+    journal = (folder / record.JOURNAL).read_bytes()
+    again = run(*common, "--trials", "2", cwd=tmp_path)
+    assert again.returncode == 0
+    assert page.exists(), "on a finished sweep it rewrites the report"
+    assert (folder / record.JOURNAL).read_bytes() == journal
+
+    more = run(*common, "--trials", "3", cwd=tmp_path)
+    assert more.returncode == 0
+    assert "2 done before" in more.stdout
+    assert [trial.number for trial in record.read(folder).trials] == [0, 1, 2]
+    about = yaml.safe_load((folder / "sweep.yaml").read_text())
+    assert about["space"]["search"]["trials"] == 3
+    assert len(about["resumed"]) == 2
+    assert about["versions"]["torch"]
+
+    changed = run(*common, "--set", "trial.schedule.epochs=2", cwd=tmp_path)
+    assert changed.returncode == 2
+    assert "schedule.epochs: 3 -> 2" in changed.stderr
+    assert "--fresh" in changed.stderr
+
+    anew = run(*common, "--trials", "1", "--fresh", cwd=tmp_path)
+    assert anew.returncode == 0
+    assert len(record.read(folder).trials) == 1
+    old = [path for path in (tmp_path / "results").iterdir() if path != folder]
+    assert len(old) == 1
+    assert len(record.read(old[0]).trials) == 3, "nothing is ever deleted"
+
+
+def test_one_model_is_trained_and_judged_without_a_sweep(tmp_path: Path) -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (90, 6, 6), dtype=np.uint8)
+    labels = np.arange(90) % 4
+    pixels[np.arange(90), labels] = 255  # a bright row tells the class
+    for name in ("train", "test"):
+        np.savez(tmp_path / f"{name}.npz", images=pixels, labels=labels)
+    (tmp_path / "one.yaml").write_text(
+        "judge:\n"
+        "  data: {name: npz, train: train.npz, test: test.npz, validation: 30}\n"
+        "  threat: {eps: 0.05}\n"
+        "  version: apgd\n"
+        "batch: {size: 20}\n"
+        "model: {name: small_cnn, width: 4}\n"
+        "defense: {name: adversarial, keep_clean: true}\n"
+        "schedule: {name: cosine, epochs: 4, lr: 0.1}\n"
+    )
+    trained = one_model("train", "one.yaml", cwd=tmp_path)
+    assert trained.returncode == 0, trained.stderr
+    assert "epoch 4/4" in trained.stdout
+    assert "done: clean" in trained.stdout
+    again = one_model("train", "one.yaml", cwd=tmp_path)
+    assert again.returncode == 0
+    assert "epoch" not in again.stdout.replace("going on at epoch 4", "")
+    judged = one_model("judge", "results/one", cwd=tmp_path)
+    assert judged.returncode == 0, judged.stderr
+    assert [line.split()[0] for line in judged.stdout.splitlines()] == ["clean", "apgd-ce", "apgd-t", "clean"]
+    assert "apgd" in judged.stdout.splitlines()[-1]
+    assert "AutoAttack" not in judged.stdout
+    on_test = one_model("judge", "results/one", "--split", "test", cwd=tmp_path)
+    assert "on 90 images of test" in on_test.stdout
+    (tmp_path / "one.yaml").write_text((tmp_path / "one.yaml").read_text().replace("lr: 0.1", "lr: 0.2"))
+    other = one_model("train", "one.yaml", cwd=tmp_path)
+    assert other.returncode == 2
+    assert "holds the checkpoint of a trial with other options" in other.stderr
+
+
+@pytest.mark.parametrize("arguments", [("train", "nowhere.yaml"), ("judge", "nowhere"), ("judge", ".")])
+def test_one_model_mistakes_are_one_line(tmp_path: Path, arguments: tuple[str, ...]) -> None:
+    done = one_model(*arguments, cwd=tmp_path)
+    assert done.returncode == 2
+    assert len(done.stderr.strip().splitlines()) == 1
+    assert done.stderr.startswith("error: ")
+
+
+@pytest.mark.parametrize("path", SPACES, ids=lambda path: path.stem)
+def test_every_shipped_space_is_valid_and_says_what_to_expect(path: Path) -> None:
+    sweep = Sweep.from_yaml(path)
+    assert sweep.name == path.stem
+    assert path.read_text().startswith("#")
+
+
+def test_the_spaces_in_the_readme_are_valid(tmp_path: Path) -> None:
+    blocks = re.findall(r"```yaml\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+    assert blocks
+    for number, block in enumerate(blocks):
+        (tmp_path / f"{number}.yaml").write_text(block)
+        Sweep.from_yaml(tmp_path / f"{number}.yaml")
