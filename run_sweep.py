@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import shlex
+import signal
 import sys
 from enum import StrEnum
 from pathlib import Path
+from types import FrameType
 from typing import Annotated
 
 import typer
@@ -67,12 +70,17 @@ def sweep(
         finished = False
     if not finished:
         again = [word for word in sys.argv[1:] if word != "--fresh"]
-        _say(f"Stopped. Nothing is lost; go on with: {Path(sys.argv[0]).name} {' '.join(again)}")
+        _say(f"Stopped. Nothing is lost; go on with: python {shlex.join([sys.argv[0], *again])}")
         raise typer.Exit(INTERRUPTED)
 
     from analysis import report
 
-    made = report.publish(folder)
+    try:
+        made = report.publish(folder)
+    except OSError as error:
+        raise UserError(
+            f"{folder}: the report cannot be written ({error.strerror}); the sweep itself is done"
+        ) from error
     for note in made.notes:
         _say(note)
     _say(f"report: {made.index}")
@@ -93,8 +101,13 @@ def _say(line: str) -> None:
     print(line, flush=True)
 
 
+def _interrupt(number: int, frame: FrameType | None) -> None:
+    raise KeyboardInterrupt
+
+
 def main() -> None:
     """The command line: errors that are the user's to mend are one line, exit code 2."""
+    signal.signal(signal.SIGTERM, _interrupt)
     app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
     app.command()(sweep)
     try:

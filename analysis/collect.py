@@ -144,8 +144,11 @@ def _row(trial: record.TrialRecord, snapshot: record.Snapshot, member: bool) -> 
         }
         if skipped.after:  # the clean images were looked at first, so this much is exact
             row |= _accuracy("judged_clean_accuracy", skipped.clean_correct, skipped.images)
-    if trial.number in snapshot.unjudged:
-        row |= {"judging": "failed", "cause": f"judging failed: {snapshot.unjudged[trial.number]}"}
+    for (number, split), cause in snapshot.unjudged.items():
+        if number == trial.number and row["judging"] == "none":
+            row["judging"] = "failed"
+        if number == trial.number:
+            row["cause"] = f"judging on {split} failed: {cause}"
     if "judged_clean_accuracy" in row and "test_clean_accuracy" in row:
         row["gap_clean"] = row["judged_clean_accuracy"] - row["test_clean_accuracy"]
         row["gap_robust"] = row["judged_robust_accuracy"] - row["test_robust_accuracy"]

@@ -61,7 +61,8 @@ def train(
     config = TrialConfig.from_yaml(trial)
     home = folder or Path("results") / trial.stem
 
-    from robustray.training._trainer import Diverged, Paused, Trainer
+    from robustray.errors import Diverged, Paused
+    from robustray.training import Trainer
 
     trainer = Trainer(config, home, device=device, threads=threads)
 
@@ -98,6 +99,12 @@ def judge(
     """Judges a trained trial with the attacks of its `judge.version`; run again, it goes on where it was."""
     if not folder.is_dir():
         raise UserError(f"{folder}: no such folder; judge wants the folder of a trained trial")
+
+    if split is JudgedSplit.test and (folder.absolute().parents[1] / "study.journal").exists():
+        raise UserError(
+            f"{folder}: belongs to a sweep, which reads test itself, for the frontier's members alone; copy the folder to "
+            "judge this trial on test all the same"
+        )
 
     from robustray.evaluation._trial import TrialJudge
     from robustray.verdicts import Verdicts

@@ -10,6 +10,14 @@ class UserError(Exception):
     """Something in a YAML file, a flag or a folder that the user can put right. The message is the whole story."""
 
 
+class Diverged(Exception):
+    """Training left the finite numbers."""
+
+
+class Paused(Exception):
+    """Training was asked to stop between two steps; a checkpoint of that moment is on disk."""
+
+
 class NotFinite(ValueError):
     """A model under attack, or its gradients, left the finite numbers: the sign of a NaN would be no step at all."""
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import Any, get_args
 
 from robustray._files import write_whole
@@ -55,7 +54,7 @@ class Controller:
 
     def finish(self, job: Job, outcome: str, result: Result, cause: str | None) -> None:
         self.running.discard(job.number)
-        cause = cause or result.get("cause")
+        cause = result.get("cause") or cause  # a cause of its own, before that of an earlier death of its process
         known: Outcome = outcome if outcome in get_args(Outcome) else "failed"  # type: ignore[assignment]
         metrics = _finite(result)
         missing = [name for name in self.sweep.objectives if name not in metrics]
@@ -68,12 +67,14 @@ class Controller:
             cause=cause,
             epoch=int(result.get("epoch", 0)),
             weights=result.get("weights"),
+            exact=bool(result.get("exact", True)),
             violations=self._violations(metrics) if known == "complete" else None,
         )
-        self.console.trial(self.record.trial(job.number), len(self.record.trials()), self.sweep.search.trials)
+        done = sum(trial.outcome is not None for trial in self.record.trials())
+        self.console.trial(self.record.trial(job.number), done, self.sweep.search.trials)
 
     def _job(self, number: int) -> Job:
-        folder = self.record.folder / "trials" / f"{number:04d}"
+        folder = self.record.trial_folder(number)
         config = self.sweep.trial_config(self.record.trial(number).params)
         folder.mkdir(parents=True, exist_ok=True)
         described = config.to_yaml()
@@ -99,11 +100,6 @@ class Controller:
             under = bound.min - value if bound.min is not None else -math.inf
             missed[name] = max(over, under)
         return missed
-
-
-def trial_folder(folder: Path, number: int) -> Path:
-    """Where a trial's files lie."""
-    return folder / "trials" / f"{number:04d}"
 
 
 def _finite(result: Mapping[str, Any]) -> dict[str, float]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import uuid
+from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Literal, Protocol
@@ -15,8 +16,8 @@ from sweeps import provenance
 from sweeps.controller import Controller
 from sweeps.judging import Judging
 from sweeps.progress import Console
-from sweeps.queues import Chain, Queue
-from sweeps.record import Record
+from sweeps.queues import Chain, Job, Primed, Queue
+from sweeps.record import FolderLock, Record
 from sweeps.space import Sweep
 from sweeps.stopping import first_in_first_out
 from sweeps.worker import NO_SPACE
@@ -61,27 +62,47 @@ def run(
     """
     console = Console(write)
     _look_ahead(sweep)
-    with _clear_errors(folder):
+    with _clear_errors(folder), FolderLock(folder) as held:
         moved = provenance.prepare(sweep, folder, fresh=fresh)
         if moved is not None:
             console.say(f"the old results are in {moved}")
-        with Record(folder, sweep.objectives) as record:
-            return _drive(sweep, record, _backend(backend, sweep), console)
+        with Record(folder, sweep.objectives, held=held) as record:
+            return _drive(sweep, record, backend, console)
 
 
-def _drive(sweep: Sweep, record: Record, place: Backend, console: Console) -> bool:
-    threads = _threads(sweep)
-    controller = Controller(sweep, record, first_in_first_out, console, threads=threads, session=uuid.uuid4().hex)
-    judging = Judging(sweep, record, console, threads=threads, training=lambda: bool(controller.running))
-    before = sum(trial.outcome is not None for trial in record.trials())
-    resumed = f", {before} done before" if before else ""
-    console.say(f"{sweep.name}: {sweep.search.trials} trials{resumed}, {place.described}")
-    interrupted = place.run(Chain(controller, judging))
+def _drive(sweep: Sweep, record: Record, backend: BackendName, console: Console) -> bool:
+    threads, session = _threads(sweep), uuid.uuid4().hex
+    controller = Controller(sweep, record, first_in_first_out, console, threads=threads, session=session)
+    judging = Judging(
+        sweep, record, console, threads=threads, session=session, training=lambda: bool(controller.running)
+    )
+    before = record.trials()
+    done = sum(trial.outcome is not None for trial in before)
+    console.say(f"{sweep.name}: {sweep.search.trials} trials" + (f", {done} done before" if done else ""))
+    queue = Chain(controller, judging)
+    first = queue.next()
+    interrupted = False
+    if isinstance(first, Job):  # else everything is done, and no cluster need be started to say so
+        if before:
+            provenance.note_resume(record.folder)
+        if backend == "ray":
+            console.say("starting Ray ...")
+        place = _backend(backend, sweep)
+        console.say(f"running {place.described}")
+        interrupted = place.run(Primed(first, queue))
     if not interrupted:
-        trials = record.trials()
-        counts = {o: sum(t.outcome == o for t in trials) for o in sorted({str(t.outcome) for t in trials})}
-        console.event("all done: " + ", ".join(f"{count} {outcome}" for outcome, count in counts.items()))
+        _conclude(record, console)
     return not interrupted
+
+
+def _conclude(record: Record, console: Console) -> None:
+    trials = record.trials()
+    counts = Counter(str(trial.outcome) for trial in trials)
+    console.event("all done: " + ", ".join(f"{count} {outcome}" for outcome, count in sorted(counts.items())))
+    if not counts["complete"]:
+        cause, times = Counter(trial.cause for trial in trials).most_common(1)[0]
+        number = next(trial.number for trial in trials if trial.cause == cause)
+        console.say(f"no trial completed; {times} times: {cause}  (see {record.trial_folder(number) / 'log.txt'})")
 
 
 def _look_ahead(sweep: Sweep) -> None:
@@ -91,6 +112,7 @@ def _look_ahead(sweep: Sweep) -> None:
         UserError: the data is missing or broken, or does not fit the space.
     """
     data = sweep.judge.data
+    data.check()
     images = len(data.load("train"))
     for config in sweep.examples():
         if config.batch.size > images:

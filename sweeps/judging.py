@@ -17,7 +17,6 @@ import numpy as np
 
 from robustray.evaluation.plan import SHARD, Plan
 from robustray.verdicts import CLEAN, read_shard
-from sweeps.controller import trial_folder
 from sweeps.progress import Console
 from sweeps.queues import DONE, WAIT, Job, Result, Signal, Verdict
 from sweeps.record import Judged, Record, Skipped, TrialRecord
@@ -40,12 +39,15 @@ class Judgement:
     doomed: bool = False  # dominated while an attack was running: nothing more is handed out
 
     def __post_init__(self) -> None:
-        for attack in self.attacks:
-            for shard in range(self.plan.shards):
+        for shard in range(self.plan.shards):
+            standing = self.plan.shard(shard).astype(np.int32)
+            for attack in self.attacks:
                 done = read_shard(self.folder, attack, shard)
-                if done is not None:
-                    self.broken[attack, shard] = int(done.broken.sum())
-                    self.seconds += float(done.info["seconds"])
+                if done is None or not np.array_equal(done.image, standing):
+                    break  # what came after it stands on nothing, and is run again
+                standing = done.survivors
+                self.broken[attack, shard] = int(done.broken.sum())
+                self.seconds += float(done.info["seconds"])
 
     @property
     def attacks(self) -> tuple[str, ...]:
@@ -103,11 +105,13 @@ class Judging:
         console: Console,
         *,
         threads: int,
+        session: str,
         training: Callable[[], bool],
     ) -> None:
         """Reads the record.
 
         Args:
+            session: names this life of the driver. Judgements that failed in another one are tried again.
             training: whether a trial is still in training, and may yet complete.
         """
         self.sweep = sweep
@@ -117,7 +121,8 @@ class Judging:
         self.training = training
         self.shard_size = int(record.setting("shard_size", SHARD))
         snapshot = record.snapshot()
-        self.closed = set(snapshot.skipped) | set(snapshot.unjudged)
+        self.session = session
+        self.closed: set[tuple[int, Split]] = {(number, "validation") for number in snapshot.skipped}
         self.open: dict[tuple[int, Split], Judgement] = {}
         self.finished: dict[int, dict[str, float]] = {}  # objective values of trials judged in full on validation
         self.on_test = {number for number, split in snapshot.judged if split == "test"}
@@ -147,17 +152,20 @@ class Judging:
     def finish(self, job: Job, outcome: str, result: Result, cause: str | None) -> None:
         work = job.work
         key = (job.number, work["split"])
-        judgement = self.open[key]
+        judgement = self.open.get(key)
+        if judgement is None:
+            return  # given up while this shard was running
         judgement.in_flight.discard(work["shard"])
         if outcome != "complete":
-            self.closed.add(job.number)
+            self.closed.add(key)
             del self.open[key]
-            reason = f"{work['attack']}: {cause or result.get('cause') or outcome}"
-            self.record.give_up_judging(job.number, reason)
+            reason = f"{work['attack']}: {result.get('cause') or cause or outcome}"
+            self.record.give_up_judging(job.number, work["split"], reason)
             self.console.event(f"judging {job.number:04d} on {work['split']} failed ({reason})")
             return
         judgement.broken[work["attack"], work["shard"]] = int(result["broken"])
         judgement.seconds += float(result["seconds"])
+        self.console.judging(job.number, work["split"], work["attack"], judgement.robust_bound, judgement.images)
         if judgement.finished:
             self._close(key, judgement)
 
@@ -187,19 +195,17 @@ class Judging:
             if not eligible or trial.number in self._known:
                 continue
             self._known.add(trial.number)
-            if trial.number in self.closed:
-                continue
             judged = self._judged.get(trial.number)
             if judged is not None:
                 values = {"clean_accuracy": judged.clean_accuracy, "robust_accuracy": judged.robust_accuracy}
                 self.finished[trial.number] = self._objectives(trial, values)
-            else:
+            elif (trial.number, "validation") not in self.closed:
                 self._open(trial, "validation")
 
     def _open(self, trial: TrialRecord, split: Split) -> None:
         plan = Plan.of(self.sweep.judge, str(trial.weights), split, shard_size=self.shard_size)
-        root = self.record.folder / "judgements" / f"{trial.number:04d}"
-        judgement = self.open[trial.number, split] = Judgement(trial, plan, plan.folder(root))
+        judgement = Judgement(trial, plan, plan.folder(self.record.judgements(trial.number)))
+        self.open[trial.number, split] = judgement
         if judgement.finished:  # its last shard was written, but the record never heard of it
             self._close((trial.number, split), judgement)
 
@@ -226,7 +232,7 @@ class Judging:
                 )
                 self.record.skip(key[0], skipped)
                 self.console.skipped(key[0], skipped)
-                self.closed.add(key[0])
+                self.closed.add(key)
                 del self.open[key]
 
     def _order(self) -> list[Judgement]:
@@ -252,14 +258,16 @@ class Judging:
         number = judgement.trial.number
         work = {
             "kind": "judge",
-            "folder": str(trial_folder(self.record.folder, number)),
-            "judgements": str(self.record.folder / "judgements" / f"{number:04d}"),
+            "folder": str(self.record.trial_folder(number)),
+            "judgements": str(self.record.judgements(number)),
             "split": judgement.plan.split,
             "attack": attack,
             "shard": shard,
             "shard_size": self.shard_size,
             "weights": judgement.trial.weights,
             "threads": self.threads,
+            "session": self.session,
+            "max_failures": self.sweep.resources.max_failures,
         }
         return Job(f"judge {number:04d} {judgement.plan.split} {attack} {shard}", number, work)
 
@@ -273,7 +281,7 @@ class Judging:
         if not events or events[-1].trials != members:
             self.console.members(self.record.fix_members(members, unread))
         for number in unread:
-            if number not in self.closed:
+            if (number, "test") not in self.closed:
                 self._open(trials[number], "test")
         return members
 

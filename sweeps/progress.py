@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections import Counter
 from collections.abc import Callable, Mapping
 from datetime import datetime
 from typing import Any
@@ -20,7 +19,6 @@ class Console:
         self._write = write
         self._last = time.monotonic()
         self._running: dict[int, Mapping[str, Any]] = {}
-        self.outcomes: Counter[str] = Counter()
 
     def say(self, line: str) -> None:
         """A line as it is."""
@@ -41,18 +39,22 @@ class Console:
             ]
             self.event("running: " + "; ".join(parts))
 
-    def trial(self, trial: TrialRecord, known: int, wanted: int) -> None:
+    def trial(self, trial: TrialRecord, done: int, wanted: int) -> None:
         """A trial has ended."""
         self._running.pop(trial.number, None)
-        self.outcomes[str(trial.outcome)] += 1
         options = ", ".join(f"{name.rsplit('.', 1)[-1]} {_short(value)}" for name, value in trial.params.items())
         why = f" ({trial.cause})" if trial.cause else "" if trial.feasible else " (outside the constraints)"
         seconds = trial.metrics.get("cost_seconds")
         cost = f"  {seconds:.1f} s" if seconds is not None else ""
         self.event(
             f"trial {trial.number:04d} {trial.outcome}{why}{_accuracies(trial.metrics)}{cost}  [{options}]"
-            f"  {trial.number + 1 if known < wanted else known} of {wanted}"
+            f"  {done} of {wanted}"
         )
+
+    def judging(self, number: int, split: str, attack: str, standing: int, images: int) -> None:
+        """Says how far a judgement is when nothing else was said for a while."""
+        if time.monotonic() - self._last > QUIET_SECONDS:
+            self.event(f"judging {number:04d} on {split}: {standing} of {images} stand after {attack}")
 
     def judged(self, number: int, split: str, judged: Judged) -> None:
         """A trial has been judged in full."""

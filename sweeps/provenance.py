@@ -9,7 +9,7 @@ import sys
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import yaml
 
@@ -18,11 +18,12 @@ from robustray.errors import UserError
 from sweeps.space import Sweep
 
 FILE = "sweep.yaml"
+_LOOKED_AT: tuple[Literal["train", "validation"], ...] = ("train", "validation")  # test is not even hashed
 _PACKAGES = ("robustray", "torch", "torchvision", "ray", "optuna", "pyautoattack", "numpy", "scikit-learn")
 
 
 def prepare(sweep: Sweep, folder: Path, *, fresh: bool) -> Path | None:
-    """Makes a sweep's folder ready: new, or checked to hold the same sweep.
+    """Makes a sweep's folder ready: new, or checked to hold the same sweep. The caller holds the folder's lock.
 
     Args:
         fresh: rename a folder that is there, and start anew.
@@ -31,32 +32,56 @@ def prepare(sweep: Sweep, folder: Path, *, fresh: bool) -> Path | None:
         Where the old folder went with `fresh`, else None.
 
     Raises:
-        UserError: the folder holds another sweep; the message says what differs and what to do.
+        UserError: the folder holds another sweep, or one on other images; the message says what differs and what to do.
     """
     moved = _set_aside(folder) if fresh else None
     path = folder / FILE
     known = _read(path)
+    data = sweep.judge.data
+    images = {split: data.identity(split) for split in _LOOKED_AT}
     if known is not None:
         changes = sweep.difference(known.get("space", {}))
+        if known.get("data", images) != images:
+            changes.append("the images are others than before")
         if changes:
             shown = "; ".join(changes[:5]) + (f" and {len(changes) - 5} more" if len(changes) > 5 else "")
             raise UserError(
-                f"{folder}: holds another sweep of this name ({shown}); give the new one another name, or --fresh to rename "
-                "the old folder"
+                f"{folder}: holds another sweep of this name ({shown}); give the new one another name, or --fresh to "
+                "rename the old folder"
             )
         known["space"] = sweep.resolved()  # trials and resources may differ
-        known["resumed"] = [*known.get("resumed", []), _now()]
     elif (folder / "study.journal").exists():
         raise UserError(f"{folder}: has a record but no readable {FILE}; put it back, or --fresh to rename the folder")
+    else:
+        known = {
+            "space": sweep.resolved(),
+            "space_hash": sweep.space_hash,
+            "data": images,
+            **_circumstances(),
+            "resumed": [],
+        }
     folder.mkdir(parents=True, exist_ok=True)
-    write_whole(path, yaml.safe_dump(known or _describe(sweep), sort_keys=False, allow_unicode=True))
+    _write(path, known)
     return moved
+
+
+def note_resume(folder: Path) -> None:
+    """Writes down that work went on, and under which circumstances, where they are not those of the start."""
+    known = _read(folder / FILE) or {}
+    now = _circumstances()
+    changed = {key: value for key, value in now.items() if key in ("at", "command") or known.get(key) != value}
+    known["resumed"] = [*known.get("resumed", []), changed]
+    _write(folder / FILE, known)
+
+
+def _write(path: Path, about: dict[str, Any]) -> None:
+    write_whole(path, yaml.safe_dump(about, sort_keys=False, allow_unicode=True))
 
 
 def _set_aside(folder: Path) -> Path | None:
     if not folder.exists():
         return None
-    moved = folder.with_name(f"{folder.name}.{datetime.now():%Y-%m-%dT%H-%M-%S}")
+    moved = folder.with_name(f"{folder.name}.{datetime.now():%Y-%m-%dT%H-%M-%S-%f}")
     folder.rename(moved)
     return moved
 
@@ -73,22 +98,15 @@ def _read(path: Path) -> dict[str, Any] | None:
     return known
 
 
-def _describe(sweep: Sweep) -> dict[str, Any]:
+def _circumstances() -> dict[str, Any]:
     return {
-        "space": sweep.resolved(),
-        "space_hash": sweep.space_hash,
+        "at": datetime.now(UTC).isoformat(timespec="seconds"),
         "versions": {"python": platform.python_version(), **{name: _version(name) for name in _PACKAGES}},
         "commit": _commit(),
         "host": platform.node(),
         "machine": f"{platform.system()} {platform.machine()}",
-        "created": _now(),
         "command": shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]),
-        "resumed": [],
     }
-
-
-def _now() -> str:
-    return datetime.now(UTC).isoformat(timespec="seconds")
 
 
 def _version(package: str) -> str | None:

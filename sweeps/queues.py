@@ -53,6 +53,20 @@ class Queue(Protocol):
         ...
 
 
+class Primed:
+    """A queue whose first answer is already known."""
+
+    def __init__(self, first: Job, queue: Queue) -> None:
+        self._first: Job | None = first
+        self._queue = queue
+        self.report = queue.report
+        self.finish = queue.finish
+
+    def next(self) -> Job | Signal:
+        first, self._first = self._first, None
+        return first if first is not None else self._queue.next()
+
+
 class Chain:
     """Queues in order: a later one gives work only while the earlier ones have none to give."""
 

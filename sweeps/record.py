@@ -4,7 +4,8 @@ Only the driver writes it. `read` opens it from anywhere, also while the sweep r
 are Optuna's and name everything else: folder 0007 is trial 7.
 
 Optuna lets nobody change a finished trial, so what is learnt of a trial later (its judgement) is an attribute of the study:
-`judged/<number>/<split>`, `skipped/<number>`, `unjudged/<number>`, and one `members/<k>` for each time the test set was opened.
+`judged/<number>/<split>`, `unjudged/<number>/<split>`, `skipped/<number>`, and one `members/<k>` for each time the test set
+was opened.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import IO, Any, Literal
+from typing import Any, Literal
 
 import optuna
 from optuna.storages import JournalStorage
@@ -53,6 +54,7 @@ class TrialRecord:
     epoch: int = 0
     feasible: bool = True
     weights: str | None = None  # sha256 of the weights that count
+    exact: bool = True  # every resume continued bit for bit
     started: datetime | None = None
     finished: datetime | None = None
 
@@ -109,7 +111,7 @@ class Snapshot:
     trials: list[TrialRecord]
     judged: dict[tuple[int, str], Judged]  # by (number, split)
     skipped: dict[int, Skipped]
-    unjudged: dict[int, str]  # judging failed: why
+    unjudged: dict[tuple[int, str], str]  # judging failed, by (number, split): why; tried again in the next life
     members: list[Members]
     settings: dict[str, Any]  # decided once and kept: shard sizes ...
 
@@ -137,13 +139,18 @@ def _snapshot(study: optuna.Study) -> Snapshot:
         if key.startswith("judged/"):
             _, number, split = key.split("/")
             judged[int(number), split] = Judged(**value)
+    unjudged = {}
+    for key, value in attributes.items():
+        if key.startswith("unjudged/") and value is not None:
+            _, number, split = key.split("/")
+            unjudged[int(number), split] = str(value)
     members = [Members(**value) for key, value in attributes.items() if key.startswith("members/")]
     return Snapshot(
         objectives=attributes.get("objectives", {}),
         trials=[_typed(trial) for trial in study.get_trials(deepcopy=False)],
         judged=judged,
         skipped={int(key.split("/")[1]): Skipped(**v) for key, v in attributes.items() if key.startswith("skipped/")},
-        unjudged={int(key.split("/")[1]): v for key, v in attributes.items() if key.startswith("unjudged/")},
+        unjudged=unjudged,
         members=sorted(members, key=lambda event: event.event),
         settings={key.split("/", 1)[1]: v for key, v in attributes.items() if key.startswith("settings/")},
     )
@@ -160,6 +167,7 @@ def _typed(trial: FrozenTrial) -> TrialRecord:
         epoch=told.get("epoch", 0),
         feasible=told.get("feasible", True),
         weights=told.get("weights"),
+        exact=told.get("exact", True),
         started=trial.datetime_start,
         finished=trial.datetime_complete,
     )
@@ -168,18 +176,21 @@ def _typed(trial: FrozenTrial) -> TrialRecord:
 class Record:
     """The record, opened for writing by the one driver. Use as a context manager; closing frees the folder."""
 
-    def __init__(self, folder: Path, objectives: Mapping[str, str]) -> None:
+    def __init__(self, folder: Path, objectives: Mapping[str, str], *, held: FolderLock | None = None) -> None:
         """Opens the record, made when it is not there, and mends what a killed driver left.
 
         The order matters: lock the folder, remove the journal's stale lock (ours by right now), cut a torn last line, cut
         a last ask that was never handed out, open, tell trials that have an outcome but were not told.
 
+        Args:
+            held: the folder's lock, where the caller has it already and keeps it.
+
         Raises:
             UserError: another driver works in this folder.
         """
         self.folder = folder.absolute()  # Optuna's lock file waits for ever on a relative path
+        self._lock = None if held else FolderLock(self.folder)
         self.folder.mkdir(parents=True, exist_ok=True)
-        self._lock = _lock(self.folder)
         journal = self.folder / JOURNAL
         for stale in self.folder.glob(f"{JOURNAL}.lock*"):
             stale.unlink()
@@ -206,7 +217,16 @@ class Record:
 
     def close(self) -> None:
         """Lets another driver in."""
-        self._lock.close()
+        if self._lock is not None:
+            self._lock.close()
+
+    def trial_folder(self, number: int) -> Path:
+        """Where a trial's files lie."""
+        return self.folder / "trials" / f"{number:04d}"
+
+    def judgements(self, number: int) -> Path:
+        """Where a trial's judgements lie."""
+        return self.folder / "judgements" / f"{number:04d}"
 
     def snapshot(self) -> Snapshot:
         """The record as it stands."""
@@ -233,6 +253,7 @@ class Record:
         cause: str | None = None,
         epoch: int = 0,
         weights: str | None = None,
+        exact: bool = True,
         violations: Mapping[str, float] | None = None,
     ) -> None:
         """Ends a trial: the outcome into one attribute first, then Optuna's own state.
@@ -249,6 +270,7 @@ class Record:
             "epoch": epoch,
             "feasible": not broken,
             "weights": weights,
+            "exact": exact,
         }
         trial = optuna.Trial(self.study, self._id(number))
         for name, value in (violations or {}).items():
@@ -267,14 +289,17 @@ class Record:
     def judge(self, number: int, split: str, judged: Judged) -> None:
         """Writes a finished judgement."""
         self.study.set_user_attr(f"judged/{number}/{split}", asdict(judged))
+        if self.study.user_attrs.get(f"unjudged/{number}/{split}") is not None:
+            self.study.set_user_attr(f"unjudged/{number}/{split}", None)
 
     def skip(self, number: int, skipped: Skipped) -> None:
         """Writes why a trial needs no further judging."""
         self.study.set_user_attr(f"skipped/{number}", asdict(skipped))
 
-    def give_up_judging(self, number: int, cause: str) -> None:
-        """Writes why a trial could not be judged."""
-        self.study.set_user_attr(f"unjudged/{number}", cause)
+    def give_up_judging(self, number: int, split: str, cause: str) -> None:
+        """Writes why a trial could not be judged in this life of the driver."""
+        if self.study.user_attrs.get(f"unjudged/{number}/{split}") != cause:
+            self.study.set_user_attr(f"unjudged/{number}/{split}", cause)
 
     def fix_members(self, trials: Sequence[int], opened: Sequence[int]) -> Members:
         """Fixes the frontier's members. Only after this may test images be read, and only for `opened`."""
@@ -291,21 +316,43 @@ class Record:
         return self.study.user_attrs[key]
 
 
-def _lock(folder: Path) -> IO[str]:
-    file = (folder / ".lock").open("a+")
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        file.seek(0)
-        holder = file.read().strip()
-        file.close()
-        raise UserError(
-            f"{folder}: another driver{f' ({holder})' if holder else ''} is at work on this sweep"
-        ) from None
-    file.truncate(0)
-    file.write(f"process {os.getpid()} on {os.uname().nodename}\n")
-    file.flush()
-    return file
+class FolderLock:
+    """The right to write a sweep's folder, held by one driver at a time and freed by the system when it dies.
+
+    The lock lies beside the folder, so that it also covers the folder's being renamed.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        """Takes the lock.
+
+        Raises:
+            UserError: another driver has it.
+        """
+        folder = folder.absolute()
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        self._file = (folder.parent / f".{folder.name}.lock").open("a+")
+        try:
+            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            self._file.seek(0)
+            holder = self._file.read().strip()
+            self._file.close()
+            raise UserError(
+                f"{folder}: another driver{f' ({holder})' if holder else ''} is at work on this sweep"
+            ) from None
+        self._file.truncate(0)
+        self._file.write(f"process {os.getpid()} on {os.uname().nodename}\n")
+        self._file.flush()
+
+    def __enter__(self) -> FolderLock:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Gives it back."""
+        self._file.close()
 
 
 def repair(journal: Path) -> None:
@@ -313,11 +360,17 @@ def repair(journal: Path) -> None:
 
     The driver is the only writer, so what is unfinished is always last. A torn line left in place would be glued to the
     next write and make the file unreadable; an unmarked ask would stay in the study for ever as running.
+
+    Raises:
+        UserError: a line before the last is damaged, which no kill of a driver does.
     """
     data = journal.read_bytes()
     keep = data.rfind(b"\n") + 1
     lines = data[:keep].splitlines(keepends=True)
-    kinds = [json.loads(line)["op_code"] for line in lines]
+    try:
+        kinds = [json.loads(line)["op_code"] for line in lines]
+    except (ValueError, TypeError, KeyError):
+        raise UserError(f"{journal}: damaged in the middle, not only at its end; --fresh begins anew") from None
     asked = max((i for i, kind in enumerate(kinds) if kind == JournalOperation.CREATE_TRIAL), default=None)
     unmarked = {JournalOperation.SET_TRIAL_PARAM, JournalOperation.SET_TRIAL_SYSTEM_ATTR}
     if asked is not None and set(kinds[asked + 1 :]) <= unmarked:

@@ -20,7 +20,7 @@ from robustray._files import write_whole
 from robustray.errors import UserError
 
 if TYPE_CHECKING:
-    from robustray.training._trainer import Trainer
+    from robustray.training import Trainer
 
 log = logging.getLogger("robustray")
 BLOCKED = "blocked"
@@ -56,7 +56,7 @@ class TrainTask:
         self._interrupted = False
 
     def step(self) -> Report:
-        from robustray.training._trainer import Paused
+        from robustray.errors import Paused
 
         try:
             with _logging_to(self.folder / "log.txt"):
@@ -68,9 +68,9 @@ class TrainTask:
 
     def _step(self) -> Report:
         if self.trainer is None:
-            deaths = self._count_attempt()
-            if deaths > self.work["max_failures"]:
-                cause = f"its process died {deaths} times in a row without writing a checkpoint"
+            died = self._count_attempt()
+            if died > self.work["max_failures"]:
+                cause = f"its process died {died} times in a row without writing a checkpoint"
                 log.error(cause)
                 return {"outcome": "failed", "cause": cause, "done": True, "epoch": 0, "training_iteration": 0}
             self.trainer = self._open()
@@ -79,7 +79,7 @@ class TrainTask:
         return self.trainer.epoch()
 
     def _open(self) -> Trainer:
-        from robustray.training._trainer import Trainer
+        from robustray.training import Trainer
         from robustray.trial import TrialConfig
 
         config = TrialConfig.model_validate(yaml.safe_load((self.folder / "trial.yaml").read_text()))
@@ -90,17 +90,9 @@ class TrainTask:
         return trainer
 
     def _count_attempt(self) -> int:
-        """How often this life of the driver has begun here before, at the same checkpoint: each time a process died."""
-        path, checkpoint = self.folder / "attempts.json", self.folder / "last.pt"
+        checkpoint = self.folder / "last.pt"
         written = checkpoint.stat().st_mtime_ns if checkpoint.exists() else 0
-        place = {"session": self.work["session"], "checkpoint": written}
-        try:
-            last = json.loads(path.read_text())
-        except (OSError, ValueError):
-            last = {}
-        deaths: int = last["deaths"] + 1 if last.get("place") == place else 0
-        write_whole(path, json.dumps({"place": place, "deaths": deaths}))
-        return deaths
+        return deaths(self.folder / "attempts.json", self.work["session"], written)
 
     def interrupt(self) -> bool:
         self._interrupted = True
@@ -118,6 +110,8 @@ class JudgeTask:
     def step(self) -> Report:
         try:
             return self._judge()
+        except UserError as error:  # this trial's checkpoint, say: no reason to stop the others
+            return {"outcome": "failed", "cause": str(error), "done": True, "training_iteration": 1}
         except Exception as error:
             return _failure(error, Path(self.work["folder"]) / "log.txt", 1)
 
@@ -127,6 +121,11 @@ class JudgeTask:
         from robustray.evaluation._trial import TrialJudge
 
         torch.set_num_threads(self.work["threads"])
+        name = "-".join(str(self.work[key]) for key in ("split", "attack", "shard"))
+        died = deaths(Path(self.work["judgements"]) / f"attempts-{name}.json", self.work["session"], 0)
+        if died > self.work["max_failures"]:
+            cause = f"its process died {died} times in a row"
+            return {"outcome": "failed", "cause": cause, "done": True, "training_iteration": 1}
         judge = TrialJudge(
             Path(self.work["folder"]),
             Path(self.work["judgements"]),
@@ -147,11 +146,28 @@ class JudgeTask:
         return False  # an attack is the authors' code; its shard is simply judged again
 
 
+def deaths(path: Path, session: str, place: int) -> int:
+    """How often this life of the driver has begun at this very place before: each time, a process died there.
+
+    Args:
+        path: where it is counted. session: names the life of the driver. place: changes with every progress.
+    """
+    here = {"session": session, "place": place}
+    try:
+        last = json.loads(path.read_text())
+    except (OSError, ValueError):
+        last = {}
+    count: int = last["deaths"] + 1 if last.get("here") == here else 0
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_whole(path, json.dumps({"here": here, "deaths": count}))
+    return count
+
+
 def _failure(error: Exception, log_file: Path, epoch: int) -> Report:
     """The report of a job that ended in an exception; re-raised where the process itself is broken."""
     import torch
 
-    from robustray.training._trainer import Diverged
+    from robustray.errors import Diverged
 
     broken = getattr(torch, "AcceleratorError", None)
     if isinstance(error, torch.cuda.OutOfMemoryError):

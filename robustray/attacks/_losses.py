@@ -20,6 +20,15 @@ def kl(p: Tensor, logits: Tensor) -> Tensor:
     return F.kl_div(F.log_softmax(logits, dim=1), p, reduction="batchmean")
 
 
+def kl_between(clean: Tensor, logits: Tensor) -> Tensor:
+    """KL(softmax(clean) || softmax(logits)), summed over classes, divided by the batch size; both [B, K] logits.
+
+    Gradients flow through both, and stay finite where a probability underflows: its logarithm does not.
+    """
+    log_p, log_q = F.log_softmax(clean, dim=1), F.log_softmax(logits, dim=1)
+    return (log_p.exp() * (log_p - log_q)).sum(1).mean()
+
+
 def margin(logits: Tensor, y: Tensor) -> Tensor:
     """max over j != y of z_j - z_y, per image [B]: above zero exactly where the image is misclassified."""
     true = F.one_hot(y, logits.shape[1]).bool()

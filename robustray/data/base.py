@@ -54,6 +54,13 @@ class DataSource(Part):
     def identity(self, split: Split) -> str:
         """What tells these images from others: a version, or a hash of the file. Part of a judgement's fingerprint."""
 
+    def check(self) -> None:
+        """Looks whether everything is where it should be, reading no image.
+
+        Raises:
+            UserError: something is missing; the message says where it was expected.
+        """
+
     @property
     def classes(self) -> int:
         """Number of classes, those included of which every image is held out."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from functools import lru_cache
 from pathlib import Path
 from typing import Literal
 
@@ -54,13 +55,27 @@ class Npz(DataSource):
             images, labels = images[: self.images], labels[: self.images]
         return Images(images, labels.astype(np.int64))
 
+    def check(self) -> None:
+        for path in (self.train, self.test):
+            if not Path(path).is_file():
+                raise UserError(f"{path}: no such file (data: npz)")
+
     def identity(self, split: Split) -> str:
-        path = Path(self.test if split == "test" else self.train)
-        try:
-            with path.open("rb") as file:
-                digest = hashlib.file_digest(file, "sha256").hexdigest()
-        except FileNotFoundError:
-            raise UserError(f"{path}: no such file (data: npz, {split})") from None
-        except OSError as error:
-            raise UserError(f"{path}: not a readable .npz file ({error.strerror})") from None
+        digest = _digest(Path(self.test if split == "test" else self.train), split)
         return f"npz {digest} {split} {self.validation} {self.images}"
+
+
+def _digest(path: Path, split: str) -> str:
+    try:
+        stat = path.stat()
+        return _hashed(path, stat.st_size, stat.st_mtime_ns)
+    except FileNotFoundError:
+        raise UserError(f"{path}: no such file (data: npz, {split})") from None
+    except OSError as error:
+        raise UserError(f"{path}: not a readable .npz file ({error.strerror})") from None
+
+
+@lru_cache(maxsize=16)  # gigabytes, asked for at every shard
+def _hashed(path: Path, size: int, modified: int) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

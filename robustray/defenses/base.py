@@ -24,8 +24,6 @@ class Defense(Part):
 
     kind: ClassVar[str] = "defense"
     published_attack: ClassVar[Attack] = Pgd()
-    soft_labels: ClassVar[bool] = False
-    second_order: ClassVar[bool] = False
 
     def prepare(self, step: Step) -> Step:
         """The step with draws that perturb and loss must share. Most defenses need none."""

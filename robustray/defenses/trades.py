@@ -42,11 +42,11 @@ class Trades(Defense):
         return step.attack(lambda outputs, _: kl(clean, outputs.logits))
 
     def loss(self, step: Step, x_adv: Tensor) -> Loss:
-        from robustray.attacks._losses import cross_entropy, kl
+        from robustray.attacks._losses import cross_entropy, kl_between
         from robustray.defenses._step import Loss
 
         clean, robust = step.logits(step.x), step.logits(x_adv)
-        return Loss(clean=cross_entropy(clean, step.y), robust=self.beta * kl(clean.softmax(1), robust))
+        return Loss(clean=cross_entropy(clean, step.y), robust=self.beta * kl_between(clean, robust))
 
     def passes(self, attack: Attack) -> int:
         own_loss = getattr(attack, "loss", None)

@@ -47,9 +47,6 @@ def judge_shard(
     Raises:
         RuntimeError: an earlier attack has no verdicts on this shard, or a broken image lies outside the threat.
     """
-    done = read_shard(folder, attack, shard)
-    if done is not None:
-        return done
     begun = time.monotonic()
     standing = np.ones(len(rows), dtype=bool)
     for name in earlier:
@@ -57,12 +54,16 @@ def judge_shard(
         if before is None:
             raise RuntimeError(f"{attack} needs the verdicts of {name} on shard {shard} in {folder}")
         standing &= ~np.isin(rows, before.image[before.broken])
+    done = read_shard(folder, attack, shard)
+    if done is not None and np.array_equal(done.image, rows[standing]):  # else an earlier attack was run anew since
+        return done
     keep = torch.from_numpy(standing).to(x.device)
     x, y = x[keep].float(), y[keep]
+    pieces = 1
     with attack_mode(model, "eval"):
         x_adv = x
         if attack != CLEAN and len(x):
-            x_adv = _autoattack.run(attack, model, x, y, threat, derive(seed, attack, shard) % 2**31)
+            x_adv, pieces = _attacked(attack, model, x, y, threat, derive(seed, attack, shard) % 2**31)
         with torch.no_grad():
             predicted = model(x_adv).argmax(1) if len(x) else y
     broken = predicted != y
@@ -77,10 +78,24 @@ def judge_shard(
         y.cpu().numpy().astype(np.int16),
         predicted.cpu().numpy().astype(np.int16),
         broken.cpu().numpy(),
-        {"seconds": time.monotonic() - begun, "seed": seed, "device": x.device.type},
+        {"seconds": time.monotonic() - begun, "seed": seed, "device": x.device.type, "pieces": pieces},
     )
     write_shard(folder, verdicts)
     return verdicts
+
+
+def _attacked(attack: str, model: nn.Module, x: Tensor, y: Tensor, threat: Threat, seed: int) -> tuple[Tensor, int]:
+    """x' and in how many pieces it was made: where a batch does not fit into memory, its fixed halves are attacked."""
+    try:
+        return _autoattack.run(attack, model, x, y, threat, seed), 1
+    except torch.cuda.OutOfMemoryError:
+        if len(x) == 1:
+            raise
+    torch.cuda.empty_cache()  # outside the handler: the exception holds the tensors that did not fit
+    half = len(x) // 2
+    first, before = _attacked(attack, model, x[:half], y[:half], threat, seed)
+    second, after = _attacked(attack, model, x[half:], y[half:], threat, seed)
+    return torch.cat([first, second]), before + after
 
 
 def judge(
@@ -120,8 +135,11 @@ def judge(
     if not set(attacks) <= set(known) or len(set(attacks)) < len(attacks):
         raise UserError(f"there is no version {version!r}; {nearest(version, VERSIONS)}, or different ones of "
                         f"{', '.join(known)} joined by +")  # fmt: skip
+    with attack_mode(model, "eval"), torch.no_grad():
+        answers = model(x[:8].float()).double().round(decimals=2)
     parts = {
         "weights": weights_hash(model.state_dict()),
+        "answers": weights_hash({"logits": answers}),  # equal weights need not be equal functions
         "images": weights_hash({"x": x, "y": y}),
         "threat": threat.model_dump(),
         "attacks": list(attacks),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import io
 from pathlib import Path
@@ -54,7 +55,7 @@ def load(path: Path) -> dict[str, Any]:
 def save_last(folder: Path, state: dict[str, Any]) -> None:
     """Writes `last.pt`; what it was becomes `previous.pt`. A crash between the two leaves `previous.pt`."""
     last = folder / "last.pt"
-    if last.exists():
+    with contextlib.suppress(FileNotFoundError):  # none yet, or an orphan of a killed driver was faster
         last.replace(folder / "previous.pt")
     save(last, state)
 

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from robustray._files import write_whole
 from robustray.data._device import DeviceImages
 from robustray.defenses._step import Loss, Step
-from robustray.errors import NotFinite, UserError
+from robustray.errors import Diverged, NotFinite, Paused, UserError
 from robustray.evaluation._accuracy import accuracies
 from robustray.training import _checkpoints
 from robustray.training._average import Average
@@ -31,19 +31,24 @@ Report = dict[str, Any]
 log = logging.getLogger("robustray")
 
 
-class Diverged(Exception):
-    """The loss is no longer a finite number."""
-
-
-class Paused(Exception):
-    """Training was asked to stop between two steps; a checkpoint of that moment is on disk."""
-
-
 def pick_device(device: str = "auto") -> torch.device:
-    """The device to work on: `auto` is the first CUDA device where there is one, else the CPU."""
+    """The device to work on: `auto` is the first CUDA device where there is one, else the CPU.
+
+    Raises:
+        UserError: there is no such device.
+    """
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
-    return torch.device(device)
+    try:
+        chosen = torch.device(device)
+    except RuntimeError:
+        raise UserError(f"there is no device {device!r}: auto, cpu, or cuda:0 and so on") from None
+    there = torch.cuda.device_count() if chosen.type == "cuda" else 1
+    if chosen.type not in ("cpu", "cuda") or (chosen.index or 0) >= there:
+        raise UserError(
+            f"device {device!r} is not on this machine: {there if chosen.type == 'cuda' else 'no'} such device"
+        )
+    return chosen
 
 
 class Trainer:
@@ -276,8 +281,10 @@ class Trainer:
         keep = {self._best_path(), self._best_before}  # previous.pt names a best epoch as well
         self._best_before = self._best_path()
         for old in self.folder.glob("best-*.pt"):
-            if old not in keep:
-                old.unlink()
+            if (
+                old not in keep and int(old.stem.split("-")[1]) <= self.completed
+            ):  # a newer one is an orphan's, or will be ours
+                old.unlink(missing_ok=True)
 
     def _restore(self) -> None:
         state, damage = _checkpoints.load_last(self.folder)

@@ -21,7 +21,7 @@ class Local:
 
         SIGINT and SIGTERM stop after the optimiser step in flight, with a checkpoint; a second one stops at once.
         """
-        from robustray.training._trainer import Paused
+        from robustray.errors import Paused
 
         with _Signals() as signals:
             while True:
@@ -32,6 +32,8 @@ class Local:
                     raise RuntimeError("the queue waits for work, but nothing is running")
                 try:
                     with signals.stopping(task := open_task(job.work)):
+                        if signals.seen:  # while the queue was thinking
+                            return True
                         self._work(queue, job, task)
                 except (Paused, KeyboardInterrupt):
                     return True

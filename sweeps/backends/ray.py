@@ -12,7 +12,7 @@ import json
 import os
 import signal
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import FrameType
 from typing import Any, Literal
@@ -114,6 +114,8 @@ class _Search(Searcher):  # type: ignore[misc]
         cause = shared.causes.pop(trial_id, None)
         with shared.guard():
             report = json.loads(result["report"]) if result and not error else {}
+            if shared.error is not None and "outcome" not in report:
+                return  # the sweep is being stopped, which is no end of this job: it stays unfinished
             outcome = "stopped" if trial_id in shared.stopped else report.get("outcome", "failed")
             shared.queue.finish(job, outcome, report, cause if outcome == "failed" else None)
 
@@ -177,12 +179,13 @@ class RayTune:
             "cpu": 1.0 if cpus == "auto" else float(cpus),
             "gpu": min(1.0, there.get("GPU", 0.0)) if gpus == "auto" else float(gpus),
         }
-        fits = [int(there.get(name.upper(), 0.0) // share) for name, share in self._per_job.items() if share > 0]
-        self.slots = min(fits)
+        self.slots = sum(jobs_on(node["Resources"], self._per_job) for node in ray.nodes() if node["Alive"])
         if self.slots < 1:
             ray.shutdown()
-            raise UserError(f"no job fits on this cluster: each wants {self._per_job}, all there is is "
-                            f"{there.get('CPU', 0):g} CPUs and {there.get('GPU', 0):g} GPUs")  # fmt: skip
+            raise UserError(
+                f"no job fits on one node: each wants {self._per_job['cpu']:g} CPUs and {self._per_job['gpu']:g} GPUs, all "
+                f"nodes together have {there.get('CPU', 0):g} and {there.get('GPU', 0):g}"
+            )
 
     @property
     def described(self) -> str:
@@ -195,14 +198,16 @@ class RayTune:
         )
         quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR"}
         local: dict[str, Any] = {} if address else {"include_dashboard": with_dashboard, "dashboard_host": "127.0.0.1"}
+        terminate = signal.getsignal(signal.SIGTERM)
         try:
-            context = ray.init(address=address, **quiet, **local)
+            context = ray.init(address=address or "local", **quiet, **local)
         except Exception as error:
             where = f"the cluster at {address}" if address else "a local Ray"
             lines = str(error).strip().splitlines() or [type(error).__name__]
             raise UserError(
                 f"cannot start on {where}: {lines[0]} (tokens are on: RAY_AUTH_MODE=token on both sides, the same token)"
             ) from error
+        signal.signal(signal.SIGTERM, terminate)  # Ray puts its own in place, which leaves with a stack trace
         url = getattr(context, "dashboard_url", None)
         self._dashboard = f", dashboard at http://{url}" if url else ""
 
@@ -238,6 +243,11 @@ class RayTune:
             ),
         )
         tuner.fit()
+
+
+def jobs_on(node: Mapping[str, float], per_job: Mapping[str, float]) -> int:
+    """How many jobs fit on a node at a time; ten of 0.1 on one device, whatever the rounding."""
+    return min(int(node.get(name.upper(), 0.0) / share + 1e-9) for name, share in per_job.items() if share > 0)
 
 
 def _forward(number: int, frame: FrameType | None) -> None:

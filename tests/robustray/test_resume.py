@@ -12,9 +12,8 @@ import torch
 from torch import Tensor
 
 from robustray.defenses import Defense
-from robustray.errors import UserError
+from robustray.errors import Paused, UserError
 from robustray.training import Trainer, _checkpoints
-from robustray.training._trainer import Paused
 from robustray.trial import TrialConfig
 from tests.robustray.made import same, state, trial, variants
 

@@ -16,10 +16,10 @@ from torch import Tensor, nn
 from robustray.attacks import Pgd, Threat
 from robustray.data import DataSource, Images
 from robustray.data._device import DeviceImages
-from robustray.errors import UserError
+from robustray.errors import Diverged, UserError
 from robustray.evaluation._accuracy import accuracies
 from robustray.training import Trainer, _checkpoints, _trainer
-from robustray.training._trainer import Diverged, load_model
+from robustray.training._trainer import load_model
 from robustray.trial import TrialConfig
 from tests.robustray.made import Passes, same, state, trial, variants
 

@@ -113,7 +113,7 @@ def test_the_pruned_frontier_is_the_full_one(sweep: Sweep, table: Table, seed: i
     chance = random.Random(seed)
     with tempfile.TemporaryDirectory() as folder, _record(Path(folder), sweep, table, chance) as opened:
         place = FakePlace(table, chance, slots)
-        place.run(Judging(sweep, opened, Console(lambda line: None), threads=1, training=lambda: False))
+        place.run(Judging(sweep, opened, Console(lambda line: None), threads=1, session="one", training=lambda: False))
         snapshot = opened.snapshot()
         expected = _brute_force(_full(table))
         assert snapshot.members[-1].trials == sorted(expected)
@@ -140,7 +140,7 @@ def test_judging_all_leaves_nobody_out(sweep: Sweep, table: Table, seed: int) ->
     every = sweep.model_copy(update={"judge": sweep.judge.model_copy(update={"trials": "all"})})
     with tempfile.TemporaryDirectory() as folder, _record(Path(folder), sweep, table, chance) as opened:
         FakePlace(table, chance, 2).run(
-            Judging(every, opened, Console(lambda line: None), threads=1, training=lambda: False)
+            Judging(every, opened, Console(lambda line: None), threads=1, session="one", training=lambda: False)
         )
         snapshot = opened.snapshot()
         assert {n for n, split in snapshot.judged if split == "validation"} == set(range(len(table)))
@@ -153,7 +153,7 @@ def test_a_trial_that_cannot_be_judged_stays_off_the_frontier_and_the_rest_goes_
     chance = random.Random(0)
     table = [[0, 0, 0, 0], [1, 1, 1, 1]]  # the first would dominate
     with _record(tmp_path, sweep, table, chance) as opened:
-        judging = Judging(sweep, opened, Console(lambda line: None), threads=1, training=lambda: False)
+        judging = Judging(sweep, opened, Console(lambda line: None), threads=1, session="one", training=lambda: False)
         while (job := judging.next()) is not DONE:
             assert isinstance(job, Job)
             if job.number == 0:
@@ -162,7 +162,7 @@ def test_a_trial_that_cannot_be_judged_stays_off_the_frontier_and_the_rest_goes_
                 judging.finish(job, "complete", {"broken": 0, "seconds": 0.1}, None)
         snapshot = opened.snapshot()
         assert snapshot.members[-1].trials == [1]
-        assert "no whole checkpoint" in snapshot.unjudged[0]
+        assert "no whole checkpoint" in snapshot.unjudged[0, "validation"]
 
 
 points = st.dictionaries(

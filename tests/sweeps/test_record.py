@@ -43,9 +43,10 @@ def test_what_is_written_is_read(tmp_path: Path) -> None:
         opened.finish(2, "diverged", metrics={}, cause="loss is nan")
         opened.finish(3, "failed", metrics={"clean_accuracy": 0.1}, cause="KeyError: 'x'")
         judged = Judged(10, 9, 4, "standard", True, "judgements/0000/x", 1.5)
-        opened.judge(0, "validation", judged)
         opened.skip(1, Skipped(0, "apgd-ce", bound=3, images=10, clean_correct=9))
-        opened.give_up_judging(2, "no checkpoint")
+        opened.give_up_judging(2, "validation", "no checkpoint")
+        opened.give_up_judging(0, "validation", "a passing fault")
+        opened.judge(0, "validation", judged)
         event = opened.fix_members([0], [0])
         assert opened.setting("shard", 5) == 5
         assert opened.setting("shard", 7) == 5
@@ -57,7 +58,7 @@ def test_what_is_written_is_read(tmp_path: Path) -> None:
     assert snapshot.trials[2].cause == "loss is nan"
     assert snapshot.judged == {(0, "validation"): judged}
     assert snapshot.skipped[1].dominator == 0
-    assert snapshot.unjudged == {2: "no checkpoint"}
+    assert snapshot.unjudged == {(2, "validation"): "no checkpoint"}, "judged in the end, it is forgotten"
     assert snapshot.members == [event]
     study = optuna.load_study(
         study_name=record.STUDY,
