@@ -98,6 +98,12 @@ def warnings(df: pd.DataFrame, snapshot: Snapshot, sheet: Sheet) -> list[str]:
             f"it are labelled {words.SELECTION_SET}; only test numbers are free of choice."
         )
     found += _small(df)
+    resumed = [trial.number for trial in snapshot.trials if not trial.exact]
+    if resumed:
+        found.append(
+            f"Resumed, but not bit for bit (another device, version or number of threads): {_trials(resumed)}. Another run "
+            "would give slightly other numbers."
+        )
     dominated = df.loc[dominated_on_test(df, snapshot.objectives), "trial"].tolist()
     if dominated:
         found.append(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -158,6 +159,12 @@ def test_one_model_is_trained_and_judged_without_a_sweep(tmp_path: Path) -> None
     assert "AutoAttack" not in judged.stdout
     on_test = one_model("judge", "results/one", "--split", "test", cwd=tmp_path)
     assert "on 90 images of test" in on_test.stdout
+    (tmp_path / "sweep" / "trials").mkdir(parents=True)
+    (tmp_path / "sweep" / record.JOURNAL).touch()
+    shutil.copytree(tmp_path / "results" / "one", tmp_path / "sweep" / "trials" / "0000")
+    inside = one_model("judge", "sweep/trials/0000", "--split", "test", cwd=tmp_path)
+    assert inside.returncode == 2
+    assert "belongs to a sweep, which reads test itself" in inside.stderr
     (tmp_path / "one.yaml").write_text((tmp_path / "one.yaml").read_text().replace("lr: 0.1", "lr: 0.2"))
     other = one_model("train", "one.yaml", cwd=tmp_path)
     assert other.returncode == 2

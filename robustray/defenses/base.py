@@ -24,6 +24,7 @@ class Defense(Part):
 
     kind: ClassVar[str] = "defense"
     published_attack: ClassVar[Attack] = Pgd()
+    soft_labels: ClassVar[bool] = False  # whether y may be [B, K] probabilities
 
     def prepare(self, step: Step) -> Step:
         """The step with draws that perturb and loss must share. Most defenses need none."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 from robustray.attacks.base import Attack
 from robustray.defenses.base import Defense
@@ -19,6 +19,7 @@ class Natural(Defense):
     """Empirical risk minimisation: loss = CE(f(x), y), mean over the batch. Passes per image: 3."""
 
     name: Literal["natural"] = "natural"
+    soft_labels: ClassVar[bool] = True
 
     def perturb(self, step: Step) -> Tensor:
         return step.x

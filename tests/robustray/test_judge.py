@@ -373,3 +373,48 @@ def test_plans_are_told_apart(tmp_path: Path) -> None:
     cheap = options.model_copy(update={"cheap": options.cheap.model_copy(update={"steps": 3}), "trials": "all"})
     assert Plan.of(cheap, "w", "validation").folder(tmp_path) == plans[0].folder(tmp_path)  # judges nothing else
     shutil.rmtree(tmp_path)
+
+
+def test_a_batch_that_does_not_fit_is_attacked_in_fixed_halves(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    sizes: list[int] = []
+
+    def small(attack: str, model: nn.Module, x: Tensor, y: Tensor, threat: Threat, seed: int) -> Tensor:
+        sizes.append(len(x))
+        if len(x) > 3:
+            raise torch.cuda.OutOfMemoryError
+        return x + 0.01 * torch.arange(len(x))[:, None, None, None] * 0
+
+    model, x, y = learned()
+    with torch.no_grad():
+        right = (model(x).argmax(1) == y).nonzero()[:8, 0]
+    monkeypatch.setattr(_autoattack, "run", small)
+    judge(model, x[right], y[right], Threat(eps=0.1), "apgd-ce", tmp_path)
+    assert sizes == [8, 4, 2, 2, 4, 2, 2]
+    shards = [shard for folder in tmp_path.iterdir() for shard in read_shards(folder, ["apgd-ce"])]
+    assert [shard.info["pieces"] for shard in shards] == [1, 4]
+
+
+def test_one_image_that_does_not_fit_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*arguments: Any) -> Tensor:
+        raise torch.cuda.OutOfMemoryError
+
+    model, x, y = learned()
+    monkeypatch.setattr(_autoattack, "run", full)
+    with pytest.raises(torch.cuda.OutOfMemoryError):
+        judge(model, x, y, Threat(eps=0.1), "apgd-ce", tmp_path)
+
+
+def test_equal_weights_of_another_function_are_another_model(tmp_path: Path) -> None:
+    class Turned(nn.Module):
+        def __init__(self, model: nn.Module, sign: float) -> None:
+            super().__init__()
+            self.model = model
+            self.sign = sign
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.sign * torch.as_tensor(self.model(x))
+
+    model, x, y = learned()
+    straight = judge(Turned(model, 1.0), x, y, Threat(eps=0.0), "apgd-ce", tmp_path)
+    turned = judge(Turned(model, -1.0), x, y, Threat(eps=0.0), "apgd-ce", tmp_path)
+    assert straight.clean_accuracy > turned.clean_accuracy

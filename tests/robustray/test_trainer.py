@@ -19,7 +19,7 @@ from robustray.data._device import DeviceImages
 from robustray.errors import Diverged, UserError
 from robustray.evaluation._accuracy import accuracies
 from robustray.training import Trainer, _checkpoints, _trainer
-from robustray.training._trainer import load_model
+from robustray.training._trainer import load_model, pick_device
 from robustray.trial import TrialConfig
 from tests.robustray.made import Passes, same, state, trial, variants
 
@@ -398,3 +398,9 @@ def test_tune_and_judge_images_are_different(tmp_path: Path) -> None:
     tuned = {image.numpy().tobytes() for image in trainer.tune_images.images}
     assert len(tuned) == len(trainer.tune_images) == 40
     assert not tuned & {image.transpose(2, 0, 1).tobytes() for image in judged.images}
+
+
+@pytest.mark.parametrize("device", ["foo", "cuda:77", "mps", ""])
+def test_a_device_that_is_not_there_is_a_clear_error(device: str) -> None:
+    with pytest.raises(UserError, match="device"):
+        pick_device(device)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import random
 import signal
@@ -10,14 +11,18 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
+import numpy as np
 import pytest
 import torch
 
+import sweeps
 from robustray import registry
+from robustray._files import write_whole
 from robustray.defenses._step import Loss, Step
 from robustray.defenses.natural import Natural
 from robustray.errors import UserError
 from sweeps import record
+from sweeps.space import Sweep
 from sweeps.worker import TrainTask
 from tests.sweeps.small import SPACE, driver_process, facts, run_quietly, small_sweep
 
@@ -197,3 +202,112 @@ def test_constraints_make_trials_infeasible_and_keep_them_off_the_frontier(tmp_p
     assert {(trial.outcome, trial.feasible) for trial in snapshot.trials} == {("complete", False)}
     assert not snapshot.judged
     assert [event.trials for event in snapshot.members] == [[]]
+
+
+def test_fresh_does_not_pull_the_folder_from_under_a_running_driver(tmp_path: Path) -> None:
+    sweep = small_sweep(tmp_path, "search.trials=1")
+    folder = tmp_path / "small"
+    assert run_quietly(sweep, folder)
+    about = (folder / "sweep.yaml").read_text()
+    more = small_sweep(tmp_path, "search.trials=2")
+    with record.FolderLock(folder):
+        for fresh in (False, True):
+            with pytest.raises(UserError, match="another driver"):
+                sweeps.run(more, folder, "local", fresh=fresh, write=lambda line: None)
+    assert (folder / "sweep.yaml").read_text() == about
+    assert [path.name for path in tmp_path.glob("small*")] == ["small", "small.yaml"] or folder.exists()
+    assert len(record.read(folder).trials) == 1
+
+
+def _npz(folder: Path, seed: int) -> None:
+    pixels = np.random.default_rng(seed).integers(0, 256, (60, 6, 6), dtype=np.uint8)
+    for name in ("train", "test"):
+        np.savez(folder / f"{name}.npz", images=pixels, labels=np.arange(60) % 5)
+
+
+def _on_files(folder: Path, *overrides: str) -> Sweep:
+    data = f"{{name: npz, train: {folder}/train.npz, test: {folder}/test.npz, validation: 20}}"
+    text = SPACE.replace("{name: digits, validation: 400}", data).replace("size: 100", "size: 20")
+    text = text.replace("{validation: 60, test: 80}", "{validation: 20, test: 20}")
+    return small_sweep(folder, "search.trials=1", *overrides, text=text)
+
+
+def test_other_images_under_the_same_name_are_refused(tmp_path: Path) -> None:
+    _npz(tmp_path, 0)
+    folder = tmp_path / "small"
+    assert run_quietly(_on_files(tmp_path), folder)
+    _npz(tmp_path, 1)
+    with pytest.raises(UserError, match="the images are others than before"):
+        run_quietly(_on_files(tmp_path, "search.trials=2"), folder)
+    assert len(record.read(folder).trials) == 1
+
+
+@pytest.mark.parametrize(
+    ("spoil", "overrides", "said"),
+    [
+        ("test.npz", [], "test.npz: no such file"),
+        ("train.npz", [], "train.npz: no such file"),
+        ("", ["trial.batch.size=41"], "batch.size is 41, but there are only 40"),
+    ],
+)
+def test_what_would_stop_every_trial_is_found_before_anything_is_written(
+    tmp_path: Path, spoil: str, overrides: list[str], said: str
+) -> None:
+    _npz(tmp_path, 0)
+    sweep = _on_files(tmp_path, *overrides)
+    if spoil:
+        (tmp_path / spoil).unlink()
+    with pytest.raises(UserError, match=said):
+        run_quietly(sweep, tmp_path / "small")
+    assert not (tmp_path / "small").exists()
+
+
+def test_attacks_that_compare_more_classes_than_there_are_are_refused(tmp_path: Path) -> None:
+    _npz(tmp_path, 0)
+    for name in ("train", "test"):
+        with np.load(tmp_path / f"{name}.npz") as arrays:
+            np.savez(tmp_path / f"{name}.npz", images=arrays["images"], labels=arrays["labels"] % 3)
+    with pytest.raises(UserError, match="apgd-t compares 4 classes, but npz has 3"):
+        run_quietly(_on_files(tmp_path, "judge.version=standard"), tmp_path / "small")
+
+
+def test_a_full_disk_stops_the_sweep_and_fails_no_trial(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from robustray.training import _checkpoints
+
+    folder = tmp_path / "small"
+    sweep = small_sweep(tmp_path, "search.trials=3")
+    calls = [0]
+
+    def full(path: Path, content: bytes | str) -> None:
+        calls[0] += 1
+        if calls[0] > 4:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        write_whole(path, content)
+
+    monkeypatch.setattr(_checkpoints, "write_whole", full)
+    with pytest.raises(UserError, match="no space left"):
+        run_quietly(sweep, folder)
+    assert [trial.outcome for trial in record.read(folder).trials] == ["complete", None]
+    monkeypatch.undo()
+    assert run_quietly(sweep, folder)
+    assert [trial.outcome for trial in record.read(folder).trials] == ["complete"] * 3
+
+
+def test_a_journal_damaged_in_its_middle_is_one_clear_line(tmp_path: Path) -> None:
+    folder = tmp_path / "small"
+    sweep = small_sweep(tmp_path, "search.trials=1")
+    assert run_quietly(sweep, folder)
+    journal = folder / record.JOURNAL
+    lines = journal.read_bytes().splitlines(keepends=True)
+    journal.write_bytes(b"".join([*lines[:3], b"]damaged[\n", *lines[4:]]))
+    with pytest.raises(UserError, match="damaged in the middle"):
+        run_quietly(sweep, folder)
+
+
+def test_a_sweep_in_which_nothing_completes_names_the_cause(tmp_path: Path) -> None:
+    said: list[str] = []
+    text = SPACE.replace("lr: {loguniform: [0.05, 0.5]}", "lr: 1.0e30")
+    sweep = small_sweep(tmp_path, "search.trials=2", text=text)
+    assert sweeps.run(sweep, tmp_path / "small", "local", write=said.append)
+    assert "no trial completed; 2 times: " in said[-1]
+    assert "log.txt" in said[-1]

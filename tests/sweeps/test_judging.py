@@ -7,17 +7,20 @@ import tempfile
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from analysis import load
 from robustray import registry
 from robustray.data.base import Images
 from robustray.data.digits import Digits
+from robustray.evaluation.plan import Plan
 from robustray.trial import TrialConfig
-from robustray.verdicts import CLEAN
+from robustray.verdicts import CLEAN, Shard, shard_path, write_shard
 from sweeps import record
-from sweeps.judging import Judging, dominates, non_dominated
+from sweeps.judging import Judgement, Judging, dominates, non_dominated
 from sweeps.progress import Console
 from sweeps.queues import DONE, WAIT, Job
 from sweeps.record import Record
@@ -163,6 +166,65 @@ def test_a_trial_that_cannot_be_judged_stays_off_the_frontier_and_the_rest_goes_
         snapshot = opened.snapshot()
         assert snapshot.members[-1].trials == [1]
         assert "no whole checkpoint" in snapshot.unjudged[0, "validation"]
+
+
+def test_a_failed_test_judgement_changes_no_frontier_and_is_tried_again(sweep: Sweep, tmp_path: Path) -> None:
+    table = [[0, 1, 0, 0], [1, 1, 1, 1]]  # the first dominates
+    with _record(tmp_path, sweep, table, random.Random(0)) as opened:
+
+        def life(fails: bool) -> None:
+            judging = Judging(sweep, opened, Console(lambda line: None), threads=1, session="x", training=lambda: False)
+            while (job := judging.next()) is not DONE:
+                assert isinstance(job, Job)
+                if fails and job.work["split"] == "test":
+                    judging.finish(job, "failed", {"cause": "a passing fault"}, None)
+                    continue
+                attack = (CLEAN, *ATTACKS).index(job.work["attack"])
+                broken = table[job.number][attack] if job.work["shard"] == 0 else 0
+                judging.finish(job, "complete", {"broken": broken, "seconds": 0.1}, None)
+
+        life(fails=True)
+        snapshot = opened.snapshot()
+        assert [event.trials for event in snapshot.members] == [[0]]
+        assert set(snapshot.unjudged) == {(0, "test")}
+        row = load(tmp_path).set_index("trial").loc[0]
+        assert row["judging"] == "full", "its numbers on the selection set stand"
+        assert "test failed" in row["cause"]
+        life(fails=False)
+        snapshot = opened.snapshot()
+        assert [event.trials for event in snapshot.members] == [[0]]
+        assert snapshot.unjudged == {}
+        assert (0, "test") in snapshot.judged
+
+
+def test_a_shard_may_fail_while_another_of_its_trial_runs(sweep: Sweep, tmp_path: Path) -> None:
+    with _record(tmp_path, sweep, [[0, 0, 0, 0]], random.Random(0)) as opened:
+        judging = Judging(sweep, opened, Console(lambda line: None), threads=1, session="x", training=lambda: False)
+        first, second = judging.next(), judging.next()
+        assert isinstance(first, Job)
+        assert isinstance(second, Job)
+        judging.finish(first, "failed", {"cause": "full device"}, None)
+        judging.finish(second, "complete", {"broken": 0, "seconds": 0.1}, None)
+        assert judging.next() is DONE
+        assert opened.snapshot().members[-1].trials == []
+
+
+def test_what_stands_on_a_damaged_shard_is_run_again(sweep: Sweep, tmp_path: Path) -> None:
+    """An earlier attack run anew may break other images: what came after it no longer fits."""
+    with _record(tmp_path, sweep, [[0, 0, 0, 0]], random.Random(0)) as opened:
+        trial = opened.trial(0)
+        plan = Plan.of(sweep.judge, str(trial.weights), "validation", shard_size=IMAGES)
+        folder = plan.folder(opened.judgements(0))
+        rows = plan.shard(0).astype(np.int32)
+        for attack, standing in ((CLEAN, rows), ("apgd-ce", rows[1:]), ("apgd-t", rows[1:])):
+            broken = standing == rows[0]
+            labels = np.zeros(len(standing), np.int16)
+            predicted = broken.astype(np.int16)
+            write_shard(folder, Shard(attack, 0, standing, labels, predicted, broken, {"seconds": 1.0}))
+        assert set(Judgement(trial, plan, folder).broken) == {(CLEAN, 0), ("apgd-ce", 0), ("apgd-t", 0)}
+        shard_path(folder, "apgd-ce", 0).write_bytes(b"damaged")
+        assert set(Judgement(trial, plan, folder).broken) == {(CLEAN, 0)}
+        assert Judgement(trial, plan, folder).ready() == ("apgd-ce", 0)
 
 
 points = st.dictionaries(

@@ -1,0 +1,153 @@
+"""Backends between the queue and the work: what a hook's failure, a signal or a rounding must not do."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from robustray.errors import UserError
+from sweeps.backends import local
+from sweeps.backends import ray as on_ray
+from sweeps.queues import DONE, Chain, Job, Primed, Result, Signal, Verdict
+from sweeps.worker import BLOCKED, JudgeTask, deaths
+
+
+class Told:
+    """A queue of so many jobs that keeps what it is told."""
+
+    def __init__(self, jobs: int) -> None:
+        self.waiting = [Job(f"trial {n}", n, {"kind": "train", "number": n, "folder": "nowhere"}) for n in range(jobs)]
+        self.ends: list[tuple[int, str, str | None]] = []
+        self.reports = 0
+        self.verdict: Verdict = "go"
+
+    def next(self) -> Job | Signal:
+        return self.waiting.pop(0) if self.waiting else DONE
+
+    def report(self, job: Job, result: Result) -> Verdict:
+        self.reports += 1
+        return self.verdict
+
+    def finish(self, job: Job, outcome: str, result: Result, cause: str | None) -> None:
+        self.ends.append((job.number, outcome, cause))
+
+
+def _hooks(queue: Any) -> tuple[on_ray._Shared, on_ray._Search, on_ray._Schedule]:
+    shared = on_ray._Shared(queue)
+    return shared, on_ray._Search(shared), on_ray._Schedule(shared)
+
+
+def _result(**report: Any) -> dict[str, Any]:
+    return {"report": json.dumps({"epoch": 1, "epochs": 2, **report})}
+
+
+class _Trial:
+    """What our scheduler needs of a trial of Tune's."""
+
+    def __init__(self, trial_id: str) -> None:
+        self.trial_id = trial_id
+        self.error_file = None
+
+
+def test_a_hook_that_fails_stops_the_sweep_and_fails_no_healthy_trial() -> None:
+    told = Told(2)
+    shared, search, schedule = _hooks(Chain(told))
+    first, second = search.suggest("a"), search.suggest("b")
+    assert isinstance(first, dict)
+    assert isinstance(second, dict)
+    assert json.loads(second["work"])["number"] == 1
+    search.on_trial_complete("a", _result(outcome=BLOCKED, cause="no space left"))
+    assert isinstance(shared.error, UserError)
+    assert schedule.on_trial_result(None, _Trial("b"), _result()) == "STOP"
+    search.on_trial_complete("b", _result())
+    assert told.ends == [], "both stay unfinished in the record, and go on in the next life"
+    assert search.suggest("c") == "FINISHED"
+
+
+def test_a_trial_that_ends_by_itself_while_the_sweep_is_stopped_is_recorded() -> None:
+    told = Told(2)
+    shared, search, _ = _hooks(told)
+    search.suggest("a")
+    shared.error = OSError("disk")
+    search.on_trial_complete("a", _result(outcome="complete"))
+    assert told.ends == [(0, "complete", None)]
+
+
+def test_stopped_is_told_from_finished_and_a_death_has_its_cause() -> None:
+    told = Told(3)
+    shared, search, schedule = _hooks(told)
+    for trial_id in "abc":
+        search.suggest(trial_id)
+    told.verdict = "stop"
+    assert schedule.on_trial_result(None, _Trial("a"), _result()) == "STOP"
+    search.on_trial_complete("a", _result())
+    schedule.on_trial_error(None, _Trial("b"))
+    search.on_trial_complete("b", None, error=True)
+    search.on_trial_complete("c", _result(outcome="diverged"))
+    assert told.ends == [(0, "stopped", None), (1, "failed", "its process died"), (2, "diverged", None)]
+    assert shared.error is None
+
+
+@given(jobs=st.integers(1, 64), devices=st.integers(1, 16))
+def test_slots_are_exact_for_fractions(jobs: int, devices: int) -> None:
+    per_job = {"cpu": 0.0, "gpu": 1 / jobs}
+    assert on_ray.jobs_on({"CPU": 2.0, "GPU": float(devices)}, per_job) == jobs * devices
+    assert on_ray.jobs_on({"CPU": 2.0}, per_job) == 0
+    assert on_ray.jobs_on({"CPU": 3.0, "GPU": float(devices)}, {"cpu": 2.0, "gpu": 0.0}) == 1
+
+
+def test_a_signal_while_the_queue_thinks_stops_before_the_next_job() -> None:
+    class Thinking(Told):
+        def next(self) -> Job | Signal:
+            os.kill(os.getpid(), signal.SIGTERM)
+            return super().next()
+
+    told = Thinking(2)
+    assert local.Local().run(told) is True
+    assert told.ends == []
+    assert told.reports == 0
+
+
+def test_a_primed_queue_gives_its_first_answer_once() -> None:
+    told = Told(2)
+    first = told.next()
+    assert isinstance(first, Job)
+    primed = Primed(first, told)
+    assert [primed.next(), primed.next(), primed.next()] == [
+        first,
+        Told(2).waiting[1],
+        DONE,
+    ]
+
+
+def test_deaths_are_counted_per_life_and_place(tmp_path: Path) -> None:
+    path = tmp_path / "deep" / "attempts.json"
+    assert [deaths(path, "one", 5) for _ in range(3)] == [0, 1, 2]
+    assert deaths(path, "one", 6) == 0, "there was progress"
+    assert deaths(path, "two", 6) == 0, "another life of the driver"
+    path.write_text("{not json")
+    assert deaths(path, "two", 6) == 0
+
+
+def test_a_judge_job_that_keeps_killing_its_process_is_given_up(tmp_path: Path) -> None:
+    work = {
+        "kind": "judge", "folder": str(tmp_path), "judgements": str(tmp_path / "j"), "split": "validation",
+        "attack": "square", "shard": 0, "shard_size": 5, "weights": None, "threads": 1, "session": "one", "max_failures": 2,
+    }  # fmt: skip
+    for _ in range(3):
+        ended = JudgeTask(work).step()  # there is no checkpoint: it fails, and says so
+        assert ended["outcome"] == "failed"
+        assert "no checkpoint" in ended["cause"]
+    assert "died 3 times" in JudgeTask(work).step()["cause"]
+
+
+@pytest.mark.parametrize("backend", [local.Local])
+def test_a_backend_ends_when_the_queue_does(backend: type[local.Local]) -> None:
+    assert backend().run(Told(0)) is False
