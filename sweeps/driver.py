@@ -15,9 +15,10 @@ from robustray.trial import CLASSES_NEEDED
 from sweeps import provenance
 from sweeps.controller import Controller
 from sweeps.judging import Judging
+from sweeps.lock import FolderLock
 from sweeps.progress import Console
 from sweeps.queues import Chain, Job, Primed, Queue
-from sweeps.record import FolderLock, Record
+from sweeps.record import Record
 from sweeps.space import Sweep
 from sweeps.stopping import first_in_first_out
 from sweeps.worker import NO_SPACE

@@ -10,7 +10,6 @@ was opened.
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 from collections.abc import Mapping, Sequence
@@ -27,6 +26,7 @@ from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
 from robustray.errors import UserError
+from sweeps.lock import FolderLock
 
 Outcome = Literal["complete", "stopped", "diverged", "out_of_memory", "failed"]
 STUDY = "sweep"
@@ -314,45 +314,6 @@ class Record:
         if key not in self.study.user_attrs:
             self.study.set_user_attr(key, value)
         return self.study.user_attrs[key]
-
-
-class FolderLock:
-    """The right to write a sweep's folder, held by one driver at a time and freed by the system when it dies.
-
-    The lock lies beside the folder, so that it also covers the folder's being renamed.
-    """
-
-    def __init__(self, folder: Path) -> None:
-        """Takes the lock.
-
-        Raises:
-            UserError: another driver has it.
-        """
-        folder = folder.absolute()
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        self._file = (folder.parent / f".{folder.name}.lock").open("a+")
-        try:
-            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            self._file.seek(0)
-            holder = self._file.read().strip()
-            self._file.close()
-            raise UserError(
-                f"{folder}: another driver{f' ({holder})' if holder else ''} is at work on this sweep"
-            ) from None
-        self._file.truncate(0)
-        self._file.write(f"process {os.getpid()} on {os.uname().nodename}\n")
-        self._file.flush()
-
-    def __enter__(self) -> FolderLock:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
-    def close(self) -> None:
-        """Gives it back."""
-        self._file.close()
 
 
 def repair(journal: Path) -> None:

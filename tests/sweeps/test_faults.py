@@ -22,6 +22,7 @@ from robustray.defenses._step import Loss, Step
 from robustray.defenses.natural import Natural
 from robustray.errors import UserError
 from sweeps import record
+from sweeps.lock import FolderLock
 from sweeps.space import Sweep
 from sweeps.worker import TrainTask
 from tests.sweeps.small import SPACE, driver_process, facts, run_quietly, small_sweep
@@ -210,7 +211,7 @@ def test_fresh_does_not_pull_the_folder_from_under_a_running_driver(tmp_path: Pa
     assert run_quietly(sweep, folder)
     about = (folder / "sweep.yaml").read_text()
     more = small_sweep(tmp_path, "search.trials=2")
-    with record.FolderLock(folder):
+    with FolderLock(folder):
         for fresh in (False, True):
             with pytest.raises(UserError, match="another driver"):
                 sweeps.run(more, folder, "local", fresh=fresh, write=lambda line: None)
