@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+import analysis
 from sweeps import record
 from tests.sweeps.small import facts, run_quietly, small_sweep
 
@@ -134,3 +135,23 @@ def test_the_hooks_of_ray_tune_come_in_the_order_we_rely_on(tmp_path: Path) -> N
         "0 suggest, 0 report 1, 0 report 2, 0 finish complete, 1 suggest, 1 report 1, 1 stop, 1 finish stopped, "
         "2 suggest, 2 finish failed"
     )
+
+
+def test_the_shipped_sweep_tells_its_story(tmp_path: Path) -> None:
+    """What the header of search_spaces/trades_beta.yaml promises, on this machine: the main job, whole."""
+    space = ROOT / "search_spaces" / "trades_beta.yaml"
+    command = [sys.executable, str(ROOT / "run_sweep.py"), str(space)]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=580, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    df = analysis.load(tmp_path / "results" / "trades_beta")
+    assert len(df) == 24
+    assert set(df["status"]) == {"complete"}
+    members = df[df["member"]].sort_values("judged_clean_accuracy")
+    assert bool(members["autoattack"].all())
+    assert members["judged_robust_accuracy"].max() - members["judged_robust_accuracy"].min() >= 0.10
+    assert members["judged_clean_accuracy"].max() - members["judged_clean_accuracy"].min() >= 0.05
+    robust, clean = members.iloc[0], members.iloc[-1]
+    for better, worse, name in ((clean, robust, "clean"), (robust, clean, "robust")):
+        assert better[f"test_{name}_accuracy_low"] > worse[f"test_{name}_accuracy_high"], "their ends are apart"
+    assert set(members["test_images"]) == {497}
+    assert set(members["judged_images"]) == {400}
