@@ -116,8 +116,16 @@ def _provenance(sheet: Sheet) -> list[tuple[str, str]]:
         (_NAMES.get(key, key), words.time(words.value(value)) or "\N{EM DASH}") for key, value in sheet.rest.items()
     ]
     if sheet.resumed:
-        shown.append(("resumed", ", ".join(words.time(str(at)) for at in sheet.resumed)))
+        shown.append(("resumed", ", ".join(_resumed(entry) for entry in sheet.resumed)))
     return shown
+
+
+def _resumed(entry: Any) -> str:
+    """When work went on, and what was different from the start."""
+    if not isinstance(entry, dict):
+        return words.time(str(entry))
+    other = [str(key) for key in entry if key not in ("at", "command")]
+    return words.time(str(entry.get("at"))) + (f" (other {', '.join(other)})" if other else "")
 
 
 def _figures(df: pd.DataFrame, snapshot: Snapshot, sheet: Sheet) -> Markup:

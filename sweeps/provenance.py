@@ -57,6 +57,7 @@ def prepare(sweep: Sweep, folder: Path, *, fresh: bool) -> Path | None:
             "space": sweep.resolved(),
             "space_hash": sweep.space_hash,
             "data": images,
+            "created": _now(),
             **_circumstances(),
             "resumed": [],
         }
@@ -69,8 +70,8 @@ def note_resume(folder: Path) -> None:
     """Writes down that work went on, and under which circumstances, where they are not those of the start."""
     known = _read(folder / FILE) or {}
     now = _circumstances()
-    changed = {key: value for key, value in now.items() if key in ("at", "command") or known.get(key) != value}
-    known["resumed"] = [*known.get("resumed", []), changed]
+    changed = {key: value for key, value in now.items() if key == "command" or known.get(key) != value}
+    known["resumed"] = [*known.get("resumed", []), {"at": _now(), **changed}]
     _write(folder / FILE, known)
 
 
@@ -100,13 +101,16 @@ def _read(path: Path) -> dict[str, Any] | None:
 
 def _circumstances() -> dict[str, Any]:
     return {
-        "at": datetime.now(UTC).isoformat(timespec="seconds"),
         "versions": {"python": platform.python_version(), **{name: _version(name) for name in _PACKAGES}},
         "commit": _commit(),
         "host": platform.node(),
         "machine": f"{platform.system()} {platform.machine()}",
         "command": shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]),
     }
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")
 
 
 def _version(package: str) -> str | None:

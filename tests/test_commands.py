@@ -113,7 +113,8 @@ def test_the_life_of_a_sweep(tmp_path: Path) -> None:
     assert [trial.number for trial in record.read(folder).trials] == [0, 1, 2]
     about = yaml.safe_load((folder / "sweep.yaml").read_text())
     assert about["space"]["search"]["trials"] == 3
-    assert len(about["resumed"]) == 2
+    assert len(about["resumed"]) == 1, "rewriting the report is no resume"
+    assert "--trials 3" in about["resumed"][0]["command"]
     assert about["versions"]["torch"]
 
     changed = run(*common, "--set", "trial.schedule.epochs=2", cwd=tmp_path)
@@ -124,7 +125,7 @@ def test_the_life_of_a_sweep(tmp_path: Path) -> None:
     anew = run(*common, "--trials", "1", "--fresh", cwd=tmp_path)
     assert anew.returncode == 0
     assert len(record.read(folder).trials) == 1
-    old = [path for path in (tmp_path / "results").iterdir() if path != folder]
+    old = [path for path in (tmp_path / "results").iterdir() if path.is_dir() and path != folder]
     assert len(old) == 1
     assert len(record.read(old[0]).trials) == 3, "nothing is ever deleted"
 

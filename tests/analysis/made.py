@@ -75,7 +75,7 @@ SHEET = {
     "host": "node-07",
     "created": "2026-11-20T09:12:44+00:00",
     "command": f"python run_sweep.py search_spaces/trades_beta.yaml --note '{SCRIPT}'",
-    "resumed": ["2026-11-20T13:02:11+00:00"],
+    "resumed": [{"at": "2026-11-20T13:02:11+00:00", "command": "run_sweep.py x.yaml", "host": "<b>other</b>"}],
 }
 
 
