@@ -13,6 +13,7 @@ from typing import Annotated
 import typer
 
 from robustray import UserError, __version__
+from robustray.errors import nearest
 from sweeps.space import Sweep
 
 INTERRUPTED = 130
@@ -29,6 +30,20 @@ def _version(wanted: bool) -> None:
     if wanted:
         typer.echo(f"robustray {__version__}")
         raise typer.Exit
+
+
+def _explain(name: str | None) -> None:
+    """Prints every part of that name: what it does, its paper, its options."""
+    if name is None:
+        return
+    from robustray import registry
+
+    found = [registry.parts(kind)[name] for kind in registry.kinds() if name in registry.parts(kind)]
+    if not found:
+        known = [part for kind in registry.kinds() for part in registry.parts(kind)]
+        raise UserError(f"--explain {name}: nothing has this name; {nearest(name, known)}")
+    typer.echo("\n\n".join(registry.explain(part) for part in found))
+    raise typer.Exit
 
 
 def sweep(
@@ -49,6 +64,15 @@ def sweep(
         Backend, typer.Option(help="ray: Ray Tune. local: this process, one job at a time.")
     ] = Backend.ray,
     fresh: Annotated[bool, typer.Option("--fresh", help="Rename old results of this name and start anew.")] = False,
+    explain: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            callback=_explain,
+            is_eager=True,
+            help="Show what a defense, model, attack, data source ... is and its options: --explain trades.",
+        ),
+    ] = None,
     version: Annotated[
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version and exit.")
     ] = False,

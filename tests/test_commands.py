@@ -78,6 +78,16 @@ def test_a_mistake_is_one_line_and_exit_code_2_and_nothing_is_lost(
     assert not (tmp_path / "results").exists()
 
 
+def test_a_part_is_explained(tmp_path: Path) -> None:
+    done = run("--explain", "trades", cwd=tmp_path)
+    assert done.returncode == 0
+    assert "arXiv:1901.08573" in done.stdout
+    assert "beta" in done.stdout
+    wrong = run("--explain", "trade", cwd=tmp_path)
+    assert wrong.returncode == 2
+    assert "did you mean 'trades'?" in wrong.stderr
+
+
 @pytest.mark.parametrize("flag", ["--trails", "--backend=cloud", "--trials=0"])
 def test_a_wrong_flag_is_exit_code_2_without_a_traceback(tmp_path: Path, flag: str) -> None:
     (tmp_path / "good.yaml").write_text(SPACE)

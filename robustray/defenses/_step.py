@@ -54,11 +54,6 @@ class Step:
         self.start = start
         self.violations = violations
 
-    @property
-    def threat(self) -> object:
-        """The threat that the attack of this moment works in."""
-        return self.bound.threat
-
     def frozen_probabilities(self) -> Tensor:
         """softmax f(x) [B, K] in the attack's mode, a constant: what an attack compares with, computed once."""
         with attack_mode(self.model, self.bound.attack.mode), torch.no_grad():
