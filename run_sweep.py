@@ -14,7 +14,6 @@ import typer
 
 from robustray import UserError, __version__
 from robustray.errors import nearest
-from sweeps.space import Sweep
 
 INTERRUPTED = 130
 
@@ -82,6 +81,8 @@ def sweep(
     Trials are trained and validated, judged with AutoAttack where they can be on the frontier, and the frontier's members
     are tested once. The same command again goes on where it stopped; on a finished sweep it rewrites the report.
     """
+    from sweeps.space import Sweep
+
     overrides = list(settings or []) + ([f"search.trials={trials}"] if trials is not None else [])
     wanted = Sweep.from_yaml(_find(space), overrides=overrides)
     folder = results / wanted.name
