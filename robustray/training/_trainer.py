@@ -83,9 +83,8 @@ class Trainer:
             raise UserError(f"batch.size is {config.batch.size}, but there are only {len(train)} training images")
         self.train_images = DeviceImages(train, self.device)
         self.tune_images = DeviceImages(validation.take(config.judge.lists()[1]), self.device)
-        self.steps_per_epoch = (
-            len(train) // config.batch.size
-        )  # the rest of an epoch's order is dropped: shapes stay fixed
+        # the rest of an epoch's order is dropped, so that shapes stay fixed
+        self.steps_per_epoch = len(train) // config.batch.size
         self.epochs = config.schedule.epochs
 
         self.randomness = Randomness(config.seed, self.device)
