@@ -111,5 +111,4 @@ class Pgd(Attack):
             return x.clone()
         if self.start == "gaussian":
             return x + self.sigma * torch.randn(x.shape, generator=generator, device=x.device, dtype=x.dtype)
-        noise = torch.rand(x.shape, generator=generator, device=x.device, dtype=x.dtype)
-        return (x + threat.eps * (2 * noise - 1)).clamp(0, 1)
+        return threat.uniform(x, generator)

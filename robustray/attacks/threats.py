@@ -4,36 +4,101 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Literal
 
-from pydantic import Field
+from pydantic import Field, ValidationInfo, field_validator
+from pydantic_core import PydanticCustomError
 
 from robustray.registry import Options, Real
 
 if TYPE_CHECKING:
+    import torch
     from torch import Tensor
 
+LARGEST = {"linf": (1, "8/255"), "l2": (50, "0.5"), "l1": (1000, "12")}
+"""The largest radius of each norm and a usual one, in pixels of [0, 1]. Beyond it somebody counted grey levels."""
 TOLERANCE = 1e-6
-"""How far rounding in float32 may carry a perturbation beyond eps, in pixels."""
+"""How far a length computed in float32 may lie beyond eps: times eps where eps is above 1."""
+ULP = 2.0**-24
+"""Spacing of float32 just below 1: how far storing x' may carry one pixel."""
 
 
 class Threat(Options):
-    """All x' with ||x' - x|| <= eps and x' in [0, 1]."""
+    """All x' with ||x' - x|| <= eps and x' in [0, 1], the norm taken over all pixels and channels of an image."""
 
-    norm: Literal["linf"] = Field("linf", description="norm of the perturbation")
-    eps: Real = Field(ge=0, le=1, description="radius in pixels of [0, 1], for example 8/255")
+    norm: Literal["linf", "l2", "l1"] = Field("linf", description="norm of the perturbation")
+    eps: Real = Field(
+        ge=0, description="radius in pixels of [0, 1]: 8/255 in linf, 0.5 in l2, 12 in l1 are usual on CIFAR"
+    )
 
-    def project(self, x_adv: Tensor, x: Tensor) -> Tensor:
-        """The nearest point to x_adv [B, C, H, W] inside the ball around x and inside [0, 1]."""
-        return x_adv.clamp(x - self.eps, x + self.eps).clamp(0, 1)
+    @field_validator("eps")
+    @classmethod
+    def _sane(cls, value: float, info: ValidationInfo) -> float:
+        norm = info.data.get("norm", "l1")  # a wrong norm has an error of its own
+        largest, usual = LARGEST[norm]
+        if value > largest:
+            raise PydanticCustomError(
+                "radius",
+                "must be at most {largest}, not {value}: {norm} is measured in pixels of [0, 1], for example {usual}",
+                {"largest": largest, "value": f"{value:g}", "norm": norm, "usual": usual},
+            )
+        return value
 
-    def ascend(self, x_adv: Tensor, gradient: Tensor, step_size: float) -> Tensor:
-        """One steepest-ascent step of length `step_size` (pixels) in this norm: x' + step_size * sign(gradient).
+    def project(self, x_adv: Tensor, x: Tensor, rule: Literal["nearest", "box_ball", "ball_box"] = "nearest") -> Tensor:
+        """A point inside the ball around x and inside [0, 1], [B, C, H, W].
 
-        torch's sign of NaN is 0, which would hide a broken model behind unharmed images: a gradient that is not finite
-        makes x' NaN instead.
+        Args:
+            x_adv: any images [B, C, H, W]; x: clean images in [0, 1].
+            rule: `nearest`: the nearest such point, exact in every norm. `box_ball`: clamped to [0, 1], then scaled
+                toward x into the ball. `ball_box`: scaled toward x into the ball, then clamped.
         """
-        return x_adv + step_size * gradient.sign().add(gradient, alpha=0)
+        from robustray.attacks import _norms
+
+        if rule == "nearest":
+            return _norms.nearest(x_adv, x, self.norm, self.eps)
+        if rule == "box_ball":
+            x_adv = x_adv.clamp(0, 1)
+        return (x + _norms.scaled(x_adv - x, self.norm, self.eps)).clamp(0, 1)
+
+    def ascend(
+        self,
+        x_adv: Tensor,
+        gradient: Tensor,
+        step_size: float,
+        *,
+        rule: Literal["sign", "l2", "max_abs", "sparse"] | None = None,
+        density: float = 0.01,
+    ) -> Tensor:
+        """x' + step_size * u, u the direction of length one that the gradient asks for.
+
+        Args:
+            x_adv, gradient: [B, C, H, W]. A zero gradient makes no step; one that is not finite makes x' NaN.
+            step_size: in pixels, in the norm that the rule belongs to.
+            rule: `sign`, `l2`, `max_abs` or `sparse`, as `_norms.direction` says; None is steepest ascent in this norm
+                (linf sign, l2 l2), in l1 the sparse step of SLIDE.
+            density: fraction of the pixels that a sparse step moves.
+        """
+        from robustray.attacks import _norms
+
+        return x_adv + step_size * _norms.direction(gradient, x_adv, rule or _norms.STEEPEST[self.norm], density)
+
+    def uniform(self, x: Tensor, generator: torch.Generator | None = None) -> Tensor:
+        """A random start inside the ball and [0, 1], [B, C, H, W]; how it is drawn in each norm `_norms.uniform` says."""
+        from robustray.attacks import _norms
+
+        return _norms.uniform(x, self.norm, self.eps, generator)
+
+    def inside(self, x_adv: Tensor, x: Tensor) -> Tensor:
+        """Per image [B]: x' is in the ball, in [0, 1], and finite.
+
+        The ball is wider by what float32 cannot help: every one of D pixels stored one ULP away changes the p-norm by
+        D^(1/p) ULP at most, and a length is summed up to a TOLERANCE.
+        """
+        from robustray.attacks import _norms
+
+        pixels = x[0].numel() if len(x) else 1
+        allowed = self.eps + TOLERANCE * max(1, self.eps) + ULP * pixels ** (1 / _norms.ORDER[self.norm])
+        boxed: Tensor = ((x_adv >= 0) & (x_adv <= 1)).flatten(1).all(1)  # a NaN compares false: it is outside
+        return boxed.logical_and(_norms.length(x_adv - x, self.norm) <= allowed)
 
     def violated(self, x_adv: Tensor, x: Tensor) -> Tensor:
         """A boolean scalar on the device: some x' is outside the ball (beyond rounding), outside [0, 1], or not finite."""
-        inside = ((x_adv - x).abs() <= self.eps + TOLERANCE) & (x_adv >= 0) & (x_adv <= 1)
-        return ~inside.all()  # a NaN compares false, so it counts as outside
+        return self.inside(x_adv, x).all().logical_not()
