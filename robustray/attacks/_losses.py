@@ -2,22 +2,29 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from robustray.errors import UserError
 
-def cross_entropy(logits: Tensor, y: Tensor) -> Tensor:
-    """Mean over the batch of -log softmax(logits)[y]. logits [B, K]; y [B] labels or [B, K] soft labels."""
-    return F.cross_entropy(logits, y)
+Reduction = Literal["mean", "none"]
 
 
-def kl(p: Tensor, logits: Tensor) -> Tensor:
-    """KL(p || softmax(logits)), summed over classes, divided by the batch size (`batchmean`).
+def cross_entropy(logits: Tensor, y: Tensor, reduction: Reduction = "mean") -> Tensor:
+    """-log softmax(logits)[y], mean over the batch or per image [B]. logits [B, K]; y [B] labels or [B, K] soft labels."""
+    return F.cross_entropy(logits, y, reduction=reduction)
+
+
+def kl(p: Tensor, logits: Tensor, reduction: Reduction = "mean") -> Tensor:
+    """KL(p || softmax(logits)), summed over classes; mean over the batch (`batchmean`) or per image [B].
 
     Gradients flow through both arguments unless p is detached. p [B, K] probabilities, logits [B, K].
     """
-    return F.kl_div(F.log_softmax(logits, dim=1), p, reduction="batchmean")
+    each = F.kl_div(F.log_softmax(logits, dim=1), p, reduction="none").sum(1)
+    return each.mean() if reduction == "mean" else each
 
 
 def kl_between(clean: Tensor, logits: Tensor) -> Tensor:
@@ -29,7 +36,41 @@ def kl_between(clean: Tensor, logits: Tensor) -> Tensor:
     return (log_p.exp() * (log_p - log_q)).sum(1).mean()
 
 
-def margin(logits: Tensor, y: Tensor) -> Tensor:
-    """max over j != y of z_j - z_y, per image [B]: above zero exactly where the image is misclassified."""
-    true = F.one_hot(y, logits.shape[1]).bool()
-    return logits.masked_fill(true, -torch.inf).amax(1) - logits.gather(1, y[:, None])[:, 0]
+def margin(logits: Tensor, y: Tensor, target: Tensor | None = None) -> Tensor:
+    """max over j != y of z_j - z_y, per image [B]: above zero exactly where the image is misclassified.
+
+    With a target class t [B] it is z_t - z_y, the loss of the multi-targeted attack (Gowal et al., arXiv:1910.09338).
+    """
+    return _of(logits, target) - _of(logits, y) if target is not None else _wrong(logits, y).amax(1) - _of(logits, y)
+
+
+def dlr(logits: Tensor, y: Tensor, target: Tensor | None = None) -> Tensor:
+    """Difference of logits ratio, per image [B] (Croce and Hein, ICML 2020, arXiv:2003.01690).
+
+    max over j != y of (z_j - z_y) / (z_1st - z_3rd); with a target class t [B]
+    (z_t - z_y) / (z_1st - (z_3rd + z_4th) / 2), n-th in decreasing order. Unchanged where logits are shifted or scaled.
+    1e-12 is added to the denominator, as the authors do: it is zero where the first three (four) logits tie.
+
+    Raises:
+        UserError: there are fewer than 3 classes, or 4 with a target.
+    """
+    needed = 3 if target is None else 4
+    if logits.shape[1] < needed:
+        name = "dlr" if target is None else "dlr-targeted"
+        raise UserError(f"the loss {name} compares {needed} classes, but the model has {logits.shape[1]}: use margin")
+    highest = logits.topk(needed, dim=1).values
+    scale = highest[:, 0] - (highest[:, 2] if target is None else highest[:, 2:4].mean(1))
+    return margin(logits, y, target) / (scale + 1e-12)
+
+
+def wrong_classes(logits: Tensor, y: Tensor) -> Tensor:
+    """The classes other than y, the most likely first, [B, K - 1]; logits [B, K], y [B]."""
+    return _wrong(logits, y).argsort(dim=1, descending=True, stable=True)[:, :-1]
+
+
+def _of(logits: Tensor, classes: Tensor) -> Tensor:
+    return logits.gather(1, classes[:, None])[:, 0]
+
+
+def _wrong(logits: Tensor, y: Tensor) -> Tensor:
+    return logits.masked_fill(F.one_hot(y, logits.shape[1]).bool(), -torch.inf)

@@ -25,7 +25,10 @@ class Outputs(NamedTuple):
 
 
 Objective = Callable[[Outputs, "Tensor"], "Tensor"]
-"""What an attack climbs: (outputs at x', x') -> scalar, summed over the batch."""
+"""What an attack climbs: (outputs at x', x') -> per image [B], or one scalar for the batch where images are coupled.
+
+Attacks that compare images, as restarts do, need the first. Steps ask for the gradient of the sum.
+"""
 
 
 class Attack(Part):
@@ -78,13 +81,16 @@ class Attack(Part):
             model: maps pixels in [0, 1], [B, C, H, W], to logits [B, classes].
             x: clean images [B, C, H, W] in [0, 1]; y: labels [B].
             threat: the norm and eps (pixels of [0, 1]).
-            start: the images where the attack starts, [B, C, H, W]; drawn as the options say when None.
+            start: the images where the attack starts, [B, C, H, W]; with restarts also [R, B, C, H, W] for the first
+                R of them. What is not given is drawn as the options say.
             generator: where random starts come from; torch's global one when None.
             objective: what to climb instead of the attack's own loss.
             violations: a boolean scalar on the device that collects broken promises; with None they raise at once.
 
         Raises:
-            ValueError: x is outside [0, 1], or the result is outside the ball or outside [0, 1].
+            ValueError: x is outside [0, 1], there are more starts than restarts, or the result is outside the ball or
+                outside [0, 1].
+            UserError: the loss does not fit: too few classes, or one number for a batch that restarts must tell apart.
             NotFinite: the result is not finite, as the model or its gradients are not.
         """
         from robustray.attacks._guard import attack_mode

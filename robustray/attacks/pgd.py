@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field, model_serializer, model_validator
+from pydantic_core import PydanticCustomError
 
 from robustray.attacks.base import Attack, Objective, Outputs
-from robustray.attacks.threats import Threat
+from robustray.attacks.threats import Projection, Rule, Threat
 from robustray.registry import Count, Options, Real, register
 
 if TYPE_CHECKING:
@@ -45,12 +46,28 @@ class StepSize(Options):
 class Pgd(Attack):
     """Projected gradient descent (Madry et al., ICLR 2018, arXiv:1706.06083).
 
-    x'_0 = start;   x'_{k+1} = Proj(x'_k + step_size * sign(grad loss(x'_k))),   Proj onto the eps ball, then [0, 1].
+    x'_0 = start;   x'_{k+1} = Proj(x'_k + step_size * u(grad loss(x'_k))),   Proj onto the eps ball and [0, 1].
 
     Losses: `ce` cross-entropy; `kl` KL(f(x) || f(x')), the TRADES objective, with f(x) computed once; `margin`
-    max_{j != y} z_j - z_y (Carlini and Wagner, 2017). Starts: `uniform` in the ball, clamped to [0, 1]; `gaussian`
-    x + sigma * n, n standard normal, neither clamped nor projected, as TRADES does; `none` x itself. A caller may also
-    give the starting images. Passes per image: 2 * steps (a forward and a gradient to the input each), kl one more.
+    max_{j != y} z_j - z_y (Carlini and Wagner, 2017); `dlr` the difference of logits ratio (Croce and Hein, 2020). The
+    targeted ones climb toward one wrong class, -CE(f(x'), t), z_t - z_y, or the targeted ratio: the most likely one at x
+    in the first restart, the next in the next, and so on in turn.
+
+    Steps u: `sign` g's signs; `l2` g / ||g||_2; `max_abs` g / max |g|; `sparse` SLIDE's (Tramèr and Boneh, 2019); null:
+    steepest ascent in the threat's norm, which is sign in linf, l2 in l2, sparse in l1.
+
+    Projections: `nearest` the nearest point of ball and box, exact in every norm. In l2 the published scripts only come
+    near it: `box_ball` clamps to [0, 1], then scales into the ball (TRADES); `ball_box` the other way round (AWP).
+
+    Starts: `uniform` in the ball, inside [0, 1]; `gaussian` x + sigma * n, n standard normal, neither clamped nor
+    projected, as TRADES does; `none` x itself. A caller may also give the starting images.
+
+    With restarts, an image keeps the x' that is misclassified, and among those the one with the highest loss. With `tau`
+    an image stops tau steps after its first misclassified x' (friendly adversarial training, Zhang et al., ICML 2020,
+    arXiv:2002.11242).
+
+    Passes per image: 2 * steps in each restart (a forward and a gradient to the input each) and one forward more where
+    there are several; kl and the targeted losses one forward for f(x). Images that stopped keep their place in the batch.
     """
 
     name: Literal["pgd"] = "pgd"
@@ -58,15 +75,41 @@ class Pgd(Attack):
     step_size: StepSize = Field(
         StepSize(of_eps=0.25), description="length of a step: pixels, or {of_eps: fraction of the radius}"
     )
-    loss: Literal["ce", "kl", "margin"] | None = Field(
+    step_rule: Rule | None = Field(
+        None, description="how a gradient becomes a step of length one; null: steepest ascent in the threat's norm"
+    )
+    density: Real = Field(0.01, gt=0, le=1, description="fraction of an image's pixels that a sparse step moves")
+    projection: Projection = Field(
+        "nearest", description="how x' comes back: the nearest point; clamped then scaled; scaled then clamped"
+    )
+    loss: Literal["ce", "kl", "margin", "dlr", "ce-targeted", "margin-targeted", "dlr-targeted"] | None = Field(
         None, description="what the attack climbs; null: the defense's own objective, cross-entropy where it has none"
     )
     start: Literal["uniform", "gaussian", "none"] = Field("uniform", description="where the attack starts")
     sigma: Real = Field(0.001, gt=0, description="standard deviation of a gaussian start, in pixels")
+    restarts: Count = Field(1, ge=1, le=10_000, description="independent starts, of which each image keeps the worst")
+    tau: Count | None = Field(
+        None, ge=0, description="steps an image goes on after its first misclassification; null: all"
+    )
+
+    @model_validator(mode="after")
+    def _different_restarts(self) -> Pgd:
+        if self.restarts > 1 and self.start == "none" and not self._targeted:
+            raise PydanticCustomError(
+                "restarts",
+                "restarts from one start repeat each other; use start: uniform, restarts: 1 or a targeted loss",
+                {"key": "restarts"},
+            )
+        return self
+
+    @property
+    def _targeted(self) -> bool:
+        return self.loss is not None and self.loss.endswith("-targeted")
 
     @property
     def passes(self) -> int:
-        return 2 * self.steps + (self.loss == "kl")
+        last = 1 if self.restarts > 1 else 0
+        return self.restarts * (2 * self.steps + last) + (self.loss == "kl" or self._targeted)
 
     def run(
         self,
@@ -81,28 +124,48 @@ class Pgd(Attack):
     ) -> Tensor:
         import torch
 
-        climb = self._own_objective(model, x, y) if objective is None or self.loss is not None else objective
+        from robustray.attacks import _restarts
+
+        given = [] if start is None else list(start.to(x) if start.ndim > x.ndim else start.to(x)[None])
+        if len(given) > self.restarts:
+            raise ValueError(f"{len(given)} starts were given for restarts: {self.restarts}")
+        labels = y if y.ndim == 1 else y.argmax(1)
+        if objective is None or self.loss is not None:
+            climbs = _restarts.objectives(self.loss, model, x, y, labels, self.restarts)
+        else:
+            climbs = [objective] * self.restarts
+        worst = _restarts.Worst(labels)
+        for number, climb in enumerate(climbs):
+            x_adv = given[number] if number < len(given) else self._start(x, threat, generator)
+            x_adv = self._climb(model, x, labels, x_adv, threat, climb)
+            if self.restarts > 1:
+                with torch.no_grad():
+                    outputs = Outputs(model(x_adv))
+                    x_adv = worst.add(x_adv, outputs.logits, climb(outputs, x_adv))
+        return x_adv
+
+    def _climb(
+        self, model: nn.Module, x: Tensor, labels: Tensor, x_adv: Tensor, threat: Threat, climb: Objective
+    ) -> Tensor:
+        import torch
+
+        from robustray.attacks._norms import per_image
+
         step_size = self.step_size.within(threat.eps)
-        x_adv = self._start(x, threat, generator) if start is None else start.to(x)
+        left = torch.full_like(labels, self.tau or 0)  # steps an image still has once it is misclassified
         for _ in range(self.steps):
             x_adv = x_adv.detach().requires_grad_()
             with torch.enable_grad():
-                (gradient,) = torch.autograd.grad(climb(Outputs(model(x_adv)), x_adv), x_adv)
-            x_adv = threat.project(threat.ascend(x_adv.detach(), gradient, step_size), x)
-        return x_adv if self.steps else threat.project(x_adv, x)
-
-    def _own_objective(self, model: nn.Module, x: Tensor, y: Tensor) -> Objective:
-        import torch
-
-        from robustray.attacks import _losses
-
-        if self.loss == "kl":
-            with torch.no_grad():
-                clean = model(x).softmax(1)
-            return lambda outputs, _: _losses.kl(clean, outputs.logits)
-        if self.loss == "margin":
-            return lambda outputs, _: _losses.margin(outputs.logits, y).sum()
-        return lambda outputs, _: _losses.cross_entropy(outputs.logits, y)
+                outputs = Outputs(model(x_adv))
+                (gradient,) = torch.autograd.grad(climb(outputs, x_adv).sum(), x_adv)
+            x_adv = x_adv.detach()
+            moved = threat.ascend(x_adv, gradient, step_size, rule=self.step_rule, density=self.density)
+            if self.tau is not None:
+                left = left - (outputs.logits.argmax(1) != labels).to(left)
+                stays = x_adv.add(gradient, alpha=0)  # but not in silence where the gradient is not finite
+                moved = torch.where(per_image(left >= 0, x), moved, stays)
+            x_adv = threat.project(moved, x, self.projection)
+        return x_adv if self.steps else threat.project(x_adv, x, self.projection)
 
     def _start(self, x: Tensor, threat: Threat, generator: torch.Generator | None) -> Tensor:
         import torch

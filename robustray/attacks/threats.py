@@ -13,7 +13,13 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor
 
-LARGEST = {"linf": (1, "8/255"), "l2": (50, "0.5"), "l1": (1000, "12")}
+Norm = Literal["linf", "l2", "l1"]
+Rule = Literal["sign", "l2", "max_abs", "sparse"]
+"""How a gradient becomes a step of length one; `_norms.direction` has the formulas."""
+Projection = Literal["nearest", "box_ball", "ball_box"]
+"""How an image comes back into ball and box; `Threat.project` says."""
+
+LARGEST: dict[Norm, tuple[float, str]] = {"linf": (1, "8/255"), "l2": (50, "0.5"), "l1": (1000, "12")}
 """The largest radius of each norm and a usual one, in pixels of [0, 1]. Beyond it somebody counted grey levels."""
 TOLERANCE = 1e-6
 """How far a length computed in float32 may lie beyond eps: times eps where eps is above 1."""
@@ -24,7 +30,7 @@ ULP = 2.0**-24
 class Threat(Options):
     """All x' with ||x' - x|| <= eps and x' in [0, 1], the norm taken over all pixels and channels of an image."""
 
-    norm: Literal["linf", "l2", "l1"] = Field("linf", description="norm of the perturbation")
+    norm: Norm = Field("linf", description="norm of the perturbation")
     eps: Real = Field(
         ge=0, description="radius in pixels of [0, 1]: 8/255 in linf, 0.5 in l2, 12 in l1 are usual on CIFAR"
     )
@@ -42,7 +48,7 @@ class Threat(Options):
             )
         return value
 
-    def project(self, x_adv: Tensor, x: Tensor, rule: Literal["nearest", "box_ball", "ball_box"] = "nearest") -> Tensor:
+    def project(self, x_adv: Tensor, x: Tensor, rule: Projection = "nearest") -> Tensor:
         """A point inside the ball around x and inside [0, 1], [B, C, H, W].
 
         Args:
@@ -64,7 +70,7 @@ class Threat(Options):
         gradient: Tensor,
         step_size: float,
         *,
-        rule: Literal["sign", "l2", "max_abs", "sparse"] | None = None,
+        rule: Rule | None = None,
         density: float = 0.01,
     ) -> Tensor:
         """x' + step_size * u, u the direction of length one that the gradient asks for.

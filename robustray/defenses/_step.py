@@ -31,7 +31,7 @@ class Step:
         x: images [B, C, H, W] in [0, 1]. y: labels [B], or soft labels [B, K] where a defense takes them.
         attack: the attack bound to the threat of this moment.
         generator: this step's own stream of random numbers; torch's global one when None.
-        start: where attacks start, [B, C, H, W]; drawn by the attack when None.
+        start: where attacks start, [B, C, H, W] or with restarts [R, B, C, H, W]; drawn by the attack when None.
         violations: boolean scalar on the device that collects attacks' broken promises; with None they raise at once.
     """
 
@@ -63,7 +63,8 @@ class Step:
         """x' [B, C, H, W], with parameters frozen.
 
         Args:
-            objective: (outputs, x') -> scalar to climb. An attack whose `loss` is set climbs that instead.
+            objective: (outputs, x') -> what to climb, per image [B] or one scalar where images are coupled. An attack
+                whose `loss` is set climbs that instead.
         """
         return self.bound(
             self.model,

@@ -39,7 +39,7 @@ class Trades(Defense):
         if getattr(step.bound.attack, "loss", None) is not None:
             return step.attack()  # a loss of the user's own: f(x) is not needed here
         clean = step.frozen_probabilities()
-        return step.attack(lambda outputs, _: kl(clean, outputs.logits))
+        return step.attack(lambda outputs, _: kl(clean, outputs.logits, "none"))
 
     def loss(self, step: Step, x_adv: Tensor) -> Loss:
         from robustray.attacks._losses import cross_entropy, kl_between
