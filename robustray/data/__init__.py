@@ -9,20 +9,52 @@ from robustray._lazy import lazy
 if TYPE_CHECKING:
     from robustray.data.augment import Augmentation, Crop, Flip
     from robustray.data.base import DataSource, Images
+    from robustray.data.cifar10 import Cifar10
+    from robustray.data.cifar100 import Cifar100
     from robustray.data.digits import Digits
+    from robustray.data.fashion_mnist import FashionMnist
+    from robustray.data.image_folder import ImageFolder
+    from robustray.data.mnist import Mnist
     from robustray.data.npz import Npz
+    from robustray.data.restricted_imagenet import RestrictedImageNet
+    from robustray.data.svhn import Svhn
+    from robustray.data.tiny_imagenet import TinyImageNet
 
-__all__ = ["Augmentation", "Crop", "DataSource", "Digits", "Flip", "Images", "Npz"]
+__all__ = [
+    "Augmentation",
+    "Cifar10",
+    "Cifar100",
+    "Crop",
+    "DataSource",
+    "Digits",
+    "FashionMnist",
+    "Flip",
+    "ImageFolder",
+    "Images",
+    "Mnist",
+    "Npz",
+    "RestrictedImageNet",
+    "Svhn",
+    "TinyImageNet",
+]
 
 __getattr__ = lazy(
     __name__,
     {
         "Augmentation": "augment",
+        "Cifar10": "cifar10",
+        "Cifar100": "cifar100",
         "Crop": "augment",
         "DataSource": "base",
         "Digits": "digits",
+        "FashionMnist": "fashion_mnist",
         "Flip": "augment",
+        "ImageFolder": "image_folder",
         "Images": "base",
+        "Mnist": "mnist",
         "Npz": "npz",
+        "RestrictedImageNet": "restricted_imagenet",
+        "Svhn": "svhn",
+        "TinyImageNet": "tiny_imagenet",
     },
 )

@@ -7,11 +7,11 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Literal
 
-import numpy as np
 from pydantic import Field
 
 from robustray.data.base import DataSource, Images, Split
-from robustray.errors import UserError, nearest
+from robustray.data.reading import checked, read_npz
+from robustray.errors import UserError
 from robustray.registry import Count, register
 
 
@@ -26,34 +26,10 @@ class Npz(DataSource):
 
     def read(self, split: Literal["train", "test"]) -> Images:
         path = self.train if split == "train" else self.test
-        try:
-            opened = np.load(path, allow_pickle=False)
-            if not isinstance(opened, np.lib.npyio.NpzFile):
-                raise UserError(f"{path}: not a readable .npz file (it holds a single array)")
-            with opened as arrays:
-                for key in ("images", "labels"):
-                    if key not in arrays:
-                        raise UserError(f"{path}: no array {key!r}; {nearest(key, arrays.files)}")
-                images, labels = arrays["images"], arrays["labels"]
-        except FileNotFoundError:
-            raise UserError(f"{path}: no such file (data: npz, {split})") from None
-        except UserError:
-            raise
-        except Exception as error:  # numpy, zipfile and zlib raise what they like at damaged bytes
-            raise UserError(f"{path}: not a readable .npz file ({error})") from None
-        if images.dtype != np.uint8 or images.ndim not in (3, 4):
-            raise UserError(
-                f"{path}: images must be uint8 [N, H, W, C] or [N, H, W], not {images.dtype} {images.shape}"
-            )
-        if not np.issubdtype(labels.dtype, np.integer) or labels.shape != (len(images),):
-            raise UserError(f"{path}: labels must be {len(images)} whole numbers, not {labels.dtype} {labels.shape}")
-        if len(labels) == 0 or labels.min() < 0:
-            raise UserError(f"{path}: labels must be 0 or more, and at least one")
-        if images.ndim == 3:
-            images = images[..., None]
+        whole = checked(*read_npz(path), path)
         if split == "train" and self.images is not None:
-            images, labels = images[: self.images], labels[: self.images]
-        return Images(images, labels.astype(np.int64))
+            return Images(whole.images[: self.images], whole.labels[: self.images])
+        return whole
 
     def check(self) -> None:
         for path in (self.train, self.test):

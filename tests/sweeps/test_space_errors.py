@@ -84,7 +84,7 @@ MISTAKES: list[tuple[int, str, str, str]] = [
     (BATCH, "judge: {}", "trial.judge", "stands beside trial, not inside: all trials of a sweep share one judge"),
     # -- missing
     (THREAT, "threat: {norm: linf}", "judge.threat.eps", "is missing"),
-    (DATA, "data: {validation: 3}", "judge.data", "needs a name: one of digits, npz"),
+    (DATA, "data: {validation: 3}", "judge.data", "needs a name: one of cifar10, cifar100, digits"),
     (SCHEDULE, "update: null", "trial.update", "must be a name or a mapping with a name: one of plain"),
     # -- the name is a folder
     (NAME, "name: ../up", "name", "must be up to 100 letters, digits, '.', '_' or '-', not '.' first, not '../up'"),

@@ -1,0 +1,72 @@
+"""IDX files (http://yann.lecun.com/exdb/mnist): a header of big-endian numbers, then unsigned bytes."""
+
+from __future__ import annotations
+
+import gzip
+import math
+import struct
+from pathlib import Path
+from typing import ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from robustray.data.base import Images
+from robustray.data.reading import Shape, checked, readable
+from robustray.data.stored import Stored, TrainTest
+from robustray.errors import UserError
+
+UNSIGNED_BYTE = 8
+
+
+def read_idx(path: Path, dimensions: int) -> NDArray[np.uint8]:
+    """An IDX file of unsigned bytes, gzipped where its name ends in .gz.
+
+    Raises:
+        UserError: not such a file, or not all of it.
+    """
+    with readable(path, "IDX file"), gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
+        whole = file.read()
+    magic, header = bytes((0, 0, UNSIGNED_BYTE, dimensions)), 4 + 4 * dimensions
+    if whole[:4] != magic or len(whole) < header:
+        raise UserError(f"{path}: not an IDX file of bytes in {dimensions} dimensions; it begins with {whole[:4]!r}")
+    sides = struct.unpack(f">{dimensions}I", whole[4:header])
+    if len(whole) != header + math.prod(sides):
+        raise UserError(
+            f"{path}: holds {len(whole) - header} bytes where its header says {math.prod(sides)}; fetch it again"
+        )
+    return np.frombuffer(whole, np.uint8, offset=header).reshape(sides).copy()
+
+
+class IdxFiles(Stored):
+    """Ten classes of grey 28x28 images in four IDX files, each as it is or gzipped; also where torchvision puts them."""
+
+    dataset: ClassVar[str]
+
+    @property
+    def shape(self) -> Shape:
+        return 28, 28, 1
+
+    @property
+    def classes(self) -> int:
+        return 10
+
+    def files(self, home: Path, split: TrainTest) -> tuple[Path, ...]:
+        stem = "train" if split == "train" else "t10k"
+        return tuple(self._file(home, f"{stem}-{what}-ubyte") for what in ("images-idx3", "labels-idx1"))
+
+    def _file(self, home: Path, name: str) -> Path:
+        folders = (home, home / "raw", home / self.dataset / "raw")
+        known = (folder / (name + suffix) for folder in folders for suffix in ("", ".gz"))
+        return next((file for file in known if file.is_file()), home / name)
+
+    def decode(self, files: tuple[Path, ...], split: TrainTest) -> Images:
+        images, labels = files
+        return checked(
+            read_idx(images, 3),
+            read_idx(labels, 1),
+            images,
+            labels_path=labels,
+            shape=self.shape,
+            classes=self.classes,
+        )

@@ -1,0 +1,75 @@
+"""Pickles as CIFAR is published in them, read without trusting them: dicts, lists, numbers, text and arrays of bytes."""
+
+from __future__ import annotations
+
+import io
+import math
+import pickle
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+class _Dtype:
+    """Stands where a pickle asks for a numpy dtype. Nothing of numpy is called on a pickle's behalf."""
+
+    def __init__(self, code: str | bytes, *_: object) -> None:
+        self.code = code.decode() if isinstance(code, bytes) else code
+
+    def __setstate__(self, state: object) -> None:
+        """Byte order and alignment: bytes have neither."""
+
+
+class _Array:
+    """Stands where a pickle asks for an array, takes its shape and bytes, and holds the array they make."""
+
+    array: NDArray[np.uint8]
+
+    def __setstate__(self, state: tuple[int, tuple[int, ...], _Dtype, bool, bytes]) -> None:
+        _, shape, dtype, fortran, pixels = state
+        if dtype.code != "u1" or not isinstance(pixels, bytes) or math.prod(shape) != len(pixels):
+            raise pickle.UnpicklingError(f"an array {shape} of {dtype.code!r} in {len(pixels)} bytes, not of bytes")
+        self.array = np.frombuffer(pixels, np.uint8).reshape(shape, order="F" if fortran else "C").copy()
+
+
+def _reconstruct(*_: object) -> _Array:
+    return _Array()
+
+
+def _encode(text: str, *_: object) -> bytes:
+    return text.encode("latin1")
+
+
+_KNOWN = {
+    ("numpy", "ndarray"): _Array,
+    ("numpy", "dtype"): _Dtype,
+    ("numpy.core.multiarray", "_reconstruct"): _reconstruct,
+    ("numpy._core.multiarray", "_reconstruct"): _reconstruct,
+    ("_codecs", "encode"): _encode,  # how Python 3 writes bytes for Python 2
+}
+"""All that a pickle may name, and what it gets instead: code of this file, which can build arrays of bytes and no more."""
+
+
+class _Reader(pickle.Unpickler):
+    def find_class(self, module: str, name: str) -> Any:
+        try:
+            return _KNOWN[module, name]
+        except KeyError:
+            raise pickle.UnpicklingError(f"it asks for {module}.{name}, which data has no need of; refused") from None
+
+
+def read_pickle(whole: bytes) -> dict[str, Any]:
+    """A pickled dict, arrays of bytes as uint8 [...], its keys as text whether they were written as text or bytes.
+
+    Raises:
+        Exception: anything that unpickling damaged bytes raises; `pickle.UnpicklingError` where the pickle is no such
+            dict, or asks for anything that could run code.
+    """
+    found = _Reader(io.BytesIO(whole), encoding="bytes").load()
+    if not isinstance(found, dict):
+        raise pickle.UnpicklingError(f"it holds {type(found).__name__}, not a dict")
+    return {
+        key.decode() if isinstance(key, bytes) else str(key): value.array if isinstance(value, _Array) else value
+        for key, value in found.items()
+    }

@@ -1,0 +1,111 @@
+"""Images and labels as files hold them, checked before anything relies on them. Every message names the file."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from robustray.data.base import Images
+from robustray.data.pixels import AT_ONCE
+from robustray.errors import UserError, nearest
+
+Shape = tuple[int, int, int]
+"""Height, width and channels."""
+
+
+@contextmanager
+def readable(path: Path | str, kind: str) -> Iterator[None]:
+    """Around the reading of a file: whatever a library raises at damaged bytes becomes one line.
+
+    Raises:
+        UserError: `path` is missing, or is no whole `kind`.
+    """
+    try:
+        yield
+    except UserError:
+        raise
+    except FileNotFoundError:
+        raise UserError(f"{path}: no such file") from None
+    except Exception as error:  # numpy, zlib, pickle, tarfile, scipy and Pillow raise what they like
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise UserError(f"{path}: not a readable {kind} ({reason})") from None
+
+
+def read_npz(path: Path | str) -> tuple[NDArray[Any], NDArray[Any]]:
+    """The arrays `images` and `labels` of an .npz file, unchecked.
+
+    Raises:
+        UserError: no such file, not an .npz file, or one of the arrays is missing.
+    """
+    with readable(path, ".npz file"):
+        opened = np.load(path, allow_pickle=False)
+        if not isinstance(opened, np.lib.npyio.NpzFile):
+            raise UserError(f"{path}: not a readable .npz file (it holds a single array)")
+        with opened as arrays:
+            for key in ("images", "labels"):
+                if key not in arrays:
+                    raise UserError(f"{path}: no array {key!r}; {nearest(key, arrays.files)}")
+            return arrays["images"], arrays["labels"]
+
+
+def checked(
+    images: NDArray[Any],
+    labels: NDArray[Any],
+    path: Path | str,
+    *,
+    labels_path: Path | str | None = None,
+    shape: Shape | None = None,
+    classes: int | None = None,
+) -> Images:
+    """Arrays of a file as images and labels.
+
+    Args:
+        images: uint8 [N, H, W, C], or [N, H, W] for one channel. labels: whole numbers [N].
+        path: the file they are of. labels_path: the file of the labels, where it is another.
+        shape: what every image must be; None takes any.
+        classes: labels must be below; None takes any number from 0.
+
+    Raises:
+        UserError: they are anything else.
+    """
+    if images.dtype != np.uint8 or images.ndim not in (3, 4):
+        raise UserError(
+            f"{path}: images must be uint8 [N, H, W, C] or [N, H, W], not {images.dtype} {images.shape}{_range(images)}"
+        )
+    if images.ndim == 3:
+        images = images[..., None]
+    if shape is not None and images.shape[1:] != shape:
+        raise UserError(f"{path}: images must be {by(shape)}, not {by(images.shape[1:])}")
+    where = path if labels_path is None else labels_path
+    if not np.issubdtype(labels.dtype, np.integer) or labels.shape != (len(images),):
+        raise UserError(f"{where}: labels must be {len(images)} whole numbers, not {labels.dtype} {labels.shape}")
+    if len(labels) == 0 or labels.min() < 0:
+        raise UserError(f"{where}: labels must be 0 or more, and at least one")
+    if classes is not None and labels.max() >= classes:
+        raise UserError(f"{where}: labels must be 0 to {classes - 1}, but there is {labels.max()}")
+    return Images(images, labels.astype(np.int64))
+
+
+def content(images: NDArray[np.uint8], labels: NDArray[np.int64]) -> str:
+    """SHA-256 of images and labels as they are in memory, whatever file they came in."""
+    digest = hashlib.sha256(repr(images.shape).encode())
+    for start in range(0, len(images), AT_ONCE):
+        digest.update(np.ascontiguousarray(images[start : start + AT_ONCE]).data)
+    digest.update(np.ascontiguousarray(labels, dtype="<i8").data)
+    return digest.hexdigest()
+
+
+def by(sides: tuple[int, ...]) -> str:
+    """`32x32x3`."""
+    return "x".join(map(str, sides))
+
+
+def _range(array: NDArray[Any]) -> str:
+    number = array.size and (np.issubdtype(array.dtype, np.number) or array.dtype == np.bool_)
+    return f" from {array.min()} to {array.max()}" if number else ""

@@ -1,0 +1,125 @@
+"""Data sets that people know by name, in files on this machine: where they are looked for, and what tells them apart."""
+
+from __future__ import annotations
+
+import os
+from abc import abstractmethod
+from functools import lru_cache
+from pathlib import Path
+from typing import ClassVar, Literal
+
+from pydantic import Field
+
+from robustray.data.base import DataSource, Images, Split
+from robustray.data.reading import Shape, checked, content, read_npz
+from robustray.errors import UserError
+
+ROOT = "ROBUSTRAY_DATA"
+"""Environment variable: a folder in which every data set has a folder of its name."""
+TrainTest = Literal["train", "test"]
+Stamp = tuple[Path, int, int]
+
+
+def cache() -> Path:
+    """Where this machine keeps what can be made or fetched again: ~/.cache/robustray."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "robustray"
+
+
+def own_root() -> Path:
+    """Where the command line puts data sets: $ROBUSTRAY_DATA where it is set, else ~/.cache/robustray."""
+    named = os.environ.get(ROOT)
+    return Path(named).expanduser() if named else cache()
+
+
+def roots() -> tuple[Path, ...]:
+    """Folders in which data sets are looked for, in order: $ROBUSTRAY_DATA where it is set, ./data, ~/.cache/robustray."""
+    return (
+        tuple(dict.fromkeys((own_root(), Path("data"), cache()))) if os.environ.get(ROOT) else (Path("data"), cache())
+    )
+
+
+class Stored(DataSource):
+    """A published data set in files, in the form it is published in, or any part of it as train.npz and test.npz.
+
+    The folder is `path`, else the first that is there of $ROBUSTRAY_DATA/NAME, ./data/NAME, ~/.cache/robustray/NAME.
+    The .npz files hold `images` and `labels` as the source `npz` reads them; where train.npz lies, both are read.
+    """
+
+    path: str | None = Field(
+        None, description="its folder; null: $ROBUSTRAY_DATA/NAME, else data/NAME, else ~/.cache/robustray/NAME"
+    )
+    dataset: ClassVar[str | None] = None  # its class in torchvision.datasets, where that can download it
+    obtain: ClassVar[str]  # how a user comes by it
+    takes_npz: ClassVar[bool] = True
+
+    @property
+    @abstractmethod
+    def shape(self) -> Shape | None:
+        """Height, width and channels of every image; None where the files decide."""
+
+    @abstractmethod
+    def files(self, home: Path, split: TrainTest) -> tuple[Path, ...]:
+        """Where a split's files lie inside the folder, or would: the published form."""
+
+    @abstractmethod
+    def decode(self, files: tuple[Path, ...], split: TrainTest) -> Images:
+        """Reads the published form.
+
+        Raises:
+            UserError: a file is damaged, or holds something else.
+        """
+
+    def home(self) -> Path:
+        """The folder that is read.
+
+        Raises:
+            UserError: there is none; the message says where it was looked for, and how to come by the data.
+        """
+        places = [root / self.name for root in roots()] if self.path is None else [Path(self.path).expanduser()]
+        found = next((place for place in places if place.exists()), None)
+        if found is None:
+            raise UserError(f"{self.name}: not found, looked in {', '.join(map(str, places))}; {self.obtain}")
+        return found.absolute()
+
+    def located(self, split: TrainTest) -> tuple[Path, ...]:
+        """The files of a split, which all exist.
+
+        Raises:
+            UserError: one does not.
+        """
+        home = self.home()
+        as_npz = self.takes_npz and (home / "train.npz").is_file()
+        files = (home / f"{split}.npz",) if as_npz else self.files(home, split)
+        for file in files:
+            if not file.exists():
+                raise UserError(f"{file}: no such file (data: {self.name}, {split}); {self.obtain}")
+        return files
+
+    def check(self) -> None:
+        self.located("train")
+        self.located("test")
+
+    def read(self, split: TrainTest) -> Images:
+        files = self.located(split)
+        if files[0].suffix == ".npz":
+            return checked(*read_npz(files[0]), files[0], shape=self.shape, classes=self.classes)
+        return self.decode(files, split)
+
+    def identity(self, split: Split) -> str:
+        """Count and hash of the images and labels themselves: wherever they lie, in whatever form, and subsets apart."""
+        part: TrainTest = "test" if split == "test" else "train"
+        return f"{self.name} {split} {self.described(part)} {self.validation}"
+
+    def described(self, split: TrainTest) -> str:
+        """How many images the whole split has, and their hash."""
+        stamps = []
+        for file in self.located(split):
+            stat = file.stat()
+            stamps.append((file, stat.st_size, stat.st_mtime_ns))
+        return _described(self, split, tuple(stamps))
+
+
+@lru_cache(maxsize=16)  # asked for at every shard
+def _described(source: Stored, split: TrainTest, stamps: tuple[Stamp, ...]) -> str:
+    whole = source.read(split)
+    return f"{len(whole)} images {content(whole.images, whole.labels)}"
