@@ -7,15 +7,13 @@ import sys
 from enum import StrEnum
 from pathlib import Path
 from types import FrameType
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
 from robustray import UserError, __version__
+from robustray._data_command import data as data_command
 from robustray.trial import TrialConfig
-
-if TYPE_CHECKING:
-    from robustray.verdicts import Shard
 
 INTERRUPTED = 130
 app = typer.Typer(
@@ -31,6 +29,14 @@ class JudgedSplit(StrEnum):
 
     validation = "validation"
     test = "test"
+
+
+class Norm(StrEnum):
+    """Norms of a perturbation."""
+
+    linf = "linf"
+    l2 = "l2"
+    l1 = "l1"
 
 
 def _version(wanted: bool) -> None:
@@ -89,41 +95,83 @@ def train(
 
 @app.command()
 def judge(
-    folder: Annotated[Path, typer.Argument(help="A trial's folder, with its checkpoint.")],
-    split: Annotated[JudgedSplit, typer.Option(help="The judge list of validation, or test.")] = JudgedSplit.validation,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda:0 ...")] = "auto",
-    shard: Annotated[
-        int, typer.Option(min=1, help="Images attacked at a time; part of the judgement's identity.")
-    ] = 500,
+    model: Annotated[
+        str,
+        typer.Argument(
+            help="A trial's folder, a checkpoint (.pt, .safetensors), zoo:NAME (RobustBench), or package.module:factory."
+        ),
+    ] = "",
+    data: Annotated[
+        str | None,
+        typer.Option(help="Images: cifar10, or '{name: npz, train: ..., test: ...}'; default: the trial's own."),
+    ] = None,
+    split: Annotated[
+        JudgedSplit | None, typer.Option(help="validation (a trial's default) or test (any other model's).")
+    ] = None,
+    threat: Annotated[Norm | None, typer.Option(help="Norm of the perturbation.")] = None,
+    eps: Annotated[str | None, typer.Option(help="Radius in pixels of [0, 1]: 8/255, 0.5 ...")] = None,
+    version: Annotated[
+        str | None,
+        typer.Option(help="standard (AutoAttack), plus, rand (randomised models), apgd, or attacks joined by +."),
+    ] = None,
+    images: Annotated[int | None, typer.Option(min=1, help="How many, stratified by class; default: all.")] = None,
+    batch: Annotated[
+        int | None,
+        typer.Option(
+            min=1, help="Images per shard, part of the judgement's identity; default: from free memory, once."
+        ),
+    ] = None,
+    device: Annotated[
+        list[str] | None, typer.Option(help="cuda:0,cuda:1 or cpu,cpu: a process each; default: all there are.")
+    ] = None,
+    architecture: Annotated[
+        str | None, typer.Option(help="For bare weights: '{name: small_cnn, width: 2}' or package.module:factory.")
+    ] = None,
+    save_adversarial: Annotated[bool, typer.Option(help="Keep the adversarial images, for --verify.")] = False,
+    accelerated: Annotated[
+        bool, typer.Option(help="Break images in low precision first. The result is not called AutoAttack.")
+    ] = False,
+    join: Annotated[
+        list[Path] | None,
+        typer.Option(help="Adversarial images (.pt) or an AutoAttack state file (.json) of an earlier evaluation."),
+    ] = None,
+    results: Annotated[Path | None, typer.Option(help="Where judgements lie.")] = None,
+    verify: Annotated[
+        Path | None, typer.Option(help="Check the saved adversarial images of a finished judgement instead.")
+    ] = None,
 ) -> None:
-    """Judges a trained trial with the attacks of its `judge.version`; run again, it goes on where it was."""
-    if not folder.is_dir():
-        raise UserError(f"{folder}: no such folder; judge wants the folder of a trained trial")
+    """Judges a classifier by AutoAttack. Killed at any moment, the same command goes on."""
+    from robustray import _judge_command as command
 
-    if split is JudgedSplit.test and (folder.absolute().parents[1] / "study.journal").exists():
-        raise UserError(
-            f"{folder}: belongs to a sweep, which reads test itself, for the frontier's members alone; copy the folder to "
-            "judge this trial on test all the same"
-        )
-
-    from robustray.evaluation._trial import TrialJudge
-    from robustray.verdicts import Verdicts
-
-    job = TrialJudge(folder, folder / "judgements", split.value, shard_size=shard, device=device)
     try:
-        for attack in job.attacks:
-            for number in range(job.plan.shards):
-                verdicts = job.shard(attack, number)
-                typer.echo(_attacked(verdicts, job.plan.shards))
+        if verify is not None:
+            if not command.verify(verify, typer.echo, device=(device or ["auto"])[0]):
+                raise typer.Exit(1)
+            return
+        if not model:
+            raise UserError("which model? A trial's folder, a checkpoint, zoo:NAME, or package.module:factory")
+        command.judge(
+            command.Asked(
+                model=model,
+                data=data,
+                split=None if split is None else split.value,
+                norm=None if threat is None else threat.value,
+                eps=eps,
+                version=version,
+                images=images,
+                shard=batch,
+                devices=tuple(device or ()),
+                architecture=architecture,
+                keep_images=save_adversarial,
+                accelerated=accelerated,
+                join=tuple(join or ()),
+                results=results,
+            ),
+            typer.echo,
+        )
     except KeyboardInterrupt:
         typer.echo("Stopped. Whole shards are kept; the same command goes on.")
         raise typer.Exit(INTERRUPTED) from None
-    result = Verdicts.read(job.folder, job.plan.attacks)
-    name = "AutoAttack" if job.config.judge.autoattack else job.plan.version
-    typer.echo(
-        f"clean {result.clean_accuracy:.2%}, {name} {result.robust_accuracy:.2%} on {len(result)} images of {split.value}; "
-        f"{job.folder}"
-    )
 
 
 def _line(report: dict[str, Any]) -> str:
@@ -134,10 +182,7 @@ def _line(report: dict[str, Any]) -> str:
 _SHOWN = (("clean", "clean_accuracy"), ("robust", "robust_accuracy"))
 
 
-def _attacked(verdicts: Shard, shards: int) -> str:
-    broken, tried = int(verdicts.broken.sum()), len(verdicts.broken)
-    where = f" shard {verdicts.shard + 1}/{shards}" if shards > 1 else ""
-    return f"{verdicts.attack:9}{where}  {broken} of {tried} broken  {verdicts.info['seconds']:.1f} s"
+app.command()(data_command)
 
 
 def main() -> None:

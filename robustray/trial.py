@@ -29,11 +29,24 @@ from robustray.training.schedules import OneCycle, Schedule
 from robustray.training.updates import Plain, Update
 
 AttackName = Literal["apgd-ce", "apgd-dlr", "apgd-t", "fab", "fab-t", "square"]
+VersionName = Literal["standard", "plus", "rand", "apgd"]
 VERSIONS: dict[str, tuple[AttackName, ...]] = {
     "standard": ("apgd-ce", "apgd-t", "fab-t", "square"),
+    "plus": ("apgd-ce", "apgd-dlr", "fab", "square", "apgd-t", "fab-t"),
+    "rand": ("apgd-ce", "apgd-dlr"),
     "apgd": ("apgd-ce", "apgd-t"),
 }
-"""Which attacks a version of the judge runs, in order. `standard` is AutoAttack; everything else carries its own name."""
+"""Which attacks a version of the judge runs, in order. `standard` is AutoAttack; everything else carries its own name.
+
+`plus` has more attacks and restarts; `rand` averages gradients over passes of a randomised model; `apgd` is the first half
+of `standard`.
+"""
+Strength = Literal["standard", "plus", "rand"]
+
+
+def strength(version: object) -> Strength:
+    """Whose restarts, targets and averaging the attacks of a version have: the authors' settings of that name."""
+    return version if version in ("plus", "rand") else "standard"
 
 
 CLASSES_NEEDED = {"apgd-t": 4, "apgd-dlr": 3}
@@ -62,8 +75,13 @@ class Judge(Options):
     cheap: Annotated[Attack, Registered("attack")] = Field(
         Pgd(loss="margin", steps=20), description="the validation attack during training"
     )
-    version: Literal["standard", "apgd"] | tuple[AttackName, ...] = Field(
-        "standard", description="standard is AutoAttack; apgd its first two attacks; or a list of attacks"
+    version: VersionName | tuple[AttackName, ...] = Field(
+        "standard",
+        description="standard is AutoAttack; plus, rand; apgd is its first two attacks; or a list of attacks",
+    )
+    accelerated: bool = Field(
+        False,
+        description="break images in low precision first; survivors meet the whole attack. Not called AutoAttack",
     )
     images: JudgeImages = Field(JudgeImages(), description="how many images are judged")
     trials: Literal["frontier", "all", "none"] = Field(
@@ -80,8 +98,11 @@ class Judge(Options):
         if isinstance(value, list | tuple):
             unknown = [attack for attack in value if attack not in known]
             if unknown or not value or len(set(value)) < len(value):
-                raise PydanticCustomError("version", "must be standard, apgd, or a list of different attacks; {hint}",
-                                          {"hint": nearest(str((unknown or [""])[0]), known)})  # fmt: skip
+                raise PydanticCustomError(
+                    "version",
+                    "must be standard, plus, rand, apgd, or a list of different attacks; {hint}",
+                    {"hint": nearest(str((unknown or [""])[0]), known)},
+                )
         return value
 
     @property
@@ -92,12 +113,13 @@ class Judge(Options):
     @property
     def version_name(self) -> str:
         """A name for folders and tables: the version, or its attacks."""
-        return self.version if isinstance(self.version, str) else "+".join(self.version)
+        name = self.version if isinstance(self.version, str) else "+".join(self.version)
+        return f"{name}, accelerated" if self.accelerated else name
 
     @property
     def autoattack(self) -> bool:
         """Whether a result may be called AutoAttack: the authors' standard version."""
-        return self.attacks == VERSIONS["standard"]
+        return self.attacks == VERSIONS["standard"] and not self.accelerated
 
     @property
     def one_list(self) -> bool:

@@ -21,14 +21,18 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from robustray._files import write_whole
+from robustray.errors import UserError
 
 CLEAN = "clean"
+_STANDS = 0.5  # a randomised model is wrong about an image that most of its passes get wrong
+_NAME = "U64"
 SCHEMA = pa.schema(
     [
         ("image", pa.int32()),  # row of the image in its split
         ("label", pa.int16()),
         ("predicted", pa.int16()),  # class the model gives the attacked image
-        ("broken", pa.bool_()),  # predicted is not the label
+        ("broken", pa.bool_()),  # no forward pass at x' gives the label: nothing is left for later attacks
+        ("correct", pa.float32()),  # fraction of forward passes at x' that give the label: 0 or 1 unless randomised
     ]
 )
 
@@ -43,6 +47,7 @@ class Shard:
     label: NDArray[np.int16]
     predicted: NDArray[np.int16]
     broken: NDArray[np.bool_]
+    correct: NDArray[np.float32]
     info: Mapping[str, Any]  # seconds, seed, what the attack said
 
     @property
@@ -89,8 +94,8 @@ def read_shard(folder: Path, attack: str, shard: int) -> Shard | None:
     try:
         table = pq.read_table(path)
         metadata = table.schema.metadata or {}
-        image, label, predicted, broken = (table.column(name).to_numpy() for name in SCHEMA.names)
-        verdicts = Shard(attack, shard, image, label, predicted, broken, json.loads(metadata[b"robustray"]))
+        image, label, predicted, broken, correct = (table.column(name).to_numpy() for name in SCHEMA.names)
+        verdicts = Shard(attack, shard, image, label, predicted, broken, correct, json.loads(metadata[b"robustray"]))
         whole = table.schema.equals(SCHEMA) and metadata[b"sha256"].decode() == _digest(verdicts)
         return verdicts if whole else None
     except (pa.ArrowException, OSError, KeyError, ValueError):
@@ -98,7 +103,7 @@ def read_shard(folder: Path, attack: str, shard: int) -> Shard | None:
 
 
 def _columns(verdicts: Shard) -> list[NDArray[Any]]:
-    columns = (verdicts.image, verdicts.label, verdicts.predicted, verdicts.broken)
+    columns = (verdicts.image, verdicts.label, verdicts.predicted, verdicts.broken, verdicts.correct)
     return [np.asarray(c, field.type.to_pandas_dtype()) for c, field in zip(columns, SCHEMA, strict=True)]
 
 
@@ -109,6 +114,19 @@ def _digest(verdicts: Shard) -> str:
     for column in _columns(verdicts):
         digest.update(column.dtype.str.encode() + column.tobytes())
     return digest.hexdigest()
+
+
+def stages(folder: Path) -> tuple[str, ...]:
+    """What a judgement runs after `clean`, in order, as its `judgement.json` says.
+
+    Raises:
+        UserError: there is no readable judgement in the folder.
+    """
+    try:
+        parts = json.loads((folder / "judgement.json").read_text())
+        return (*parts.get("extras", ()), *parts["attacks"])
+    except (OSError, ValueError, KeyError, TypeError):
+        raise UserError(f"{folder}: no judgement here (no readable judgement.json)") from None
 
 
 def read_shards(folder: Path, attacks: Sequence[str]) -> Iterator[Shard]:
@@ -125,48 +143,67 @@ def read_shards(folder: Path, attacks: Sequence[str]) -> Iterator[Shard]:
 class Verdicts:
     """A judgement, image by image. Arrays are [N], in the order of `image`.
 
-    `broken_by` names the first attack that broke the image: `clean` where it is misclassified as it is, "" where it
-    stands. Counts of an unfinished judgement are bounds: robust accuracy can only fall.
+    `broken_by` names the attack that broke the image: `clean` where it is misclassified as it is, "" where it stands.
+    `clean_correct` and `robust_correct` say how often it is classified correctly, as it is and under the worst attack:
+    0 or 1, but fractions of forward passes for a randomised model, which has no single answer. Counts of an unfinished
+    judgement are bounds: robust accuracy can only fall.
     """
 
     image: NDArray[np.int32]
     label: NDArray[np.int16]
     broken_by: NDArray[np.str_]
+    clean_correct: NDArray[np.float64]
+    robust_correct: NDArray[np.float64]
 
     @classmethod
-    def read(cls, folder: Path, attacks: Sequence[str]) -> Verdicts:
-        """Collects the shards of a judgement folder. Empty where nothing has been judged."""
-        shards = list(read_shards(folder, attacks))
+    def read(cls, folder: Path, attacks: Sequence[str] | None = None) -> Verdicts:
+        """Collects the shards of a judgement folder. Empty where nothing has been judged.
+
+        Args:
+            attacks: which attacks count; all that were run when None.
+
+        Raises:
+            UserError: `attacks` is None, and the folder does not say which there are.
+        """
+        return cls.of(list(read_shards(folder, stages(folder) if attacks is None else attacks)))
+
+    @classmethod
+    def of(cls, shards: Sequence[Shard]) -> Verdicts:
+        """Puts shards together, in the order of their attacks. The clean shards say which images there are."""
         clean = [shard for shard in shards if shard.attack == CLEAN]
         image = np.concatenate([shard.image for shard in clean]) if clean else np.array([], np.int32)
         label = np.concatenate([shard.label for shard in clean]) if clean else np.array([], np.int16)
-        first: dict[int, str] = {}
-        for shard in shards:
-            for row in shard.image[shard.broken].tolist():
-                first.setdefault(row, shard.attack)
         order = np.argsort(image, kind="stable")
-        broken_by = np.array([first.get(row, "") for row in image[order].tolist()], dtype=np.str_)
-        return cls(image[order], label[order], broken_by)
+        image, label = image[order], label[order]
+        broken_by = np.full(len(image), "", dtype=_NAME)
+        right = {True: np.ones(len(image)), False: np.ones(len(image))}
+        for shard in shards:
+            at = np.searchsorted(image, shard.image)
+            for stage in {shard.attack == CLEAN, False}:
+                right[stage][at] = np.minimum(right[stage][at], shard.correct)
+            fallen = (shard.correct < _STANDS) & (broken_by[at] == "")
+            broken_by[at[fallen]] = shard.attack
+        return cls(image, label, broken_by, right[True], right[False])
 
     def __len__(self) -> int:
         return len(self.image)
 
     @property
     def clean(self) -> NDArray[np.bool_]:
-        """[N] classified correctly as they are."""
-        return np.asarray(self.broken_by != CLEAN)
+        """[N] classified correctly as they are (by most passes of a randomised model)."""
+        return np.asarray(self.clean_correct >= _STANDS)
 
     @property
     def robust(self) -> NDArray[np.bool_]:
         """[N] no attack broke them."""
-        return np.asarray(self.broken_by == "")
+        return np.asarray(self.robust_correct >= _STANDS)
 
     @property
     def clean_accuracy(self) -> float:
-        """Fraction of images classified correctly."""
-        return float(self.clean.mean()) if len(self) else float("nan")
+        """Fraction of images classified correctly; the mean over passes for a randomised model."""
+        return float(self.clean_correct.mean()) if len(self) else float("nan")
 
     @property
     def robust_accuracy(self) -> float:
-        """Fraction of images that stand."""
-        return float(self.robust.mean()) if len(self) else float("nan")
+        """Fraction of images that stand; the mean over passes for a randomised model."""
+        return float(self.robust_correct.mean()) if len(self) else float("nan")

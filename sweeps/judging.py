@@ -1,98 +1,32 @@
 """Which trial to judge with which attack next, so that the frontier is exact and nothing else is paid for.
 
-Stage 1, validation: the number of images not yet broken only falls, so every trial always has an upper bound. A trial whose
-bounds are dominated by a finished trial needs no more judging: whatever its remaining attacks do, it is not on the
-frontier. Stage 2: the members are fixed in the record. Stage 3: test images are read, once, for members only.
+Stage 1, validation: the number of images not yet broken only falls, so every setting always has an upper bound. A setting
+whose bound is dominated by one that is judged in full needs no more judging: whatever its remaining attacks do, it is not
+on the frontier. Stage 2: the members are fixed in the record. Stage 3: test images are read, once, for members only.
+
+A setting is a trial, or all trials with the same options and different seeds: it stands where the mean over them stands.
+A flagged or randomised model is judged in full, and neither prunes nor is pruned nor is a member. A skip holds as long as
+the setting that proved it stands: if that is flagged later, or a replicate moves its mean, the skip is withdrawn.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any, Literal
-
-import moocore
-import numpy as np
+from collections.abc import Callable, Sequence
+from typing import Literal
 
 from robustray.evaluation.plan import SHARD, Plan
-from robustray.verdicts import CLEAN, read_shard
+from robustray.trial import Judge
+from sweeps.frontier import Values, dominates, mean, non_dominated, ranks
+from sweeps.judgement import Judgement
 from sweeps.progress import Console
 from sweeps.queues import DONE, WAIT, Job, Result, Signal, Verdict
 from sweeps.record import Judged, Record, Skipped, TrialRecord
 from sweeps.space import Sweep
 
 _JUDGED = ("clean_accuracy", "robust_accuracy")
+_PROBE = "probe"
 Split = Literal["validation", "test"]
-
-
-@dataclass
-class Judgement:
-    """How far one trial's judgement on one split has come."""
-
-    trial: TrialRecord
-    plan: Plan
-    folder: Path
-    broken: dict[tuple[str, int], int] = field(default_factory=dict)  # by (attack, shard), where run
-    seconds: float = 0.0
-    in_flight: set[int] = field(default_factory=set)  # shards an attack is running on
-    doomed: bool = False  # dominated while an attack was running: nothing more is handed out
-
-    def __post_init__(self) -> None:
-        for shard in range(self.plan.shards):
-            standing = self.plan.shard(shard).astype(np.int32)
-            for attack in self.attacks:
-                done = read_shard(self.folder, attack, shard)
-                if done is None or not np.array_equal(done.image, standing):
-                    break  # what came after it stands on nothing, and is run again
-                standing = done.survivors
-                self.broken[attack, shard] = int(done.broken.sum())
-                self.seconds += float(done.info["seconds"])
-
-    @property
-    def attacks(self) -> tuple[str, ...]:
-        return (CLEAN, *self.plan.attacks)
-
-    @property
-    def images(self) -> int:
-        return len(self.plan.rows)
-
-    @property
-    def clean_bound(self) -> int:
-        """Images that are or may be classified correctly."""
-        return self.images - sum(count for (attack, _), count in self.broken.items() if attack == CLEAN)
-
-    @property
-    def robust_bound(self) -> int:
-        """Images that no attack has broken so far."""
-        return self.images - sum(self.broken.values())
-
-    @property
-    def finished(self) -> bool:
-        return len(self.broken) == len(self.attacks) * self.plan.shards
-
-    @property
-    def last_attack(self) -> str:
-        """The last attack that was run on every shard; "" where none was."""
-        whole = [a for a in self.attacks if all((a, s) in self.broken for s in range(self.plan.shards))]
-        return whole[-1] if whole else ""
-
-    def ready(self) -> tuple[str, int] | None:
-        """The next (attack, shard) to run: the earliest attack first."""
-        for attack in self.attacks:
-            for shard in range(self.plan.shards):
-                if (attack, shard) not in self.broken and shard not in self.in_flight:
-                    before = self.attacks[: self.attacks.index(attack)]
-                    if all((earlier, shard) in self.broken for earlier in before):
-                        return attack, shard
-        return None
-
-    def values(self) -> dict[str, float]:
-        """Accuracies if nothing more is broken: exact where finished, bounds otherwise."""
-        return {
-            "clean_accuracy": self.clean_bound / self.images,
-            "robust_accuracy": self.robust_bound / self.images,
-        }
+Key = tuple[int, Split]
 
 
 class Judging:
@@ -118,23 +52,36 @@ class Judging:
         self.record = record
         self.console = console
         self.threads = threads
-        self.training = training
-        self.shard_size = int(record.setting("shard_size", SHARD))
-        snapshot = record.snapshot()
         self.session = session
-        self.closed: set[tuple[int, Split]] = {(number, "validation") for number in snapshot.skipped}
-        self.open: dict[tuple[int, Split], Judgement] = {}
-        self.finished: dict[int, dict[str, float]] = {}  # objective values of trials judged in full on validation
+        self.training = training
+        snapshot = record.snapshot()
+        self.shard_size: int | None = snapshot.settings.get("shard_size")
+        self.probing = False
+        self.open: dict[Key, Judgement] = {}
+        self.failed: set[Key] = set()  # in this life
+        self.exact: dict[int, Values] = {}  # objectives of trials judged in full on validation
+        self.skipped: dict[int, Values] = {}  # bounds of those that need no more judging
+        self.flagged: dict[int, set[str]] = {}
         self.on_test = {number for number, split in snapshot.judged if split == "test"}
-        self._known: set[int] = set()
+        self.trials: dict[int, TrialRecord] = {}  # complete ones that take part
+        self.settings: dict[int, list[int]] = {}  # by the first of its trials
         self._judged = {n: j for (n, split), j in snapshot.judged.items() if split == "validation"}
+        self._skips = dict(snapshot.skipped)
         self._members: Sequence[int] | None = None
+        for (number, _), judged in snapshot.judged.items():
+            if judged.flags:
+                self.flagged.setdefault(number, set()).update(judged.flags)
+
+    # What backends ask and tell.
 
     def next(self) -> Job | Signal:
         if self.sweep.judge.trials == "none":
             return DONE
         self._admit()
-        self._prune()
+        if self.shard_size is None and self.trials:
+            return self._probe()
+        if self.sweep.judge.trials == "frontier":
+            self._prune()
         for judgement in self._order():
             ready = None if judgement.doomed else judgement.ready()
             if ready is not None:
@@ -151,89 +98,198 @@ class Judging:
 
     def finish(self, job: Job, outcome: str, result: Result, cause: str | None) -> None:
         work = job.work
-        key = (job.number, work["split"])
+        if work["kind"] == _PROBE:
+            self.probing = False
+            found = int(result["shard_size"]) if outcome == "complete" else SHARD
+            self.shard_size = int(self.record.setting("shard_size", found))
+            return
+        key: Key = (job.number, work["split"])
         judgement = self.open.get(key)
-        if judgement is None:
-            return  # given up while this shard was running
+        if judgement is None or judgement.plan.version != work["as"]:
+            return  # given up, or judged otherwise, while this shard was running
         judgement.in_flight.discard(work["shard"])
         if outcome != "complete":
-            self.closed.add(key)
-            del self.open[key]
-            reason = f"{work['attack']}: {result.get('cause') or cause or outcome}"
-            self.record.give_up_judging(job.number, work["split"], reason)
-            self.console.event(f"judging {job.number:04d} on {work['split']} failed ({reason})")
+            self._fail(key, f"{work['attack']}: {result.get('cause') or cause or outcome}")
             return
-        judgement.broken[work["attack"], work["shard"]] = int(result["broken"])
-        judgement.seconds += float(result["seconds"])
+        judgement.take(work["attack"], work["shard"], result)
         self.console.judging(job.number, work["split"], work["attack"], judgement.robust_bound, judgement.images)
-        if judgement.finished:
+        if "randomised" in judgement.flags and judgement.plan.strength != "rand":
+            self._start(key, judgement.trial, randomised=True)
+        elif judgement.finished:
             self._close(key, judgement)
 
-    def _close(self, key: tuple[int, Split], judgement: Judgement) -> None:
-        number, split = key
-        del self.open[key]
-        judged = Judged(
-            images=judgement.images,
-            clean_correct=judgement.clean_bound,
-            robust=judgement.robust_bound,
-            version=judgement.plan.version,
-            autoattack=self.sweep.judge.autoattack,
-            folder=str(judgement.folder.relative_to(self.record.folder)),
-            seconds=judgement.seconds,
-        )
-        self.record.judge(number, split, judged)
-        self.console.judged(number, split, judged)
-        if split == "test":
-            self.on_test.add(number)
-        else:
-            self.finished[number] = self._objectives(judgement.trial, judgement.values())
+    # Judgements begin and end.
 
     def _admit(self) -> None:
         """Takes in trials that have completed since the last look."""
         for trial in self.record.trials():
-            eligible = trial.outcome == "complete" and (trial.feasible or self.sweep.judge.trials == "all")
-            if not eligible or trial.number in self._known:
+            if trial.number in self.trials or trial.outcome != "complete":
                 continue
-            self._known.add(trial.number)
-            judged = self._judged.get(trial.number)
-            if judged is not None:
-                values = {"clean_accuracy": judged.clean_accuracy, "robust_accuracy": judged.robust_accuracy}
-                self.finished[trial.number] = self._objectives(trial, values)
-            elif (trial.number, "validation") not in self.closed:
-                self._open(trial, "validation")
+            if not (trial.feasible or self.sweep.judge.trials == "all"):
+                continue
+            if self.shard_size is None:
+                self.trials.setdefault(trial.number, trial)  # one is enough to ask for the shard size
+                return
+            self._take_in(trial)
+        if self.shard_size is not None:
+            for number in [n for n in self.trials if n not in self._known()]:
+                self._take_in(self.trials[number])
 
-    def _open(self, trial: TrialRecord, split: Split) -> None:
-        plan = Plan.of(self.sweep.judge, str(trial.weights), split, shard_size=self.shard_size)
-        judgement = Judgement(trial, plan, plan.folder(self.record.judgements(trial.number)))
-        self.open[trial.number, split] = judgement
+    def _known(self) -> set[int]:
+        return {number for numbers in self.settings.values() for number in numbers}
+
+    def _take_in(self, trial: TrialRecord) -> None:
+        number = trial.number
+        self.trials[number] = trial
+        setting = number if trial.replicate_of is None else trial.replicate_of
+        self.settings.setdefault(setting, []).append(number)
+        judged, skip = self._judged.get(number), self._skips.get(number)
+        if judged is not None:
+            self.exact[number] = self._objectives(trial, judged.clean_accuracy, judged.robust_accuracy)
+        elif skip is not None:
+            clean, robust = skip.clean_correct / skip.images, skip.bound / skip.images
+            self.skipped[number] = self._objectives(trial, clean, robust)
+        else:
+            self._start((number, "validation"), trial)
+
+    def _start(self, key: Key, trial: TrialRecord, *, randomised: bool = False) -> None:
+        judge = self.sweep.judge.model_copy(update={"version": "rand"}) if randomised else self.sweep.judge
+        judgement = self._judgement(judge, trial, key[1])
+        if "randomised" in judgement.flags and judgement.plan.strength != "rand":
+            self._start(key, trial, randomised=True)
+            return
+        self.open[key] = judgement
         if judgement.finished:  # its last shard was written, but the record never heard of it
-            self._close((trial.number, split), judgement)
+            self._close(key, judgement)
 
-    def _objectives(self, trial: TrialRecord, judged: Mapping[str, float]) -> dict[str, float]:
+    def _judgement(self, judge: Judge, trial: TrialRecord, split: Split) -> Judgement:
+        plan = Plan.of(judge, str(trial.weights), split, shard_size=self.shard_size or SHARD)
+        return Judgement(trial, plan, plan.folder(self.record.judgements(trial.number)))
+
+    def _close(self, key: Key, judgement: Judgement) -> None:
+        number, split = key
+        del self.open[key]
+        clean, robust, raised = judgement.conclude()
+        judged = Judged(
+            images=judgement.images,
+            clean_correct=clean,
+            robust=robust,
+            version=judgement.plan.version,
+            autoattack=self.sweep.judge.autoattack and judgement.plan.strength != "rand",
+            folder=str(judgement.folder.relative_to(self.record.folder)),
+            seconds=judgement.seconds,
+            flags=raised,
+        )
+        self.record.judge(number, split, judged)
+        self.console.judged(number, split, judged)
+        if raised:
+            self.flagged.setdefault(number, set()).update(raised)
+        if split == "test":
+            self.on_test.add(number)
+            if raised:
+                self._members = None  # it cannot stay one, and what it pruned is open again
+        else:
+            self.exact[number] = self._objectives(judgement.trial, judged.clean_accuracy, judged.robust_accuracy)
+
+    def _fail(self, key: Key, cause: str) -> None:
+        number, split = key
+        self.failed.add(key)
+        del self.open[key]
+        self.record.give_up_judging(number, split, cause)
+        self.console.event(f"judging {number:04d} on {split} failed ({cause})")
+
+    # What is where, and what follows from it.
+
+    def _objectives(self, trial: TrialRecord, clean: float, robust: float) -> dict[str, float]:
         """Values of the sweep's objectives: accuracies as judged, all else as told."""
+        judged = dict(zip(_JUDGED, (clean, robust), strict=True))
         return {name: judged[name] if name in _JUDGED else trial.metrics[name] for name in self.sweep.objectives}
 
+    def _bounds(self, number: int) -> Values | None:
+        """A trial's objectives at best; None where its judging failed."""
+        if number in self.exact:
+            return self.exact[number]
+        if number in self.skipped:
+            return self.skipped[number]
+        judgement = self.open.get((number, "validation"))
+        if judgement is None:
+            return None
+        best = judgement.bounds()
+        return self._objectives(judgement.trial, best["clean_accuracy"], best["robust_accuracy"])
+
+    def _place(self, setting: int) -> Values | None:
+        """A setting's objectives at best: the mean over its trials that could be judged."""
+        known = [bounds for number in self.settings[setting] if (bounds := self._bounds(number)) is not None]
+        return mean(known, self.sweep.objectives) if known else None
+
+    def _trusted(self, setting: int) -> bool:
+        """Whether a setting takes part in the order: feasible, and no flag on any of its models."""
+        return all(
+            number not in self.flagged
+            and self.trials[number].feasible
+            and not getattr(self.open.get((number, "validation")), "flags", None)
+            for number in self.settings[setting]
+        )
+
+    def _standing(self) -> dict[int, Values]:
+        """Settings that are judged in full and trusted, where they stand."""
+        awaited = {
+            trial.replicate_of
+            for trial in self.record.trials()
+            if trial.replicate_of is not None and trial.outcome is None
+        }
+        found: dict[int, Values] = {}
+        for setting, numbers in self.settings.items():
+            settled = [n for n in numbers if n in self.exact or (n, "validation") in self.failed]
+            if len(settled) == len(numbers) and setting not in awaited and self._trusted(setting):
+                place = self._place(setting)
+                if place is not None:
+                    found[setting] = place
+        return found
+
     def _prune(self) -> None:
-        if self.sweep.judge.trials != "frontier":
-            return
-        for key, judgement in list(self.open.items()):
-            if key[1] == "test" or (judgement.doomed and judgement.in_flight):
+        """Skips what cannot be on the frontier any more, and withdraws skips whose proof has fallen."""
+        standing = self._standing()
+        for setting, numbers in self.settings.items():
+            pending = [n for n in numbers if (n, "validation") in self.open]
+            skipped = [n for n in numbers if n in self.skipped]
+            if not pending and not skipped:
                 continue
-            bounds = self._objectives(judgement.trial, judgement.values())
-            better = [n for n, values in self.finished.items() if dominates(values, bounds, self.sweep.objectives)]
-            judgement.doomed = bool(better)
-            if better and not judgement.in_flight:
-                skipped = Skipped(
-                    dominator=min(better),
-                    after=judgement.last_attack,
-                    bound=judgement.robust_bound,
-                    images=judgement.images,
-                    clean_correct=judgement.clean_bound,
-                )
-                self.record.skip(key[0], skipped)
-                self.console.skipped(key[0], skipped)
-                self.closed.add(key)
-                del self.open[key]
+            place = self._place(setting)
+            better: list[int] = []
+            if place is not None and self._trusted(setting):
+                better = [s for s, values in standing.items() if dominates(values, place, self.sweep.objectives)]
+            for number in skipped:
+                if not better:
+                    self._withdraw(number)
+            for number in pending:
+                judgement = self.open[number, "validation"]
+                if judgement.doomed and judgement.in_flight:
+                    continue
+                judgement.doomed = bool(better)
+                if better and not judgement.in_flight:
+                    self._skip(number, judgement, min(better))
+
+    def _skip(self, number: int, judgement: Judgement, dominator: int) -> None:
+        skipped = Skipped(
+            dominator=dominator,
+            after=judgement.last_attack,
+            bound=judgement.robust_bound,
+            images=judgement.images,
+            clean_correct=judgement.clean_bound,
+        )
+        self.skipped[number] = self._bounds(number) or {}
+        self.record.skip(number, skipped)
+        self.console.skipped(number, skipped)
+        del self.open[number, "validation"]
+
+    def _withdraw(self, number: int) -> None:
+        """Whoever proved that this trial need not be judged does not stand there any more."""
+        del self.skipped[number]
+        self.record.skip(number, None)
+        self.console.event(f"judging {number:04d} goes on: what was better than it no longer stands")
+        self._members = None
+        self._start((number, "validation"), self.trials[number])
 
     def _order(self) -> list[Judgement]:
         """Whom to judge first: those most likely on the frontier, for they are paid for anyway and prune the rest.
@@ -245,61 +301,61 @@ class Judging:
             return []
         guesses = []
         for judgement in waiting:
-            bounds = judgement.values()
-            guess = {name: min(bounds[name], judgement.trial.metrics.get(name, 1.0)) for name in _JUDGED}
-            guesses.append(self._objectives(judgement.trial, guess))
-        rivals = [*guesses, *self.finished.values()]
-        ranks = moocore.pareto_rank(_minimised(rivals, self.sweep.objectives))[: len(waiting)]
-        key = [(rank, -len(j.broken), j.trial.number) for rank, j in zip(ranks.tolist(), waiting, strict=True)]
-        return [judgement for _, judgement in sorted(zip(key, waiting, strict=True), key=lambda pair: pair[0])]
-
-    def _job(self, judgement: Judgement, attack: str, shard: int) -> Job:
-        judgement.in_flight.add(shard)
-        number = judgement.trial.number
-        work = {
-            "kind": "judge",
-            "folder": str(self.record.trial_folder(number)),
-            "judgements": str(self.record.judgements(number)),
-            "split": judgement.plan.split,
-            "attack": attack,
-            "shard": shard,
-            "shard_size": self.shard_size,
-            "weights": judgement.trial.weights,
-            "threads": self.threads,
-            "session": self.session,
-            "max_failures": self.sweep.resources.max_failures,
-        }
-        return Job(f"judge {number:04d} {judgement.plan.split} {attack} {shard}", number, work)
+            best, told = judgement.bounds(), judgement.trial.metrics
+            clean, robust = (min(best[name], told.get(name, 1.0)) for name in _JUDGED)
+            guesses.append(self._objectives(judgement.trial, clean, robust))
+        rank = ranks([*guesses, *self.exact.values()], self.sweep.objectives)
+        keys = [(rank[i], -len(j.broken), j.trial.number, i) for i, j in enumerate(waiting)]
+        return [waiting[i] for *_, i in sorted(keys)]
 
     def _fix_members(self) -> Sequence[int]:
         """Stage 2: the frontier goes into the record; stage 3 is opened for the members not tested before."""
-        trials = {trial.number: trial for trial in self.record.trials()}
-        eligible = {n: values for n, values in self.finished.items() if trials[n].feasible}
-        members = sorted(non_dominated(eligible, self.sweep.objectives))
+        settings = non_dominated(self._standing(), self.sweep.objectives)
+        members = sorted(n for s in settings for n in self.settings[s] if n in self.exact)
         unread = [n for n in members if n not in self.on_test]
         events = self.record.snapshot().members
         if not events or events[-1].trials != members:
             self.console.members(self.record.fix_members(members, unread))
         for number in unread:
-            if (number, "test") not in self.closed:
-                self._open(trials[number], "test")
+            if (number, "test") not in self.failed:
+                self._start((number, "test"), self.trials[number])
         return members
 
+    # Jobs.
 
-def dominates(a: Mapping[str, float], b: Mapping[str, float], objectives: Mapping[str, str]) -> bool:
-    """Whether a is at least as good as b in every objective and better in one. Equals do not dominate each other."""
-    signs = {name: 1 if mode == "max" else -1 for name, mode in objectives.items()}
-    gains = [signs[name] * (a[name] - b[name]) for name in objectives]
-    return all(gain >= 0 for gain in gains) and any(gain > 0 for gain in gains)
+    def _probe(self) -> Job | Signal:
+        """Asks a worker how many images of the first model fit into its memory: the shard size of the whole sweep."""
+        if self.probing:
+            return WAIT
+        self.probing = True
+        number = min(self.trials)
+        gpus = self.sweep.resources.gpus
+        work = self._work(_PROBE, number) | {
+            "sharers": round(1 / gpus) if isinstance(gpus, float) and 0 < gpus < 1 else 1
+        }
+        return Job(f"probe {number:04d}", number, work)
 
+    def _job(self, judgement: Judgement, stage: str, shard: int) -> Job:
+        judgement.in_flight.add(shard)
+        number, plan = judgement.trial.number, judgement.plan
+        work = self._work("judge", number) | {
+            "judgements": str(self.record.judgements(number)),
+            "split": plan.split,
+            "attack": stage,
+            "shard": shard,
+            "shard_size": self.shard_size,
+            "version": "rand" if plan.strength == "rand" else None,
+            "as": plan.version,
+            "weights": judgement.trial.weights,
+        }
+        as_rand = " rand" if work["version"] else ""
+        return Job(f"judge {number:04d} {plan.split}{as_rand} {stage} {shard}", number, work)
 
-def non_dominated(points: Mapping[int, Mapping[str, float]], objectives: Mapping[str, str]) -> list[int]:
-    """Keys of the points that no other point dominates; of equal points all stay."""
-    if not points:
-        return []
-    keep = moocore.is_nondominated(_minimised(list(points.values()), objectives), keep_weakly=True)
-    return [number for number, kept in zip(points, keep.tolist(), strict=True) if kept]
-
-
-def _minimised(points: Sequence[Mapping[str, float]], objectives: Mapping[str, str]) -> np.ndarray[Any, Any]:
-    return np.array([[-p[n] if mode == "max" else p[n] for n, mode in objectives.items()] for p in points], dtype=float)
+    def _work(self, kind: str, number: int) -> dict[str, object]:
+        return {
+            "kind": kind,
+            "folder": str(self.record.trial_folder(number)),
+            "threads": self.threads,
+            "session": self.session,
+            "max_failures": self.sweep.resources.max_failures,
+        }

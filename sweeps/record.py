@@ -31,6 +31,7 @@ from sweeps.lock import FolderLock
 Outcome = Literal["complete", "stopped", "diverged", "out_of_memory", "failed"]
 STUDY = "sweep"
 JOURNAL = "study.journal"
+REPLICATE_OF = "replicate_of"  # a trial's attribute
 _DIRECTIONS = {"max": StudyDirection.MAXIMIZE, "min": StudyDirection.MINIMIZE}
 _ISSUED = "issued"  # the last write of an ask: without it the trial was never handed out
 _OUTCOME = "outcome"
@@ -55,6 +56,7 @@ class TrialRecord:
     feasible: bool = True
     weights: str | None = None  # sha256 of the weights that count
     exact: bool = True  # every resume continued bit for bit
+    replicate_of: int | None = None  # the trial whose options it has, with another seed
     started: datetime | None = None
     finished: datetime | None = None
 
@@ -64,12 +66,13 @@ class Judged:
     """A finished judgement of one trial on one split."""
 
     images: int
-    clean_correct: int
-    robust: int
+    clean_correct: float  # images classified correctly; a mean over forward passes where the model is randomised
+    robust: float
     version: str
     autoattack: bool
     folder: str  # relative to the sweep's folder
     seconds: float  # device time spent on it
+    flags: tuple[str, ...] = ()  # why its numbers cannot be trusted: see robustray.evaluation.flags.MEANING
 
     @property
     def clean_accuracy(self) -> float:
@@ -138,7 +141,7 @@ def _snapshot(study: optuna.Study) -> Snapshot:
     for key, value in attributes.items():
         if key.startswith("judged/"):
             _, number, split = key.split("/")
-            judged[int(number), split] = Judged(**value)
+            judged[int(number), split] = Judged(**{**value, "flags": tuple(value.get("flags", ()))})
     unjudged = {}
     for key, value in attributes.items():
         if key.startswith("unjudged/") and value is not None:
@@ -149,7 +152,11 @@ def _snapshot(study: optuna.Study) -> Snapshot:
         objectives=attributes.get("objectives", {}),
         trials=[_typed(trial) for trial in study.get_trials(deepcopy=False)],
         judged=judged,
-        skipped={int(key.split("/")[1]): Skipped(**v) for key, v in attributes.items() if key.startswith("skipped/")},
+        skipped={
+            int(key.split("/")[1]): Skipped(**value)
+            for key, value in attributes.items()
+            if key.startswith("skipped/") and value is not None
+        },
         unjudged=unjudged,
         members=sorted(members, key=lambda event: event.event),
         settings={key.split("/", 1)[1]: v for key, v in attributes.items() if key.startswith("settings/")},
@@ -168,6 +175,7 @@ def _typed(trial: FrozenTrial) -> TrialRecord:
         feasible=told.get("feasible", True),
         weights=told.get("weights"),
         exact=told.get("exact", True),
+        replicate_of=trial.user_attrs.get(REPLICATE_OF),
         started=trial.datetime_start,
         finished=trial.datetime_complete,
     )
@@ -292,9 +300,9 @@ class Record:
         if self.study.user_attrs.get(f"unjudged/{number}/{split}") is not None:
             self.study.set_user_attr(f"unjudged/{number}/{split}", None)
 
-    def skip(self, number: int, skipped: Skipped) -> None:
-        """Writes why a trial needs no further judging."""
-        self.study.set_user_attr(f"skipped/{number}", asdict(skipped))
+    def skip(self, number: int, skipped: Skipped | None) -> None:
+        """Writes why a trial needs no further judging; None withdraws it."""
+        self.study.set_user_attr(f"skipped/{number}", None if skipped is None else asdict(skipped))
 
     def give_up_judging(self, number: int, split: str, cause: str) -> None:
         """Writes why a trial could not be judged in this life of the driver."""

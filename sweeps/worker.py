@@ -10,7 +10,7 @@ import errno
 import json
 import logging
 import traceback
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -43,7 +43,8 @@ class Task(Protocol):
 
 def open_task(work: Mapping[str, Any]) -> Task:
     """The task of a job. Touches nothing on disk: that is the first step's business (a ghost actor may open it too)."""
-    return TrainTask(work) if work["kind"] == "train" else JudgeTask(work)
+    kinds: dict[str, Callable[[Mapping[str, Any]], Task]] = {"train": TrainTask, "judge": JudgeTask, "probe": ProbeTask}
+    return kinds[work["kind"]](work)
 
 
 class TrainTask:
@@ -118,7 +119,7 @@ class JudgeTask:
     def _judge(self) -> Report:
         import torch
 
-        from robustray.evaluation._trial import TrialJudge
+        from robustray.evaluation._case import Case
 
         torch.set_num_threads(self.work["threads"])
         name = "-".join(str(self.work[key]) for key in ("split", "attack", "shard"))
@@ -126,24 +127,54 @@ class JudgeTask:
         if died > self.work["max_failures"]:
             cause = f"its process died {died} times in a row"
             return {"outcome": "failed", "cause": cause, "done": True, "training_iteration": 1}
-        judge = TrialJudge(
+        case = Case.of_trial(
             Path(self.work["folder"]),
             Path(self.work["judgements"]),
             self.work["split"],
             shard_size=self.work["shard_size"],
             weights=self.work["weights"],
+            version=self.work["version"],
         )
-        verdicts = judge.shard(self.work["attack"], self.work["shard"])
+        verdicts = case.shard(self.work["attack"], self.work["shard"])
         return {
             "outcome": "complete",
             "done": True,
             "training_iteration": 1,
             "broken": int(verdicts.broken.sum()),
             "seconds": float(verdicts.info["seconds"]),
+            "flags": list(verdicts.info.get("flags", ())),
         }
 
     def interrupt(self) -> bool:
         return False  # an attack is the authors' code; its shard is simply judged again
+
+
+class ProbeTask:
+    """Finds out how many images a shard of the judge may have on this worker's device."""
+
+    def __init__(self, work: Mapping[str, Any]) -> None:
+        self.work = work
+
+    def step(self) -> Report:
+        import numpy as np
+        import torch
+
+        from robustray.data._device import DeviceImages
+        from robustray.evaluation._shards import size
+        from robustray.training._trainer import load_model, pick_device
+
+        torch.set_num_threads(self.work["threads"])
+        try:
+            config, model, _ = load_model(Path(self.work["folder"]))
+            device = pick_device()
+            few = config.judge.data.load("validation").take(np.arange(min(8, config.judge.data.validation)))
+            found = size(model, DeviceImages(few, device).batch(slice(None))[0], device, self.work["sharers"])
+        except Exception as error:
+            return _failure(error, Path(self.work["folder"]) / "log.txt", 1)
+        return {"outcome": "complete", "done": True, "training_iteration": 1, "shard_size": found}
+
+    def interrupt(self) -> bool:
+        return False
 
 
 def deaths(path: Path, session: str, place: int) -> int:

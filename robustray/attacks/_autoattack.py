@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 
 import torch
 from pyautoattack import AutoAttack
@@ -10,23 +11,26 @@ from torch import Tensor, nn
 
 from robustray.attacks.threats import Threat
 from robustray.errors import UserError
-from robustray.trial import CLASSES_NEEDED
+from robustray.trial import CLASSES_NEEDED, Strength
 
-_NORMS = {"linf": "Linf"}
+_NORMS = {"linf": "Linf", "l2": "L2", "l1": "L1"}
 _TARGETED = {"apgd-t", "fab-t"}
-logging.getLogger("auto-attack").addHandler(logging.NullHandler())
 
 
-def run(attack: str, model: nn.Module, x: Tensor, y: Tensor, threat: Threat, seed: int) -> Tensor:
-    """Runs one attack of the authors' standard version on a batch, in float32.
+def run(
+    attack: str, model: nn.Module, x: Tensor, y: Tensor, threat: Threat, seed: int, strength: Strength = "standard"
+) -> tuple[Tensor, int]:
+    """Runs one attack of the authors' version on a batch, in float32.
 
     Args:
         attack: `apgd-ce`, `apgd-dlr`, `apgd-t`, `fab`, `fab-t` or `square`.
         model: in eval mode, parameters frozen. x [B, C, H, W] in [0, 1]; y [B], all classified correctly.
         seed: what the attack seeds torch with; the caller's random state is untouched.
+        strength: whose number of restarts, targets and averaged gradients: `standard`, `plus` or `rand`.
 
     Returns:
-        x' [B, C, H, W]; an image the attack did not break comes back in some state inside the threat.
+        x' [B, C, H, W], where an image the attack did not break comes back in some state inside the threat; and at how
+        many images the gradient was exactly zero where APGD on a difference of logits started (the most of any start).
 
     Raises:
         UserError: the model has too few classes for the attack.
@@ -39,15 +43,19 @@ def run(attack: str, model: nn.Module, x: Tensor, y: Tensor, threat: Threat, see
             f"{attack} compares {needed} classes, but the model has {classes}: list other attacks in judge.version"
         )
     devices = [x.device] if x.device.type == "cuda" else []
+    said = _ZeroGradients()
     with torch.random.fork_rng(devices=devices):
         suite = AutoAttack(
-            model, norm=_NORMS[threat.norm], eps=threat.eps, seed=seed, version="standard", device=x.device
+            model, norm=_NORMS[threat.norm], eps=threat.eps, seed=seed, version=strength, device=x.device
         )
         suite.apgd.loss = "dlr" if attack == "apgd-dlr" else "ce"
         suite.fab.targeted = attack == "fab-t"
+        if attack == "fab-t":
+            suite.fab.n_restarts = 1  # as the authors set it when its turn comes
         if attack in _TARGETED:  # with fewer than ten classes there are fewer targets
             suite.apgd_targeted.n_target_classes = min(suite.apgd_targeted.n_target_classes, classes - 1)
             suite.fab.n_target_classes = min(suite.fab.n_target_classes, classes - 1)
+        suite.apgd.logger = suite.apgd_targeted.logger = said.logger
         chosen = {
             "apgd-ce": suite.apgd,
             "apgd-dlr": suite.apgd,
@@ -57,4 +65,21 @@ def run(attack: str, model: nn.Module, x: Tensor, y: Tensor, threat: Threat, see
             "square": suite.square,
         }[attack]
         x_adv: Tensor = chosen.perturb(x.clone(), y.clone())
-    return x_adv.detach()
+    return x_adv.detach(), said.most
+
+
+class _ZeroGradients(logging.Handler):
+    """Reads the one number that AutoAttack only says in a log line."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.most = 0
+        self.logger = logging.Logger("autoattack")  # its own, outside the tree: nothing is printed
+        self.logger.addHandler(self)
+
+    def emit(self, record: logging.LogRecord) -> None:
+        count = re.search(r"there are (\d+) points with zero gradient", record.getMessage())
+        self.most = max(self.most, int(count[1]) if count else 0)
+
+
+logging.getLogger("auto-attack").addHandler(logging.NullHandler())

@@ -31,11 +31,12 @@ def shard(attack: str, number: int, image: list[int], broken: list[bool], **info
     rows = np.array(image, dtype=np.int32)
     flags = np.array(broken, dtype=np.bool_)
     label = (rows % 7).astype(np.int16)
-    return Shard(attack, number, rows, label, np.where(flags, 9, label).astype(np.int16), flags, info)
+    predicted, correct = np.where(flags, 9, label).astype(np.int16), 1 - flags.astype(np.float32)
+    return Shard(attack, number, rows, label, predicted, flags, correct, info)
 
 
 def arrays(a: Shard) -> list[NDArray[Any]]:
-    return [a.image, a.label, a.predicted, a.broken]
+    return [a.image, a.label, a.predicted, a.broken, a.correct]
 
 
 def alike(a: Shard | None, b: Shard) -> bool:

@@ -20,7 +20,9 @@ from robustray.evaluation.plan import Plan
 from robustray.trial import TrialConfig
 from robustray.verdicts import CLEAN, Shard, shard_path, write_shard
 from sweeps import record
-from sweeps.judging import Judgement, Judging, dominates, non_dominated
+from sweeps.frontier import dominates, non_dominated
+from sweeps.judgement import Judgement
+from sweeps.judging import Judging
 from sweeps.progress import Console
 from sweeps.queues import DONE, WAIT, Job
 from sweeps.record import Record
@@ -220,7 +222,8 @@ def test_what_stands_on_a_damaged_shard_is_run_again(sweep: Sweep, tmp_path: Pat
             broken = standing == rows[0]
             labels = np.zeros(len(standing), np.int16)
             predicted = broken.astype(np.int16)
-            write_shard(folder, Shard(attack, 0, standing, labels, predicted, broken, {"seconds": 1.0}))
+            correct = 1 - broken.astype(np.float32)
+            write_shard(folder, Shard(attack, 0, standing, labels, predicted, broken, correct, {"seconds": 1.0}))
         assert set(Judgement(trial, plan, folder).broken) == {(CLEAN, 0), ("apgd-ce", 0), ("apgd-t", 0)}
         shard_path(folder, "apgd-ce", 0).write_bytes(b"damaged")
         assert set(Judgement(trial, plan, folder).broken) == {(CLEAN, 0)}
