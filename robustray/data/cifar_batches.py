@@ -66,14 +66,16 @@ def _content(path: Path) -> bytes:
 
 
 def _members(archive: Path, folder: str, names: tuple[str, ...]) -> dict[str, bytes]:
-    """Files of an archive by name. Nothing is unpacked to disk, and reading ends with the last one."""
+    """Files of an archive by name. Nothing is unpacked to disk; all is read, since checksums are at the very end."""
     found: dict[str, bytes] = {}
     with readable(archive, "tar archive"), tarfile.open(archive) as tar:
         for member in tar:
             place = PurePosixPath(member.name)
             if place.parent.name == folder and place.name in names and (file := tar.extractfile(member)) is not None:
                 found[place.name] = file.read()
-            if len(found) == len(names):
-                return found
-    missing = next(name for name in names if name not in found)
-    raise UserError(f"{archive}: holds no {folder}/{missing}")
+        while tar.fileobj is not None and tar.fileobj.read(2**20):
+            pass
+    for name in names:
+        if name not in found:
+            raise UserError(f"{archive}: holds no {folder}/{name}")
+    return found

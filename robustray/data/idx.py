@@ -52,13 +52,10 @@ class IdxFiles(Stored):
         return 10
 
     def files(self, home: Path, split: TrainTest) -> tuple[Path, ...]:
-        stem = "train" if split == "train" else "t10k"
-        return tuple(self._file(home, f"{stem}-{what}-ubyte") for what in ("images-idx3", "labels-idx1"))
-
-    def _file(self, home: Path, name: str) -> Path:
         folders = (home, home / "raw", home / self.dataset / "raw")
-        known = (folder / (name + suffix) for folder in folders for suffix in ("", ".gz"))
-        return next((file for file in known if file.is_file()), home / name)
+        folder = next((place for place in folders if _file(place, "train-images-idx3-ubyte").is_file()), home)
+        stem = "train" if split == "train" else "t10k"
+        return _file(folder, f"{stem}-images-idx3-ubyte"), _file(folder, f"{stem}-labels-idx1-ubyte")
 
     def decode(self, files: tuple[Path, ...], split: TrainTest) -> Images:
         images, labels = files
@@ -70,3 +67,8 @@ class IdxFiles(Stored):
             shape=self.shape,
             classes=self.classes,
         )
+
+
+def _file(folder: Path, name: str) -> Path:
+    packed = folder / f"{name}.gz"
+    return packed if packed.is_file() and not (folder / name).is_file() else folder / name

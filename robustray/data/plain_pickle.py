@@ -51,7 +51,7 @@ _KNOWN = {
 """All that a pickle may name, and what it gets instead: code of this file, which can build arrays of bytes and no more."""
 
 
-class _Reader(pickle.Unpickler):
+class _Reader(pickle._Unpickler):  # C's would allocate whatever a damaged byte asks for
     def find_class(self, module: str, name: str) -> Any:
         try:
             return _KNOWN[module, name]

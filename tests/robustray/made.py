@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import types
+from pathlib import Path
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin
 
 import pytest
 import torch
 from torch import Tensor, nn
 
+from robustray.data import DataSource
 from robustray.registry import Part, parts
 from robustray.trial import TrialConfig
+from tests.robustray import made_folders
+from tests.robustray.made_folders import MAKERS, Folder
 
 JUDGE: dict[str, Any] = {
     "data": {"name": "digits", "validation": 60},
@@ -47,6 +51,17 @@ def every(kind: str) -> pytest.MarkDecorator:
 def made(cls: type[P], **options: Any) -> P:
     """A part with the options it needs."""
     return cls(**(NEEDED.get((cls.kind, cls.model_fields["name"].default), {}) | options))
+
+
+def made_folder(cls: type[DataSource], path: Path, seed: int = 0) -> Folder:
+    """A tiny folder in a data source's real format, at `path`, and the options that read it."""
+    name = cls.model_fields["name"].default
+    if name not in MAKERS:
+        pytest.fail(
+            f"nothing makes files for the data source {name!r}: add @makes({name!r}) to {made_folders.__file__}"
+        )
+    path.mkdir(parents=True, exist_ok=True)
+    return MAKERS[name](path, seed)
 
 
 def variants(kind: str, parameter: str = "part") -> pytest.MarkDecorator:

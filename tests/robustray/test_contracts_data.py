@@ -2,50 +2,67 @@
 
 from __future__ import annotations
 
+import re
+import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import numpy as np
 import pytest
 import torch
 
-from robustray.data import Augmentation, DataSource, Images, base
+from robustray.data import Augmentation, DataSource, Images, base, stored
 from robustray.data._device import DeviceImages
+from robustray.data.stored import Stored
 from robustray.errors import UserError
+from robustray.registry import parts
 from robustray.trial import Judge
-from tests.robustray.made import every, generator, variants
+from tests.robustray.made import every, generator, made_folder, variants
+from tests.robustray.made_folders import MAKERS, Folder
 
-
-def npz_files(folder: Path) -> dict[str, Any]:
-    """Small colour images, no two alike, in which classes are uneven."""
-    stream = np.random.default_rng(0)
-    for name, count in (("train", 203), ("test", 57)):
-        images = stream.integers(0, 256, (count, 6, 5, 3), dtype=np.uint8)
-        labels = np.minimum(stream.integers(0, 6, count), 3)
-        np.savez(folder / f"{name}.npz", images=images, labels=labels)
-    return {"train": str(folder / "train.npz"), "test": str(folder / "test.npz"), "validation": 50}
-
-
-FILES: dict[str, Callable[[Path], dict[str, Any]]] = {"npz": npz_files}
-"""Sources that need files, and how to make them; any other source is made from its defaults."""
 Make = Callable[..., DataSource]
+Factory = Callable[[type[DataSource]], Make]
+SOURCES = cast(dict[str, type[DataSource]], parts("data"))
+PUBLISHED = {name: cls for name, cls in SOURCES.items() if issubclass(cls, Stored)}
+"""Sources that look for a folder. What follows runs for all of them, none of them named."""
+every_published = pytest.mark.parametrize("cls", [pytest.param(cls, id=name) for name, cls in PUBLISHED.items()])
+
+
+def clear() -> None:
+    """What was read before must not hide a read."""
+    for memory in (base._load, base._counts, stored._described):
+        memory.cache_clear()
 
 
 @pytest.fixture(autouse=True)
-def _no_cache() -> Iterator[None]:
-    """What was read before must not hide a read."""
-    base._load.cache_clear()
+def _alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """No data of this machine, and a cache of its own."""
+    clear()
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv(stored.ROOT, raising=False)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     yield
-    base._load.cache_clear()
+    clear()
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory: pytest.TempPathFactory) -> Callable[[type[DataSource]], Folder]:
+    """Folders that are only read: made once."""
+    there: dict[type[DataSource], Folder] = {}
+
+    def folder(cls: type[DataSource]) -> Folder:
+        if cls not in there:
+            there[cls] = made_folder(cls, tmp_path_factory.mktemp(cls.__name__))
+        return there[cls]
+
+    return folder
 
 
 @pytest.fixture
-def make(tmp_path: Path) -> Callable[[type[DataSource]], Make]:
+def make(folders: Callable[[type[DataSource]], Folder]) -> Factory:
     def factory(cls: type[DataSource]) -> Make:
-        name = cls.model_fields["name"].default
-        options = FILES[name](tmp_path) if name in FILES else {}
-        return lambda **more: cls(**(options | more))
+        return lambda **more: cls(**(folders(cls).options | more))
 
     return factory
 
@@ -55,7 +72,7 @@ def rows(split: Images) -> set[bytes]:
 
 
 @every("data")
-def test_splits(cls: type[DataSource], make: Callable[[type[DataSource]], Make]) -> None:
+def test_splits(cls: type[DataSource], make: Factory) -> None:
     """uint8 [N, H, W, C] and int64 [N]; validation is cut from train, exactly, and test is neither."""
     source = make(cls)()
     splits = {name: source.load(name) for name in ("train", "validation", "test")}
@@ -79,7 +96,7 @@ def test_splits(cls: type[DataSource], make: Callable[[type[DataSource]], Make])
 
 
 @every("data")
-def test_validation_is_stratified(cls: type[DataSource], make: Callable[[type[DataSource]], Make]) -> None:
+def test_validation_is_stratified(cls: type[DataSource], make: Factory) -> None:
     source = make(cls)()
     whole, held_out = source.read("train").labels, source.load("validation").labels
     ideal = np.bincount(whole, minlength=source.classes) * (len(held_out) / len(whole))
@@ -87,7 +104,7 @@ def test_validation_is_stratified(cls: type[DataSource], make: Callable[[type[Da
 
 
 @every("data")
-def test_splits_never_change(cls: type[DataSource], make: Callable[[type[DataSource]], Make]) -> None:
+def test_splits_never_change(cls: type[DataSource], make: Factory) -> None:
     """Read again, after anything was drawn, they are the same; and a seed is nothing they could depend on."""
     source = make(cls)()
     first = {name: source.load(name).images.tobytes() for name in ("train", "validation", "test")}
@@ -100,9 +117,7 @@ def test_splits_never_change(cls: type[DataSource], make: Callable[[type[DataSou
 
 
 @every("data")
-def test_only_test_opens_test(
-    cls: type[DataSource], make: Callable[[type[DataSource]], Make], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_only_test_opens_test(cls: type[DataSource], make: Factory, monkeypatch: pytest.MonkeyPatch) -> None:
     opened: list[str] = []
     read = cls.read
 
@@ -123,7 +138,7 @@ def test_only_test_opens_test(
 
 
 @every("data")
-def test_identity_tells_splits_apart(cls: type[DataSource], make: Callable[[type[DataSource]], Make]) -> None:
+def test_identity_tells_splits_apart(cls: type[DataSource], make: Factory) -> None:
     source, other = make(cls)(), make(cls)(validation=41)
     names = [source.identity(split) for split in ("train", "validation", "test")]
     assert len(set(names)) == 3
@@ -132,14 +147,14 @@ def test_identity_tells_splits_apart(cls: type[DataSource], make: Callable[[type
 
 
 @every("data")
-def test_more_validation_than_there_is(cls: type[DataSource], make: Callable[[type[DataSource]], Make]) -> None:
+def test_more_validation_than_there_is(cls: type[DataSource], make: Factory) -> None:
     count = len(make(cls)().read("train")) + 1
     with pytest.raises((UserError, ValueError), match="validation"):
         make(cls)(validation=count).load("validation")
 
 
 @every("data")
-def test_on_the_device(cls: type[DataSource], make: Callable[[type[DataSource]], Make]) -> None:
+def test_on_the_device(cls: type[DataSource], make: Factory) -> None:
     """Bytes k become k / 255, channels first, whichever way rows are asked for."""
     split = make(cls)().load("validation")
     there = DeviceImages(split, torch.device("cpu"))
@@ -152,6 +167,133 @@ def test_on_the_device(cls: type[DataSource], make: Callable[[type[DataSource]],
     np.testing.assert_array_equal(y.numpy(), split.labels[wanted])
     assert torch.equal(there.batch(torch.from_numpy(wanted))[0], x)
     assert torch.equal(there.batch(slice(3, 4))[0], x[:1])
+
+
+def test_every_source_has_a_maker() -> None:
+    assert set(MAKERS) == set(SOURCES), "every data source needs a maker in tests/robustray/made_folders.py"
+
+
+@every("data")
+def test_images_can_be_written_to(cls: type[DataSource], make: Factory) -> None:
+    """torch warns of arrays that cannot, and what is written must reach no file."""
+    source = make(cls)()
+    for split in ("train", "test"):
+        read = source.read(split)
+        before = read.images.copy()
+        read.images[...] = 255 - read.images
+        np.testing.assert_array_equal(source.read(split).images, before)
+
+
+@every("data")
+def test_statistics_are_those_of_the_training_pixels(cls: type[DataSource], make: Factory) -> None:
+    source = make(cls)()
+    pixels = source.load("train").images.astype(np.float64).reshape(-1, source.load("train").images.shape[-1]) / 255
+    mean, std = source.statistics()
+    np.testing.assert_allclose(mean, pixels.mean(axis=0), rtol=1e-12)
+    np.testing.assert_allclose(std, pixels.std(axis=0), rtol=1e-12)
+
+
+@every("data")
+def test_test_may_be_missing_until_it_is_asked_for(cls: type[DataSource], tmp_path: Path) -> None:
+    """Everything but reading test works without its files; `check`, which reads nothing, misses them."""
+    folder = made_folder(cls, tmp_path / "there")
+    source = cls(**folder.options)
+    source.check()
+    for path in folder.test:
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
+    source.load("train")
+    source.load("validation")
+    source.statistics()
+    source.identity("validation")
+    assert source.classes > 1
+    if folder.test:
+        for call in (source.check, lambda: source.load("test"), lambda: source.identity("test")):
+            with pytest.raises(UserError, match=re.escape(str(folder.test[0].parent))) as caught:
+                call()
+            assert "\n" not in str(caught.value)
+
+
+@every_published
+def test_identity_is_that_of_the_images_wherever_they_lie(cls: type[Stored], tmp_path: Path) -> None:
+    """A copy is the same, as .npz files too; other images are not, nor is a part of them."""
+    folder = made_folder(cls, tmp_path / "there")
+    shutil.copytree(tmp_path / "there", tmp_path / "copy")
+    source = cls(**folder.options)
+    names = [source.identity(split) for split in ("train", "validation", "test")]
+
+    def identities(place: str) -> list[str]:
+        other = cls.model_validate(folder.options | {"path": str(tmp_path / place)})
+        return [other.identity(split) for split in ("train", "validation", "test")]
+
+    assert identities("copy") == names
+    made_folder(cls, tmp_path / "other", seed=1)
+    assert not set(identities("other")) & set(names)
+    if cls.takes_npz:
+        for place, count in (("npz", None), ("part", 150)):
+            (tmp_path / place).mkdir()
+            for split in ("train", "test"):
+                whole = source.read(split)
+                np.savez(tmp_path / place / f"{split}.npz", images=whole.images[:count], labels=whole.labels[:count])
+        assert identities("npz") == names
+        assert identities("part")[0] not in names
+        assert "train 150 images" in identities("part")[0]
+
+
+@every_published
+def test_places(cls: type[Stored], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """$ROBUSTRAY_DATA, ./data, ~/.cache/robustray: all named where none is there, the first that is there is read."""
+    source = cls.model_validate({})
+    places = [tmp_path / "mine" / source.name, Path("data") / source.name, stored.cache() / source.name]
+    monkeypatch.setenv(stored.ROOT, str(tmp_path / "mine"))
+    for call in (source.check, lambda: source.read("train"), lambda: source.identity("train")):
+        with pytest.raises(UserError) as caught:
+            call()
+        said = str(caught.value)
+        assert [str(place) in said for place in places] == [True] * 3
+        assert source.obtain in said
+    for place in reversed(places):
+        made_folder(cls, place)
+        assert source.home() == place.absolute()
+        source.check()
+    monkeypatch.delenv(stored.ROOT)
+    assert source.home() == places[1].absolute()
+    assert cls.model_validate({"path": str(places[2])}).home() == places[2]
+
+
+@every_published
+def test_a_file_that_was_cut_short_is_named(cls: type[Stored], tmp_path: Path) -> None:
+    folder = made_folder(cls, tmp_path / "there")
+    source = cls(**folder.options)
+    first = source.located("train")[0]
+    if first.is_dir():
+        first = sorted(path for path in first.rglob("*") if path.stat().st_size > 100 and path.is_file())[0]
+    whole = first.read_bytes()
+    for count in (0, 1, 30, len(whole) // 2, len(whole) * 9 // 10):
+        first.write_bytes(whole[:count])
+        with pytest.raises(UserError, match=re.escape(str(first))) as caught:
+            source.read("train")
+        assert "\n" not in str(caught.value)
+    first.write_bytes(whole)
+    assert len(source.read("train")) > 200
+
+
+@every_published
+def test_npz_files_must_hold_such_images(cls: type[Stored], tmp_path: Path) -> None:
+    """What a source knows of its images is asked of .npz files too."""
+    source = cls.model_validate({"path": str(tmp_path)})
+    images, labels = np.zeros((9, *(source.shape or (4, 4, 3))), np.uint8), np.arange(9) % 2
+    wrong: list[tuple[dict[str, Any], str]] = [
+        ({"images": images[:, 1:], "labels": labels}, "images must be"),
+        ({"images": images.astype(np.int16) - 5, "labels": labels}, "int16 .* from -5 to -5"),
+        ({"images": images, "labels": labels[1:]}, "9 whole numbers"),
+        ({"images": images, "labels": labels + 1000}, "labels must be 0 to .*there is 1001"),
+        ({"images": images}, "no array 'labels'"),
+    ]
+    for arrays, said in wrong:
+        np.savez(tmp_path / "train.npz", **arrays)
+        with pytest.raises(UserError, match=said if cls.takes_npz else "no such file") as caught:
+            source.read("train")
+        assert str(tmp_path / "train") in str(caught.value)
 
 
 def test_images_are_checked() -> None:
