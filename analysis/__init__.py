@@ -11,19 +11,35 @@ from robustray._lazy import lazy
 
 if TYPE_CHECKING:
     from analysis.collect import load
+    from analysis.comparison import compare
     from analysis.figures import frontier_figure
     from analysis.pareto import dominates, frontier, hypervolume, wilson
 
-__all__ = ["dominates", "frontier", "frontier_figure", "hypervolume", "load", "wilson"]
+__all__ = ["compare", "dominates", "frontier", "frontier_figure", "hypervolume", "load", "wilson"]
 
 __getattr__ = lazy(
     __name__,
     {
         "load": "collect",
+        "compare": "comparison",
         "frontier_figure": "figures",
         **dict.fromkeys(("dominates", "frontier", "hypervolume", "wilson"), "pareto"),
         **dict.fromkeys(
-            ("collect", "figures", "page", "palette", "pareto", "points", "report", "summary", "words"), ""
+            (
+                "collect",
+                "comparison",
+                "figures",
+                "judgements",
+                "page",
+                "paired",
+                "palette",
+                "pareto",
+                "points",
+                "report",
+                "summary",
+                "words",
+            ),
+            "",
         ),
     },
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
@@ -10,12 +11,20 @@ import typer
 
 from robustray.errors import UserError
 
-app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False)
+_WIDE = 200
+app = typer.Typer(
+    add_completion=False,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    help="Read a running or finished sweep.",
+)
 
 
-@app.callback()
-def _commands() -> None:
-    """Read a running or finished sweep."""  # a callback keeps `report` a word of its own while it is the only command
+class JudgedSplit(StrEnum):
+    """Images that models were judged on."""
+
+    test = "test"
+    validation = "validation"
 
 
 @app.command()
@@ -30,6 +39,27 @@ def report(
     for note in written.notes:
         typer.echo(f"note: {note}", err=True)
     typer.echo(written.index)
+
+
+@app.command()
+def compare(
+    folder: Annotated[Path, typer.Argument(help="a sweep's folder, results/NAME, or one model's judgement")],
+    other: Annotated[Path | None, typer.Argument(help="another model's judgement", show_default=False)] = None,
+    split: Annotated[JudgedSplit, typer.Option(help="validation is the selection set")] = JudgedSplit.test,
+    csv: Annotated[Path | None, typer.Option(help="write all numbers into this file too", show_default=False)] = None,
+) -> None:
+    """Compare the judged trials of a sweep, or two models, image by image."""
+    from rich.console import Console
+
+    from analysis import printed
+    from analysis.comparison import compare as compared
+
+    found = compared(folder, other, split=split.value)
+    # Where nobody watches there is no width to keep to.
+    Console(width=None if sys.stdout.isatty() else _WIDE).print(printed.pair(found) if other else printed.trials(found))
+    if csv is not None:
+        found.to_csv(csv, index=other is not None)
+        typer.echo(csv)
 
 
 def main() -> None:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from analysis.pareto import nondominated, wilson
+from analysis.pareto import frontier, nondominated, wilson
 from sweeps import record
 
 OPTION = "option."
@@ -23,7 +23,9 @@ _ACCURACIES = ("clean_accuracy", "robust_accuracy")
 
 _BEFORE = {"trial": "int64", "status": "object", "feasible": "bool", "cause": "object"}
 _AFTER = {
+    "replicate_of": "Int64",
     "judging": "object",
+    "flags": "object",
     "dominated_by": "Int64",
     "skipped_after": "object",
     "bound": "float64",
@@ -53,10 +55,13 @@ def load(folder: Path | str) -> pd.DataFrame:
     - what was told of the checkpoint that counts, by its own name: `clean_accuracy`, `robust_accuracy` (tune part of
       validation, cheap attack), `cost_seconds`, `cost_device_hours`, `cost_passes`, and every measure. One whose name
       is taken by another column is called `metric.<name>`;
+    - `replicate_of`: the trial whose options it has, with another seed;
     - `judging`: `full` (all attacks, on the selection set), `skipped` (proven dominated by trial `dominated_by` after
       the attack `skipped_after`; `bound` is the largest robust accuracy it can still have), `failed` (see `cause`), `none`;
+    - `flags`: why its judged numbers cannot be trusted, names of `robustray.evaluation.flags.MEANING` joined by ", "; "" for
+      none. A flagged trial is on no frontier;
     - `judged_clean_accuracy`, `judged_robust_accuracy` on `judged_images` images of the selection set;
-    - `member`: on the frontier as last fixed; `test_clean_accuracy`, `test_robust_accuracy` on `test_images`;
+    - `member`: on the frontier as last fixed, and not flagged; `test_clean_accuracy`, `test_robust_accuracy` on `test_images`;
     - `judge_version`, `autoattack` (may the result be called so), `gap_clean`, `gap_robust`: selection set minus test.
 
     Raises:
@@ -101,19 +106,46 @@ def objectives_on_test(objectives: Mapping[str, str]) -> dict[str, str]:
     return {f"test_{name}" if name in _ACCURACIES else name: mode for name, mode in objectives.items()}
 
 
+def settings(df: pd.DataFrame) -> pd.Series[Any]:
+    """The setting of each trial, by its first trial: those with the same options and other training seeds share one."""
+    return df["replicate_of"].fillna(df["trial"]).astype("int64")
+
+
+def judged_frontier(df: pd.DataFrame, objectives: Mapping[str, str]) -> set[int]:
+    """The trials on the frontier of judged accuracies, as the sweep fixes its members.
+
+    A setting stands where the mean over its seeds stands. It takes part once all its complete trials are judged in full or
+    could not be, none of its seeds is still in training, and none is infeasible or flagged.
+
+    Args:
+        df: as `load` gives it.
+        objectives: the sweep's, by their told names.
+    """
+    judged = objectives_judged(objectives)
+    known = df.assign(setting=settings(df))
+    awaited = known.loc[known["replicate_of"].notna() & (known["status"] == "running"), "setting"]
+    complete = known[(known["status"] == "complete") & ~known["setting"].isin(awaited)]
+    trusted = complete["feasible"] & (complete["flags"] == "") & complete["judging"].isin(("full", "failed"))
+    complete = complete[trusted.groupby(complete["setting"]).transform("all")]
+    full = complete[complete["judging"] == "full"]
+    standing = frontier(full.groupby("setting")[list(judged)].mean(), judged)
+    return set(full.loc[full["setting"].isin(standing.index), "trial"])
+
+
 def dominated_on_test(df: pd.DataFrame, objectives: Mapping[str, str]) -> pd.Series[bool]:
     """Which members another member dominates on test; False for all that are not members or have no test result.
+
+    Settings are compared by the means over their seeds: a seed is not held against another one of its own setting.
 
     Args:
         df: as `load` gives it.
         objectives: the sweep's, by their told names.
     """
     on_test = objectives_on_test(objectives)
-    values = df[list(on_test)].to_numpy(dtype=float, na_value=np.nan)
-    read = df["member"].to_numpy(dtype=bool) & ~np.isnan(values).any(axis=1)
-    result = np.zeros(len(df), dtype=np.bool_)
-    result[read] = ~nondominated(values[read], [mode == "max" for mode in on_test.values()])
-    return pd.Series(result, index=df.index)
+    read = df[df["member"] & df[list(on_test)].notna().all(axis=1)]
+    means = read.groupby(settings(read))[list(on_test)].mean()
+    dominated = means.index[~nondominated(means.to_numpy(dtype=float), [mode == "max" for mode in on_test.values()])]
+    return settings(df).isin(dominated) & df.index.isin(read.index)
 
 
 def _row(trial: record.TrialRecord, snapshot: record.Snapshot, member: bool) -> dict[str, Any]:
@@ -122,17 +154,20 @@ def _row(trial: record.TrialRecord, snapshot: record.Snapshot, member: bool) -> 
         "status": trial.outcome or "running",
         "feasible": trial.feasible,
         "cause": trial.cause,
-        "member": member,
+        "replicate_of": trial.replicate_of,
         "judging": "none",
     }
     row |= {OPTION + name: value for name, value in trial.params.items()}
     row |= {_metric(name): value for name, value in trial.metrics.items()}
+    flags: dict[str, None] = {}
     for prefix, split in _NUMBERS.items():
         judged = snapshot.judged.get((trial.number, split))
         if judged is not None:
             row |= _accuracies(prefix, judged) | {"judge_version": judged.version, "autoattack": judged.autoattack}
+            flags |= dict.fromkeys(judged.flags)
             if split == SELECTION:
                 row["judging"] = "full"
+    row |= {"flags": ", ".join(flags), "member": member and not flags}
     skipped = snapshot.skipped.get(trial.number)
     if skipped is not None and row["judging"] == "none":
         row |= {
@@ -163,7 +198,7 @@ def _accuracies(prefix: str, judged: record.Judged) -> dict[str, Any]:
     return row
 
 
-def _accuracy(column: str, count: int, images: int) -> dict[str, float]:
+def _accuracy(column: str, count: float, images: int) -> dict[str, float]:
     low, high = wilson(count, images)
     return {column: count / images, f"{column}_low": low, f"{column}_high": high}
 

@@ -11,7 +11,7 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from analysis import palette, points, words
-from analysis.collect import options
+from analysis.collect import TEST, options
 from analysis.palette import Colours, Theme, ThemeName
 from analysis.points import ACCURACIES, Stage
 
@@ -19,6 +19,9 @@ FONT = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Helvetica Neue', Arial, s
 _MOST_LABELS = 16  # members whose numbers are written beside them; more would be a crowd
 _NEVER_IN_VIEW = ("stopped", "diverged", "failed", "running")  # they would squeeze the frontier into a corner
 _NEAR = 5.0  # points; a trial within the frontier's own span of it, or within this, is in the first view
+
+
+_View = tuple[list[float], list[float]] | None  # the ranges of both axes
 
 
 @dataclass(frozen=True)
@@ -51,8 +54,10 @@ def _looks(now: Stage, judge: str) -> dict[str, _Look]:
         "cheap": _Look(f"{words.CHEAP} only", "circle-open", 8, 0.9, outline=1.4),
         "bound": _Look("bound: proven dominated", "triangle-down-open", 9, 0.9, outline=1.4),
         "judged": _Look("judged, dominated", "circle", 8, 0.6, rank=5),
+        "flagged": _Look("flagged: not to be trusted", "bowtie-open", 11, outline=1.6, rank=6),
         "leader": _Look(leader, "circle", 12, outline=1.2, rank=1),
         "test_dominated": _Look(f"test, dominated there ({judge})", "diamond", 10, outline=1.8, rank=3, hollow=True),
+        "test_flagged": _Look(f"flagged on test ({judge})", "hourglass-open", 11, outline=1.6, rank=7),
         "test": _Look(f"test ({judge}), 95{_THIN}% interval", "diamond", 11, outline=1.0, rank=2),
     }
 
@@ -67,12 +72,13 @@ def frontier_figure(
     objectives: Mapping[str, str] = ACCURACIES,
     theme: ThemeName = "light",
     threat: str = "",
+    compared: pd.DataFrame | None = None,
 ) -> go.Figure:
     """Clean against robust accuracy, in percent: the frontier chosen on the selection set, and what test says of it.
 
     Members are joined by the staircase of what is attained, and each is linked to its test result with 95 % Wilson
     intervals, hollow where another member dominates it on test. Trials judged in full, upper bounds of trials proven
-    dominated, and stopped, diverged and failed trials each have their own mark. Before anything is judged the numbers
+    dominated, and flagged, stopped, diverged and failed trials each have their own mark. Before anything is judged the numbers
     of the cheap attack are drawn, and the axes say so. Colour is the first searched option.
 
     Args:
@@ -81,6 +87,7 @@ def frontier_figure(
         objectives: the sweep's, by their told names: "max" or "min".
         theme: colours, "light" or "dark".
         threat: plain text behind the robust axis' name, such as "linf, eps 8/255".
+        compared: as `analysis.compare` gives it; the simultaneous 95 % band of the frontier is then drawn, for its split.
     """
     look = palette.THEMES[theme]
     now, judge = points.stage(df), words.judge_name(df)
@@ -88,6 +95,8 @@ def frontier_figure(
     selected, tested = points.selection_points(df, objectives), points.points_on_test(df, objectives)
     view = _view(selected, tested)
     figure = go.Figure()
+    if compared is not None:
+        _draw_band(figure, compared, points.leaders(df, objectives), view, look)
     _draw_staircase(figure, selected[selected["kind"] == "leader"], view, look, now)
     _draw_links(figure, selected, tested, look)
     for kind, style in _looks(now, _safe(judge)).items():
@@ -129,17 +138,21 @@ def _note(now: Stage, judge: str) -> str:
     return f"  ({judge})" if judge else ""
 
 
-def _view(selected: pd.DataFrame, tested: pd.DataFrame) -> tuple[list[float], list[float]] | None:
+def _view(selected: pd.DataFrame, tested: pd.DataFrame) -> _View:
     """Ranges of both axes around the frontier and what lies near it, with room for the labels."""
     bearing = selected[~selected["kind"].isin(_NEVER_IN_VIEW)]
     bearing = selected if bearing.empty else bearing
     if bearing.empty:
         return None
     leaders = bearing[bearing["kind"] == "leader"]
-    for axis in ("x", "y"):  # one failed trial at chance level must not squeeze the frontier into a corner
+    for axis in (
+        "x",
+        "y",
+    ):  # one trial at chance level, or one that masks gradients, must not squeeze the frontier into a corner
         if not leaders.empty:
             low, high = leaders[axis].min(), leaders[axis].max()
-            bearing = bearing[bearing[axis] >= low - max(high - low, _NEAR)]
+            room = max(high - low, _NEAR)
+            bearing = bearing[bearing[axis].between(low - room, high + room)]
     ranges = []
     for axis in ("x", "y"):
         ends = [*bearing[axis], *tested[f"{axis}_low"], *tested[f"{axis}_high"]]
@@ -149,12 +162,23 @@ def _view(selected: pd.DataFrame, tested: pd.DataFrame) -> tuple[list[float], li
     return ranges[0], ranges[1]
 
 
-def _draw_staircase(
-    figure: go.Figure, leading: pd.DataFrame, view: tuple[list[float], list[float]] | None, look: Theme, now: Stage
-) -> None:
+def _draw_band(figure: go.Figure, compared: pd.DataFrame, leading: set[int], view: _View, look: Theme) -> None:
+    if view is None:
+        return
+    xs, ys = points.band(compared, leading, left=view[0][0], bottom=view[1][0])
+    if not xs:
+        return
+    where = "test" if compared["split"].iloc[0] == TEST else words.SELECTION_SET
+    figure.add_scatter(
+        x=xs, y=ys, mode="lines", fill="toself", fillcolor=look.band, line_width=0, hoverinfo="skip",
+        name=f"95{_THIN}% band of the frontier, {where}", legendgroup="band", legendrank=8, meta={"kind": "band"},
+    )  # fmt: skip
+
+
+def _draw_staircase(figure: go.Figure, leading: pd.DataFrame, view: _View, look: Theme, now: Stage) -> None:
     if leading.empty or view is None:
         return
-    xs, ys = points.staircase(leading)
+    xs, ys = points.staircase(leading.groupby("setting")[["x", "y"]].mean())
     (left, _), (bottom, _) = view
     # Less than the extremes is attained too: the line goes on to both edges of the view.
     xs, ys = [left, *xs, xs[-1]], [ys[0], *ys, bottom]

@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib import resources
@@ -23,6 +24,8 @@ from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 
 from analysis import points, summary, tables, words
+from analysis.collect import SELECTION, TEST
+from analysis.comparison import Comparison
 from analysis.figures import frontier_figure, out_of_view
 from analysis.sheet import Sheet
 from sweeps.record import Snapshot
@@ -38,7 +41,14 @@ class _Asset:
     digest: str
 
 
-def render(df: pd.DataFrame, snapshot: Snapshot, sheet: Sheet, folder: Path) -> str:
+def render(
+    df: pd.DataFrame,
+    snapshot: Snapshot,
+    sheet: Sheet,
+    folder: Path,
+    comparisons: Mapping[str, Comparison],
+    seconds: Mapping[str, float],
+) -> str:
     """The whole page as HTML.
 
     Args:
@@ -46,7 +56,10 @@ def render(df: pd.DataFrame, snapshot: Snapshot, sheet: Sheet, folder: Path) -> 
         snapshot: the record the table was made from.
         sheet: what `sweep.yaml` says.
         folder: the sweep's folder; only its name is shown, and only where the sheet has none.
+        comparisons: what verdicts say, by split, where there are any.
+        seconds: device time of judging, by split.
     """
+    decisive = comparisons.get(TEST) or comparisons.get(SELECTION)
     plotly, script, style = _asset(get_plotlyjs()), _asset(_read("page.js")), _asset(_read("page.css"))
     environment = jinja2.Environment(
         autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
@@ -58,7 +71,7 @@ def render(df: pd.DataFrame, snapshot: Snapshot, sheet: Sheet, folder: Path) -> 
         name=name,
         threat=sheet.threat,
         verdict=summary.verdict(df, snapshot.objectives),
-        merits=summary.merits(df, snapshot),
+        merits=summary.merits(df, snapshot, sum(seconds.values())),
         warnings=summary.warnings(df, snapshot, sheet),
         stage=points.stage(df),
         judge=words.judge_name(df),
@@ -66,17 +79,22 @@ def render(df: pd.DataFrame, snapshot: Snapshot, sheet: Sheet, folder: Path) -> 
         unseen=out_of_view(df, snapshot.objectives),
         undrawn=len(df) - len(points.selection_points(df, snapshot.objectives)),
         bounds=bool((df["judging"] == "skipped").any()),
-        members=tables.members(df, snapshot.objectives),
+        members=tables.members(df, snapshot.objectives, comparisons),
+        neighbours=tables.neighbours(decisive) if decisive else tables.Table([]),
+        seeds=tables.seeds(comparisons),
+        decided="test" if TEST in comparisons else f"the {words.SELECTION_SET}",
+        banded=decisive is not None,
+        flagged=bool((df["flags"] != "").any()),
         trials=tables.trials(df),
         gaps=summary.gaps(df),
-        judging=_judging(df, snapshot),
+        judging=_judging(df, seconds),
         events=snapshot.members,
         provenance=_provenance(sheet),
         fault=sheet.fault,
         versions={str(key): str(value) for key, value in sheet.versions.items()},
         space=yaml.safe_dump(sheet.space, sort_keys=False, allow_unicode=True, width=100) if sheet.space else "",
         written=words.time(datetime.now(UTC).isoformat()),
-        figures=_figures(df, snapshot, sheet),
+        figures=_figures(df, snapshot, sheet, decisive),
         plotly=plotly,
         script=script,
         style=style,
@@ -88,15 +106,11 @@ def figure_title(sheet: Sheet, folder: Path) -> str:
     return f"{sheet.name(folder)}: clean and robust accuracy"
 
 
-def _judging(df: pd.DataFrame, snapshot: Snapshot) -> list[tuple[str, str]]:
+def _judging(df: pd.DataFrame, seconds: Mapping[str, float]) -> list[tuple[str, str]]:
     """How the numbers came about, as (name, value)."""
     ways = df["judging"].value_counts()
     images = {split: sorted(set(df[f"{split}_images"].dropna())) for split in ("judged", "test")}
     listed = {split: " or ".join(f"{n:,}" for n in counts) for split, counts in images.items()}
-    seconds = {
-        split: sum(judged.seconds for (_, of), judged in snapshot.judged.items() if of == split)
-        for split in ("validation", "test")
-    }
     failed = [("judging failed", words.count(int(ways["failed"]), "trial"))] if "failed" in ways else []
     return [
         ("version", words.judge_name(df) or "nothing is judged yet"),
@@ -106,8 +120,8 @@ def _judging(df: pd.DataFrame, snapshot: Snapshot) -> list[tuple[str, str]]:
         ("proven dominated", words.count(int(ways.get("skipped", 0)), "trial")),
         ("not judged", words.count(int(ways.get("none", 0)), "trial")),
         *failed,
-        (f"device time, {words.SELECTION_SET}", words.duration(seconds["validation"])),
-        ("device time, test", words.duration(seconds["test"])),
+        (f"device time, {words.SELECTION_SET}", words.duration(seconds[SELECTION])),
+        ("device time, test", words.duration(seconds[TEST])),
     ]
 
 
@@ -128,10 +142,13 @@ def _resumed(entry: Any) -> str:
     return words.time(str(entry.get("at"))) + (f" (other {', '.join(other)})" if other else "")
 
 
-def _figures(df: pd.DataFrame, snapshot: Snapshot, sheet: Sheet) -> Markup:
+def _figures(df: pd.DataFrame, snapshot: Snapshot, sheet: Sheet, comparison: Comparison | None) -> Markup:
     """Both themes of the figure as one JSON text that no string in it can end early."""
+    compared = comparison.trials if comparison else None
     drawn: dict[str, Any] = {
-        theme: _plain(frontier_figure(df, objectives=snapshot.objectives, theme=theme, threat=sheet.threat))
+        theme: _plain(
+            frontier_figure(df, objectives=snapshot.objectives, theme=theme, threat=sheet.threat, compared=compared)
+        )
         for theme in ("light", "dark")
     }
     text = json.dumps(drawn, separators=(",", ":"))

@@ -26,6 +26,7 @@ class Theme:
     muted: str
     grid: str
     tint: str  # of the attained region
+    band: str  # of where the frontier may lie
     link: str
     bar: str
     plain: str  # of marks that no option colours
@@ -45,6 +46,7 @@ THEMES: dict[ThemeName, Theme] = {
         muted="#66707d",
         grid="#e9ecf0",
         tint="rgba(43, 92, 143, 0.055)",
+        band="rgba(168, 123, 0, 0.075)",
         link="rgba(28, 36, 48, 0.30)",
         bar="rgba(28, 36, 48, 0.42)",
         plain="#2b5c8f",
@@ -57,6 +59,7 @@ THEMES: dict[ThemeName, Theme] = {
         muted="#98a2b0",
         grid="#272e39",
         tint="rgba(120, 170, 220, 0.07)",
+        band="rgba(224, 187, 79, 0.09)",
         link="rgba(230, 233, 238, 0.32)",
         bar="rgba(230, 233, 238, 0.45)",
         plain="#7fb2e5",

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 
 import moocore
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
-from scipy.stats import binomtest
+from scipy.special import ndtri
 
 CONFIDENCE = 0.95
+Z = float(ndtri((1 + CONFIDENCE) / 2))  # 1.96
 _MODES = ("max", "min")
 
 
@@ -51,9 +53,9 @@ def nondominated(points: ArrayLike, maximise: bool | Sequence[bool] = True) -> N
 def frontier(df: pd.DataFrame, objectives: Mapping[str, str]) -> pd.DataFrame:
     """The rows that no other row dominates, in the order they came.
 
-    Where the table has the columns `status` and `feasible` (`analysis.load` gives both), only complete, feasible rows
-    take part. A row with a missing objective takes no part either: so only trials judged in full are on a frontier of
-    judged accuracies.
+    Where the table has the columns `status`, `feasible` and `flags` (`analysis.load` gives them), only complete, feasible
+    rows without flags take part: a flagged accuracy may be too high. A row with a missing objective takes no part either:
+    so only trials judged in full are on a frontier of judged accuracies.
 
     Args:
         df: a row per trial.
@@ -73,6 +75,10 @@ def frontier(df: pd.DataFrame, objectives: Mapping[str, str]) -> pd.DataFrame:
         taking_part &= (df["status"] == "complete").to_numpy(dtype=bool)
     if "feasible" in df:
         taking_part &= df["feasible"].to_numpy(dtype=bool)
+    if "flags" in df:
+        taking_part &= (df["flags"].isna() | (df["flags"] == "")).to_numpy(
+            dtype=bool
+        )  # a CSV file gives "" back as nan
     standing = df[taking_part]
     values = standing[list(objectives)].to_numpy(dtype=float, na_value=np.nan)
     return standing[nondominated(values, [mode == "max" for mode in objectives.values()])]
@@ -100,12 +106,14 @@ def hypervolume(points: ArrayLike, reference: ArrayLike = 0.0, *, maximise: bool
     return float(moocore.hypervolume(values, ref=origin, maximise=maximise))
 
 
-def wilson(successes: int, n: int) -> tuple[float, float]:
-    """95 % Wilson score interval of a proportion: for one model, over the drawing of images.
+def wilson(successes: float, n: int, z: float = Z) -> tuple[float, float]:
+    """Wilson's score interval of an accuracy p, over the drawing of images: all p with |k/n - p| <= z sqrt(p (1 - p) / n).
 
     Args:
-        successes: images counted, 0 to n.
+        successes: k, images counted, 0 to n. A fraction for a randomised model, whose interval is then a little too wide,
+            for a mean over passes varies less than one answer.
         n: images looked at.
+        z: 1.96 makes it a 95 % interval for one accuracy; a larger critical value, a band for many at once.
 
     Returns:
         Low and high as fractions; (0, 1) where no image was looked at.
@@ -113,7 +121,11 @@ def wilson(successes: int, n: int) -> tuple[float, float]:
     Raises:
         ValueError: more successes than images, or a negative number.
     """
-    if n == 0 and successes == 0:
+    if not 0 <= successes <= n:
+        raise ValueError(f"{successes} of {n} images cannot be")
+    if n == 0:
         return 0.0, 1.0
-    interval = binomtest(int(successes), int(n)).proportion_ci(confidence_level=CONFIDENCE, method="wilson")
-    return float(interval.low), float(interval.high)
+    share, extra = successes / n, z * z / n
+    centre, half = share + extra / 2, math.sqrt(share * (1 - share) * extra + (extra / 2) ** 2)
+    low, high = (centre - half) / (1 + extra), (centre + half) / (1 + extra)
+    return (0.0 if successes == 0 else low), (1.0 if successes == n else high)

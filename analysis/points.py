@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+import textwrap
 from collections.abc import Mapping
 from itertools import pairwise
 from typing import Any, Literal
@@ -11,13 +12,14 @@ import numpy as np
 import pandas as pd
 
 from analysis import words
-from analysis.collect import dominated_on_test, objectives_judged, options
+from analysis.collect import dominated_on_test, judged_frontier, options, settings
 from analysis.pareto import frontier
+from robustray.evaluation.flags import MEANING
 
 ACCURACIES: Mapping[str, str] = {"clean_accuracy": "max", "robust_accuracy": "max"}
 Stage = Literal["members", "judging", "cheap"]
-_CAUSE = 90  # characters of a cause that fit a hover label
-_COLUMNS = ["row", "trial", "kind", "x", "y", "hover"]
+_CAUSE = 90  # characters of a cause, or of a line, that fit a hover label
+_COLUMNS = ["row", "trial", "setting", "kind", "x", "y", "hover"]
 
 
 def stage(df: pd.DataFrame) -> Stage:
@@ -32,42 +34,46 @@ def leaders(df: pd.DataFrame, objectives: Mapping[str, str] = ACCURACIES) -> set
     now = stage(df)
     if now == "members":
         return set(df.loc[df["member"], "trial"])
-    return set(frontier(df, objectives_judged(objectives) if now == "judging" else objectives)["trial"])
+    return judged_frontier(df, objectives) if now == "judging" else set(frontier(df, objectives)["trial"])
 
 
 def selection_points(df: pd.DataFrame, objectives: Mapping[str, str] = ACCURACIES) -> pd.DataFrame:
     """A row per trial that has numbers on the selection set to draw.
 
     Returns:
-        Columns `row` (position in `df`), `trial`, `kind`, `x` and `y` (clean and robust accuracy in percent) and
-        `hover` (plotly's markup, everything in it escaped). Kinds: `leader`, `judged`, `bound`, `cheap`, `infeasible`,
-        `stopped`, `diverged`, `failed`, `running`.
+        Columns `row` (position in `df`), `trial`, `setting` (which other seeds share), `kind`, `x` and `y` (clean and robust
+        accuracy in percent) and `hover` (plotly's markup, everything in it escaped). Kinds: `leader`, `judged`, `flagged`,
+        `bound`, `cheap`, `infeasible`, `stopped`, `diverged`, `failed`, `running`.
     """
-    leading, named = leaders(df, objectives), options(df)
-    rows = []
+    leading, named, setting = leaders(df, objectives), options(df), settings(df).tolist()
+    rows: list[list[Any]] = []
     for position, trial in enumerate(_rows(df)):
         x, y = _place(trial)
         if not (np.isnan(x) or np.isnan(y)):
-            rows.append([position, trial["trial"], _kind(trial, leading), 100 * x, 100 * y, hover(trial, named)])
+            kind, said = _kind(trial, leading), hover(trial, named)
+            rows.append([position, trial["trial"], setting[position], kind, 100 * x, 100 * y, said])
     return pd.DataFrame(rows, columns=_COLUMNS)
 
 
 def points_on_test(df: pd.DataFrame, objectives: Mapping[str, str] = ACCURACIES) -> pd.DataFrame:
     """A row per member whose test result is read, in percent, kinds `test` and `test_dominated`.
 
+    One that was flagged after it had been fixed as a member is `test_flagged`.
+
     Returns:
         The columns of `selection_points`, and `x_low`, `x_high`, `y_low`, `y_high`: the 95 % intervals.
     """
-    dominated, named = dominated_on_test(df, objectives).tolist(), options(df)
-    rows = []
+    dominated, named, setting = dominated_on_test(df, objectives).tolist(), options(df), settings(df).tolist()
+    rows: list[list[Any]] = []
     for position, trial in enumerate(_rows(df)):
-        if not trial["member"] or np.isnan(trial["test_clean_accuracy"]):
+        if np.isnan(trial["test_clean_accuracy"]) or not (trial["member"] or trial["flags"]):
             continue
-        kind = "test_dominated" if dominated[position] else "test"
+        kind = "test_flagged" if trial["flags"] else "test_dominated" if dominated[position] else "test"
         said = hover(trial, named, dominated=dominated[position])
         x, x_low, x_high = (100 * trial[f"test_clean_accuracy{end}"] for end in ("", "_low", "_high"))
         y, y_low, y_high = (100 * trial[f"test_robust_accuracy{end}"] for end in ("", "_low", "_high"))
-        rows.append([position, trial["trial"], kind, x, y, said, x_low, x_high, y_low, y_high])
+        place = [position, trial["trial"], setting[position], kind]
+        rows.append([*place, x, y, said, x_low, x_high, y_low, y_high])
     return pd.DataFrame(rows, columns=[*_COLUMNS, "x_low", "x_high", "y_low", "y_high"])
 
 
@@ -86,6 +92,35 @@ def staircase(points: pd.DataFrame) -> tuple[list[float], list[float]]:
     return corners_x, corners_y
 
 
+def band(
+    compared: pd.DataFrame, leading: set[int], *, left: float = 0.0, bottom: float = 0.0
+) -> tuple[list[float], list[float]]:
+    """Outline, in percent, of where the frontier of these models lies on the whole population of images, at 95 %.
+
+    The accuracies of all models lie in their parts of the simultaneous band together, and so do means over seeds in the
+    means of their parts. What is attained then reaches at least the staircase of the low ends, and at most that of the
+    high ones: the outline runs along the second and back along the first. Empty where there are no models.
+
+    Args:
+        compared: as `analysis.compare` gives it.
+        leading: the trials whose frontier it is.
+        left, bottom: where both staircases begin and end, or further out where the low ends are.
+    """
+    rows = compared[compared["trial"].isin(leading)]
+    if rows.empty:
+        return [], []
+    rows = rows.groupby("setting")[[name for name in rows.columns if "_band_" in name]].mean()
+    left = min(left, 100 * rows["clean_accuracy_band_low"].min())
+    bottom = min(bottom, 100 * rows["robust_accuracy_band_low"].min())
+    outline_x, outline_y = [], []
+    for end, way in (("high", 1), ("low", -1)):
+        ends = {"x": 100 * rows[f"clean_accuracy_band_{end}"], "y": 100 * rows[f"robust_accuracy_band_{end}"]}
+        xs, ys = staircase(pd.DataFrame(ends))
+        outline_x += [left, *xs, xs[-1]][::way]
+        outline_y += [ys[0], *ys, bottom][::way]
+    return outline_x, outline_y
+
+
 def hover(trial: Mapping[str, Any], option_columns: list[str], *, dominated: bool = False) -> str:
     """Everything about one trial in a few lines of plotly's markup; names and strings of the sweep are escaped."""
     state = words.status(trial["status"]) + ("" if trial["feasible"] else ", misses a constraint")
@@ -95,6 +130,8 @@ def hover(trial: Mapping[str, Any], option_columns: list[str], *, dominated: boo
         for name in option_columns
         if not words.missing(trial[name])
     ]
+    if not words.missing(trial["replicate_of"]):
+        lines.append(f"trial {trial['replicate_of']} with another training seed")
     lines.append("")
     lines.append(f"<i>{words.SELECTION_SET}</i>: {_safe(words.how_judged(trial))}")
     if trial["judging"] == "full":
@@ -110,6 +147,9 @@ def hover(trial: Mapping[str, Any], option_columns: list[str], *, dominated: boo
         lines.append("  " + _pair(trial, "test_"))
     if dominated:
         lines.append("  another member dominates it on test")
+    for flag in filter(None, trial["flags"].split(", ")):
+        told = textwrap.wrap(f"{flag}: {MEANING.get(flag, '')}", _CAUSE)
+        lines += [f"<b>flagged</b> {_safe(told[0])}", *(f"  {_safe(more)}" for more in told[1:])]
     if trial["cause"]:
         lines.append(_safe(trial["cause"]))
     return "<br>".join(lines)
@@ -131,6 +171,8 @@ def _place(trial: Mapping[str, Any]) -> tuple[float, float]:
 def _kind(trial: Mapping[str, Any], leading: set[int]) -> str:
     if trial["trial"] in leading:
         return "leader"
+    if trial["flags"]:
+        return "flagged"
     if trial["status"] != "complete":
         return "failed" if trial["status"] == "out_of_memory" else str(trial["status"])
     if not trial["feasible"]:

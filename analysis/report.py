@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from analysis import collect, page, sheet
+from analysis import collect, comparison, judgements, page, sheet
 from analysis.figures import frontier_figure
 from robustray._files import write_whole
+from robustray.errors import UserError
 from sweeps import record
 
 FOLDER = "report"
@@ -61,15 +63,16 @@ def publish(folder: Path | str, *, picture: bool = True) -> Report:
     folder = Path(folder)
     snapshot, about = record.read(folder), sheet.read(folder)
     df = collect.table(snapshot)
+    notes: list[str] = []
+    comparisons = _comparisons(folder, snapshot, df, notes)
     target = folder / FOLDER
     target.mkdir(exist_ok=True)
     index, image = target / "index.html", target / "frontier.png"
     contents: dict[Path, str | bytes] = {
         target / "trials.csv": df.to_csv(index=False),
-        target / "frontier.csv": members(df, snapshot.objectives).to_csv(index=False),
-        index: page.render(df, snapshot, about, folder),
+        target / "frontier.csv": members(df, snapshot.objectives, comparisons).to_csv(index=False),
+        index: page.render(df, snapshot, about, folder, comparisons, judgements.device_seconds(folder, snapshot)),
     }
-    notes = []
     if picture:
         try:
             contents[image] = _picture(df, snapshot, about, folder)
@@ -82,17 +85,41 @@ def publish(folder: Path | str, *, picture: bool = True) -> Report:
     return Report(index, list(contents), notes)
 
 
-def members(df: pd.DataFrame, objectives: dict[str, str]) -> pd.DataFrame:
-    """The frontier's members with their options and numbers, as `frontier.csv` has them; `dominated_on_test` last.
+def members(
+    df: pd.DataFrame, objectives: dict[str, str], comparisons: Mapping[str, comparison.Comparison]
+) -> pd.DataFrame:
+    """The frontier's members with their options and numbers, as `frontier.csv` has them; what other members do to them last.
+
+    `dominated_on_test`, and the probabilities of being non-dominated `judged_nondominated` and `test_nondominated`.
 
     Args:
         df: as `analysis.load` gives it.
         objectives: the sweep's, by their told names; those that are not accuracies are columns too.
+        comparisons: what verdicts say, by split, where there are any.
     """
     told = [name for name in objectives if name in df.columns and name not in ("clean_accuracy", "robust_accuracy")]
     columns = ["trial", *collect.options(df), *_MEMBER_COLUMNS, *told, "judge_version", "gap_clean", "gap_robust"]
     marked = df[columns].assign(dominated_on_test=collect.dominated_on_test(df, objectives))
+    for split, prefix in ((collect.SELECTION, "judged"), (collect.TEST, "test")):
+        chances: Any = comparisons[split].trials.set_index("trial")["nondominated"] if split in comparisons else {}
+        marked[f"{prefix}_nondominated"] = marked["trial"].map(chances).astype(float)
     return marked[df["member"]].sort_values(["judged_clean_accuracy", "trial"], ascending=[False, True])
+
+
+def _comparisons(
+    folder: Path, snapshot: record.Snapshot, df: pd.DataFrame, notes: list[str]
+) -> dict[str, comparison.Comparison]:
+    """By split. Verdicts that are not there or not alike are a note: the rest of a report does without them."""
+    result = {}
+    for split in (collect.SELECTION, collect.TEST):
+        try:
+            found = comparison.of_sweep(folder, snapshot, df, split)
+        except UserError as error:
+            notes.append(f"no paired statistics on {split}: {error}")
+            continue
+        if found is not None:
+            result[split] = found
+    return result
 
 
 def _picture(df: pd.DataFrame, snapshot: record.Snapshot, about: sheet.Sheet, folder: Path) -> bytes:

@@ -30,12 +30,7 @@ class Sheet:
     @property
     def threat(self) -> str:
         """What the judge attacks under, such as `linf, eps 8/255`; "" where it is not known."""
-        threat = _mapping(self.judge.get("threat"))
-        eps = threat.get("eps")
-        parts = [str(threat["norm"])] if "norm" in threat else []
-        if eps is not None:
-            parts.append(f"eps {_fraction(eps)}")
-        return ", ".join(parts)
+        return threat_in_words(_mapping(self.judge.get("threat")))
 
     @property
     def one_list(self) -> bool:
@@ -69,6 +64,15 @@ def read(folder: Path) -> Sheet:
         resumed=resumed if isinstance(resumed, list) else [],
         rest={str(key): value for key, value in content.items() if key not in ("space", "versions", "resumed")},
     )
+
+
+def threat_in_words(threat: Mapping[str, Any]) -> str:
+    """`linf, eps 8/255`; "" where nothing is known."""
+    eps = threat.get("eps")
+    parts = [str(threat["norm"])] if "norm" in threat else []
+    if eps is not None:
+        parts.append(f"eps {_fraction(eps)}")
+    return ", ".join(parts)
 
 
 def _mapping(value: Any) -> Mapping[str, Any]:

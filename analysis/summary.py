@@ -9,9 +9,10 @@ import numpy as np
 import pandas as pd
 
 from analysis import points, words
-from analysis.collect import dominated_on_test, objectives_judged
-from analysis.pareto import frontier, hypervolume, wilson
+from analysis.collect import dominated_on_test, judged_frontier, settings
+from analysis.pareto import hypervolume, wilson
 from analysis.sheet import Sheet
+from robustray.evaluation.flags import MEANING
 from sweeps.record import Snapshot
 
 _SMALL = 1000  # images; below, a 95 % interval is wider than 6 points
@@ -50,18 +51,18 @@ def verdict(df: pd.DataFrame, objectives: Mapping[str, str]) -> str:
     return f"{told} On {_images(leading, 'test_images')} test images it {_span(holding, 'test_')}."
 
 
-def merits(df: pd.DataFrame, snapshot: Snapshot) -> list[tuple[str, str, str]]:
-    """The few numbers at the top of the page: (value, name, remark)."""
+def merits(df: pd.DataFrame, snapshot: Snapshot, judging: float) -> list[tuple[str, str, str]]:
+    """The few numbers at the top of the page: (value, name, remark). `judging` is its device time in seconds."""
     now = points.stage(df)
     ended = df["status"].value_counts()
     others = ", ".join(f"{n} {words.status(str(name))}" for name, n in ended.items() if name != "complete")
     leading = df[df["trial"].isin(points.leaders(df, snapshot.objectives))]
     prefix = "" if now == "cheap" else "judged_"
-    area = leading[[f"{prefix}clean_accuracy", f"{prefix}robust_accuracy"]].dropna()
+    accuracies = [f"{prefix}clean_accuracy", f"{prefix}robust_accuracy"]
+    area = leading.groupby(settings(leading))[accuracies].mean().dropna()
     measured = words.CHEAP if now == "cheap" else words.SELECTION_SET
     opened = sum(bool(event.opened) for event in snapshot.members)
     hours = float(df["cost_device_hours"].sum())
-    judging = sum(judged.seconds for judged in snapshot.judged.values())
     return [
         (str(len(df)), "trials", others or ("all complete" if len(df) else "none yet")),
         (str(len(leading)), "on the frontier" if now == "members" else "on the frontier so far", measured),
@@ -91,6 +92,7 @@ def warnings(df: pd.DataFrame, snapshot: Snapshot, sheet: Sheet) -> list[str]:
     judge = words.judge_name(df)
     if judge and not judge.startswith("AutoAttack"):
         found.append(f"Robust accuracies are from {judge}. Do not compare them with numbers of the standard benchmark.")
+    found += _flagged(df)
     found += _unfinished(df, snapshot)
     if sheet.one_list:
         found.append(
@@ -113,6 +115,21 @@ def warnings(df: pd.DataFrame, snapshot: Snapshot, sheet: Sheet) -> list[str]:
     return found
 
 
+def _flagged(df: pd.DataFrame) -> list[str]:
+    """A sentence for each flag that trials have, with its meaning."""
+    trials: dict[str, list[int]] = {}
+    for number, flags in zip(df["trial"], df["flags"], strict=True):
+        for flag in filter(None, flags.split(", ")):
+            trials.setdefault(flag, []).append(number)
+    return [
+        f"Flagged {flag}: {_trials(numbers)}"
+        + (f" ({MEANING[flag]})" if flag in MEANING else "")
+        + ". A flagged robust "
+        "accuracy may be too high, so it is shown apart and is on no frontier."
+        for flag, numbers in trials.items()
+    ]
+
+
 def _unfinished(df: pd.DataFrame, snapshot: Snapshot) -> list[str]:
     found = []
     running = int((df["status"] == "running").sum())
@@ -124,7 +141,7 @@ def _unfinished(df: pd.DataFrame, snapshot: Snapshot) -> list[str]:
     if waiting:
         found.append(f"Test is not read yet for {_trials(waiting)}.")
     if len(members) and (df["judging"] == "full").any():
-        now = set(frontier(df, objectives_judged(snapshot.objectives))["trial"])
+        now = judged_frontier(df, snapshot.objectives)
         if now != set(members["trial"]):
             changed = sorted(now ^ set(members["trial"]))
             found.append(f"The members were fixed earlier: judged today, {_trials(changed)} would change sides.")

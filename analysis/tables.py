@@ -9,7 +9,11 @@ from typing import Any
 import pandas as pd
 
 from analysis import words
-from analysis.collect import dominated_on_test, options
+from analysis.collect import SELECTION, TEST, dominated_on_test, options
+from analysis.comparison import METRICS, Comparison
+from analysis.pareto import CONFIDENCE
+
+_NAMES = {SELECTION: words.SELECTION_SET, TEST: "test"}
 
 
 @dataclass(frozen=True)
@@ -39,9 +43,16 @@ class Table:
     rows: list[list[Cell]] = field(default_factory=list)
 
 
-def members(df: pd.DataFrame, objectives: Mapping[str, str]) -> Table:
-    """The frontier, from the most accurate to the most robust member, test results first."""
+def members(df: pd.DataFrame, objectives: Mapping[str, str], comparisons: Mapping[str, Comparison]) -> Table:
+    """The frontier, from the most accurate to the most robust member, test results first.
+
+    Args:
+        df: as `analysis.load` gives it.
+        objectives: the sweep's, by their told names.
+        comparisons: by split, of those that have one: the probabilities of being non-dominated.
+    """
     named = options(df)
+    chances = {split: _chances(comparisons[split]) for split in (TEST, SELECTION) if split in comparisons}
     heads = [
         Head("trial", numeric=True),
         *_option_heads(df, named),
@@ -49,14 +60,16 @@ def members(df: pd.DataFrame, objectives: Mapping[str, str]) -> Table:
         Head("robust", "test, 95 % interval", numeric=True),
         Head("clean", words.SELECTION_SET, numeric=True),
         Head("robust", words.SELECTION_SET, numeric=True),
-        Head("on test"),
+        Head("stands", "on test"),
+        *([Head("stands", words.SELECTION_SET, numeric=True)] if SELECTION in chances else []),
     ]
     dominated = dominated_on_test(df, objectives)
     frame = df.assign(dominated=dominated)[df["member"]]
     frame = frame.sort_values(["judged_clean_accuracy", "trial"], ascending=[False, True])
     rows = []
     for trial in _records(frame):
-        told = "" if words.missing(trial["test_clean_accuracy"]) else "dominated" if trial["dominated"] else "stands"
+        told = "" if words.missing(trial["test_clean_accuracy"]) else "dominated" if trial["dominated"] else "yes"
+        on_test, on_selection = (chances.get(split, {}).get(trial["trial"]) for split in (TEST, SELECTION))
         rows.append(
             [
                 Cell(str(trial["trial"]), mark="trial"),
@@ -65,9 +78,60 @@ def members(df: pd.DataFrame, objectives: Mapping[str, str]) -> Table:
                 _accuracy(trial, "test_robust_accuracy"),
                 _plain(trial["judged_clean_accuracy"], mark="soft"),
                 _plain(trial["judged_robust_accuracy"], mark="soft"),
-                Cell(told or "not read yet", mark="hollow" if told == "dominated" else ""),
+                Cell(told or "not read yet", words.probability(on_test), mark="hollow" if told == "dominated" else ""),
+                *([Cell(words.probability(on_selection))] if SELECTION in chances else []),
             ]
         )
+    return Table(heads, rows)
+
+
+def neighbours(comparison: Comparison) -> Table:
+    """Each frontier trial against the next more robust one: differences in points, and whether images tell them apart."""
+    heads = [Head("from"), Head("to")]
+    for metric in METRICS:
+        heads += [
+            Head(
+                f"{metric} lost" if metric == METRICS[0] else f"{metric} gained", "points, 95 % interval", numeric=True
+            )
+        ]
+        heads += [Head("p", metric, numeric=True)]
+    steps = {trial["trial"]: trial for trial in _records(comparison.trials.dropna(subset="next"))}
+    at = next(iter(set(steps) - {trial["next"] for trial in steps.values()}), None)  # where no other one leads
+    rows = []
+    while at in steps:
+        trial = steps[at]
+        at = trial["next"]
+        cells = [Cell(str(trial["trial"]), mark="trial"), Cell(str(trial["next"]))]
+        for metric, sign in zip(METRICS, (1, -1), strict=True):
+            ends = sorted(sign * trial[f"{metric}_difference_{end}"] for end in ("low", "high"))
+            around = " to ".join(map(words.points, ends))
+            cells.append(Cell(words.points(sign * trial[f"{metric}_difference"]), remark=around))
+            p = trial[f"{metric}_p"]
+            cells.append(Cell(words.p_value(p), mark="strong" if p < 1 - CONFIDENCE else "soft"))
+        rows.append(cells)
+    return Table(heads, rows)
+
+
+def seeds(comparisons: Mapping[str, Comparison]) -> Table:
+    """Spread over training seeds beside the noise of images, for settings trained more than once."""
+    heads = [Head("trial", numeric=True), Head("seeds", numeric=True), Head("on")]
+    for metric in METRICS:
+        heads += [
+            Head(metric, "mean", numeric=True),
+            Head("by seed", f"{metric}, sd", numeric=True),
+            Head("by images", f"{metric}, se", numeric=True),
+        ]
+    rows = []
+    for split in (TEST, SELECTION):
+        for setting in _records(comparisons[split].seeds) if split in comparisons else []:
+            cells = [Cell(str(setting["trial"]), mark="trial"), Cell(str(setting["seeds"])), Cell(_NAMES[split])]
+            for metric in METRICS:
+                cells += [
+                    Cell(words.number(setting[f"{metric}_mean"])),
+                    Cell(words.number(setting[f"{metric}_seeds"]), mark="strong"),
+                    Cell(words.number(setting[f"{metric}_images"]), mark="soft"),
+                ]
+            rows.append(cells)
     return Table(heads, rows)
 
 
@@ -90,11 +154,14 @@ def trials(df: pd.DataFrame) -> Table:
     rows = []
     for trial in _records(df):
         state = words.status(trial["status"]) + ("" if trial["feasible"] else ", infeasible")
-        member = bool(trial["member"])
+        member, flagged = bool(trial["member"]), bool(trial["flags"])
         rows.append(
             [
                 Cell(str(trial["trial"]), mark="trial"),
-                Cell("on the frontier" if member else state, mark="member" if member else trial["status"]),
+                Cell(
+                    "on the frontier" if member else "flagged" if flagged else state,
+                    mark="member" if member else "hollow" if flagged else trial["status"],
+                ),
                 *_option_cells(trial, named),
                 _plain(trial["judged_clean_accuracy"]),
                 _robust(trial),
@@ -111,7 +178,8 @@ def trials(df: pd.DataFrame) -> Table:
 
 def _story(trial: Mapping[str, Any]) -> str:
     judged = words.how_judged(trial) if trial["status"] == "complete" or trial["judging"] != "none" else ""
-    return "; ".join(filter(None, [judged, trial["cause"] or ""]))
+    again = "" if words.missing(trial["replicate_of"]) else f"trial {trial['replicate_of']} with another training seed"
+    return "; ".join(filter(None, [judged, again, trial["cause"] or ""]))
 
 
 def _robust(trial: Mapping[str, Any]) -> Cell:
@@ -123,6 +191,10 @@ def _robust(trial: Mapping[str, Any]) -> Cell:
 def _accuracy(trial: Mapping[str, Any], column: str) -> Cell:
     around = words.interval(trial[f"{column}_low"], trial[f"{column}_high"])
     return Cell(words.number(trial[column]), remark=around, sort=_key(trial[column]), mark="strong")
+
+
+def _chances(comparison: Comparison) -> dict[int, float]:
+    return dict(zip(comparison.trials["trial"], comparison.trials["nondominated"], strict=True))
 
 
 def _plain(fraction: Any, mark: str = "") -> Cell:

@@ -35,6 +35,23 @@ def interval(low: Any, high: Any) -> str:
     return "" if missing(low) or missing(high) else f"{100 * low:.1f}{_DASH}{100 * high:.1f}"
 
 
+def probability(p: Any) -> str:
+    """`0.97`, from resamples: `<0.01` and `>0.99` also where all of them agree, for others may not."""
+    if missing(p):
+        return ""
+    return "<0.01" if p < 0.01 else ">0.99" if p > 0.99 else f"{p:.2f}"
+
+
+def p_value(p: Any) -> str:
+    """`0.042`, `<0.001`."""
+    return "" if missing(p) else "<0.001" if p < 0.001 else f"{p:.3f}"
+
+
+def points(fraction: Any) -> str:
+    """A difference of accuracies in points, with its sign: `+2.4`."""
+    return "" if missing(fraction) else f"{100 * fraction:+.1f}".replace("-", "\N{MINUS SIGN}")
+
+
 def count(n: int, one: str, many: str | None = None) -> str:
     """`1 trial`, `12,000 images`."""
     return f"{n:,} {one if n == 1 else many or one + 's'}"
@@ -87,7 +104,8 @@ def how_judged(trial: Mapping[str, Any]) -> str:
     """How one trial's numbers on the selection set came about."""
     if trial["judging"] == "full":
         name = f"AutoAttack {trial['judge_version']}" if trial["autoattack"] else trial["judge_version"]
-        return f"{name} on {count(trial['judged_images'], 'validation image')}"
+        flagged = f"; flagged {trial['flags']}" if trial["flags"] else ""
+        return f"{name} on {count(trial['judged_images'], 'validation image')}{flagged}"
     if trial["judging"] == "skipped":
         after = f"bound after {trial['skipped_after']}" if trial["skipped_after"] else "bound before any attack"
         return f"{after}, dominated by trial {trial['dominated_by']}"

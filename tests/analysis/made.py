@@ -1,17 +1,21 @@
-"""Sweeps made for the tests: real records with every kind of trial in them, and strings that want to break the page."""
+"""Sweeps made for the tests: real records and verdict files, every kind of trial, and strings that want to break the page."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import hashlib
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import optuna
 import yaml
+from numpy.typing import ArrayLike, NDArray
 
-from analysis.collect import objectives_judged, table
-from analysis.pareto import dominates, frontier
-from sweeps.record import Judged, Record, Skipped
+from analysis.collect import judged_frontier, table
+from analysis.pareto import dominates
+from robustray.verdicts import CLEAN, Shard, judgement_folder, write_shard
+from sweeps.record import REPLICATE_OF, Judged, Record, Skipped
 
 OBJECTIVES = {"clean_accuracy": "max", "robust_accuracy": "max"}
 SCRIPT = "<script>alert(1)</script>"
@@ -19,6 +23,9 @@ CAUSE = "loss is nan </script><img src=https://evil.example/x.png onerror=alert(
 VALIDATION, TEST = 1000, 10000
 STOPPED, DIVERGED, FAILED, OUT_OF_MEMORY, INFEASIBLE, RUNNING = (5, 14, 18), (9,), (17,), (20,), (11,), (22, 23)
 TRIALS = 24
+ATTACKS = ("apgd-ce", "apgd-t", "fab-t", "square")
+FLAG = "square_beats_white_box"
+SECONDS = 26.0  # of every attack on every shard
 
 
 def sweep(
@@ -30,6 +37,8 @@ def sweep(
     version: str = "standard",
     autoattack: bool = True,
     first: str = "number",
+    flagged: Sequence[int] = (),
+    replicated: Sequence[int] = (),
 ) -> Path:
     """Writes a TRADES sweep that looks like a real one, always the same.
 
@@ -41,6 +50,8 @@ def sweep(
         version: of the judge.
         autoattack: whether its results may be called so.
         first: whether the first option is a "number" (beta) or a "category" (activation).
+        flagged: trials whose robust accuracy is far too good, and which the judge flags.
+        replicated: trials that are trained again, with two more seeds each.
     """
     generator = np.random.default_rng(3)
     with Record(folder, OBJECTIVES) as record:
@@ -50,8 +61,14 @@ def sweep(
             beta = _ask(record, first)
             truth[number] = _accuracies(beta, generator)
             _finish(record, number, *truth[number])
+        for number in (original for original in replicated for _ in range(2)):
+            again = record.study.ask()
+            again.set_user_attr(REPLICATE_OF, number)
+            record.issue(again, record.trial(number).params)
+            truth[again.number] = (truth[number][0] - 0.01, truth[number][1] - 0.01)
+            _finish(record, again.number, *truth[again.number])
         if judge:
-            _judge(record, truth, generator, version, autoattack)
+            _judge(record, truth, generator, version, autoattack, flagged)
         if judge and fix:
             _test(record, generator, version, autoattack)
     (folder / "sweep.yaml").write_text(yaml.safe_dump(SHEET | {"space": SPACE | {"name": folder.name}}))
@@ -131,6 +148,7 @@ def _judge(
     generator: np.random.Generator,
     version: str,
     autoattack: bool,
+    flagged: Sequence[int],
 ) -> None:
     """Judges in the order of numbers; what an already judged trial dominates is skipped, now and then."""
     done: dict[int, tuple[int, int]] = {}
@@ -139,16 +157,20 @@ def _judge(
         clean = int(generator.binomial(VALIDATION, truth[number][0]))
         robust = min(int(generator.binomial(VALIDATION, truth[number][1])), clean)
         better = [other for other, counts in done.items() if dominates(counts, (clean, robust + 8))]
-        if better and number % 3:
+        if number in flagged:
+            _told(record, number, "validation", VALIDATION, clean, robust + 120, version, autoattack, (FLAG,))
+            continue
+        if better and number % 3 and number < TRIALS:
+            verdicts = _verdicts(VALIDATION, clean, robust + 8, number)
+            judgement(record.judgements(number), "validation", *verdicts, version=version, until=1)
             record.skip(number, Skipped(better[0], "apgd-ce", bound=robust + 8, images=VALIDATION, clean_correct=clean))
             continue
         done[number] = (clean, robust)
-        folder = f"judgements/{number:04d}/validation-{version}-0"
-        record.judge(number, "validation", Judged(VALIDATION, clean, robust, version, autoattack, folder, 131.5))
+        _told(record, number, "validation", VALIDATION, clean, robust, version, autoattack)
 
 
 def _test(record: Record, generator: np.random.Generator, version: str, autoattack: bool) -> None:
-    members: Sequence[int] = frontier(table(record.snapshot()), objectives_judged(OBJECTIVES))["trial"].tolist()
+    members = sorted(judged_frontier(table(record.snapshot()), OBJECTIVES))
     record.fix_members(members, members)
     judged = record.snapshot().judged
     for number in members:
@@ -157,5 +179,87 @@ def _test(record: Record, generator: np.random.Generator, version: str, autoatta
         robust = round(TEST * (found.robust_accuracy - 0.012 + generator.normal(0, 0.006)))
         if number == min(members):  # one that another member is sure to dominate on test
             clean, robust = round(TEST * 0.82), round(TEST * 0.37)
-        folder = f"judgements/{number:04d}/test-{version}-0"
-        record.judge(number, "test", Judged(TEST, clean, robust, version, autoattack, folder, 1290.0))
+        _told(record, number, "test", TEST, clean, robust, version, autoattack)
+
+
+def _told(
+    record: Record,
+    number: int,
+    split: str,
+    images: int,
+    clean: int,
+    robust: int,
+    version: str,
+    autoattack: bool,
+    flags: tuple[str, ...] = (),
+) -> None:
+    """Writes verdicts that have these counts, and says so in the record."""
+    verdicts = _verdicts(images, clean, robust, number)
+    folder = judgement(record.judgements(number), split, *verdicts, version=version)
+    where, seconds = str(folder.relative_to(record.folder)), SECONDS * (1 + len(ATTACKS))
+    record.judge(number, split, Judged(images, clean, robust, version, autoattack, where, seconds, flags))
+
+
+def _verdicts(images: int, clean: int, robust: int, number: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Verdicts with exactly these counts; images that are hard for one trial are likely to be hard for another."""
+    own = np.random.default_rng(number)
+    hard = np.random.default_rng(images).normal(size=images) + 0.5 * own.normal(size=images)
+    right = np.zeros(images)
+    right[np.argsort(hard)[:clean]] = 1
+    harder = np.where(right == 1, hard + 0.5 * own.normal(size=images), np.inf)
+    stands = np.zeros(images)
+    stands[np.argsort(harder)[:robust]] = 1
+    return right, stands
+
+
+def judgement(
+    root: Path,
+    split: str,
+    clean: ArrayLike,
+    robust: ArrayLike,
+    *,
+    version: str = "standard",
+    until: int = len(ATTACKS),
+    shards: int = 1,
+    parts: Mapping[str, Any] | None = None,
+) -> Path:
+    """Writes a judgement as the judge does, and returns its folder.
+
+    Args:
+        root: where the judgements of a model lie.
+        split: `validation` or `test`.
+        clean, robust: [N] how often an image is classified correctly, as it is and under the worst attack.
+        version: of the judge.
+        until: how many attacks were run.
+        shards: into how many the images are cut.
+        parts: what is different from others in `judgement.json`.
+    """
+    right, stands = np.asarray(clean, dtype=float), np.asarray(robust, dtype=float)
+    rows = np.arange(len(right), dtype=np.int64)
+    told = {
+        "weights": hashlib.sha256(right.tobytes() + stands.tobytes()).hexdigest(),
+        "data": f"made {split}",
+        "rows": hashlib.sha256(rows.tobytes()).hexdigest(),
+        "split": split,
+        "threat": {"norm": "linf", "eps": 8 / 255},
+        "family": version,
+        "attacks": list(ATTACKS),
+        "extras": [],
+        "dtype": "float32",
+    }
+    folder = judgement_folder(root, split, version, told | dict(parts or {}))
+    for number, part in enumerate(np.array_split(rows, shards)):
+        standing = part
+        for attack in (CLEAN, *ATTACKS)[: 1 + until]:
+            late = (standing % 10 == 0) & (attack == ATTACKS[0])  # left to the second attack
+            correct = right[standing] if attack == CLEAN else np.where(late, right[standing], stands[standing])
+            label = (standing % 10).astype(np.int16)
+            broken = correct == 0
+            info = {"seconds": SECONDS / shards, "seed": 0}
+            predicted = np.where(broken, (label + 1) % 10, label).astype(np.int16)
+            shard = Shard(
+                attack, number, standing.astype(np.int32), label, predicted, broken, correct.astype(np.float32), info
+            )
+            write_shard(folder, shard)
+            standing = standing[~broken]
+    return folder

@@ -8,15 +8,15 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from analysis.collect import dominated_on_test, load, objectives_judged, options
+from analysis.collect import dominated_on_test, judged_frontier, load, objectives_judged, options
 from analysis.pareto import frontier, wilson
 from robustray.errors import UserError
-from sweeps.record import Record, read
+from sweeps.record import Judged, Record, read
 from tests.analysis import made as the
 
 COLUMNS = [
     "trial", "status", "feasible", "cause", "clean_accuracy", "robust_accuracy", "cost_seconds", "cost_device_hours",
-    "cost_passes", "judging", "dominated_by", "skipped_after", "bound", "judged_clean_accuracy",
+    "cost_passes", "replicate_of", "judging", "flags", "dominated_by", "skipped_after", "bound", "judged_clean_accuracy",
     "judged_clean_accuracy_low", "judged_clean_accuracy_high", "judged_robust_accuracy", "judged_robust_accuracy_low",
     "judged_robust_accuracy_high", "judged_images", "member", "test_clean_accuracy", "test_clean_accuracy_low",
     "test_clean_accuracy_high", "test_robust_accuracy", "test_robust_accuracy_low", "test_robust_accuracy_high",
@@ -134,6 +134,78 @@ def test_an_option_of_a_branch_not_taken_is_missing(tmp_path: Path) -> None:
     assert df["option.defense.trades.beta"].isna().tolist() == [False, True]
     assert df["option.defense.mart.steps"].dtype == "Int64"
     assert df["option.defense.mart.steps"].isna().tolist() == [True, False]
+
+
+def test_flags_of_both_splits_are_told_and_no_member_has_any(tmp_path: Path) -> None:
+    with Record(tmp_path, the.OBJECTIVES) as record:
+        for number in range(3):
+            record.issue(record.study.ask(), {})
+            record.finish(number, "complete", metrics={"clean_accuracy": 0.9, "robust_accuracy": 0.5})
+        for number, flags in ((0, ("outside", "dynamic")), (1, ()), (2, ())):
+            record.judge(number, "validation", Judged(100, 90, 50, "standard", True, "judgements/v", 1.0, flags))
+        record.fix_members([1, 2], [1, 2])
+        record.judge(1, "test", Judged(100, 90, 50, "standard", True, "judgements/t", 1.0, (the.FLAG,)))
+    df = load(tmp_path)
+    assert df["flags"].tolist() == ["outside, dynamic", the.FLAG, ""]
+    assert df["member"].tolist() == [False, False, True]
+    assert judged_frontier(df, the.OBJECTIVES) == {2}
+
+
+def test_a_skip_that_was_withdrawn_is_none(tmp_path: Path) -> None:
+    folder = the.sweep(tmp_path / "s", fix=False)
+    number = int(load(folder).query("judging == 'skipped'")["trial"].iloc[0])
+    with Record(folder, the.OBJECTIVES) as record:
+        record.skip(number, None)
+    row = load(folder).loc[number]
+    assert row["judging"] == "none"
+    assert np.isnan(row["bound"])
+
+
+def _seeds(*rows: tuple[float, float, int | None, str, str, str]) -> pd.DataFrame:
+    """A judged table from (clean, robust, replicate of, flags, status, judging)."""
+    names = ["judged_clean_accuracy", "judged_robust_accuracy", "replicate_of", "flags", "status", "judging"]
+    df = pd.DataFrame(rows, columns=names).astype({"replicate_of": "Int64"})
+    return df.assign(trial=range(len(df)), feasible=True)
+
+
+def test_a_setting_stands_where_the_mean_over_its_seeds_stands() -> None:
+    done = ("", "complete", "full")
+    lucky, second, steady = (0.9, 0.6, None, *done), (0.7, 0.4, 0, *done), (0.85, 0.55, None, *done)
+    assert judged_frontier(_seeds(lucky), the.OBJECTIVES) == {0}
+    assert judged_frontier(_seeds(lucky, second, steady), the.OBJECTIVES) == {2}
+    worse = (0.8, 0.5, None, *done)
+    assert judged_frontier(_seeds(lucky, second, worse), the.OBJECTIVES) == {0, 1, 2}  # a tie of means
+
+
+@pytest.mark.parametrize(
+    ("other", "standing"),
+    [
+        ((0.9, 0.6, 0, "outside", "complete", "full"), {2}),  # no seed of a flagged setting
+        ((np.nan, np.nan, 0, "", "running", "none"), {2}),  # its mean may yet move
+        ((np.nan, np.nan, 0, "", "complete", "skipped"), {2}),
+        ((np.nan, np.nan, 0, "", "complete", "failed"), {0, 2}),  # could not be judged: the others count
+        ((0.1, 0.0, 0, "", "diverged", "none"), {0, 2}),
+    ],
+)
+def test_which_settings_take_part(other: tuple[float, float, int | None, str, str, str], standing: set[int]) -> None:
+    df = _seeds((0.9, 0.5, None, "", "complete", "full"), other, (0.7, 0.6, None, "", "complete", "full"))
+    assert judged_frontier(df, the.OBJECTIVES) == standing
+    assert judged_frontier(df.sample(frac=1, random_state=1), the.OBJECTIVES) == standing
+
+
+def test_without_replicates_the_judged_frontier_is_the_frontier(table: pd.DataFrame) -> None:
+    expected = set(frontier(table, objectives_judged(the.OBJECTIVES))["trial"])
+    assert judged_frontier(table.sample(frac=1, random_state=2), the.OBJECTIVES) == expected
+
+
+def test_seeds_of_one_setting_do_not_dominate_each_other_on_test(table: pd.DataFrame) -> None:
+    members = table[table["member"]]
+    loser = members["trial"].min()
+    winner = members.sort_values("test_clean_accuracy")["trial"].iloc[-1]
+    alone = table[table["trial"].isin((loser, winner))]
+    joined = alone.assign(replicate_of=alone["replicate_of"].mask(alone["trial"] == loser, winner))
+    assert dominated_on_test(alone, the.OBJECTIVES).sum() == 1
+    assert dominated_on_test(joined, the.OBJECTIVES).sum() == 0
 
 
 def test_no_record_is_the_users_to_mend(tmp_path: Path) -> None:

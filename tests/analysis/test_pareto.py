@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import math
 import random
 from itertools import product
@@ -11,6 +12,7 @@ import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.stats import binomtest, norm
 
 from analysis.pareto import dominates, frontier, hypervolume, nondominated, wilson
 
@@ -72,6 +74,13 @@ def test_only_complete_feasible_rows_take_part() -> None:
         {"x": [0.9, 0.8, 0.5], "status": ["stopped", "complete", "complete"], "feasible": [True, False, True]}
     )
     assert frontier(df, {"x": "max"})["x"].tolist() == [0.5]
+
+
+def test_flagged_rows_are_on_no_frontier_also_after_a_csv_file() -> None:
+    df = pd.DataFrame({"x": [0.9, 0.8, 0.5], "flags": ["outside", "", ""]})
+    assert frontier(df, {"x": "max"})["x"].tolist() == [0.8]
+    assert frontier(pd.read_csv(io.StringIO(df.to_csv())), {"x": "max"})["x"].tolist() == [0.8]
+    assert frontier(df.assign(flags=np.nan), {"x": "max"})["x"].tolist() == [0.9]
 
 
 def test_an_empty_table_has_an_empty_frontier() -> None:
@@ -143,6 +152,20 @@ def test_wilson_of_no_images_says_nothing() -> None:
     assert wilson(0, 0) == (0.0, 1.0)
 
 
-def test_wilson_refuses_impossible_counts() -> None:
-    with pytest.raises(ValueError, match="k"):
-        wilson(5, 4)
+@settings(deadline=None)
+@given(st.integers(1, 10_000).flatmap(lambda n: st.tuples(st.integers(0, n), st.just(n))), st.floats(1.0, 4.0))
+def test_wilson_is_scipys_for_any_critical_value(counts: tuple[int, int], z: float) -> None:
+    found = binomtest(*counts).proportion_ci(confidence_level=float(2 * norm.cdf(z) - 1), method="wilson")
+    assert wilson(*counts, z) == pytest.approx((found.low, found.high), abs=1e-9)
+
+
+def test_wilson_takes_the_mean_over_passes_of_a_randomised_model() -> None:
+    (low, high), (below, above) = wilson(50.5, 100), wilson(50, 100)
+    assert below < low < 0.505 < high < wilson(51, 100)[1]
+    assert above < high
+
+
+@pytest.mark.parametrize("counts", [(5, 4), (-1, 4), (1, 0)])
+def test_wilson_refuses_impossible_counts(counts: tuple[int, int]) -> None:
+    with pytest.raises(ValueError, match="cannot be"):
+        wilson(*counts)

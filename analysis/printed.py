@@ -1,0 +1,68 @@
+"""A comparison as a table for a terminal."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pandas as pd
+from rich import box
+from rich.console import Group
+from rich.table import Table
+from rich.text import Text
+
+from analysis import words
+from analysis.collect import TEST
+from analysis.comparison import METRICS
+from analysis.pareto import CONFIDENCE
+
+
+def trials(compared: pd.DataFrame) -> Group:
+    """The trials of a sweep as `analysis.compare` gives them, the most accurate first."""
+    table = _table("trial", "", "clean", "robust", "stands", "next", *(f"p {metric}" for metric in METRICS))
+    for _, trial in compared.sort_values(["clean_accuracy", "trial"], ascending=[False, True]).iterrows():
+        table.add_row(
+            str(trial["trial"]),
+            "member" if trial["member"] else "flagged" if trial["flags"] else "",
+            *(_accuracy(trial, f"{metric}_accuracy") for metric in METRICS),
+            words.probability(trial["nondominated"]),
+            "" if words.missing(trial["next"]) else str(trial["next"]),
+            *(_p(trial[f"{metric}_p"]) for metric in METRICS),
+            style="" if trial["member"] else "dim",
+        )
+    first = compared.iloc[0]
+    where = TEST if first["split"] == TEST else f"the {words.SELECTION_SET}"
+    images = words.count(int(first["images"]), "image")
+    return Group(table, Text(f"{images} of {where}, {words.judge_name(compared)}; in percent, 95 % intervals"))
+
+
+def pair(compared: pd.DataFrame) -> Group:
+    """Two models as `analysis.compare` gives them."""
+    table = _table("", "a", "b", "a - b", "interval", "only a", "only b", "p")
+    for metric, row in compared.iterrows():
+        table.add_row(
+            str(metric),
+            *(words.number(row[model]) for model in ("a", "b")),
+            words.points(row["difference"]),
+            f"{words.points(row['low'])} to {words.points(row['high'])}",
+            *(f"{row[model]:g}" for model in ("only_a", "only_b")),
+            _p(row["p"]),
+        )
+    first = compared.iloc[0]
+    images = words.count(int(first["images"]), "image")
+    return Group(table, Text(f"{images}, {first['attacks']}; in percent, a - b in points with its 95 % interval"))
+
+
+def _table(*columns: str) -> Table:
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    for name in columns:
+        table.add_column(name, justify="left" if name == "" else "right")
+    return table
+
+
+def _accuracy(trial: pd.Series[Any], column: str) -> str:
+    return f"{words.number(trial[column])}  {words.interval(trial[f'{column}_low'], trial[f'{column}_high'])}"
+
+
+def _p(p: Any) -> str:
+    text = words.p_value(p)
+    return f"[bold]{text}[/bold]" if text and p < 1 - CONFIDENCE else text
