@@ -28,29 +28,30 @@ def per_image(values: Tensor, images: Tensor) -> Tensor:
     return values.view(-1, *(1 for _ in images.shape[1:]))
 
 
-def direction(gradient: Tensor, x_adv: Tensor, rule: Rule, density: float) -> Tensor:
-    """The step of length one that a gradient asks for, [B, C, H, W]; zero where the gradient is zero.
+def step(gradient: Tensor, x_adv: Tensor, size: float, rule: Rule, density: float) -> Tensor:
+    """The step that a gradient g asks for at x_adv, [B, C, H, W]; zero where the gradient is zero.
 
-    sign     sign(g), length one in linf: steepest ascent there.
-    l2       g / ||g||_2, steepest ascent in l2.
-    max_abs  g / ||g||_inf.
-    sparse   sign(g) / k on the k pixels with the largest |g|, 0 elsewhere; length one in l1. Steepest ascent in l1 would
-             move one pixel; SLIDE (Tramèr and Boneh, NeurIPS 2019, arXiv:1904.13000) moves a fraction `density` of all.
-             Pixels that g would push out of [0, 1] are passed over, else they would use up every later step.
+    sign     size * sign(g), length `size` in linf: steepest ascent there.
+    l2       size * g / ||g||_2, steepest ascent in l2.
+    max_abs  size * g / ||g||_inf.
+    sparse   sign(g) * size / k on the k pixels with the largest |g|, length `size` in l1. Steepest ascent in l1 would move
+             one pixel; SLIDE (Tramèr and Boneh, NeurIPS 2019, arXiv:1904.13000) moves a fraction `density` of all. What
+             a pixel cannot take, as it meets the end of [0, 1], goes to the next: that is steepest ascent in ball and box
+             (Croce and Hein, ICML 2021, arXiv:2103.01208), no pixel moved by more than size / k. Without it, steps are
+             spent on pixels that are at their end.
     """
     if rule == "sign":
-        return gradient.sign().add(gradient, alpha=0)
-    tiny = torch.finfo(gradient.dtype).tiny
+        return size * gradient.sign().add(gradient, alpha=0)
     if rule in ("l2", "max_abs"):
-        scaled = gradient / per_image(length(gradient, "linf"), gradient).clamp_min(tiny)  # squares must not underflow
-        return scaled if rule == "max_abs" else scaled / per_image(length(scaled, "l2"), scaled).clamp_min(tiny)
-    stuck = ((x_adv <= 0) & (gradient < 0)) | ((x_adv >= 1) & (gradient > 0))
-    free = gradient.masked_fill(stuck, 0).flatten(1)
-    count = math.ceil(density * free.shape[1])
-    places = free.abs().topk(count, dim=1, sorted=False).indices
-    signs = torch.zeros_like(free).scatter(1, places, free.gather(1, places).sign())
-    signs = signs / length(signs, "l1").clamp_min(1)[:, None]
-    return signs.view_as(gradient).add(gradient, alpha=0)
+        tiny = torch.finfo(gradient.dtype).tiny
+        unit = gradient / per_image(length(gradient, "linf"), gradient).clamp_min(tiny)  # squares must not underflow
+        return size * (unit if rule == "max_abs" else unit / per_image(length(unit, "l2"), unit).clamp_min(tiny))
+    slopes, room = gradient.flatten(1), torch.where(gradient > 0, 1 - x_adv, x_adv).flatten(1).clamp_min(0)
+    order = slopes.abs().argsort(dim=1, descending=True)
+    most = room.gather(1, order).clamp_max(size / math.ceil(density * slopes.shape[1]))
+    way = (size - (most.cumsum(1) - most)).clamp_min(0).minimum(most)
+    moved = torch.zeros_like(slopes).scatter(1, order, way) * slopes.sign()
+    return moved.view_as(gradient).add(gradient, alpha=0)
 
 
 def scaled(delta: Tensor, norm: Norm, eps: float) -> Tensor:

@@ -46,15 +46,16 @@ class StepSize(Options):
 class Pgd(Attack):
     """Projected gradient descent (Madry et al., ICLR 2018, arXiv:1706.06083).
 
-    x'_0 = start;   x'_{k+1} = Proj(x'_k + step_size * u(grad loss(x'_k))),   Proj onto the eps ball and [0, 1].
+    x'_0 = start;   x'_{k+1} = Proj(x'_k + step(grad loss(x'_k))),   Proj onto the eps ball and [0, 1].
 
     Losses: `ce` cross-entropy; `kl` KL(f(x) || f(x')), the TRADES objective, with f(x) computed once; `margin`
     max_{j != y} z_j - z_y (Carlini and Wagner, 2017); `dlr` the difference of logits ratio (Croce and Hein, 2020). The
     targeted ones climb toward one wrong class, -CE(f(x'), t), z_t - z_y, or the targeted ratio: the most likely one at x
     in the first restart, the next in the next, and so on in turn.
 
-    Steps u: `sign` g's signs; `l2` g / ||g||_2; `max_abs` g / max |g|; `sparse` SLIDE's (Tramèr and Boneh, 2019); null:
-    steepest ascent in the threat's norm, which is sign in linf, l2 in l2, sparse in l1.
+    Steps, times step_size: `sign` sign(g); `l2` g / ||g||_2; `max_abs` g / max |g|; `sparse` sign(g) / k on the k pixels
+    with the largest |g|, kept inside [0, 1] (SLIDE, Tramèr and Boneh, 2019; Croce and Hein, 2021); null: steepest ascent
+    in the threat's norm, which is sign in linf, l2 in l2, sparse in l1.
 
     Projections: `nearest` the nearest point of ball and box, exact in every norm. In l2 the published scripts only come
     near it: `box_ball` clamps to [0, 1], then scales into the ball (TRADES); `ball_box` the other way round (AWP).
@@ -76,7 +77,7 @@ class Pgd(Attack):
         StepSize(of_eps=0.25), description="length of a step: pixels, or {of_eps: fraction of the radius}"
     )
     step_rule: Rule | None = Field(
-        None, description="how a gradient becomes a step of length one; null: steepest ascent in the threat's norm"
+        None, description="how a gradient becomes a step; null: steepest ascent in the threat's norm"
     )
     density: Real = Field(0.01, gt=0, le=1, description="fraction of an image's pixels that a sparse step moves")
     projection: Projection = Field(

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 Norm = Literal["linf", "l2", "l1"]
 Rule = Literal["sign", "l2", "max_abs", "sparse"]
-"""How a gradient becomes a step of length one; `_norms.direction` has the formulas."""
+"""How a gradient becomes a step; `_norms.step` has the formulas."""
 Projection = Literal["nearest", "box_ball", "ball_box"]
 """How an image comes back into ball and box; `Threat.project` says."""
 
@@ -73,18 +73,18 @@ class Threat(Options):
         rule: Rule | None = None,
         density: float = 0.01,
     ) -> Tensor:
-        """x' + step_size * u, u the direction of length one that the gradient asks for.
+        """x' after one step of length step_size that the gradient asks for.
 
         Args:
             x_adv, gradient: [B, C, H, W]. A zero gradient makes no step; one that is not finite makes x' NaN.
             step_size: in pixels, in the norm that the rule belongs to.
-            rule: `sign`, `l2`, `max_abs` or `sparse`, as `_norms.direction` says; None is steepest ascent in this norm
-                (linf sign, l2 l2), in l1 the sparse step of SLIDE.
-            density: fraction of the pixels that a sparse step moves.
+            rule: `sign`, `l2`, `max_abs` or `sparse`, as `_norms.step` says; None is steepest ascent in this norm (linf
+                sign, l2 l2), in l1 the sparse step of SLIDE.
+            density: fraction of the pixels that a sparse step moves, unless some of them meet the end of [0, 1].
         """
         from robustray.attacks import _norms
 
-        return x_adv + step_size * _norms.direction(gradient, x_adv, rule or _norms.STEEPEST[self.norm], density)
+        return x_adv + _norms.step(gradient, x_adv, step_size, rule or _norms.STEEPEST[self.norm], density)
 
     def uniform(self, x: Tensor, generator: torch.Generator | None = None) -> Tensor:
         """A random start inside the ball and [0, 1], [B, C, H, W]; how it is drawn in each norm `_norms.uniform` says."""

@@ -3,32 +3,58 @@
 from __future__ import annotations
 
 import itertools
+from typing import get_args
 
 import pytest
 import torch
 from torch import nn
 
+from robustray import Step
 from robustray.attacks import Attack, Threat
 from robustray.attacks._guard import attack_mode
+from robustray.attacks.threats import Norm
+from robustray.defenses import Defense
 from robustray.training._precision import Autocast
-from tests.robustray.made import Boom, Fails, Passes, batch, flags, generator, network, same, state, variants
+from tests.robustray.made import (
+    Boom,
+    Fails,
+    Passes,
+    batch,
+    every,
+    flags,
+    generator,
+    made,
+    network,
+    same,
+    state,
+    variants,
+)
 
 THREAT = Threat(eps=0.1)
+RADII: dict[Norm, float] = {"linf": 0.1, "l2": 0.5, "l1": 2.0}
+threats = pytest.mark.parametrize("threat", [pytest.param(Threat(norm=n, eps=e), id=n) for n, e in RADII.items()])
+"""Runs a test in every norm; a promise about the model's state is the same in all of them."""
+
+
+def test_every_norm_is_tried() -> None:
+    assert set(RADII) == set(get_args(Norm))
 
 
 def moved(attack: Attack) -> bool:
     return attack.mode == "train"
 
 
+@threats
 @variants("attack", "attack")
-def test_result_is_inside(attack: Attack) -> None:
+def test_result_is_inside(attack: Attack, threat: Threat) -> None:
     model, (x, y) = network(), batch()
-    x_adv = attack(model, x, y, THREAT, generator=generator())
+    x_adv = attack(model, x, y, threat, generator=generator())
     assert x_adv.shape == x.shape
     assert x_adv.dtype == x.dtype
     assert not x_adv.requires_grad
     assert not torch.equal(x_adv, x)
-    assert (x_adv - x).abs().max() <= THREAT.eps + 1e-12
+    order = {"linf": torch.inf, "l2": 2, "l1": 1}[threat.norm]
+    assert torch.linalg.vector_norm((x_adv - x).flatten(1), order, dim=1).max() <= threat.eps + 1e-12
     assert x_adv.min() >= 0
     assert x_adv.max() <= 1
 
@@ -93,52 +119,57 @@ def test_mode_seen_by_the_model(attack: Attack) -> None:
     assert seen == {attack.mode != "eval"}
 
 
+@threats
 @variants("attack", "attack")
-def test_no_radius_gives_the_clean_images_back(attack: Attack) -> None:
+def test_no_radius_gives_the_clean_images_back(attack: Attack, threat: Threat) -> None:
     model, (x, y) = network(), batch()
-    assert torch.equal(attack(model, x, y, Threat(eps=0), generator=generator()), x)
+    assert torch.equal(attack(model, x, y, threat.model_copy(update={"eps": 0.0}), generator=generator()), x)
 
 
+@threats
 @variants("attack", "attack")
-def test_equal_seeds_give_equal_images(attack: Attack) -> None:
+def test_equal_seeds_give_equal_images(attack: Attack, threat: Threat) -> None:
     """And the global generator is neither read nor moved, since one was given."""
     model, (x, y) = network(), batch()
     world = torch.get_rng_state()
-    first = attack(model, x, y, THREAT, generator=generator(3))
+    first = attack(model, x, y, threat, generator=generator(3))
     assert torch.equal(torch.get_rng_state(), world)
     torch.rand(5)
-    assert torch.equal(attack(model, x, y, THREAT, generator=generator(3)), first)
+    assert torch.equal(attack(model, x, y, threat, generator=generator(3)), first)
 
 
+@threats
 @variants("attack", "attack")
-def test_declared_passes_are_true(attack: Attack) -> None:
+def test_declared_passes_are_true(attack: Attack, threat: Threat) -> None:
     model, (x, y) = network(), batch()
     counted = Passes(model)
-    attack(model, x, y, THREAT, generator=generator())
+    attack(model, x, y, threat, generator=generator())
     assert counted.images == attack.passes * len(x)
 
 
+@threats
 @variants("attack", "attack")
-def test_bfloat16_network(attack: Attack) -> None:
+def test_bfloat16_network(attack: Attack, threat: Threat) -> None:
     """Pixels and perturbations stay float32, exactly in the ball, where the network runs in bfloat16."""
     model, (x, y) = network(dtype=torch.float32), batch(dtype=torch.float32)
-    x_adv = attack(Autocast(model), x, y, THREAT, generator=generator())
+    x_adv = attack(Autocast(model), x, y, threat, generator=generator())
     assert x_adv.dtype == torch.float32
-    assert not THREAT.violated(x_adv, x)
+    assert not threat.violated(x_adv, x)
 
 
+@threats
 @variants("attack", "attack")
-def test_broken_models_are_noticed(attack: Attack) -> None:
+def test_broken_models_are_noticed(attack: Attack, threat: Threat) -> None:
     """Outside training a NaN raises at once; in training it sets the flag, and nothing else does."""
     model, (x, y) = network(), batch()
     flag = torch.zeros((), dtype=torch.bool)
-    attack(model, x, y, THREAT, generator=generator(), violations=flag)
+    attack(model, x, y, threat, generator=generator(), violations=flag)
     assert not flag
     with torch.no_grad():
         next(iter(model[4].parameters())).fill_(torch.nan)
     with pytest.raises(ValueError, match="finite"):
-        attack(model, x, y, THREAT, generator=generator())
-    attack(model, x, y, THREAT, generator=generator(), violations=flag)
+        attack(model, x, y, threat, generator=generator())
+    attack(model, x, y, threat, generator=generator(), violations=flag)
     assert flag
 
 
@@ -149,6 +180,31 @@ def test_images_outside_the_range_are_refused(attack: Attack, shift: float) -> N
     model, (x, y) = network(), batch()
     with pytest.raises(ValueError, match="normalisation"):
         attack(model, x.clamp(0, 1) + shift, y, THREAT, generator=generator())
+
+
+@threats
+@variants("attack", "attack")
+def test_the_host_never_waits_for_the_device(attack: Attack, threat: Threat) -> None:
+    """In training, where broken promises go to a flag. Tensors without values raise where the host would read one."""
+    model, (x, y) = network().to("meta"), batch()
+    flag = torch.zeros((), dtype=torch.bool, device="meta")
+    attack = attack.model_copy(update={"steps": 2})  # tensors without values are slow
+    x_adv = attack(model, x.to("meta"), y.to("meta"), threat, violations=flag)
+    assert x_adv.shape == x.shape
+
+
+@threats
+@every("defense")
+def test_every_defense_trains_in_every_norm(cls: type[Defense], threat: Threat) -> None:
+    defense, model, (x, y) = made(cls), network(), batch()
+    step = Step(model, x, y, defense.attack_with(None).bind(threat), generator=generator())
+    step = defense.prepare(step)
+    x_adv = defense.perturb(step)
+    loss = defense.loss(step, x_adv).total
+    assert threat.inside(x_adv, step.x).all()
+    assert loss.isfinite()
+    loss.backward()  # type: ignore[no-untyped-call]
+    assert all(weight.grad is not None and weight.grad.isfinite().all() for weight in model.parameters())
 
 
 def test_guard_keeps_a_layer_that_tracks_nothing() -> None:

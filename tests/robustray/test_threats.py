@@ -163,7 +163,7 @@ def test_steepest_ascent(norm: Norm, seed: int, magnitude: float) -> None:
 
 @pytest.mark.parametrize(("density", "expected"), [(1e-9, 1), (0.01, 1), (0.05, 2), (0.5, 12), (1, 24)])
 def test_sparse_steps_move_a_fraction_of_the_pixels(density: float, expected: int) -> None:
-    """Those with the largest gradient, each equally far."""
+    """Those with the largest gradient, each equally far, where none meets its end."""
     x = torch.full((4, 1, 1, 24), 0.5, dtype=torch.float64)
     g = torch.randn(x.shape, generator=generator(1), dtype=torch.float64)
     moved = (Threat(norm="l1", eps=1).ascend(x, g, 0.2, density=density) - x).flatten(1)
@@ -174,11 +174,22 @@ def test_sparse_steps_move_a_fraction_of_the_pixels(density: float, expected: in
         torch.testing.assert_close(step[places], 0.2 / expected * slope[places].sign())
 
 
-def test_sparse_steps_pass_over_pixels_at_their_end() -> None:
-    x = torch.tensor([0.0, 1.0, 0.0, 0.5]).view(1, 1, 1, 4)
-    g = torch.tensor([-9.0, 8.0, 2.0, 1.0]).view(1, 1, 1, 4)
-    moved = Threat(norm="l1", eps=1).ascend(x, g, 0.2, density=0.5) - x
-    torch.testing.assert_close(moved.flatten(), torch.tensor([0.0, 0.0, 0.1, 0.1]))
+@pytest.mark.parametrize(
+    ("size", "density", "expected"),
+    [
+        (0.2, 0.01, (0, 0, 0.1, 0.1, 0)),
+        (0.2, 0.4, (0, 0, 0.1, 0.1, 0)),
+        (0.2, 1, (0, 0, 0.04, 0.04, 0.04)),
+        (0.5, 0.01, (0, 0, 0.1, 0.4, 0)),
+        (9, 0.01, (0, 0, 0.1, 0.5, 1)),
+    ],
+)
+def test_what_a_pixel_cannot_take_goes_to_the_next(size: float, density: float, expected: tuple[float, ...]) -> None:
+    """Steepest first; a pixel that is at its end takes nothing, and none leaves [0, 1]."""
+    x = torch.tensor([0.0, 1.0, 0.9, 0.5, 0.0]).view(1, 1, 1, 5)
+    g = torch.tensor([-9.0, 8.0, 7.0, 2.0, 1.0]).view(1, 1, 1, 5)
+    moved = Threat(norm="l1", eps=1).ascend(x, g, size, density=density) - x
+    torch.testing.assert_close(moved.flatten(), torch.tensor([float(way) for way in expected]))
 
 
 @pytest.mark.parametrize("rule", get_args(Rule))
