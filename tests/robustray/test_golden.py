@@ -186,6 +186,24 @@ def test_ema_weights(variant: str, golden: Read) -> None:
         np.testing.assert_allclose(buffer.numpy(), numbers[f"bn/{variant}/wa_buf_after_epoch/{name}"], rtol=1e-10)
 
 
+@pytest.mark.parametrize("norm", ["linf", "l2"])
+def test_pgd_is_as_strong_as_autoattack(norm: Norm, golden: Read) -> None:
+    """Toward each wrong class once, PGD leaves as many images as targeted APGD; what validates in training, a few more."""
+    numbers = golden("12_autoattack")
+    model = tiny(numbers, "w", norm=False, dtype=torch.float32)
+    x, y = torch.from_numpy(numbers["x"]), torch.from_numpy(numbers["y"])
+    group = norm.capitalize()
+    threat = Threat(norm=norm, eps=numbers[f"{group}/set/eps"].item())
+
+    def left(attack: Pgd) -> int:
+        x_adv = attack(model, x, y, threat, generator=torch.Generator().manual_seed(0))
+        return int((model(x_adv).argmax(1) == y).sum())
+
+    expected = int(numbers[f"{group}/individual/robust_flags_apgd-t"].sum())
+    assert abs(left(Pgd(loss="dlr-targeted", restarts=9, steps=40, step_size=StepSize(of_eps=0.1))) - expected) <= 3
+    assert expected <= left(Pgd(loss="margin", steps=20)) <= expected + 8
+
+
 def test_autoattack_standard(golden: Read, tmp_path: Path) -> None:
     """The ensemble's count within 2 of 200; every image away from the boundary exactly."""
     numbers = golden("12_autoattack")
