@@ -145,7 +145,7 @@ def judge(
 
     try:
         if verify is not None:
-            if not command.verify(verify, typer.echo, device=(device or ["auto"])[0]):
+            if not command.verify(verify, typer.echo, devices=tuple(device or ())):
                 raise typer.Exit(1)
             return
         if not model:

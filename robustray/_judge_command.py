@@ -3,25 +3,23 @@
 from __future__ import annotations
 
 import json
-import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from pydantic import ValidationError
-from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
 from robustray._choose import choose
+from robustray._judge_progress import Log, bars
 from robustray._plain import mistakes
 from robustray._yaml import dotted
 from robustray.data.base import DataSource
 from robustray.errors import UserError
-from robustray.evaluation import estimate, result
-from robustray.evaluation.plan import CLAIMED, EARLY, JOINED, Plan
-from robustray.trial import Judge
-from robustray.verdicts import CLEAN, Shard
+from robustray.evaluation import result
+from robustray.evaluation.plan import CLAIMED, JOINED, Plan
+from robustray.trial import VERSIONS, AttackName, Judge
+from robustray.verdicts import Verdicts, fingerprint
 
 if TYPE_CHECKING:
     from robustray.evaluation._case import Case
@@ -66,14 +64,15 @@ def judge(asked: Asked, write: Callable[[str], None]) -> dict[str, Any]:
     found = _classifier.load(asked.model, architecture=asked.architecture, data=data, norm=norm)
     asked = replace(asked, split=asked.split or ("validation" if found.trial else "test"))
     settings = _settings(asked, data, found)
-    _check_home(asked)
+    if found.trial is not None:
+        _check_home(asked)
     case, order, devices = _open(asked, settings, found)
     model = result.Model(found.name, asked.model, found.architecture, found.weights, asked.architecture)
-    begun = _Log(case.plan, write)
-    begun.opening(settings)
-    _run(case, order, devices, begun)
+    log = Log(case.plan, write)
+    log.opening(settings.data.name)
+    _run(case, order, devices, log)
     written = result.write(case.folder, model, settings, case.plan)
-    begun.closing(written, case.folder)
+    log.closing(written, case.folder)
     return written
 
 
@@ -90,14 +89,15 @@ def _settings(asked: Asked, data: DataSource | None, found: Classifier) -> Judge
         options["data"] = data.model_dump()
     if "data" not in options:
         raise UserError("--data is missing: which images to judge on, for example --data cifar10")
-    if asked.eps is not None or asked.norm is not None:
-        threat = {"norm": asked.norm or options.get("threat", {}).get("norm", "linf"), "eps": asked.eps}
-        options["threat"] = {name: value for name, value in threat.items() if value is not None}
-    if "threat" not in options:
+    own = options.get("threat", {})
+    norm = asked.norm or own.get("norm", "linf")
+    eps = asked.eps if asked.eps is not None or norm != own.get("norm") else own["eps"]
+    if eps is None:
         raise UserError("--eps is missing: the radius in pixels of [0, 1], for example --threat linf --eps 8/255")
+    options["threat"] = {"norm": norm, "eps": eps}
     if asked.version is not None:
-        names = asked.version.split("+") if "+" in asked.version else asked.version
-        options["version"] = names if isinstance(names, list) or names in _NAMES else [names]
+        names = asked.version.split("+")
+        options["version"] = names if len(names) > 1 or names[0] in get_args(AttackName) else names[0]
     if asked.images is not None:
         options["images"] = {**options.get("images", {}), str(asked.split): asked.images}
     options["accelerated"] = asked.accelerated or options.get("accelerated", False)
@@ -108,8 +108,8 @@ def _settings(asked: Asked, data: DataSource | None, found: Classifier) -> Judge
         raise UserError(f"--{_FLAG.get(dotted(keys), dotted(keys))}: {what}") from None
 
 
-_NAMES = ("standard", "plus", "rand", "apgd")
-_FLAG = {"threat.eps": "eps", "threat.norm": "threat", "images.validation": "images", "images.test": "images"}
+_FLAG = {"threat.eps": "eps", "images.validation": "images", "images.test": "images", "": "images"}
+"""Which flag an option of the judge comes from; a mistake of no option is that of images, more than are held out."""
 
 
 def _check_home(asked: Asked) -> None:
@@ -158,7 +158,18 @@ def _open(asked: Asked, settings: Judge, found: Classifier) -> tuple[Case, Order
         share = sum(device == devices[0] for device in devices)
         size = _shards.size(found.model.to(place), images, place, share)
     case = Case(found.model, found.weights, settings, asked.split, root, shard_size=size, **common)
-    order = Order(asked.model, asked.architecture, settings, asked.split, root, size, named, files, asked.keep_images)
+    order = Order(
+        asked.model,
+        asked.architecture,
+        found.weights,
+        settings,
+        asked.split,
+        root,
+        size,
+        named,
+        files,
+        asked.keep_images,
+    )
     return case, order, devices
 
 
@@ -204,170 +215,37 @@ def _devices(asked: tuple[str, ...]) -> list[str]:
     return ["cpu"] * (len(psutil.Process().cpu_affinity()) if hasattr(psutil.Process, "cpu_affinity") else 1)
 
 
-def _run(case: Case, order: Order, devices: list[str], log: _Log) -> None:
+def _run(case: Case, order: Order, devices: list[str], log: Log) -> None:
     from robustray.evaluation import _workers
 
-    console = Console(stderr=True)
-    shown = Progress(
-        TextColumn("{task.description}"),
-        BarColumn(bar_width=28),
-        TextColumn("{task.percentage:>3.0f} %"),
-        TimeElapsedColumn(),
-        TextColumn("{task.fields[left]}"),
-        console=console,
-        disable=not console.is_terminal,
-        transient=True,
-    )
-    with shown:
-        bars = _Bars(shown, case.plan, min(len(devices), case.plan.shards))
-        for shard in _workers.run(case, order, devices, bars.tick):
-            if console.is_terminal:
-                log.through = shown.console.print
+    with bars(case.plan, min(len(devices), case.plan.shards), log) as shown:
+        for shard in _workers.run(case, order, devices, shown.tick):
             log.finished(shard)
-            bars.finished(shard)
+            shown.finished(shard)
 
 
-class _Bars:
-    """A bar for the running attack and one for everything, with the time left by the speed so far."""
-
-    def __init__(self, shown: Progress, plan: Plan, workers: int) -> None:
-        self.shown = shown
-        self.plan = plan
-        norm, power = plan.threat.norm, plan.strength
-        self.clock = estimate.Clock({s: estimate.work(s, norm, power) for s in plan.stages}, len(plan.rows), workers)
-        self.now: TaskID = shown.add_task(plan.stages[0], total=1.0, left="")
-        self.all: TaskID = shown.add_task("all", total=1.0, left="")
-        self.running: dict[tuple[str, int], float] = {}
-        self.begun: dict[tuple[str, int], float] = {}
-        self.standing = {shard: len(plan.shard(shard)) for shard in range(plan.shards)}
-        self.through = dict.fromkeys(plan.stages, 0)
-
-    def tick(self, stage: str, shard: int, fraction: float) -> None:
-        self.begun.setdefault((stage, shard), time.monotonic())
-        self.running[stage, shard] = fraction
-        self._draw(stage)
-
-    def finished(self, shard: Shard) -> None:
-        key = shard.attack, shard.shard
-        self.running.pop(key, None)
-        self.begun.pop(key, None)
-        size = len(self.plan.shard(shard.shard))
-        broken = int(shard.broken.sum())
-        self.standing[shard.shard] = len(shard.image) - broken
-        self.clock.finished(shard.attack, len(shard.image), broken, float(shard.info["seconds"]), size)
-        self.through[shard.attack] += 1
-        self._draw(shard.attack)
-
-    def _draw(self, stage: str) -> None:
-        part: dict[str, float] = {}
-        for (name, shard), fraction in self.running.items():
-            part[name] = part.get(name, 0.0) + fraction * self.standing[shard]
-        elapsed = sum(time.monotonic() - begun for begun in self.begun.values())
-        left = self.clock.seconds_left(part, elapsed)
-        inside = sum(fraction for (name, _), fraction in self.running.items() if name == stage)
-        done = (self.through[stage] + inside) / self.plan.shards
-        todo = sum(self.clock.left[name] * cost for name, cost in self.clock.stages.items())
-        now = sum(amount * self.clock.stages[name] for name, amount in part.items())
-        total = self.clock.done_work + todo
-        share = self.clock.stages[stage] * (self.clock.left[stage] - part.get(stage, 0.0))
-        here = left * share / (todo - now) if left is not None and todo > now else None
-        self.shown.update(self.now, description=stage, completed=done, left=_left(here))
-        self.shown.update(self.all, completed=(self.clock.done_work + now) / total if total else 1.0, left=_left(left))
-
-
-def _left(seconds: float | None) -> str:
-    if seconds is None:
-        return ""
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    text = f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
-    return f"at most {text} left"
-
-
-class _Log:
-    """The lines of AutoAttack's log, which its users know how to read."""
-
-    def __init__(self, plan: Plan, write: Callable[[str], None]) -> None:
-        self.plan = plan
-        self.through = write
-        self.images = len(plan.rows)
-        self.standing = float(self.images)
-        self.done = dict.fromkeys(plan.stages, 0)
-        self.seconds = 0.0
-        self.largest = 0.0
-        self.flags: set[str] = set()
-
-    def opening(self, settings: Judge) -> None:
-        plan = self.plan
-        self.through(
-            f"using {plan.version} version including {', '.join(plan.attacks)}: {plan.threat.norm}, eps "
-            f"{result.in_255ths(plan.threat.eps)}, {self.images} images of {settings.data.name} {plan.split} in "
-            f"{plan.shards} shard{'s' if plan.shards > 1 else ''} of at most {plan.shard_size}"
-        )
-
-    def finished(self, shard: Shard) -> None:
-        stage = shard.attack
-        self.done[stage] += 1
-        self.seconds += float(shard.info["seconds"])
-        self.standing -= (
-            len(shard.image) - float(shard.correct.sum()) if stage == CLEAN or self.plan.passes == 1 else 0.0
-        )
-        self.largest = max(self.largest, float(shard.info.get("largest", 0.0)) if stage != CLEAN else 0.0)
-        for flag in shard.info.get("flags", ()):
-            self._warn(flag)
-        if stage != CLEAN:
-            self.through(
-                f"{stage} - {shard.shard + 1}/{self.plan.shards} - {int(shard.broken.sum())} out of {len(shard.image)} "
-                "successfully perturbed"
-            )
-        if self.done[stage] == self.plan.shards:
-            accuracy = f"{self.standing / self.images:.2%}"
-            if stage == CLEAN:
-                self.through(f"initial accuracy: {accuracy}")
-            elif self.plan.passes == 1:
-                name = {JOINED: "joined images", CLAIMED: "joined claims", EARLY: "early breaks"}.get(
-                    stage, stage.upper()
-                )
-                self.through(f"robust accuracy after {name}: {accuracy} (total time {self.seconds:.1f} s)")
-
-    def _warn(self, flag: str) -> None:
-        from robustray.evaluation.flags import MEANING
-
-        if flag not in self.flags:
-            self.flags.add(flag)
-            self.through(f"warning: {flag.replace('_', ' ')}: {MEANING[flag]}")
-
-    def closing(self, written: Mapping[str, Any], folder: Path) -> None:
-        for flag in written["flags"]:
-            self._warn(flag)
-        self.through(f"max {self.plan.threat.norm} perturbation: {self.largest:.5f}")
-        name = "AutoAttack" if written["autoattack"] else str(written["version"])
-        shown = {key: [f"{100 * value:.1f}" for value in written[f"{key}_interval"]] for key in ("clean", "robust")}
-        self.through(
-            f"clean accuracy: {written['clean_accuracy']:.2%} [{', '.join(shown['clean'])}]   robust accuracy ({name}): "
-            f"{written['robust_accuracy']:.2%} [{', '.join(shown['robust'])}]"
-        )
-        self.through(str(folder / result.RESULT))
-
-
-def verify(file: Path, write: Callable[[str], None], *, device: str = "auto") -> bool:
-    """Checks the saved adversarial images of a judgement from disk. True where every one holds.
+def verify(file: Path, write: Callable[[str], None], *, devices: tuple[str, ...] = ()) -> bool:
+    """Checks a judgement and its saved adversarial images from disk. True where everything holds.
 
     Args:
-        file: a `result.json`, or the folder it is in.
+        file: a `result.json`, or the folder it is in. devices: the first one is used.
 
     Raises:
-        UserError: there is no such result, or its model cannot be loaded as it was.
+        UserError: there is no such result, or what it was made from cannot be loaded.
     """
-    folder = file if file.is_dir() else file.parent
+    folder = (file if file.is_dir() else file.parent).absolute()
     try:
         told = json.loads((folder / result.RESULT).read_text())
         fields = {name: told[name] for name in ("data", "threat", "accelerated")}
-        judge = Judge.model_validate(
-            {**fields, "version": _version(told["version"], told["fingerprint"]), "images": told["images_wanted"]}
-        )
-    except (OSError, ValueError, KeyError) as error:
+        version = told["version"].removesuffix(", accelerated")
+        version = version if version in VERSIONS else version.split("+")
+        judge = Judge.model_validate({**fields, "version": version, "images": told["images_wanted"]})
+        joined = {stage: tuple(map(Path, paths)) for stage, paths in told["joined"].items() if paths}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise UserError(f"{file}: no result of a judgement ({type(error).__name__})") from None
+    gone = [path for paths in joined.values() for path in paths if not path.is_file()]
+    if gone:
+        raise UserError(f"{file}: {gone[0]}, which was joined, is gone")
     from robustray.evaluation import _classifier
     from robustray.evaluation._case import Case
     from robustray.evaluation._verify import verify as look
@@ -376,36 +254,34 @@ def verify(file: Path, write: Callable[[str], None], *, device: str = "auto") ->
         told["spec"], architecture=told["given_architecture"], data=judge.data, norm=judge.threat.norm
     )
     if found.weights != told["weights"]:
-        raise UserError(
-            f"{file}: {told['spec']} has other weights now ({found.weights[:12]}, not {told['weights'][:12]})"
-        )
-    case = Case(
-        found.model,
-        found.weights,
-        judge,
-        told["split"],
-        folder.parent,
-        shard_size=told["shard_size"],
-        device=device,
-        named=told["fingerprint"].get("model"),
-        files={stage: tuple(map(Path, paths)) for stage, paths in told["joined"].items() if paths},
-    )
-    if case.folder.absolute() != folder.absolute():
-        raise UserError(f"{file}: data, packages or joined files are not what they were when this was judged")
-    seen = look(case)
+        write(f"{told['spec']} has other weights now: {found.weights[:12]}, not {told['weights'][:12]}")
+        write("NOT verified")
+        return False
+    made: dict[str, Any] = {"shard_size": told["shard_size"], "files": joined}
+    named = told["fingerprint"].get("model")
+    plan = Plan.of(judge, found.weights, told["split"], model=named, **made)
+    was, now = told["fingerprint"], json.loads(json.dumps(plan.parts))
+    if other := sorted(key for key in {*was, *now} if was.get(key) != now.get(key)):
+        raise UserError(f"{file}: was judged with other {', '.join(other)} than there are now")
+    if not folder.name.endswith(fingerprint(now)):
+        raise UserError(f"{folder}: the folder of a judgement must keep its name, which ends in {fingerprint(now)}")
+    device = _devices(devices)[0]
+    case = Case(found.model, found.weights, judge, told["split"], folder.parent, device=device, named=named, **made)
+    seen, verdicts = look(case), Verdicts.read(folder, plan.stages[1:])
     write(f"{seen.images} adversarial images, largest {judge.threat.norm} perturbation {seen.largest:.6f}")
     for rows, what in (
         (seen.outside, "outside the threat or [0, 1]"),
         (seen.changed, "with another verdict now"),
-        (seen.missing, "broken, but without a saved image (judge with --save-adversarial)"),
+        (seen.missing, "without a verdict, or broken without a saved image (judge with --save-adversarial)"),
         (seen.clean_changed, "whose clean verdict is another one now"),
     ):
         if rows:
             write(f"{len(rows)} images {what}: rows {', '.join(map(str, rows[:8]))}{' ...' if len(rows) > 8 else ''}")
-    write("verified" if seen.sound else "NOT verified")
-    return seen.sound
-
-
-def _version(version: str, fingerprint: Mapping[str, Any]) -> Any:
-    name = version.removesuffix(", accelerated")
-    return name if name in _NAMES else name.split("+")
+    numbers = verdicts.clean_accuracy, verdicts.robust_accuracy
+    agree = numbers == (told["clean_accuracy"], told["robust_accuracy"])
+    if not agree:
+        write(
+            f"{result.RESULT} does not say what the verdicts add up to: clean {numbers[0]:.2%}, robust {numbers[1]:.2%}"
+        )
+    write("verified" if seen.sound and agree else "NOT verified")
+    return seen.sound and agree

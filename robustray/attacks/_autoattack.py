@@ -35,16 +35,17 @@ def run(
     Raises:
         UserError: the model has too few classes for the attack.
     """
-    with torch.no_grad():
-        classes = model(x[:1]).shape[1]
-    needed = CLASSES_NEEDED.get(attack, 2)
-    if classes < needed:
-        raise UserError(
-            f"{attack} compares {needed} classes, but the model has {classes}: list other attacks in judge.version"
-        )
     devices = [x.device] if x.device.type == "cuda" else []
     said = _ZeroGradients()
     with torch.random.fork_rng(devices=devices):
+        torch.manual_seed(seed)  # theirs comes after their first forward pass, in which a randomised model draws
+        with torch.no_grad():
+            classes = model(x[:1]).shape[1]
+        needed = CLASSES_NEEDED.get(attack, 2)
+        if classes < needed:
+            raise UserError(
+                f"{attack} compares {needed} classes, but the model has {classes}: list other attacks in judge.version"
+            )
         suite = AutoAttack(
             model, norm=_NORMS[threat.norm], eps=threat.eps, seed=seed, version=strength, device=x.device
         )

@@ -5,9 +5,9 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import sys
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import torch
@@ -24,7 +24,7 @@ from robustray.trial import TrialConfig
 
 ZOO = "zoo:"
 _NORMS = {"linf": "Linf", "l2": "L2", "l1": "L1"}
-_WEIGHTS = (".safetensors", ".pt", ".pth")
+_INSIDE = ("state_dict", "model_state_dict", "model", "net")  # where training scripts keep the weights in a checkpoint
 
 
 @dataclass(frozen=True)
@@ -56,16 +56,16 @@ def load(spec: str, *, architecture: str | None, data: DataSource | None, norm: 
     path = Path(spec)
     if path.is_dir():
         config, model, weights = load_model(path, "cpu")
-        return Classifier(model, path.name, weights, config.model.name, config)
-    if path.is_file() and path.suffix in _WEIGHTS:
+        return Classifier(model, path.absolute().name, weights, config.model.name, config)
+    if path.is_file() and path.suffix != ".py":
         return _from_file(path, architecture, data)
     if ":" in spec:
-        model = _factory(spec)
-        return Classifier(_frozen(model), spec.rpartition(":")[2], _hash(model), type(model).__name__)
-    if path.suffix in _WEIGHTS or "/" in spec:
-        raise UserError(f"{spec}: no such file or folder")
+        model = _frozen(_factory(spec))
+        return Classifier(model, spec.rpartition(":")[2], _hash(model), type(model).__name__)
+    if path.suffix == ".py":
+        raise UserError(f"{spec}: say which function makes the network, as in {spec}:make")
     raise UserError(
-        f"{spec}: no such folder; a model is a trial's folder, a checkpoint (.pt, .safetensors), zoo:NAME, or "
+        f"{spec}: no such file or folder; a model is a trial's folder, a checkpoint (.pt, .safetensors), zoo:NAME, or "
         "package.module:factory"
     )
 
@@ -87,7 +87,7 @@ def _from_file(path: Path, architecture: str | None, data: DataSource | None) ->
             return _checkpoint(path)
     if not isinstance(state, dict):
         raise UserError(f"{path}: holds a {type(state).__name__}, not a mapping of names to tensors")
-    state = state.get("state_dict", state)
+    state = next((state[key] for key in _INSIDE if isinstance(state.get(key), dict)), state)
     state = {name.removeprefix("module."): value for name, value in state.items() if isinstance(value, torch.Tensor)}
     if architecture is None:
         raise UserError(f"{path}: only weights; say what network they belong to with --architecture")
@@ -126,38 +126,54 @@ def _build(architecture: str, data: DataSource | None) -> nn.Module:
 
 
 def _factory(spec: str) -> nn.Module:
-    """Calls `package.module:name` or `file.py:name`; what comes back must be a module."""
+    """Calls `package.module:name` or `file.py:name`; what comes back must be a module.
+
+    The same in every process and life of the command: torch is seeded, for networks whose weights are drawn.
+    """
     where, _, name = spec.rpartition(":")
     try:
-        if where.endswith(".py"):
-            loader = importlib.util.spec_from_file_location(Path(where).stem, where)
-            if loader is None or loader.loader is None or not Path(where).is_file():
-                raise UserError(f"{where}: no such file")
-            module = importlib.util.module_from_spec(loader)
-            sys.modules.setdefault(Path(where).stem, module)
-            loader.loader.exec_module(module)
-        else:
-            if "" not in sys.path:
-                sys.path.insert(0, "")  # a module beside the user, as python -m would find it
-            module = importlib.import_module(where)
-    except ModuleNotFoundError as error:
-        raise UserError(f"{spec}: {error}") from None
-    make: Callable[[], Any] | None = getattr(module, name, None)
-    if make is None:
-        raise UserError(f"{spec}: {where} has no {name!r}; {nearest(name, [n for n in vars(module) if n[0] != '_'])}")
-    made = make if isinstance(make, nn.Module) else make()
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(0)
+            module = _file(where) if where.endswith(".py") else _module(where)
+            if not hasattr(module, name):
+                known = [known for known in vars(module) if not known.startswith("_")]
+                raise UserError(f"{spec}: {where} has no {name!r}; {nearest(name, known)}")
+            make: Any = getattr(module, name)
+            made = make if isinstance(make, nn.Module) else make()
+    except UserError:
+        raise
+    except Exception as error:  # the user's own code may raise anything
+        raise UserError(f"{spec}: {type(error).__name__}: {_line(error)}") from None
     if not isinstance(made, nn.Module):
         raise UserError(f"{spec}: gave a {type(made).__name__}, not a torch module")
     return made
+
+
+def _file(where: str) -> ModuleType:
+    path = Path(where)
+    loader = importlib.util.spec_from_file_location(path.stem, path)
+    if loader is None or loader.loader is None or not path.is_file():
+        raise UserError(f"{where}: no such file")
+    module = importlib.util.module_from_spec(loader)
+    sys.modules.setdefault(path.stem, module)
+    loader.loader.exec_module(module)
+    return module
+
+
+def _module(where: str) -> ModuleType:
+    if "" not in sys.path:
+        sys.path.insert(0, "")  # a module beside the user, as python -m would find it
+    return importlib.import_module(where)
 
 
 def _zoo(name: str, data: DataSource | None, norm: str) -> Classifier:
     """A model of RobustBench, downloaded by RobustBench itself into ./models where it is not there yet."""
     try:
         from robustbench.utils import load_model as load_zoo
-    except ImportError:
+    except ImportError as error:
         raise UserError(
-            f"{ZOO}{name}: the model zoo needs robustbench (pip install git+https://github.com/RobustBench/robustbench)"
+            f"{ZOO}{name}: the model zoo needs robustbench ({error}): "
+            "pip install git+https://github.com/RobustBench/robustbench"
         ) from None
     if data is None:
         raise UserError(f"{ZOO}{name}: say which --data its models were trained on")
@@ -166,6 +182,10 @@ def _zoo(name: str, data: DataSource | None, norm: str) -> Classifier:
     except (KeyError, ValueError) as error:
         raise UserError(
             f"{ZOO}{name}: RobustBench has no such model for {data.name} and {_NORMS[norm]} ({error})"
+        ) from None
+    except Exception as error:  # a download, a package of its own
+        raise UserError(
+            f"{ZOO}{name}: RobustBench could not load it ({type(error).__name__}: {_line(error)})"
         ) from None
     return Classifier(_frozen(model), name, _hash(model), type(model).__name__)
 

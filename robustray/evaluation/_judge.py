@@ -72,7 +72,7 @@ def judge_shard(
         return done
     keep = torch.from_numpy(standing).to(x.device)
     x, y = x[keep].float(), y[keep]
-    with attack_mode(model, "eval"):
+    with attack_mode(model, "eval"), _seeded(derive(plan.seed, stage, shard), x.device):
         found = _run(model, x, y, plan, stage, shard, rows[standing], tick)
     image = rows[standing].astype(np.int32)
     if keep_images and stage not in (CLEAN, CLAIMED):
@@ -107,8 +107,7 @@ def _run(
     if not len(x):
         return _Found(x, y, y.float(), {})
     if stage == CLEAN:
-        with _seeded(derive(plan.seed, stage, shard), x.device):
-            info: dict[str, Any] = {"flags": _checks.flags(model, x)}
+        info: dict[str, Any] = {"flags": _checks.flags(model, x)}
         return _Found(x, *answers(model, x, y, plan, stage, shard), info)
     if stage == CLAIMED:
         right = torch.from_numpy(_images.claimed(plan.files[CLAIMED], rows)).to(x.device)

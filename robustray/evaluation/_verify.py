@@ -17,13 +17,13 @@ from robustray.verdicts import CLEAN, read_shard
 
 @dataclass(frozen=True)
 class Checked:
-    """What was found. All is well where `outside`, `changed` and `missing` are empty."""
+    """What was found. All is well where every list is empty."""
 
     images: int  # adversarial images looked at
     largest: float  # their largest perturbation, in the threat's norm
     outside: list[int]  # rows whose image leaves the threat or [0, 1]
     changed: list[int]  # rows whose verdict is another one now
-    missing: list[int]  # broken rows without a saved image
+    missing: list[int]  # rows without verdicts of a stage, or broken by it but without a saved image
     clean_changed: list[int]  # rows whose clean verdict is another one now
 
     @property
@@ -32,11 +32,7 @@ class Checked:
 
 
 def verify(case: Case) -> Checked:
-    """Looks at every saved image of a judgement again, in the batches its verdicts were found in.
-
-    Raises:
-        UserError: the judgement has no verdicts.
-    """
+    """Looks at every saved image of a judgement again, in the batches its verdicts were found in."""
     images, largest = 0, 0.0
     outside: list[int] = []
     changed: list[int] = []
@@ -49,7 +45,7 @@ def verify(case: Case) -> Checked:
         for stage in plan.stages:
             shard = read_shard(case.folder, stage, number)
             if shard is None:
-                missing += rows.tolist() if stage == CLEAN else []
+                missing += rows.tolist()
                 continue
             at = torch.from_numpy(np.searchsorted(rows, shard.image)).to(x.device)
             batch, labels = x[at].clone(), y[at]
@@ -75,4 +71,4 @@ def verify(case: Case) -> Checked:
                 now = answers(case.model, batch, labels, plan, stage, number)[1][where].cpu().numpy()
             changed += broken[now != 0].tolist()
             images += len(broken)
-    return Checked(images, largest, outside, changed, missing, clean_changed)
+    return Checked(images, largest, outside, changed, sorted(set(missing)), clean_changed)

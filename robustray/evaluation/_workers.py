@@ -30,6 +30,7 @@ class Order:
 
     spec: str
     architecture: str | None
+    weights: str  # their hash, which every process must find
     judge: Judge
     split: Literal["validation", "test"]
     root: Path
@@ -39,11 +40,19 @@ class Order:
     keep_images: bool
 
     def open(self, device: str) -> Case:
-        """Loads the model onto a device."""
+        """Loads the model onto a device.
+
+        Raises:
+            UserError: it cannot be loaded, or has other weights now.
+        """
         from robustray.evaluation import _classifier
 
         data, norm = self.judge.data, self.judge.threat.norm
         found = _classifier.load(self.spec, architecture=self.architecture, data=data, norm=norm)
+        if found.weights != self.weights:
+            raise UserError(
+                f"{self.spec}: another process gets other weights; a factory must always give the same network"
+            )
         return Case(
             found.model,
             found.weights,
@@ -100,10 +109,7 @@ def _in_processes(plan: Plan, order: Order, devices: list[str], told: Told) -> I
                     told(*news.get_nowait())
             for future in done:
                 progress[flying.pop(future)] += 1
-                try:
-                    yield future.result()
-                except BrokenPipeError as error:
-                    raise UserError(f"a judging process died: {error}") from None
+                yield future.result()
     except Exception as error:
         from concurrent.futures.process import BrokenProcessPool
 
@@ -120,7 +126,7 @@ def _in_processes(plan: Plan, order: Order, devices: list[str], told: Told) -> I
                 process.terminate()
 
 
-_case: Case
+_case: Case | UserError
 _order: Order
 _news: Any
 
@@ -132,10 +138,15 @@ def _open(order: Order, free: Any, news: Any) -> None:
 
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_leave_with_parent, daemon=True).start()
+    news.cancel_join_thread()  # what nobody reads any more must not keep the process
     device = free.get()
     if device == "cpu":
         torch.set_num_threads(1)  # the processes are the parallelism
-    _case, _order, _news = order.open(device), order, news
+    _order, _news = order, news
+    try:
+        _case = order.open(device)
+    except UserError as error:  # said in answer to the first piece of work; here it would be a traceback
+        _case = error
 
 
 def _leave_with_parent() -> None:
@@ -146,6 +157,9 @@ def _leave_with_parent() -> None:
 
 
 def _work(stage: str, shard: int) -> Shard:
+    if isinstance(_case, UserError):
+        raise _case
+
     def tick(fraction: float) -> None:
         _news.put((stage, shard, fraction))
 

@@ -36,22 +36,19 @@ class Clock:
     def __init__(self, stages: Mapping[str, float], images: int, workers: int = 1) -> None:
         """Args: stages: work per image of every stage, in order. images: on the list. workers: shards at a time."""
         self.stages = dict(stages)
-        self.standing = images
         self.workers = workers
         self.done_work = 0.0
         self.done_seconds = 0.0
         self.left = {stage: float(images) for stage in stages}  # images each stage still has to look at
 
-    def finished(self, stage: str, images: int, broken: int, seconds: float, size: int) -> None:
-        """A shard of `size` images is through a stage, which looked at `images` of them."""
-        self.left[stage] = max(0.0, self.left[stage] - size)
+    def finished(self, stage: str, images: int, broken: int, seconds: float) -> None:
+        """A stage is through a shard: it looked at `images`, which is all that earlier stages left, and broke `broken`."""
+        self.left[stage] -= images
         if seconds > 0 and images:
             self.done_work += images * self.stages[stage]
             self.done_seconds += seconds
-        self.standing -= broken
-        later = list(self.stages)[list(self.stages).index(stage) + 1 :]
-        for name in later:
-            self.left[name] = max(0.0, self.left[name] - broken)
+        for name in list(self.stages)[list(self.stages).index(stage) + 1 :]:
+            self.left[name] -= broken
 
     def seconds_left(self, running: Mapping[str, float] | None = None, elapsed: float = 0.0) -> float | None:
         """Seconds until the end; None before there is anything to go by.
@@ -59,9 +56,25 @@ class Clock:
         Args:
             running: by stage, images' worth of work done in unfinished shards. elapsed: device seconds they took.
         """
-        part = sum(amount * self.stages[stage] for stage, amount in (running or {}).items())
+        part = self._work(running or {})
         work_done, seconds = self.done_work + part, self.done_seconds + elapsed
         if seconds < _SOON or work_done <= 0:
             return None
-        todo = sum(self.left[stage] * cost for stage, cost in self.stages.items()) - part
-        return max(0.0, todo) * seconds / work_done / self.workers
+        return max(0.0, self._todo - part) * seconds / work_done / self.workers
+
+    def share(self, stage: str, running: Mapping[str, float]) -> float:
+        """The fraction of the work left that is one stage's."""
+        todo = self._todo - self._work(running)
+        return (self.left[stage] - running.get(stage, 0.0)) * self.stages[stage] / todo if todo > 0 else 0.0
+
+    def done(self, running: Mapping[str, float]) -> float:
+        """The fraction of all work that is done, 0 to 1."""
+        part = self._work(running)
+        return (self.done_work + part) / (self.done_work + self._todo) if self.done_work + self._todo > 0 else 1.0
+
+    @property
+    def _todo(self) -> float:
+        return self._work(self.left)
+
+    def _work(self, images: Mapping[str, float]) -> float:
+        return sum(count * self.stages[stage] for stage, count in images.items())

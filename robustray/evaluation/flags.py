@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping
+from typing import get_args
 
+from robustray.evaluation.plan import EARLY
+from robustray.trial import AttackName
 from robustray.verdicts import CLEAN, Shard
+
+SQUARE = "square"
 
 MEANING: Mapping[str, str] = {
     "randomised": "the same image gets different answers: only version rand, which averages over passes, can judge it",
@@ -17,32 +23,37 @@ MEANING: Mapping[str, str] = {
 """Flags by name. A flagged model is judged in full, shown with a mark, and neither prunes others nor is a member of the
 frontier: its robust accuracy may be too high (see the flags document of AutoAttack)."""
 
+WHITE_BOX = {EARLY, *get_args(AttackName)} - {SQUARE}
+"""Stages that follow gradients."""
 SHARE = 0.002
 """Above this share of images, what Square breaks or where gradients are zero means something: AutoAttack's 0.2 %."""
 CHANCE = 0.05
 
 
 def found(shards: Iterable[Shard]) -> tuple[str, ...]:
-    """The flags of a judgement, from what its shards say; sorted. More shards can only add flags, but for Square's.
+    """The flags of a judgement, from what its shards say, in whatever order; sorted.
 
     AutoAttack warns when Square lowers robust accuracy by more than 0.2 points, and at any image whose gradient is zero.
     One image of 400 is 0.25 points, so both counts must also be too many to be a share of 0.2 % by chance (binomial
-    tail below 5 %): 3 images of 400, 29 of 10,000.
+    tail below 5 %): 3 images of 400, 29 of 10,000. An image whose gradient is zero in several attacks counts once, one
+    that Square breaks only where a gradient attack had looked at it and left it.
     """
     said: set[str] = set()
-    counts = {"zero_gradients": 0, "square_beats_white_box": 0}
-    images, white_box = 0, False
+    images, zero = 0, Counter[str]()
+    left: set[int] = set()  # images a gradient attack had its chance with
+    by_square: set[int] = set()
     for shard in shards:
         said.update(shard.info.get("flags", ()))
-        counts["zero_gradients"] += int(shard.info.get("zero_gradients", 0))
+        zero[shard.attack] += int(shard.info.get("zero_gradients", 0))
         if shard.info.get("outside", 0):
             said.add("outside")
         if shard.attack == CLEAN:
             images += len(shard.image)
-        elif shard.attack == "square":
-            counts["square_beats_white_box"] += int(shard.broken.sum()) if white_box else 0
-        else:
-            white_box = True
+        elif shard.attack == SQUARE:
+            by_square.update(shard.image[shard.broken].tolist())
+        elif shard.attack in WHITE_BOX:
+            left.update(shard.survivors.tolist())
+    counts = {"zero_gradients": max(zero.values(), default=0), "square_beats_white_box": len(left & by_square)}
     return tuple(sorted(said | {name for name, count in counts.items() if beyond_chance(count, images)}))
 
 

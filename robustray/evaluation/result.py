@@ -6,7 +6,6 @@ import io
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -58,7 +57,7 @@ _COLUMNS = ("image", "label", "broken_by", "clean_correct", "robust_correct")
 
 def summary(model: Model, judge: Judge, plan: Plan, shards: Sequence[Shard], verdicts: Verdicts) -> dict[str, Any]:
     """Everything a reader needs to use the numbers, as plain data."""
-    raised = flags.found(shards)
+    raised = [name for name in flags.found(shards) if name not in answered(plan)]
     return {
         "model": model.name,
         "spec": model.spec,
@@ -88,6 +87,11 @@ def summary(model: Model, judge: Judge, plan: Plan, shards: Sequence[Shard], ver
     }
 
 
+def answered(plan: Plan) -> set[str]:
+    """Flags that cast no doubt on this judgement: `rand` is how a randomised model is judged."""
+    return {"randomised"} if plan.strength == "rand" else set()
+
+
 def _stage(stage: str, shards: Sequence[Shard]) -> dict[str, Any]:
     told = {
         "stage": stage,
@@ -110,7 +114,8 @@ def entry(result: Mapping[str, Any]) -> dict[str, Any]:
     that RobustBench has for it.
     """
     accuracy = f"{100 * result['robust_accuracy']:.2f}"
-    whole = f"{result['images']} images of {result['split']}"
+    whole = result["split"] == "test" and result["images_wanted"]["test"] == "all"
+    images = f"{result['images']} images of {result['split']}"
     return {
         "link": "",
         "name": "",
@@ -124,17 +129,15 @@ def entry(result: Mapping[str, Any]) -> dict[str, Any]:
         "clean_acc": f"{100 * result['clean_accuracy']:.2f}",
         "reported": "",
         **({"autoattack_acc": accuracy} if result["autoattack"] else {"external": accuracy}),
-        "footnote": ""
-        if result["autoattack"] and result["split"] == "test"
-        else f"Judged by {result['version']}, {whole}.",
+        "footnote": "" if result["autoattack"] and whole else f"Judged by {result['version']}, {images}.",
         "unreliable": bool(result["flags"]),
     }
 
 
 def in_255ths(eps: float) -> str:
-    """A radius as papers write it: `8/255` where it is one, else the number."""
-    steps = Fraction(eps * 255).limit_denominator(2)
-    return f"{steps}/255" if steps.denominator == 1 and abs(float(steps) / 255 - eps) < 1e-9 and steps else f"{eps:g}"
+    """A radius as papers write it: `0.5` where that is all of it, else `8/255` where it is one, else the number."""
+    steps = round(eps * 255)
+    return f"{steps}/255" if float(f"{eps:g}") != eps and abs(steps / 255 - eps) < 1e-9 else f"{eps:g}"
 
 
 def _interval(successes: float, images: int) -> list[float]:
