@@ -328,7 +328,7 @@ def test_divergence_is_named(config: TrialConfig, spoil: Callable[[Trainer], Non
 def test_a_broken_promise_in_training_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The attack left the ball: noticed at the epoch's edge, and not called divergence."""
     trainer = Trainer(trial(defense="adversarial"), tmp_path, device="cpu")
-    monkeypatch.setattr(type(trainer.attack.threat), "project", lambda self, x_adv, x: x_adv)
+    monkeypatch.setattr(type(trainer.attack.threat), "project", lambda self, x_adv, x, rule: x_adv)
     with pytest.raises(RuntimeError, match="pgd left the threat"):
         trainer.epoch()
 
