@@ -19,7 +19,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from robustray.data.base import Images
-from robustray.data.pixels import AT_ONCE
 from robustray.data.reading import by, content, readable
 from robustray.data.stored import cache
 from robustray.errors import UserError
@@ -28,6 +27,8 @@ log = logging.getLogger("robustray")
 EIGHT_BITS = ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBX", "CMYK", "YCbCr")
 """Pillow's modes of 8 bits a channel; others would lose their low bits without a word."""
 FORMAT = 1
+AT_ONCE = 4096
+"""Images decoded between two writes."""
 
 
 class ImageFile(NamedTuple):

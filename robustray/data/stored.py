@@ -21,7 +21,7 @@ Stamp = tuple[Path, int, int]
 
 
 def cache() -> Path:
-    """Where this machine keeps what can be made or fetched again: ~/.cache/robustray."""
+    """Where this machine keeps what can be made or fetched again: robustray in $XDG_CACHE_HOME, else in ~/.cache."""
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "robustray"
 
 
@@ -76,7 +76,7 @@ class Stored(DataSource):
             UserError: there is none; the message says where it was looked for, and how to come by the data.
         """
         places = [root / self.name for root in roots()] if self.path is None else [Path(self.path).expanduser()]
-        found = next((place for place in places if place.exists()), None)
+        found = next((place for place in places if os.access(place, os.F_OK)), None)
         if found is None:
             raise UserError(f"{self.name}: not found, looked in {', '.join(map(str, places))}; {self.obtain}")
         return found.absolute()
@@ -88,11 +88,14 @@ class Stored(DataSource):
             UserError: one does not.
         """
         home = self.home()
-        as_npz = self.takes_npz and (home / "train.npz").is_file()
-        files = (home / f"{split}.npz",) if as_npz else self.files(home, split)
-        for file in files:
-            if not file.exists():
-                raise UserError(f"{file}: no such file (data: {self.name}, {split}); {self.obtain}")
+        try:
+            as_npz = self.takes_npz and (home / "train.npz").is_file()
+            files = (home / f"{split}.npz",) if as_npz else self.files(home, split)
+            missing = next((file for file in files if not file.exists()), None)
+        except OSError as error:
+            raise UserError(f"{home}: cannot be read ({error.strerror})") from None
+        if missing is not None:
+            raise UserError(f"{missing}: no such file (data: {self.name}, {split}); {self.obtain}")
         return files
 
     def check(self) -> None:
