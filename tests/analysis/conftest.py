@@ -24,6 +24,14 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
+def mixed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Such a sweep in which trial 4 is flagged, and trials 3 and 10 have two replicates each. Not to be written to."""
+    folder = sweep(tmp_path_factory.mktemp("results") / "mixed", flagged=(4,), replicated=(3, 10))
+    publish(folder, picture=False)
+    return folder
+
+
+@pytest.fixture(scope="session")
 def table(made: Path) -> pd.DataFrame:
     """The made sweep as a table. Not to be written to."""
     return load(made)

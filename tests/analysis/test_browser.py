@@ -45,6 +45,9 @@ def test_the_page_draws_its_figure_under_its_own_policy(browser: str, made: Path
     assert 'class="main-svg"' in dom
     assert "errorbar" in dom
     assert "24 trials</output>" in dom
+    assert re.search(
+        r"<text[^>]*>95\W% band of the frontier, test</text>", dom
+    )  # in the legend, where a click hides it
     assert not re.search(r'aria-label="Share[^"]*"', dom)  # plotly's button that sends the figure away
     picture = tmp_path / "page.png"
     _run(browser, made / "report" / "index.html", tmp_path, f"--screenshot={picture}")

@@ -11,9 +11,10 @@ import pandas as pd
 import plotly.graph_objects as go
 import pytest
 
-from analysis import load, palette
+from analysis import compare, load, palette
 from analysis.figures import frontier_figure, out_of_view
-from analysis.points import leaders, points_on_test, selection_points, stage, staircase
+from analysis.points import band, hover, leaders, points_on_test, selection_points, stage, staircase
+from robustray.evaluation.flags import MEANING
 from tests.analysis import made as the
 
 
@@ -117,6 +118,85 @@ def test_strings_of_the_sweep_stay_strings(table: pd.DataFrame) -> None:
     assert "<script" not in text
     assert "<img" not in text
     assert "&lt;script&gt;alert(1)&lt;/script&gt;" in text
+
+
+def test_a_flagged_trial_has_a_mark_of_its_own_and_leads_nothing(mixed: Path) -> None:
+    df = load(mixed)
+    drawn = selection_points(df).set_index("trial")
+    leading = drawn[drawn["kind"] == "leader"]
+    assert drawn.loc[4, "kind"] == "flagged"
+    assert (
+        (leading["x"] <= drawn.loc[4, "x"]) & (leading["y"] <= drawn.loc[4, "y"])
+    ).any()  # it would have beaten some
+    assert 4 not in leaders(df)
+    figure = frontier_figure(df)
+    traces = _traces(figure)
+    mark = traces["flagged"].marker.symbol
+    assert mark.endswith("-open")
+    assert mark not in {trace.marker.symbol for kind, trace in traces.items() if kind != "flagged"}
+    (line,) = [trace for trace in figure.data if trace.name == "attained frontier" and trace.showlegend is not False]
+    assert max(line.y) < drawn.loc[4, "y"]
+    said = str(drawn.loc[4, "hover"])
+    assert f"<b>flagged</b> {the.FLAG}: " in said
+    assert "<br>" in said.split("flagged</b>")[1]  # a sentence is broken into lines
+    assert MEANING[the.FLAG] in " ".join(said.replace("<br>", " ").split())
+    assert "<b>flagged</b> unheard_of" in hover(df.assign(flags="unheard_of").to_dict("records")[4], [])  # type: ignore[arg-type]  # columns are strings
+
+
+def test_a_flag_raised_on_test_shows_there_too(table: pd.DataFrame) -> None:
+    member = table.loc[table["member"], "trial"].iloc[-1]
+    df = table.assign(flags=table["flags"].mask(table["trial"] == member, "outside"))
+    df["member"] &= df["flags"] == ""
+    tested = points_on_test(df).set_index("trial")
+    assert tested.loc[member, "kind"] == "test_flagged"
+    assert set(tested["kind"]) == {"test", "test_dominated", "test_flagged"}
+    assert {"flagged", "test_flagged"} <= set(_traces(frontier_figure(df)))
+
+
+def test_a_flagged_trial_far_above_does_not_squeeze_the_frontier(mixed: Path) -> None:
+    df = load(mixed)
+    df.loc[4, "judged_robust_accuracy"] = 0.9
+    assert frontier_figure(df).layout.yaxis.range[1] < 70
+    assert out_of_view(df) == out_of_view(load(mixed)) + 1
+
+
+def test_the_staircase_runs_through_means_over_seeds(mixed: Path) -> None:
+    df = load(mixed)
+    df["member"] = df["trial"].isin((10, 26, 27))
+    (line,) = [trace for trace in frontier_figure(df).data if trace.name == "attained frontier" and trace.line.width]
+    mean = 100 * df.loc[df["member"], ["judged_clean_accuracy", "judged_robust_accuracy"]].mean()
+    assert (line.x[1], line.y[1]) == pytest.approx(tuple(mean))
+
+
+def _ends(**ends: list[float]) -> pd.DataFrame:
+    columns = {
+        f"{name}_accuracy_band_{end}": ends[f"{name}_{end}"] for name in ("clean", "robust") for end in ("low", "high")
+    }
+    return pd.DataFrame(columns).assign(trial=range(len(ends["clean_low"])), setting=range(len(ends["clean_low"])))
+
+
+def test_the_band_lies_between_the_staircases_of_both_ends() -> None:
+    two = _ends(clean_low=[0.7, 0.8], clean_high=[0.8, 0.9], robust_low=[0.5, 0.3], robust_high=[0.6, 0.4])
+    xs, ys = band(two, {0, 1}, left=60, bottom=20)
+    upper = [(60, 60), (80, 60), (80, 40), (90, 40), (90, 20)]
+    lower = [(60, 50), (70, 50), (70, 30), (80, 30), (80, 20)]
+    np.testing.assert_allclose(list(zip(xs, ys, strict=True)), [*upper, *lower[::-1]])
+    xs, ys = band(two.iloc[::-1], {0}, left=75, bottom=20)
+    np.testing.assert_allclose((xs[0], ys[0]), (70, 60))  # no low end is left out
+    assert band(two, set()) == ([], [])
+    seeds = band(two.assign(setting=0), {0, 1}, left=0)
+    np.testing.assert_allclose((max(seeds[0]), max(seeds[1])), (85, 50))  # of the mean over two seeds
+
+
+def test_the_band_is_drawn_beneath_and_can_be_hidden(table: pd.DataFrame, made: Path) -> None:
+    for split, where in (("test", "test"), ("validation", "selection set")):
+        figure = frontier_figure(table, compared=compare(made, split=split))
+        drawn = figure.data[0]
+        assert drawn.meta["kind"] == "band"
+        assert drawn.name.endswith(f"band of the frontier, {where}")
+        assert drawn.showlegend is not False
+        assert drawn.hoverinfo == "skip"
+    assert "band" not in _traces(frontier_figure(table))
 
 
 def test_colour_is_log_scaled_over_more_than_a_decade(table: pd.DataFrame) -> None:

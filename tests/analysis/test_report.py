@@ -6,15 +6,19 @@ import base64
 import hashlib
 import json
 import re
+import shutil
 import subprocess
 import sys
 from html.parser import HTMLParser
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 
+from analysis import compare, words
 from analysis.__main__ import main
+from analysis.collect import dominated_on_test
 from analysis.report import publish, write
 from tests.analysis import made as the
 
@@ -116,7 +120,7 @@ def test_no_path_of_the_machine_is_on_the_page(html: str, made: Path) -> None:
 
 
 def test_trials_csv_is_the_table(made: Path, table: pd.DataFrame) -> None:
-    back = pd.read_csv(made / "report" / "trials.csv")
+    back = pd.read_csv(made / "report" / "trials.csv", dtype={"flags": "object"}).fillna({"flags": ""})
     assert list(back.columns) == list(table.columns)
     for name in table.columns:
         mine, theirs = table[name].tolist(), back[name].tolist()
@@ -130,6 +134,90 @@ def test_frontier_csv_has_the_members(made: Path, table: pd.DataFrame) -> None:
     assert back["judged_clean_accuracy"].is_monotonic_decreasing
     assert back["dominated_on_test"].any()
     assert {"option.model.activation", "test_robust_accuracy_low", "judge_version"} <= set(back.columns)
+    for split, prefix in (("validation", "judged"), ("test", "test")):
+        chances = compare(made, split=split).set_index("trial")["nondominated"]
+        np.testing.assert_allclose(back[f"{prefix}_nondominated"], chances[back["trial"]])
+
+
+class _Tables(HTMLParser):
+    """The texts of a table's cells by its id: rows of a page as a reader sees them, the header first."""
+
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.tables: dict[str, list[list[str]]] = {}
+        self._rows: list[list[str]] = []
+        self._inside = False
+        self.feed(html)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        if tag == "table":
+            self._rows = self.tables.setdefault(dict(attrs).get("id") or "", [])
+        elif tag == "tr":
+            self._rows.append([])
+        elif tag in ("td", "th"):
+            self._rows[-1].append("")
+        self._inside = (self._inside or tag in ("td", "th")) and tag != "tr"
+
+    def handle_endtag(self, tag: str) -> None:
+        self._inside = self._inside and tag not in ("td", "th")
+
+    def handle_data(self, data: str) -> None:
+        if self._inside:
+            self._rows[-1][-1] = f"{self._rows[-1][-1]} {data}".strip()
+
+
+def test_members_have_their_probabilities_and_neighbours_their_tests(
+    made: Path, html: str, table: pd.DataFrame
+) -> None:
+    tables = _Tables(html).tables
+    found = {split: compare(made, split=split).set_index("trial") for split in ("validation", "test")}
+    head, *rows = tables["members"]
+    assert [text.split() for text in head[-2:]] == [["stands", "on", "test"], ["stands", "selection", "set"]]
+    dominated = table[dominated_on_test(table, the.OBJECTIVES)]["trial"].tolist()
+    for row in rows:
+        trial = int(row[0])
+        stands = "dominated" if trial in dominated else "yes"
+        assert row[-2].split() == [stands, words.probability(found["test"].loc[trial, "nondominated"])]
+        assert row[-1] == words.probability(found["validation"].loc[trial, "nondominated"])
+    assert len(rows) == table["member"].sum()
+    _, *steps = tables["neighbours"]
+    assert [step[0] for step in steps] == [row[0] for row in rows[:-1]]
+    assert [step[1] for step in steps] == [row[0] for row in rows[1:]]
+    for step in steps:
+        told = found["test"].loc[[int(step[0])]].iloc[0]
+        assert step[2].split()[0] == words.points(told["clean_difference"])
+        assert step[4].split()[0] == words.points(-told["robust_difference"])
+        assert [step[3], step[5]] == [words.p_value(told["clean_p"]), words.p_value(told["robust_p"])]
+    assert "seeds" not in tables
+
+
+def test_flagged_trials_and_seeds_are_on_the_page(mixed: Path) -> None:
+    html = (mixed / "report" / "index.html").read_text(encoding="utf-8")
+    text, tables = _Page(html).text, _Tables(html).tables
+    (row,) = [row for row in tables["trials"] if row[0] == "4"]
+    assert row[1] == "flagged"
+    assert the.FLAG in row[-1]
+    assert "4" not in [row[0] for row in tables["members"]]
+    assert "It was judged in full all the same" in text
+    _, *settings = tables["seeds"]
+    assert [[row[0], row[1]] for row in settings if row[2] == "selection set"] == [["3", "3"], ["10", "3"]]
+    assert "trial 3 with another training seed" in text
+
+
+def test_without_verdicts_the_report_does_without_statistics_and_says_so(tmp_path: Path) -> None:
+    folder = the.sweep(tmp_path / "s")
+    shutil.rmtree(folder / "judgements")
+    report = publish(folder, picture=False)
+    assert [note.split(":")[0] for note in report.notes] == [
+        "no paired statistics on validation",
+        "no paired statistics on test",
+    ]
+    html = report.index.read_text(encoding="utf-8")
+    tables = _Tables(html).tables
+    assert "neighbours" not in tables
+    assert tables["members"][0][-1].split() == ["stands", "on", "test"]
+    assert "band of the frontier" not in html
+    assert pd.read_csv(folder / "report" / "frontier.csv")["test_nondominated"].isna().all()
 
 
 @pytest.mark.parametrize(
@@ -203,8 +291,8 @@ def test_neither_torch_nor_ray_is_loaded() -> None:
     code = (
         "import sys, analysis\n"
         "assert 'pandas' not in sys.modules, 'the front is not lazy'\n"
-        "import analysis.report, analysis.__main__\n"
-        "analysis.load, analysis.frontier, analysis.hypervolume, analysis.wilson, analysis.frontier_figure\n"
+        "import analysis.report, analysis.printed, analysis.__main__\n"
+        "analysis.load, analysis.frontier, analysis.hypervolume, analysis.wilson, analysis.frontier_figure, analysis.compare\n"
         "print(sorted({'torch', 'ray'} & set(sys.modules)))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -9,6 +9,8 @@ import pandas as pd
 import pytest
 
 from analysis import load, sheet, summary, words
+from analysis.judgements import device_seconds
+from robustray.evaluation.flags import MEANING
 from sweeps.record import Judged, Record, read
 from tests.analysis import made as the
 
@@ -69,6 +71,33 @@ def test_members_fixed_before_a_better_trial_was_judged_are_told(tmp_path: Path)
     assert "22" in found
 
 
+def test_flags_are_explained_and_counted_nowhere(mixed: Path) -> None:
+    df = load(mixed)
+    (said, *_) = summary.warnings(df, read(mixed), sheet.Sheet())
+    assert said.startswith(f"Flagged {the.FLAG}: trial 4 ({MEANING[the.FLAG]}).")
+    assert "on no frontier" in said
+    two = df.assign(flags=df["flags"].mask(df["trial"].isin((4, 6)), f"{the.FLAG}, unheard_of"))
+    more = summary.warnings(two, read(mixed), sheet.Sheet())
+    assert more[0].startswith(f"Flagged {the.FLAG}: trials 4 and 6 (")
+    assert more[1].startswith("Flagged unheard_of: trials 4 and 6. ")
+    assert "would change sides" not in " ".join(more)
+    assert f"{int(df['member'].sum())} of 28 trials are on the frontier." in summary.verdict(df, the.OBJECTIVES)
+
+
+def test_device_time_of_judging_is_that_of_all_shards(made: Path, table: pd.DataFrame) -> None:
+    shards = len(list(made.glob("judgements/*/*/*.parquet")))
+    merits = summary.merits(table, read(made), sum(device_seconds(made, read(made)).values()))
+    assert (words.duration(shards * the.SECONDS), "judging", "device time") in merits
+
+
+def test_the_hypervolume_is_that_of_means_over_seeds(mixed: Path) -> None:
+    df = load(mixed)
+    df["member"] = df["trial"].isin((10, 26, 27))
+    (volume,) = [value for value, name, _ in summary.merits(df, read(mixed), 0.0) if name == "hypervolume"]
+    clean, robust = df.loc[df["member"], ["judged_clean_accuracy", "judged_robust_accuracy"]].mean()
+    assert float(volume) == pytest.approx(clean * robust, abs=6e-4)
+
+
 def test_gaps(table: pd.DataFrame) -> None:
     clean, robust = summary.gaps(table)
     assert (clean.metric, robust.metric) == ("clean accuracy", "robust accuracy")
@@ -114,6 +143,11 @@ def test_words() -> None:
         "",
         "[1, 2]",
     ]
+    assert [words.probability(p) for p in (0.0, 0.004, 0.034, 0.5, 0.996, 1.0, None)] == [
+        "<0.01", "<0.01", "0.03", "0.50", ">0.99", ">0.99", "",
+    ]  # fmt: skip
+    assert [words.p_value(p) for p in (1e-9, 0.0421, 1.0, None)] == ["<0.001", "0.042", "1.000", ""]
+    assert [words.points(d) for d in (0.024, -0.1)] == ["+2.4", "\N{MINUS SIGN}10.0"]
     assert words.time("2026-11-20T12:45:04+00:00") == "2026-11-20 12:45 UTC"
     assert words.time("yesterday") == "yesterday"
     assert words.time(words.value(datetime(2026, 11, 20, 12, 45, tzinfo=UTC))) == "2026-11-20 12:45 UTC"
