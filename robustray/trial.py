@@ -169,7 +169,9 @@ class TrialConfig(Options):
     seed: Count = Field(0, ge=0, le=2**53, description="every random draw of the trial derives from it")
     batch: Batch = Batch()
     model: Annotated[Architecture, Registered("model")] = SmallCnn()
-    threat: Threat | None = Field(None, description="what is trained against; default: judge.threat")
+    threat: Threat | None = Field(
+        None, description="what is trained against; default: judge.threat, or its norm where only eps is given"
+    )
     attack: Annotated[Attack, Registered("attack")] | None = Field(
         None, description="the training attack; what is not said is the defense's published attack"
     )
@@ -182,6 +184,15 @@ class TrialConfig(Options):
         "fp32", description="precision inside the network; pixels and losses are fp32"
     )
     checkpoints: Checkpoints = Checkpoints()
+
+    @field_validator("threat", mode="before")
+    @classmethod
+    def _same_norm(cls, value: Any, info: ValidationInfo) -> Any:
+        """A training threat that names no norm has the judge's."""
+        judge = info.data.get("judge")
+        if isinstance(value, dict) and judge is not None:
+            return {"norm": judge.threat.norm, **value}
+        return value
 
     @field_validator("checkpoints")
     @classmethod

@@ -58,6 +58,11 @@ class Judgement:
         return self.images - sum(self.broken.values())
 
     @property
+    def looked_at(self) -> bool:
+        """Whether the model has been asked about every image: flags that need no attack are known."""
+        return all((CLEAN, shard) in self.broken for shard in range(self.plan.shards))
+
+    @property
     def finished(self) -> bool:
         return len(self.broken) == len(self.plan.stages) * self.plan.shards
 
@@ -72,9 +77,9 @@ class Judgement:
         """The next (stage, shard) to run: the earliest stage first."""
         for stage in self.plan.stages:
             for shard in range(self.plan.shards):
-                if (stage, shard) not in self.broken and shard not in self.in_flight:
-                    if all((earlier, shard) in self.broken for earlier in self.plan.before(stage)):
-                        return stage, shard
+                idle = (stage, shard) not in self.broken and shard not in self.in_flight
+                if idle and all((earlier, shard) in self.broken for earlier in self.plan.before(stage)):
+                    return stage, shard
         return None
 
     def bounds(self) -> dict[str, float]:

@@ -11,7 +11,7 @@ the setting that proved it stands: if that is flagged later, or a replicate move
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Literal
 
 from robustray.evaluation.plan import SHARD, Plan
@@ -25,6 +25,7 @@ from sweeps.space import Sweep
 
 _JUDGED = ("clean_accuracy", "robust_accuracy")
 _PROBE = "probe"
+_TIER = 2  # attacks that come before the expensive ones
 Split = Literal["validation", "test"]
 Key = tuple[int, Split]
 
@@ -68,6 +69,7 @@ class Judging:
         self._judged = {n: j for (n, split), j in snapshot.judged.items() if split == "validation"}
         self._skips = dict(snapshot.skipped)
         self._members: Sequence[int] | None = None
+        self._news = True  # something has happened since the last pruning
         for (number, _), judged in snapshot.judged.items():
             if judged.flags:
                 self.flagged.setdefault(number, set()).update(judged.flags)
@@ -80,12 +82,11 @@ class Judging:
         self._admit()
         if self.shard_size is None and self.trials:
             return self._probe()
-        if self.sweep.judge.trials == "frontier":
+        if self.sweep.judge.trials == "frontier" and self._news:
+            self._news = False  # before: withdrawing a skip is news again
             self._prune()
-        for judgement in self._order():
-            ready = None if judgement.doomed else judgement.ready()
-            if ready is not None:
-                return self._job(judgement, *ready)
+        for judgement, stage, shard in self._order():
+            return self._job(judgement, stage, shard)
         if self.open or self.training():
             return WAIT
         if self._members is None:
@@ -97,6 +98,7 @@ class Judging:
         return "go"
 
     def finish(self, job: Job, outcome: str, result: Result, cause: str | None) -> None:
+        self._news = True
         work = job.work
         if work["kind"] == _PROBE:
             self.probing = False
@@ -140,6 +142,7 @@ class Judging:
 
     def _take_in(self, trial: TrialRecord) -> None:
         number = trial.number
+        self._news = True
         self.trials[number] = trial
         setting = number if trial.replicate_of is None else trial.replicate_of
         self.settings.setdefault(setting, []).append(number)
@@ -159,6 +162,7 @@ class Judging:
             self._start(key, trial, randomised=True)
             return
         self.open[key] = judgement
+        self._news = True
         if judgement.finished:  # its last shard was written, but the record never heard of it
             self._close(key, judgement)
 
@@ -250,6 +254,7 @@ class Judging:
     def _prune(self) -> None:
         """Skips what cannot be on the frontier any more, and withdraws skips whose proof has fallen."""
         standing = self._standing()
+        front = non_dominated(standing, self.sweep.objectives)  # what another dominates, one of these dominates too
         for setting, numbers in self.settings.items():
             pending = [n for n in numbers if (n, "validation") in self.open]
             skipped = [n for n in numbers if n in self.skipped]
@@ -257,8 +262,9 @@ class Judging:
                 continue
             place = self._place(setting)
             better: list[int] = []
-            if place is not None and self._trusted(setting):
-                better = [s for s, values in standing.items() if dominates(values, place, self.sweep.objectives)]
+            looked_at = all(self.open[n, "validation"].looked_at for n in pending)  # a flagged one is not to be skipped
+            if place is not None and looked_at and self._trusted(setting):
+                better = [s for s in front if dominates(standing[s], place, self.sweep.objectives)]
             for number in skipped:
                 if not better:
                     self._withdraw(number)
@@ -268,7 +274,7 @@ class Judging:
                     continue
                 judgement.doomed = bool(better)
                 if better and not judgement.in_flight:
-                    self._skip(number, judgement, min(better))
+                    self._skip(number, judgement, min(n for s in better for n in self.settings[s] if n in self.exact))
 
     def _skip(self, number: int, judgement: Judgement, dominator: int) -> None:
         skipped = Skipped(
@@ -291,22 +297,30 @@ class Judging:
         self._members = None
         self._start((number, "validation"), self.trials[number])
 
-    def _order(self) -> list[Judgement]:
-        """Whom to judge first: those most likely on the frontier, for they are paid for anyway and prune the rest.
+    def _order(self) -> Iterator[tuple[Judgement, str, int]]:
+        """What to run first: (judgement, stage, shard).
 
-        The guess is the lower of the cheap attack's accuracy and the bound so far. It orders the work, no more.
+        Those most likely on the frontier, for they are paid for anyway and prune the rest; among them the cheap early
+        attacks of all before the expensive late ones of any, for an early attack may show that a trial belongs to the
+        rest. The guess is the lower of the cheap attack's accuracy and the bound so far. It orders the work, no more.
+        A late attack on a trial that is not likely waits while anything runs that may prove it needless.
         """
         waiting = list(self.open.values())
-        if not waiting:
-            return []
         guesses = []
         for judgement in waiting:
             best, told = judgement.bounds(), judgement.trial.metrics
             clean, robust = (min(best[name], told.get(name, 1.0)) for name in _JUDGED)
             guesses.append(self._objectives(judgement.trial, clean, robust))
         rank = ranks([*guesses, *self.exact.values()], self.sweep.objectives)
-        keys = [(rank[i], -len(j.broken), j.trial.number, i) for i, j in enumerate(waiting)]
-        return [waiting[i] for *_, i in sorted(keys)]
+        running = any(judgement.in_flight for judgement in waiting)
+        candidates = []
+        for position, judgement in enumerate(waiting):
+            ready = None if judgement.doomed else judgement.ready()
+            if ready is not None and not (rank[position] > 0 and running and _late(judgement, ready[0])):
+                depth = judgement.plan.stages.index(ready[0])
+                candidates.append((rank[position], depth, judgement.trial.number, position, ready))
+        for *_, position, (stage, shard) in sorted(candidates):
+            yield waiting[position], stage, shard
 
     def _fix_members(self) -> Sequence[int]:
         """Stage 2: the frontier goes into the record; stage 3 is opened for the members not tested before."""
@@ -359,3 +373,9 @@ class Judging:
             "session": self.session,
             "max_failures": self.sweep.resources.max_failures,
         }
+
+
+def _late(judgement: Judgement, stage: str) -> bool:
+    """Whether a stage is beyond the tier of APGD: three quarters of the cost, and next to none of the breaks."""
+    attacks = judgement.plan.attacks
+    return stage in attacks and attacks.index(stage) >= _TIER

@@ -65,8 +65,9 @@ def run(
             "fab-t": suite.fab,
             "square": suite.square,
         }[attack]
-        x_adv: Tensor = chosen.perturb(x.clone(), y.clone())
-    return x_adv.detach(), said.most
+        # contiguous: the authors' L1 projection takes views. clamp: their Square leaves [0, 1] by a rounding error in L1.
+        x_adv: Tensor = chosen.perturb(x.clone(memory_format=torch.contiguous_format), y.clone())
+    return x_adv.detach().clamp(0, 1), said.most
 
 
 class _ZeroGradients(logging.Handler):

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import random
 import tempfile
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
@@ -18,23 +20,37 @@ from robustray.data.base import Images
 from robustray.data.digits import Digits
 from robustray.evaluation.plan import Plan
 from robustray.trial import TrialConfig
-from robustray.verdicts import CLEAN, Shard, shard_path, write_shard
+from robustray.verdicts import CLEAN, Shard, read_shard, shard_path, write_shard
 from sweeps import record
 from sweeps.frontier import dominates, non_dominated
 from sweeps.judgement import Judgement
 from sweeps.judging import Judging
 from sweeps.progress import Console
 from sweeps.queues import DONE, WAIT, Job
-from sweeps.record import Record
+from sweeps.record import REPLICATE_OF, Record, Snapshot
 from sweeps.space import Sweep
 from tests.sweeps.small import SPACE, run_quietly, small_sweep
 
 IMAGES = 10
-ATTACKS = ("apgd-ce", "apgd-t", "square")
-Table = list[list[int]]  # a row per trial: clean errors, then images broken by each attack in turn
-TEXT = SPACE.replace("[apgd-ce]", "[apgd-ce, apgd-t, square]").replace(
+ATTACKS = ("apgd-ce", "apgd-t", "fab-t")
+OBJECTIVES = {"clean_accuracy": "max", "robust_accuracy": "max"}
+THREE = {**OBJECTIVES, "cost_passes": "min"}
+TEXT = SPACE.replace("[apgd-ce]", "[apgd-ce, apgd-t, fab-t]").replace(
     "{validation: 60, test: 80}", f"{{validation: {IMAGES}, test: {IMAGES}}}"
 )
+
+
+@dataclass(frozen=True)
+class Row:
+    """What one trial will turn out to be: nobody knows before its shards are run."""
+
+    broken: tuple[int, ...]  # clean errors, then images broken by each attack in turn
+    flag: str = ""  # the stage that shows a flag on validation
+    flag_on_test: bool = False  # the clean test images show one
+    randomised: bool = False
+    replicate_of: int | None = None
+    feasible: bool = True
+    cost: int = 0
 
 
 @pytest.fixture(scope="module")
@@ -43,147 +59,300 @@ def sweep(tmp_path_factory: pytest.TempPathFactory) -> Sweep:
 
 
 @st.composite
-def tables(draw: st.DrawFn) -> Table:
-    """Integer verdict tables, full of ties and duplicates: few images, few outcomes."""
-    rows = draw(st.integers(1, 7))
-    table = []
-    for _ in range(rows):
-        row, left = [], IMAGES
+def tables(draw: st.DrawFn, *, troubled: bool = False) -> list[Row]:
+    """Integer verdict tables, full of ties and duplicates: few images, few outcomes.
+
+    Args:
+        troubled: with flags, randomised models, replicates and missed constraints.
+    """
+    table: list[Row] = []
+    for number in range(draw(st.integers(1, 7))):
+        row, left = [], IMAGES - 2  # the first shard bears it all
         for _ in range(1 + len(ATTACKS)):
             row.append(draw(st.integers(0, min(left, 4))))
             left -= row[-1]
-        table.append(row)
+        if not troubled:
+            table.append(Row(tuple(row)))
+            continue
+        firsts = [n for n, other in enumerate(table) if other.replicate_of is None]
+        table.append(
+            Row(
+                tuple(row),
+                flag=draw(st.sampled_from(["", "", "", "", CLEAN, "apgd-ce", "fab-t"])),
+                flag_on_test=draw(st.integers(0, 4)) == 0,
+                randomised=draw(st.integers(0, 7)) == 0,
+                replicate_of=draw(st.sampled_from(firsts)) if number and draw(st.integers(0, 2)) == 0 else None,
+                feasible=draw(st.integers(0, 7)) > 0,
+                cost=draw(st.integers(0, 2)),
+            )
+        )
     return table
 
 
 class FakePlace:
-    """Answers judge jobs from a table, several in flight, ending in any order. Everything else is real."""
+    """Writes the verdicts of a table as real shards, several jobs in flight, ending in any order. The rest is real."""
 
-    def __init__(self, table: Table, chance: random.Random, slots: int) -> None:
+    def __init__(self, table: Sequence[Row], chance: random.Random, slots: int) -> None:
         self.table = table
         self.chance = chance
         self.slots = slots
         self.ran: list[tuple[int, str, str, int]] = []
 
-    def run(self, judging: Judging) -> None:
+    def run(self, judging: Judging, jobs: int | None = None) -> None:
+        """Until the end, or until so many jobs were handed out: what is in flight then is lost, as when killed."""
         flying: list[Job] = []
         while True:
+            if jobs is not None and len(self.ran) + len(flying) >= jobs:
+                return
             job = judging.next() if len(flying) < self.slots else WAIT
             if isinstance(job, Job):
-                assert len(flying) < self.slots
                 flying.append(job)
                 continue
             if job is DONE:
-                assert not flying
+                for stale in flying:  # of a model that turned out to be randomised, and was begun anew
+                    assert self.table[stale.number].randomised
+                    self.land(judging, stale)
                 return
             assert flying, "waiting for nothing"
             landed = flying.pop(self.chance.randrange(len(flying)))
-            work = landed.work
-            self.ran.append((landed.number, work["split"], work["attack"], work["shard"]))
-            attack = (CLEAN, *ATTACKS).index(work["attack"])
-            # the first shard loses everything there is to lose, the second nothing
-            broken = self.table[landed.number][attack] if work["shard"] == 0 else 0
-            judging.finish(landed, "complete", {"broken": broken, "seconds": 1.0}, None)
+            self.land(judging, landed)
+
+    def land(self, judging: Judging, job: Job) -> None:
+        work = job.work
+        self.ran.append((job.number, work["split"], f"{work['as']} {work['attack']}", work["shard"]))
+        judging.finish(job, "complete", self.verdicts(judging, job), None)
+
+    def verdicts(self, judging: Judging, job: Job) -> dict[str, Any]:
+        row, work = self.table[job.number], job.work
+        stage, shard = work["attack"], work["shard"]
+        judgement = judging.open.get((job.number, work["split"]))
+        if judgement is None or judgement.plan.version != work["as"]:
+            return {"broken": 0, "seconds": 1.0, "flags": []}  # given up while it ran: nobody will look
+        standing = judgement.plan.shard(shard).astype(np.int32)
+        for earlier in judgement.plan.before(stage):
+            before = read_shard(judgement.folder, earlier, shard)
+            assert before is not None
+            standing = before.survivors
+        # the first shard loses everything there is to lose, the second nothing
+        stages = (CLEAN, *ATTACKS)
+        count = row.broken[stages.index(stage)] if shard == 0 and stage in stages else 0
+        broken = np.arange(len(standing)) < count
+        correct = 1 - broken.astype(np.float32)
+        shown = row.flag == stage and work["split"] == "validation"
+        shown |= row.flag_on_test and work["split"] == "test" and stage == CLEAN
+        flags = [*(["dynamic"] if shown else []), *(["randomised"] if row.randomised and stage == CLEAN else [])]
+        info = {"seconds": 1.0, "flags": flags}
+        labels = np.zeros(len(standing), np.int16)
+        write_shard(
+            judgement.folder, Shard(stage, shard, standing, labels, broken.astype(np.int16), broken, correct, info)
+        )
+        return {"broken": int(broken.sum()), "seconds": 1.0, "flags": flags}
 
 
-def _record(folder: Path, sweep: Sweep, table: Table, chance: random.Random) -> Record:
+def _record(folder: Path, sweep: Sweep, table: Sequence[Row], chance: random.Random) -> Record:
     opened = Record(folder, sweep.objectives)
     opened.setting("shard_size", IMAGES - 2)  # two shards, unequal
-    for number in range(len(table)):
+    for number, row in enumerate(table):
         trial = opened.study.ask()
+        if row.replicate_of is not None:
+            trial.set_user_attr(REPLICATE_OF, row.replicate_of)
         opened.issue(trial, {})
-        cheap = {"clean_accuracy": chance.random(), "robust_accuracy": chance.random()}  # worthless guesses
-        opened.finish(number, "complete", metrics=cheap, weights=f"{number:064x}")
+        # worthless guesses
+        cheap = {"clean_accuracy": chance.random(), "robust_accuracy": chance.random(), "cost_passes": float(row.cost)}
+        missed = None if row.feasible else {"clean_accuracy": 1.0}
+        opened.finish(number, "complete", metrics=cheap, weights=f"{number:064x}", violations=missed)
     return opened
 
 
-def _full(table: Table) -> dict[int, dict[str, float]]:
-    return {
-        number: {"clean_accuracy": (IMAGES - row[0]) / IMAGES, "robust_accuracy": (IMAGES - sum(row)) / IMAGES}
-        for number, row in enumerate(table)
-    }
+def _judging(sweep: Sweep, opened: Record) -> Judging:
+    return Judging(sweep, opened, Console(lambda line: None), threads=1, session="one", training=lambda: False)
 
 
-def _brute_force(points: dict[int, dict[str, float]]) -> list[int]:
-    def better(a: dict[str, float], b: dict[str, float]) -> bool:
-        return all(a[k] >= b[k] for k in a) and any(a[k] > b[k] for k in a)
+def _full(row: Row) -> dict[str, float]:
+    """Where a trial stands when everything is judged."""
+    clean, robust = IMAGES - row.broken[0], IMAGES - sum(row.broken)
+    return {"clean_accuracy": clean / IMAGES, "robust_accuracy": robust / IMAGES, "cost_passes": float(row.cost)}
 
-    return [n for n, p in points.items() if not any(better(q, p) for q in points.values())]
+
+def _brute_force(table: Sequence[Row], objectives: Mapping[str, str], *, flagged: Collection[int] = ()) -> list[int]:
+    """The members by the definition: settings by their mean, trusted ones only, nobody left out."""
+    settings: dict[int, list[int]] = {}
+    for number, row in enumerate(table):
+        if row.feasible:
+            settings.setdefault(number if row.replicate_of is None else row.replicate_of, []).append(number)
+    places = {}
+    for setting, numbers in settings.items():
+        if not any(table[n].flag or table[n].randomised or n in flagged for n in numbers):
+            values = [_full(table[n]) for n in numbers]
+            places[setting] = {name: sum(v[name] for v in values) / len(values) for name in objectives}
+
+    def better(a: Mapping[str, float], b: Mapping[str, float]) -> bool:
+        gains = [(a[name] - b[name]) * (1 if mode == "max" else -1) for name, mode in objectives.items()]
+        return min(gains) > -1e-12 and max(gains) > 1e-12
+
+    standing = [s for s, place in places.items() if not any(better(other, place) for other in places.values())]
+    return sorted(number for setting in standing for number in settings[setting])
 
 
-@settings(max_examples=40, deadline=None)
+def _members(table: Sequence[Row], objectives: Mapping[str, str]) -> tuple[list[int], set[int]]:
+    """The members in the end, and who was found out on test: a flag there opens again what its bearer pruned."""
+    flagged: set[int] = set()
+    while True:
+        members = _brute_force(table, objectives, flagged=flagged)
+        found = {number for number in members if table[number].flag_on_test}
+        if not found:
+            return members, flagged
+        flagged |= found
+
+
+@settings(max_examples=60, deadline=None)
+@given(table=tables(troubled=True), seed=st.integers(0, 2**16), slots=st.integers(1, 4), three=st.booleans())
+def test_the_pruned_frontier_is_the_full_one(
+    sweep: Sweep, table: list[Row], seed: int, slots: int, three: bool
+) -> None:
+    """On random tables with ties, duplicates, flags early, late and on test, randomised models, replicates and missed
+    constraints, for two and three objectives, results in any order, several jobs at a time."""
+    chance = random.Random(seed)
+    objectives = THREE if three else OBJECTIVES
+    this = sweep.model_copy(update={"objectives": objectives})
+    with tempfile.TemporaryDirectory() as folder, _record(Path(folder), this, table, chance) as opened:
+        place = FakePlace(table, chance, slots)
+        place.run(_judging(this, opened))
+        _check(opened.snapshot(), table, objectives, place)
+
+
+def _check(snapshot: Snapshot, table: Sequence[Row], objectives: Mapping[str, str], place: FakePlace) -> None:
+    expected, found_out = _members(table, objectives)
+    assert snapshot.members[-1].trials == expected
+    judged = {number for number, split in snapshot.judged if split == "validation"}
+    for number, row in enumerate(table):
+        if not row.feasible:
+            assert number not in judged | set(snapshot.skipped)
+            continue
+        assert (number in judged) != (number in snapshot.skipped), "judged or proven needless, one of the two"
+        if row.randomised:
+            assert number in judged
+            assert snapshot.judged[number, "validation"].version == "rand"
+            assert "randomised" in snapshot.judged[number, "validation"].flags
+        if row.flag == CLEAN:
+            assert number in judged, "a flag seen in time means judging in full"
+    for number, skipped in snapshot.skipped.items():
+        assert number not in expected
+        dominator = snapshot.judged[skipped.dominator, "validation"]
+        assert not dominator.flags
+        assert skipped.dominator not in found_out
+    for (number, split), found in snapshot.judged.items():
+        if not table[number].randomised:
+            assert found.robust == IMAGES - sum(table[number].broken)
+            assert found.clean_correct == IMAGES - table[number].broken[0]
+        assert split == "validation" or number in {*expected, *found_out} or snapshot.members[:-1]
+    opened_for = {n for event in snapshot.members for n in event.opened}
+    assert {n for n, split in snapshot.judged if split == "test"} == opened_for, "test is read for members only"
+    assert len(place.ran) == len(set(place.ran)), "nothing is run twice"
+
+
+@settings(max_examples=30, deadline=None)
 @given(table=tables(), seed=st.integers(0, 2**16), slots=st.integers(1, 4))
-def test_the_pruned_frontier_is_the_full_one(sweep: Sweep, table: Table, seed: int, slots: int) -> None:
-    """On random integer tables with ties and duplicates, results in any order, several jobs at a time."""
+def test_a_plain_sweep_tests_nobody_but_its_members(sweep: Sweep, table: list[Row], seed: int, slots: int) -> None:
     chance = random.Random(seed)
     with tempfile.TemporaryDirectory() as folder, _record(Path(folder), sweep, table, chance) as opened:
         place = FakePlace(table, chance, slots)
-        place.run(Judging(sweep, opened, Console(lambda line: None), threads=1, session="one", training=lambda: False))
+        place.run(_judging(sweep, opened))
         snapshot = opened.snapshot()
-        expected = _brute_force(_full(table))
-        assert snapshot.members[-1].trials == sorted(expected)
-        for number, skipped in snapshot.skipped.items():
-            assert number not in expected
-            dominator = _full(table)[skipped.dominator]
-            assert dominates(dominator, _full(table)[number], sweep.objectives)
-            assert (skipped.dominator, "validation") in snapshot.judged
-        for number in range(len(table)):
-            assert ((number, "validation") in snapshot.judged) != (number in snapshot.skipped)
-        for (number, split), judged in snapshot.judged.items():
-            assert judged.robust == IMAGES - sum(table[number])
-            assert judged.clean_correct == IMAGES - table[number][0]
-            assert split == "validation" or number in expected
+        expected = _brute_force(table, OBJECTIVES)
+        assert [event.trials for event in snapshot.members] == [expected]
         assert {n for n, split in snapshot.judged if split == "test"} == set(expected)
-        assert len(place.ran) == len(set(place.ran)), "nothing is run twice"
         assert not any(split == "test" and number not in expected for number, split, _, _ in place.ran)
+        for number, skipped in snapshot.skipped.items():
+            assert dominates(_full(table[skipped.dominator]), _full(table[number]), OBJECTIVES)
+
+
+@settings(max_examples=25, deadline=None)
+@given(table=tables(troubled=True), seed=st.integers(0, 2**16), kills=st.lists(st.integers(0, 25), max_size=3))
+def test_a_killed_driver_comes_to_the_same_frontier(
+    sweep: Sweep, table: list[Row], seed: int, kills: list[int]
+) -> None:
+    """Killed with jobs in flight, at any point: the record and the shard files bring it back."""
+    chance = random.Random(seed)
+    with tempfile.TemporaryDirectory() as folder, _record(Path(folder), sweep, table, chance) as opened:
+        for jobs in kills:
+            FakePlace(table, chance, 2).run(_judging(sweep, opened), jobs)
+        place = FakePlace(table, chance, 2)
+        place.run(_judging(sweep, opened))
+        _check(opened.snapshot(), table, OBJECTIVES, place)
+
+
+def test_a_late_flag_opens_what_it_pruned(sweep: Sweep, tmp_path: Path) -> None:
+    """The best one is found out on test: the next best, skipped because of it, is judged after all and tested."""
+    table = [Row((0, 0, 0, 0), flag_on_test=True), Row((1, 1, 0, 0)), Row((2, 1, 1, 1))]
+    with _record(tmp_path, sweep, table, random.Random(1)) as opened:
+        FakePlace(table, random.Random(0), 1).run(_judging(sweep, opened))
+        snapshot = opened.snapshot()
+        assert [event.trials for event in snapshot.members] == [[0], [1]]
+        assert [event.opened for event in snapshot.members] == [[0], [1]]
+        assert snapshot.judged[0, "test"].flags == ("dynamic",)
+        assert snapshot.skipped[2].dominator == 1
+        assert set(load(tmp_path).query("flags != ''")["trial"]) == {0}
+
+
+def test_a_replicate_that_comes_late_moves_the_mean_and_opens_what_it_pruned(sweep: Sweep, tmp_path: Path) -> None:
+    table = [Row((0, 0, 0, 0)), Row((1, 1, 0, 0)), Row((4, 4, 0, 0), replicate_of=0)]
+    with _record(tmp_path, sweep, table[:2], random.Random(1)) as opened:
+        FakePlace(table, random.Random(0), 1).run(_judging(sweep, opened))
+        assert set(opened.snapshot().skipped) == {1}
+        trial = opened.study.ask()
+        trial.set_user_attr(REPLICATE_OF, 0)
+        opened.issue(trial, {})
+        cheap = {"clean_accuracy": 0.5, "robust_accuracy": 0.5}
+        opened.finish(2, "complete", metrics=cheap, weights="2" * 64)
+        FakePlace(table, random.Random(0), 1).run(_judging(sweep, opened))
+        snapshot = opened.snapshot()
+        assert 1 not in snapshot.skipped
+        assert snapshot.members[-1].trials == _brute_force(table, OBJECTIVES) == [1]
 
 
 @settings(max_examples=15, deadline=None)
 @given(table=tables(), seed=st.integers(0, 2**16))
-def test_judging_all_leaves_nobody_out(sweep: Sweep, table: Table, seed: int) -> None:
+def test_judging_all_leaves_nobody_out(sweep: Sweep, table: list[Row], seed: int) -> None:
     chance = random.Random(seed)
     every = sweep.model_copy(update={"judge": sweep.judge.model_copy(update={"trials": "all"})})
     with tempfile.TemporaryDirectory() as folder, _record(Path(folder), sweep, table, chance) as opened:
-        FakePlace(table, chance, 2).run(
-            Judging(every, opened, Console(lambda line: None), threads=1, session="one", training=lambda: False)
-        )
+        FakePlace(table, chance, 2).run(_judging(every, opened))
         snapshot = opened.snapshot()
         assert {n for n, split in snapshot.judged if split == "validation"} == set(range(len(table)))
-        assert snapshot.members[-1].trials == sorted(_brute_force(_full(table)))
+        assert snapshot.members[-1].trials == _brute_force(table, OBJECTIVES)
 
 
 def test_a_trial_that_cannot_be_judged_stays_off_the_frontier_and_the_rest_goes_on(
     sweep: Sweep, tmp_path: Path
 ) -> None:
     chance = random.Random(0)
-    table = [[0, 0, 0, 0], [1, 1, 1, 1]]  # the first would dominate
+    table = [Row((0, 0, 0, 0)), Row((1, 1, 1, 1))]  # the first would dominate
     with _record(tmp_path, sweep, table, chance) as opened:
-        judging = Judging(sweep, opened, Console(lambda line: None), threads=1, session="one", training=lambda: False)
+        judging, place = _judging(sweep, opened), FakePlace(table, chance, 1)
         while (job := judging.next()) is not DONE:
             assert isinstance(job, Job)
             if job.number == 0:
                 judging.finish(job, "failed", {"cause": "no whole checkpoint"}, None)
             else:
-                judging.finish(job, "complete", {"broken": 0, "seconds": 0.1}, None)
+                place.land(judging, job)
         snapshot = opened.snapshot()
         assert snapshot.members[-1].trials == [1]
         assert "no whole checkpoint" in snapshot.unjudged[0, "validation"]
 
 
 def test_a_failed_test_judgement_changes_no_frontier_and_is_tried_again(sweep: Sweep, tmp_path: Path) -> None:
-    table = [[0, 1, 0, 0], [1, 1, 1, 1]]  # the first dominates
+    table = [Row((0, 1, 0, 0)), Row((1, 1, 1, 1))]  # the first dominates
     with _record(tmp_path, sweep, table, random.Random(0)) as opened:
 
         def life(fails: bool) -> None:
-            judging = Judging(sweep, opened, Console(lambda line: None), threads=1, session="x", training=lambda: False)
+            judging, place = _judging(sweep, opened), FakePlace(table, random.Random(0), 1)
             while (job := judging.next()) is not DONE:
                 assert isinstance(job, Job)
                 if fails and job.work["split"] == "test":
                     judging.finish(job, "failed", {"cause": "a passing fault"}, None)
-                    continue
-                attack = (CLEAN, *ATTACKS).index(job.work["attack"])
-                broken = table[job.number][attack] if job.work["shard"] == 0 else 0
-                judging.finish(job, "complete", {"broken": broken, "seconds": 0.1}, None)
+                else:
+                    place.land(judging, job)
 
         life(fails=True)
         snapshot = opened.snapshot()
@@ -200,8 +369,8 @@ def test_a_failed_test_judgement_changes_no_frontier_and_is_tried_again(sweep: S
 
 
 def test_a_shard_may_fail_while_another_of_its_trial_runs(sweep: Sweep, tmp_path: Path) -> None:
-    with _record(tmp_path, sweep, [[0, 0, 0, 0]], random.Random(0)) as opened:
-        judging = Judging(sweep, opened, Console(lambda line: None), threads=1, session="x", training=lambda: False)
+    with _record(tmp_path, sweep, [Row((0, 0, 0, 0))], random.Random(0)) as opened:
+        judging = _judging(sweep, opened)
         first, second = judging.next(), judging.next()
         assert isinstance(first, Job)
         assert isinstance(second, Job)
@@ -213,7 +382,7 @@ def test_a_shard_may_fail_while_another_of_its_trial_runs(sweep: Sweep, tmp_path
 
 def test_what_stands_on_a_damaged_shard_is_run_again(sweep: Sweep, tmp_path: Path) -> None:
     """An earlier attack run anew may break other images: what came after it no longer fits."""
-    with _record(tmp_path, sweep, [[0, 0, 0, 0]], random.Random(0)) as opened:
+    with _record(tmp_path, sweep, [Row((0, 0, 0, 0))], random.Random(0)) as opened:
         trial = opened.trial(0)
         plan = Plan.of(sweep.judge, str(trial.weights), "validation", shard_size=IMAGES)
         folder = plan.folder(opened.judgements(0))

@@ -78,7 +78,7 @@ MISTAKES: list[tuple[int, str, str, str]] = [
     (BATCH, "averaging: {name: [ema]}", "trial.averaging.name", "there is no averaging '['ema']'"),
     (VERSION, "version: standrd", "judge.version", "there is no version 'standrd'; did you mean 'standard'?"),
     (VERSION, "version: [apgd]", "judge.version", "a list of different attacks; did you mean 'apgd-t'?"),
-    (VERSION, "version: 3", "judge.version", "must be 'standard' or 'apgd' or a list, not 3"),
+    (VERSION, "version: 3", "judge.version", "must be 'standard', 'plus', 'rand' or 'apgd' or a list, not 3"),
     (VERSION, "cheap: {loss: marg}", "judge.cheap.loss", "not 'marg'; did you mean 'margin'?"),
     (BATCH, "judge: {}", "trial.judge", "stands beside trial, not inside: all trials of a sweep share one judge"),
     # -- missing
