@@ -123,7 +123,7 @@ def _comparisons(
 
 
 def _picture(df: pd.DataFrame, snapshot: record.Snapshot, about: sheet.Sheet, folder: Path) -> bytes:
-    """The light figure as a PNG, drawn by kaleido in a headless Chromium.
+    """The light figure as a PNG, drawn by kaleido in a headless Chromium; without the band, which nobody can hide there.
 
     Kaleido starts the browser without its sandbox, so this works as root and in containers; MathJax is off because it
     would be fetched from the network.

@@ -104,8 +104,7 @@ def how_judged(trial: Mapping[str, Any]) -> str:
     """How one trial's numbers on the selection set came about."""
     if trial["judging"] == "full":
         name = f"AutoAttack {trial['judge_version']}" if trial["autoattack"] else trial["judge_version"]
-        flagged = f"; flagged {trial['flags']}" if trial["flags"] else ""
-        return f"{name} on {count(trial['judged_images'], 'validation image')}{flagged}"
+        return f"{name} on {count(trial['judged_images'], 'validation image')}"
     if trial["judging"] == "skipped":
         after = f"bound after {trial['skipped_after']}" if trial["skipped_after"] else "bound before any attack"
         return f"{after}, dominated by trial {trial['dominated_by']}"
