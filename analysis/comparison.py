@@ -72,7 +72,7 @@ def compare(
 
     Two models: rows `clean` and `robust` with the accuracies `a` and `b`, their `difference` a - b with its 95 % interval
     `low`, `high`, how many of the `images` `only_a` and `only_b` is right about, the p-value `p` of McNemar's exact test, and
-    the `attacks` that both were judged by.
+    the `attacks` that both were judged by; and `flags_a`, `flags_b`, why the numbers of one cannot be trusted ("" for none).
 
     Args:
         a: a sweep's folder; or, with `b`, the folder of a judgement or of a model that has one on the split.
@@ -242,6 +242,7 @@ def _pair(found: Mapping[str, judgements.Judgement], resamples: int, seed: int) 
         raise UserError(f"{next(iter(found))}: is compared with itself; name another judgement")
     judgements.alike(found)
     attacks = "+".join(next(iter(found.values())).parts["stages"])
+    flags = [", ".join(judgement.flags) for judgement in found.values()]
     verdicts = np.array([_both(judgement) for judgement in found.values()])  # [2, 2, N]
     means = paired.resample(verdicts, resamples=resamples, seed=seed)
     rows = []
@@ -260,6 +261,8 @@ def _pair(found: Mapping[str, judgements.Judgement], resamples: int, seed: int) 
                 "images": len(a),
                 "p": paired.mcnemar(a, b, seed=seed),
                 "attacks": attacks,
+                "flags_a": flags[0],
+                "flags_b": flags[1],
             }
         )
     return pd.DataFrame(rows, index=pd.Index(METRICS, name="accuracy"))

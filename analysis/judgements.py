@@ -15,6 +15,7 @@ import pyarrow.parquet as pq
 
 from analysis.sheet import threat_in_words
 from robustray.errors import UserError
+from robustray.evaluation import flags
 from robustray.verdicts import CLEAN, Shard, Verdicts, read_shards, stages
 from sweeps.record import Snapshot
 
@@ -32,6 +33,7 @@ class Judgement:
     folder: Path
     parts: Mapping[str, Any]  # what its verdicts depend on; `stages` are the finished attacks, in order
     verdicts: Verdicts
+    flags: tuple[str, ...] = ()  # see robustray.evaluation.flags.MEANING
 
 
 def read(folder: Path) -> Judgement:
@@ -46,7 +48,8 @@ def read(folder: Path) -> Judgement:
     if not finished:
         raise UserError(f"{folder}: no attack is finished on all images; judge the model to the end")
     parts = json.loads((folder / PARTS).read_text(encoding="utf-8")) | {"stages": finished}
-    return Judgement(folder, parts, Verdicts.of([shard for shard in shards if shard.attack in (CLEAN, *finished)]))
+    counted = [shard for shard in shards if shard.attack in (CLEAN, *finished)]
+    return Judgement(folder, parts, Verdicts.of(counted), flags.found(counted))
 
 
 def _finished(shards: Iterable[Shard], named: Iterable[str]) -> list[str]:

@@ -49,7 +49,13 @@ def pair(compared: pd.DataFrame) -> Group:
         )
     first = compared.iloc[0]
     images = words.count(int(first["images"]), "image")
-    return Group(table, Text(f"{images}, {first['attacks']}; in percent, a - b in points with its 95 % interval"))
+    warnings = [
+        Text(f"{model} is flagged, its robust accuracy may be too high: {first[f'flags_{model}']}")
+        for model in ("a", "b")
+        if first[f"flags_{model}"]
+    ]
+    caption = Text(f"{images}, {first['attacks']}; in percent, a - b in points with its 95 % interval")
+    return Group(table, caption, *warnings)
 
 
 def _table(*columns: str) -> Table:

@@ -93,9 +93,11 @@ def time(text: str) -> str:
 def judge_name(df: pd.DataFrame) -> str:
     """What judged accuracies were judged by; "" before any were.
 
-    `AutoAttack standard` only where every result in the table is the authors' attacks; else the versions' own names.
+    `AutoAttack standard` only where every result in the table is the authors' attacks; else the versions' own names. A
+    flagged trial may have been judged by another version (`rand`), which its own row says: it does not rename the others.
     """
     judged = df[df["judge_version"].notna()]
+    judged = judged[judged["flags"] == ""] if (judged["flags"] == "").any() else judged
     versions = " and ".join(dict.fromkeys(judged["judge_version"]))
     return f"AutoAttack {versions}" if len(judged) and bool(judged["autoattack"].all()) else versions
 

@@ -222,6 +222,7 @@ def judgement(
     until: int = len(ATTACKS),
     shards: int = 1,
     parts: Mapping[str, Any] | None = None,
+    flags: Sequence[str] = (),
 ) -> Path:
     """Writes a judgement as the judge does, and returns its folder.
 
@@ -233,6 +234,7 @@ def judgement(
         until: how many attacks were run.
         shards: into how many the images are cut.
         parts: what is different from others in `judgement.json`.
+        flags: what the judge found at once.
     """
     right, stands = np.asarray(clean, dtype=float), np.asarray(robust, dtype=float)
     rows = np.arange(len(right), dtype=np.int64)
@@ -255,7 +257,7 @@ def judgement(
             correct = right[standing] if attack == CLEAN else np.where(late, right[standing], stands[standing])
             label = (standing % 10).astype(np.int16)
             broken = correct == 0
-            info = {"seconds": SECONDS / shards, "seed": 0}
+            info = {"seconds": SECONDS / shards, "seed": 0, "flags": list(flags)}
             predicted = np.where(broken, (label + 1) % 10, label).astype(np.int16)
             shard = Shard(
                 attack, number, standing.astype(np.int32), label, predicted, broken, correct.astype(np.float32), info

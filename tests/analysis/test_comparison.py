@@ -205,6 +205,21 @@ def test_randomised_models_are_compared_by_their_means(tmp_path: Path) -> None:
     assert float(found["p"].iloc[1]) < 0.05
 
 
+def test_a_flagged_model_is_compared_with_a_warning(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    a, _ = _pair(tmp_path)
+    b = the.judgement(tmp_path / "c", "test", np.ones(200), np.ones(200), flags=("dynamic", "probabilities"))
+    found = compare(a, b)
+    assert set(found["flags_a"]) == {""}
+    assert set(found["flags_b"]) == {"dynamic, probabilities"}
+    assert _run(monkeypatch, a, b) == 0
+    said = capsys.readouterr().out.splitlines()
+    assert [line for line in said if "flagged" in line] == [
+        "b is flagged, its robust accuracy may be too high: dynamic, probabilities"
+    ]
+
+
 def test_what_cannot_be_compared_says_why(made: Path, tmp_path: Path) -> None:
     a, b = _pair(tmp_path)
     other = the.judgement(

@@ -84,6 +84,18 @@ def test_flags_are_explained_and_counted_nowhere(mixed: Path) -> None:
     assert f"{int(df['member'].sum())} of 28 trials are on the frontier." in summary.verdict(df, the.OBJECTIVES)
 
 
+def test_a_flagged_trial_judged_by_another_version_does_not_rename_the_others(mixed: Path) -> None:
+    def others(*trials: int) -> pd.DataFrame:
+        df, rand = load(mixed), load(mixed)["trial"].isin(trials)
+        return df.assign(
+            judge_version=df["judge_version"].mask(rand, "rand"), autoattack=df["autoattack"].mask(rand, False)
+        )
+
+    assert words.judge_name(others(4)) == "AutoAttack standard"
+    assert words.judge_name(others(4).loc[[4]]) == "rand"
+    assert words.judge_name(others(6)) == "standard and rand"
+
+
 def test_device_time_of_judging_is_that_of_all_shards(made: Path, table: pd.DataFrame) -> None:
     shards = len(list(made.glob("judgements/*/*/*.parquet")))
     merits = summary.merits(table, read(made), sum(device_seconds(made, read(made)).values()))
