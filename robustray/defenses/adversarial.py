@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Literal
 from pydantic import Field
 
 from robustray.attacks.base import Attack
-from robustray.defenses.base import Defense
+from robustray.defenses.base import Defense, Passes
 from robustray.registry import register
 
 if TYPE_CHECKING:
@@ -42,5 +42,5 @@ class Adversarial(Defense):
         clean, robust = step.logits(torch.cat([step.x, x_adv])).chunk(2)
         return Loss(clean=cross_entropy(clean, step.y) / 2, robust=cross_entropy(robust, step.y) / 2)
 
-    def passes(self, attack: Attack) -> int:
-        return attack.passes + (6 if self.keep_clean else 3)
+    def passes(self, attack: Attack, images: int) -> Passes:
+        return Passes(attack.passes * images, (6 if self.keep_clean else 3) * images)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, ClassVar, NamedTuple
 
 from robustray.attacks.base import Attack
 from robustray.attacks.pgd import Pgd
@@ -13,6 +13,18 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from robustray.defenses._step import Loss, Step
+
+
+class Passes(NamedTuple):
+    """Passes of one step over a batch: a forward of an image is 1, a backward to the input 1, to the weights 1 more.
+
+    A backward through a gradient to the input, as second-order losses need, counts as a backward of its own: 2.
+    """
+
+    perturb: int
+    """Making x'."""
+    loss: int
+    """One loss at x' with its gradient to the weights."""
 
 
 class Defense(Part):
@@ -39,8 +51,8 @@ class Defense(Part):
         """The loss at x', by named parts, with gradients to the weights."""
 
     @abstractmethod
-    def passes(self, attack: Attack) -> int:
-        """Passes per image of one step: a forward is 1, a backward to the input 1, to the weights 1 more."""
+    def passes(self, attack: Attack, images: int) -> Passes:
+        """What one step over a batch of so many images costs."""
 
     def attack_with(self, wanted: Attack | None) -> Attack:
         """The published attack, with every option that `wanted` sets explicitly put in its place."""

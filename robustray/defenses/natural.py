@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, ClassVar, Literal
 
 from robustray.attacks.base import Attack
-from robustray.defenses.base import Defense
+from robustray.defenses.base import Defense, Passes
 from robustray.registry import register
 
 if TYPE_CHECKING:
@@ -30,5 +30,5 @@ class Natural(Defense):
 
         return Loss(clean=cross_entropy(step.logits(x_adv), step.y))
 
-    def passes(self, attack: Attack) -> int:
-        return 3
+    def passes(self, attack: Attack, images: int) -> Passes:
+        return Passes(0, 3 * images)

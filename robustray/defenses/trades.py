@@ -8,7 +8,7 @@ from pydantic import Field
 
 from robustray.attacks.base import Attack
 from robustray.attacks.pgd import Pgd
-from robustray.defenses.base import Defense
+from robustray.defenses.base import Defense, Passes
 from robustray.registry import Real, register
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ class Trades(Defense):
 
         if getattr(step.bound.attack, "loss", None) is not None:
             return step.attack()  # a loss of the user's own: f(x) is not needed here
-        clean = step.frozen_probabilities()
+        clean = step.frozen_logits().softmax(1)
         return step.attack(lambda outputs, _: kl(clean, outputs.logits, "none"))
 
     def loss(self, step: Step, x_adv: Tensor) -> Loss:
@@ -48,6 +48,6 @@ class Trades(Defense):
         clean, robust = step.logits(step.x), step.logits(x_adv)
         return Loss(clean=cross_entropy(clean, step.y), robust=self.beta * kl_between(clean, robust))
 
-    def passes(self, attack: Attack) -> int:
+    def passes(self, attack: Attack, images: int) -> Passes:
         own_loss = getattr(attack, "loss", None)
-        return attack.passes + (7 if own_loss is None else 6)
+        return Passes((attack.passes + (1 if own_loss is None else 0)) * images, 6 * images)

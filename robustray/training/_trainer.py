@@ -172,11 +172,17 @@ class Trainer:
 
     def _train_step(self, rows: Tensor) -> None:
         config, streams = self.config, self.randomness.streams
-        x, y = self.train_images.batch(rows)
-        for augmentation in config.batch.augment:
-            x = augmentation(x, streams["augment"])
+        x, y = self._view(rows)
         step = config.defense.prepare(
-            Step(self.network, x, y, self.attack, generator=streams["attack"], violations=self.violations)
+            Step(
+                self.network,
+                x,
+                y,
+                self.attack,
+                generator=streams["attack"],
+                violations=self.violations,
+                view=lambda: self._view(rows),
+            )
         )
         loss = self.update(lambda: config.defense.perturb(step), lambda x_adv: self._gradient(step, x_adv))
         number = self.completed * self.steps_per_epoch + self.batch_in_epoch
@@ -185,10 +191,17 @@ class Trainer:
             group["lr"] = rate
         self.optimiser.step()
         self.average.update(number + 1)
-        self.passes += config.defense.passes(self.attack.attack) * len(rows)
+        self.passes += sum(config.defense.passes(self.attack.attack, len(rows)))
         for name, part in {**loss.parts, "": loss.total}.items():
             key = f"loss_{name}" if name else "loss"
             self.sums[key] = self.sums.get(key, torch.zeros((), device=self.device)) + part.detach()
+
+    def _view(self, rows: Tensor) -> tuple[Tensor, Tensor]:
+        """Training images and labels, augmented anew at every call."""
+        x, y = self.train_images.batch(rows)
+        for augmentation in self.config.batch.augment:
+            x = augmentation(x, self.randomness.streams["augment"])
+        return x, y
 
     def _gradient(self, step: Step, x_adv: Tensor) -> Loss:
         self.optimiser.zero_grad(set_to_none=True)

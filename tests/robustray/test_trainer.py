@@ -155,7 +155,7 @@ def test_declared_passes_are_true(defense: Any, averaging: str, tmp_path: Path) 
     trainer = Trainer(config, tmp_path, device="cpu")
     counted = {id(model): Passes(model) for model in (trainer.model, trainer.average.model)}
     report = trainer.run()
-    declared = 2 * (3 * 400 * defense.passes(config.training_attack) + 40 * (2 + config.judge.cheap.passes))
+    declared = 2 * (3 * sum(defense.passes(config.training_attack, 400)) + 40 * (2 + config.judge.cheap.passes))
     assert report["cost_passes"] == declared
     assert sum(passes.images for passes in counted.values()) == declared
 
