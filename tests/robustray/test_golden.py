@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,11 +10,10 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor
 
 from robustray import Step
-from robustray.attacks import BoundAttack, Pgd, Threat
+from robustray.attacks import Pgd, Threat
 from robustray.attacks.pgd import StepSize
 from robustray.attacks.threats import Norm
 from robustray.defenses import Adversarial, Defense, Trades
@@ -24,57 +22,11 @@ from robustray.training import Ema
 from robustray.training._average import Average
 from robustray.verdicts import CLEAN, read_shards
 from tests.conftest import Golden
+from tests.robustray.golden import RENORM, TRADES_L2, bound, close, from_noise, tiny
 
 Read = Callable[[str], Golden]
 
 
-def tiny(golden: Golden, prefix: str, *, norm: bool, dtype: torch.dtype = torch.float64) -> nn.Module:
-    """The golden files' tiny model, with the weights stored under `prefix`."""
-    layers: list[tuple[str, nn.Module]] = [("conv", nn.Conv2d(1, 4, 3, padding=1))]
-    layers += [("bn", nn.BatchNorm2d(4))] if norm else []
-    layers += [("relu", nn.ReLU()), ("flatten", nn.Flatten()), ("fc", nn.Linear(256, 10))]
-    model = nn.Sequential(OrderedDict(layers)).to(dtype)
-    model.load_state_dict({name: torch.from_numpy(golden[f"{prefix}/{name}"]) for name in model.state_dict()})
-    return model
-
-
-def close(found: Tensor, expected: NDArray[Any], slack: float = 0) -> bool:
-    """The README's tolerance: against the tensor's largest entry, never entry by entry."""
-    allowed = (1e-9 + slack) * np.abs(expected).max() + 1e-11
-    return bool(np.abs(found.detach().numpy() - expected).max() <= allowed)
-
-
-RENORM = 1e-6
-"""Where an original scales by eps / (norm + 1e-7) and we do not, the README's looser tolerance."""
-
-
-def from_noise(group: str, numbers: Golden, x: Tensor) -> Tensor:
-    """The start that an original made of its recorded draws; each file has its own way."""
-    draws = sorted(key for key in numbers if key.startswith(f"{group}/noise/"))  # in call order
-    noise, kinds = [torch.from_numpy(numbers[key]) for key in draws], [key.rsplit("_", 1)[1] for key in draws]
-    eps: float = numbers[f"{group}/set/epsilon"].item()
-    variant = group.split("/")[1]
-    if kinds[-1] == "randn":
-        return x.add(noise[-1], alpha=0.001)  # of two draws the first was not used
-    if kinds[0] == "normal":  # a direction and a radius
-        direction: Tensor = noise[0] / torch.linalg.vector_norm(noise[0], dim=(1, 2, 3), keepdim=True)
-        return (x + eps * noise[1] * direction).clamp(0, 1)
-    if variant.startswith(("gowal", "awp")):
-        return (x + torch.stack(noise)).clamp(0, 1)
-    if variant.startswith("l2"):  # toward a random image
-        return Threat(norm="l2", eps=eps).project(noise[0], x, "box_ball")
-    return (x + eps * noise[0]).clamp(0, 1)
-
-
-def bound(group: str, numbers: Golden, **options: Any) -> BoundAttack:
-    """The original's attack with the settings it was run with."""
-    norm: Norm = "l2" if "l2" in group.split("/")[1] else "linf"
-    eps, steps = numbers[f"{group}/set/epsilon"].item(), numbers[f"{group}/set/perturb_steps"].item()
-    step_size = StepSize(pixels=numbers[f"{group}/set/step_size"].item())
-    return Pgd(**{"steps": steps, "step_size": step_size, **options}).bind(Threat(norm=norm, eps=eps))
-
-
-TRADES_L2 = {"step_size": StepSize(of_eps=2 / 5), "projection": "box_ball"}
 BATCH_STATISTICS = {"mode": "train_frozen"}
 CASES = [
     pytest.param(file, f"{model}/{variant}", defense, options, slack, id=f"{file[:3].strip('_')}-{model}-{variant}")
