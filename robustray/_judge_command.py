@@ -202,9 +202,9 @@ def _answers(found: Classifier, images: Any) -> None:
 
 def _devices(asked: tuple[str, ...]) -> list[str]:
     """A process for each: those asked for; else every CUDA device, else one for each CPU core."""
-    import psutil
     import torch
 
+    from robustray.evaluation._workers import cores
     from robustray.training._trainer import pick_device
 
     names = [name.strip() for text in asked for name in text.split(",") if name.strip()]
@@ -212,7 +212,7 @@ def _devices(asked: tuple[str, ...]) -> list[str]:
         return [str(pick_device(name)) for name in names]
     if torch.cuda.is_available():
         return [f"cuda:{index}" for index in range(torch.cuda.device_count())]
-    return ["cpu"] * (len(psutil.Process().cpu_affinity()) if hasattr(psutil.Process, "cpu_affinity") else 1)
+    return ["cpu"] * cores()
 
 
 def _run(case: Case, order: Order, devices: list[str], log: Log) -> None:

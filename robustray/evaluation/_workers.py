@@ -66,6 +66,11 @@ class Order:
         )
 
 
+def cores() -> int:
+    """CPU cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 def run(case: Case, order: Order, devices: list[str], told: Told) -> Iterator[Shard]:
     """Every stage on every shard, the earliest stage first; yields verdicts as they come.
 
@@ -94,7 +99,8 @@ def _in_processes(plan: Plan, order: Order, devices: list[str], told: Told) -> I
     news, free = context.Queue(), context.Queue()
     for device in devices:
         free.put(device)
-    pool = ProcessPoolExecutor(len(devices), context, initializer=_open, initargs=(order, free, news))
+    threads = max(1, cores() // max(1, devices.count("cpu")))  # more would wait for each other
+    pool = ProcessPoolExecutor(len(devices), context, initializer=_open, initargs=(order, free, news, threads))
     flying: dict[Future[Shard], int] = {}
     progress = [0] * plan.shards  # stages each shard is through
     try:
@@ -131,7 +137,7 @@ _order: Order
 _news: Any
 
 
-def _open(order: Order, free: Any, news: Any) -> None:
+def _open(order: Order, free: Any, news: Any, threads: int) -> None:
     """In a new process: loads the model onto a device of its own; Ctrl-C is the parent's business, and so is its end."""
     global _case, _order, _news
     import torch
@@ -141,7 +147,7 @@ def _open(order: Order, free: Any, news: Any) -> None:
     news.cancel_join_thread()  # what nobody reads any more must not keep the process
     device = free.get()
     if device == "cpu":
-        torch.set_num_threads(1)  # the processes are the parallelism
+        torch.set_num_threads(threads)
     _order, _news = order, news
     try:
         _case = order.open(device)

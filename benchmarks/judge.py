@@ -1,0 +1,233 @@
+"""The judge beside plain pyautoattack, and the exact frontier beside judging everything.
+
+    python benchmarks/judge.py [--quick] [--mnist FOLDER]
+
+One model: the time of `AutoAttack(model, norm, eps).run_standard_evaluation(x, y)`, as its README says, and of our judge
+on the same images, alternating; the same with frozen parameters and larger batches tells where the gain comes from.
+Robust counts of three of the authors' seeds say how far apart two honest runs may be. A sweep: 24 trials are trained
+once, then judged twice: the exact frontier, and everything. What the members cost in full is unavoidable.
+"""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+import statistics
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from _bench import Bench
+from pyautoattack import AutoAttack
+from torch import Tensor, nn
+
+from robustray.attacks import Pgd, Threat
+from robustray.data import Digits, Mnist
+from robustray.evaluation import _classifier
+from robustray.evaluation._workers import Order, run
+from robustray.trial import Judge, JudgeImages
+from robustray.verdicts import Verdicts, read_shards
+from sweeps.backends.local import Local
+from sweeps.judging import Judging
+from sweeps.progress import Console
+from sweeps.record import Record, TrialRecord
+from sweeps.space import Sweep
+
+HERE = Path(__file__).parent
+SEEDS = (0, 1, 2)
+
+
+def plain(
+    model: nn.Module, x: Tensor, y: Tensor, threat: Threat, seed: int, *, frozen: bool = False, batch: int = 250
+) -> tuple[float, int]:
+    """Seconds and robust images of pyautoattack as its README runs it."""
+    model = model.eval().requires_grad_(not frozen)
+    attack = AutoAttack(
+        model, norm={"linf": "Linf", "l2": "L2"}[threat.norm], eps=threat.eps, seed=seed, device=x.device
+    )
+    begun = time.perf_counter()
+    x_adv, _ = attack.run_standard_evaluation(x, y, batch_size=batch)
+    seconds = time.perf_counter() - begun
+    with torch.no_grad():
+        return seconds, int((model(x_adv).argmax(1) == y).sum())
+
+
+def ours(order: Order, devices: list[str], root: Path) -> tuple[float, Verdicts]:
+    """Seconds and verdicts of our judge, from an empty folder; loading the model and starting processes included."""
+    shutil.rmtree(root, ignore_errors=True)
+    begun = time.perf_counter()
+    case = order.open(devices[0])
+    for _ in run(case, order, devices, lambda stage, shard, fraction: None):
+        pass
+    return time.perf_counter() - begun, Verdicts.read(case.folder)
+
+
+def one_model(
+    bench: Bench, name: str, spec: Path, architecture: str | None, judge: Judge, repeats: int, devices: list[str]
+) -> None:
+    """Both ways on one model, alternating."""
+    root = Path(tempfile.mkdtemp()) / "judgements"
+    found = _classifier.load(str(spec), architecture=architecture, data=judge.data, norm=judge.threat.norm)
+    order = Order(
+        spec=str(spec),
+        architecture=architecture,
+        weights=found.weights,
+        judge=judge,
+        split="test",
+        root=root,
+        shard_size=500,
+        named={},
+        files={},
+        keep_images=False,
+    )
+    case = order.open(devices[0])
+    model = case.model
+    data = judge.data.load("test").take(case.plan.rows)
+    x = torch.from_numpy(data.images).permute(0, 3, 1, 2).float().div(255).contiguous().to(case.device)
+    y = torch.from_numpy(data.labels).to(case.device)
+    times: dict[str, list[float]] = {}
+    robust: dict[str, int] = {}
+
+    def note(what: str, result: tuple[float, Any]) -> None:
+        times.setdefault(what, []).append(result[0])
+        robust[what] = result[1] if isinstance(result[1], int) else int(result[1].robust.sum())
+
+    for repeat in range(repeats):
+        note(f"pyautoattack seed {SEEDS[repeat % 3]}", plain(model, x, y, judge.threat, SEEDS[repeat % 3]))
+        model.requires_grad_(False)
+        note("ours", ours(order, devices, root))
+        if len(devices) > 1:
+            note("ours, one process", ours(order, devices[:1], root))
+        note("pyautoattack frozen", plain(model, x, y, judge.threat, 0, frozen=True))
+        note("pyautoattack frozen, batch 500", plain(model, x, y, judge.threat, 0, frozen=True, batch=500))
+    for seed in SEEDS[min(repeats, 3) :]:
+        note(f"pyautoattack seed {seed}", plain(model, x, y, judge.threat, seed))
+    theirs = [t for what, all_ in times.items() if what.startswith("pyautoattack seed") for t in all_]
+    reference = statistics.median(theirs)
+    for what, all_ in times.items():
+        ratio = statistics.median(all_) / reference
+        bench.row(
+            name, what, statistics.median(all_), unit="s", ratio=round(ratio, 3), robust=robust[what], images=len(x)
+        )
+    counts = [robust[what] for what in robust if what.startswith("pyautoattack seed")]
+    bench.row(
+        name,
+        "robust images, ours minus nearest of theirs",
+        min(abs(robust["ours"] - c) for c in counts),
+        spread=max(counts) - min(counts),
+    )
+    bench.target(f"one-model-{name}", statistics.median(times["ours"]) / reference, 0.5 if x.is_cuda else 0.8)
+
+
+def digits_trial(folder: Path) -> Path:
+    """TRADES on digits: the shipped sweep's template at beta 3."""
+    from robustray.training import Trainer
+
+    template = next(iter(Sweep.from_yaml(HERE.parent / "search_spaces/trades_beta.yaml").examples()))
+    config = template.model_copy(update={"defense": template.defense.model_copy(update={"beta": 3.0})})
+    Trainer(config, folder, threads=1).run()
+    return folder
+
+
+def mnist_lenet(folder: Path, data: Mnist, threat: Threat, images: int) -> Path:
+    """LeNet, adversarially trained for one pass over some MNIST: robust enough to keep every attack busy."""
+    from _lenet import lenet
+
+    torch.manual_seed(0)
+    model, train = lenet(), data.load("train")
+    attack = Pgd(steps=5)
+    optimiser = torch.optim.Adam(model.parameters(), lr=1e-3)
+    order = np.random.default_rng(0).permutation(len(train))[:images]
+    for rows in np.array_split(order, max(1, len(order) // 100)):
+        x = torch.from_numpy(train.images[rows]).permute(0, 3, 1, 2).float() / 255
+        y = torch.from_numpy(train.labels[rows])
+        x_adv = attack(model, x, y, threat)
+        optimiser.zero_grad()
+        F.cross_entropy(model.train()(x_adv), y).backward()  # type: ignore[no-untyped-call]
+        optimiser.step()
+    path = folder / "lenet.pt"
+    torch.save(model.state_dict(), path)
+    return path
+
+
+def frontier(bench: Bench, trials: int) -> None:
+    """The exact frontier of a trained sweep beside judging all of it in full, both one job at a time."""
+    import sweeps
+
+    root = Path(tempfile.mkdtemp())
+    space = HERE.parent / "search_spaces/trades_beta.yaml"
+    unjudged = Sweep.from_yaml(space, overrides=[f"search.trials={trials}", "judge.trials=none"])
+    sweeps.run(unjudged, root / "trained", "local", write=lambda line: None)
+    spent: dict[str, float] = {}
+    members: dict[str, list[int]] = {}
+    for way in ("frontier", "all"):
+        folder = root / way
+        shutil.copytree(root / "trained", folder)
+        sweep = unjudged.model_copy(update={"judge": unjudged.judge.model_copy(update={"trials": way})})
+        with Record(folder, sweep.objectives) as record:
+            Local().run(_Validation(sweep, record))
+            snapshot = record.snapshot()
+            members[way] = snapshot.members[-1].trials
+            spent[way] = sum(_seconds(record.judgements(trial.number)) for trial in snapshot.trials)
+            if way == "frontier":
+                unavoidable = sum(_seconds(record.judgements(number)) for number in members[way])
+    assert members["frontier"] == members["all"], "pruning changed the frontier"
+    case = f"{trials} trials"
+    bench.row(case, "members", len(members["all"]))
+    bench.row(case, "unavoidable: members in full", unavoidable, unit="s")
+    bench.row(case, "exact frontier", spent["frontier"], unit="s", ratio=round(spent["frontier"] / unavoidable, 3))
+    bench.row(case, "everything in full", spent["all"], unit="s", ratio=round(spent["all"] / unavoidable, 3))
+    bench.target("frontier-over-unavoidable", spent["frontier"] / unavoidable, 1.25)
+
+
+class _Validation(Judging):
+    """Judging that ends when the members are fixed: test is not this benchmark's business."""
+
+    def __init__(self, sweep: Sweep, record: Record) -> None:
+        super().__init__(sweep, record, Console(lambda line: None), threads=1, session="bench", training=lambda: False)
+
+    def _start(self, key: tuple[int, Any], trial: TrialRecord, *, randomised: bool = False) -> None:
+        if key[1] != "test":
+            super()._start(key, trial, randomised=randomised)
+
+
+def _seconds(folder: Path) -> float:
+    return sum(
+        float(shard.info["seconds"])
+        for inside in folder.glob("validation-*")
+        for shard in read_shards(inside, ("apgd-ce", "apgd-t", "fab-t", "square"))
+    )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--quick", action="store_true", help="about a minute: fewer images, trials and repeats")
+    parser.add_argument(
+        "--mnist", type=Path, default=HERE.parent.parent / "shared/data/mnist", help="train.npz, test.npz"
+    )
+    options = parser.parse_args()
+    bench = Bench("judge", options.quick)
+    cuda = torch.cuda.device_count()
+    devices = [f"cuda:{index}" for index in range(cuda)] or ["cpu", "cpu"]
+    work = Path(tempfile.mkdtemp())
+    trained = digits_trial(work / "digits")
+    judge = Judge(
+        data=Digits(validation=400), threat=Threat(eps=0.12), images=JudgeImages(test=200 if options.quick else "all")
+    )
+    one_model(bench, "digits", trained, None, judge, 1 if options.quick else 5, devices)
+    if options.mnist.is_dir() and not options.quick:
+        data = Mnist(path=str(options.mnist), validation=1000)
+        threat = Threat(eps=0.2)
+        path = mnist_lenet(work, data, threat, 16_000)
+        judge = Judge(data=data, threat=threat, images=JudgeImages(test=1000))
+        one_model(bench, "mnist-lenet", path, f"{HERE / '_lenet.py'}:lenet", judge, 1, devices)
+    frontier(bench, 8 if options.quick else 24)
+    bench.close()
+
+
+if __name__ == "__main__":
+    main()
