@@ -15,6 +15,7 @@ from robustray.trial import CLASSES_NEEDED, Strength
 
 _NORMS = {"linf": "Linf", "l2": "L2", "l1": "L1"}
 _TARGETED = {"apgd-t", "fab-t"}
+_GRID = 5
 
 
 def run(
@@ -33,8 +34,13 @@ def run(
         many images the gradient was exactly zero where APGD on a difference of logits started (the most of any start).
 
     Raises:
-        UserError: the model has too few classes for the attack.
+        UserError: the model has too few classes for the attack, or its images are too small.
     """
+    if attack == "square" and threat.norm != "linf" and min(x.shape[2:]) < _GRID:
+        raise UserError(
+            f"square in {threat.norm} begins with a grid of {_GRID} x {_GRID} tiles, but images have {x.shape[2]} x "
+            f"{x.shape[3]} pixels: list other attacks in judge.version"
+        )
     devices = [x.device] if x.device.type == "cuda" else []
     said = _ZeroGradients()
     with torch.random.fork_rng(devices=devices):

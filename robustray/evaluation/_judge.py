@@ -172,11 +172,12 @@ def _seeded(seed: int, device: torch.device) -> Iterator[None]:
 
 @contextmanager
 def _counting(model: nn.Module, expected: int, tick: Tick | None) -> Iterator[None]:
-    """Tells `tick` after about every hundredth of the forward passes that an attack makes."""
+    """Tells `tick` at the beginning and after about every hundredth of the forward passes that an attack makes."""
     if tick is None:
         yield
         return
     every, passed = max(1, expected // 100), 0
+    tick(0.0)
 
     def count(*_: object) -> None:
         nonlocal passed

@@ -195,6 +195,28 @@ def test_too_few_classes(attack: str, classes: int, tmp_path: Path) -> None:
         judge(model, x, y, THREAT, attack, tmp_path)
 
 
+@pytest.mark.parametrize("norm", ["l2", "l1"])
+def test_too_few_pixels(norm: Norm, tmp_path: Path) -> None:
+    """Square lays a grid of five by five tiles: on smaller images the authors' code divides by zero."""
+    model = linear(torch.randn(5, 16, generator=generator(1))).eval()
+    x = torch.rand(4, 1, 4, 4, generator=generator(2))
+    with pytest.raises(UserError, match="square in .* 5 x 5 tiles, but images have 4 x 4 pixels"):
+        judge(model, x, model(x).argmax(1), Threat(norm=norm, eps=0.1), "square", tmp_path)
+
+
+@pytest.mark.parametrize("attack", ["apgd-ce", "fab-t"])
+@pytest.mark.parametrize("norm", list(DUAL))
+def test_images_in_any_layout(attack: str, norm: Norm, tmp_path: Path) -> None:
+    """Channels last, as data sources have them, is no other image."""
+    model = network(classes=4, dtype=torch.float32).eval()
+    x, _ = batch(dtype=torch.float32)
+    y, threat = model(x).argmax(1), Threat(norm=norm, eps=5 * RADIUS[norm])
+    last = x.contiguous(memory_format=torch.channels_last)
+    assert not last.is_contiguous()
+    found = [judge(model, images, y, threat, attack, tmp_path / str(n)) for n, images in enumerate((x, last))]
+    assert same_verdicts(*found)
+
+
 @pytest.mark.parametrize("classes", [4, 5])
 def test_fewer_than_ten_classes(classes: int, tmp_path: Path) -> None:
     """The authors' nine targets become as many as there are."""
