@@ -63,6 +63,10 @@ def sweep(
         Backend, typer.Option(help="ray: Ray Tune. local: this process, one job at a time.")
     ] = Backend.ray,
     fresh: Annotated[bool, typer.Option("--fresh", help="Rename old results of this name and start anew.")] = False,
+    dry_run: Annotated[
+        bool,
+        typer.Option("--dry-run", help="Check everything, show the first trials, hours and disk; start nothing."),
+    ] = False,
     explain: Annotated[
         str | None,
         typer.Option(
@@ -86,6 +90,11 @@ def sweep(
     overrides = list(settings or []) + ([f"search.trials={trials}"] if trials is not None else [])
     wanted = Sweep.from_yaml(_find(space), overrides=overrides)
     folder = results / wanted.name
+    if dry_run:
+        from sweeps.dry_run import show
+
+        show(wanted, _say, slots=1 if backend is Backend.local else None)
+        return
 
     from sweeps import driver
 

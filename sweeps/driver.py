@@ -62,7 +62,7 @@ def run(
         UserError: the folder holds another sweep, another driver is at work, the disk is full, Ray cannot be reached.
     """
     console = Console(write)
-    _look_ahead(sweep)
+    look_ahead(sweep)
     with _clear_errors(folder), FolderLock(folder) as held:
         moved = provenance.prepare(sweep, folder, fresh=fresh)
         if moved is not None:
@@ -72,7 +72,7 @@ def run(
 
 
 def _drive(sweep: Sweep, record: Record, backend: BackendName, console: Console) -> bool:
-    threads, session = _threads(sweep), uuid.uuid4().hex
+    threads, session = threads_per_job(sweep), uuid.uuid4().hex
     controller = Controller(sweep, record, first_in_first_out, console, threads=threads, session=session)
     judging = Judging(
         sweep, record, console, threads=threads, session=session, training=lambda: bool(controller.running)
@@ -106,7 +106,7 @@ def _conclude(record: Record, console: Console) -> None:
         console.say(f"no trial completed; {times} times: {cause}  (see {record.trial_folder(number) / 'log.txt'})")
 
 
-def _look_ahead(sweep: Sweep) -> None:
+def look_ahead(sweep: Sweep) -> None:
     """What would stop every trial, found before anything is written: data, batch sizes, attacks. Test is not read.
 
     Raises:
@@ -126,7 +126,7 @@ def _look_ahead(sweep: Sweep) -> None:
             )
 
 
-def _threads(sweep: Sweep) -> int:
+def threads_per_job(sweep: Sweep) -> int:
     """CPU threads per job: one where it is left to us, so that results are the same on every backend and machine."""
     cpus = sweep.resources.cpus
     return 1 if cpus == "auto" else max(1, int(cpus))

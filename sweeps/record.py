@@ -32,7 +32,7 @@ Outcome = Literal["complete", "stopped", "diverged", "out_of_memory", "failed"]
 STUDY = "sweep"
 JOURNAL = "study.journal"
 REPLICATE_OF = "replicate_of"  # a trial's attribute
-_DIRECTIONS = {"max": StudyDirection.MAXIMIZE, "min": StudyDirection.MINIMIZE}
+DIRECTIONS = {"max": StudyDirection.MAXIMIZE, "min": StudyDirection.MINIMIZE}
 _ISSUED = "issued"  # the last write of an ask: without it the trial was never handed out
 _OUTCOME = "outcome"
 _TOLD = {
@@ -205,7 +205,7 @@ class Record:
         if journal.exists():
             repair(journal)
         storage = JournalStorage(JournalFileBackend(str(journal)))
-        directions = [_DIRECTIONS[mode] for mode in objectives.values()]
+        directions = [DIRECTIONS[mode] for mode in objectives.values()]
         try:
             self.study = optuna.load_study(study_name=STUDY, storage=storage)
         except KeyError:  # not there yet; create_study(load_if_exists=True) would write a line at every opening

@@ -25,11 +25,11 @@ def ask(sweep: Sweep, record: Record) -> int:
     study = record.study
     study.sampler = sampler(sweep.search.sampler, sweep.search.seed, len(record.trials()))
     trial = study.ask()
-    record.issue(trial, sweep.ask(lambda parameter: _suggest(trial, parameter)))
+    record.issue(trial, sweep.ask(lambda parameter: suggest(trial, parameter)))
     return trial.number
 
 
-def _suggest(trial: optuna.Trial, parameter: Parameter) -> Any:
+def suggest(trial: optuna.Trial, parameter: Parameter) -> Any:
     match parameter.distribution.to_optuna():
         case FloatDistribution() as wanted:
             return trial.suggest_float(parameter.name, wanted.low, wanted.high, step=wanted.step, log=wanted.log)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import re
+from typing import Any
 
 import torch
 from pyautoattack import AutoAttack
@@ -45,35 +46,43 @@ def run(
     said = _ZeroGradients()
     with torch.random.fork_rng(devices=devices):
         torch.manual_seed(seed)  # theirs comes after their first forward pass, in which a randomised model draws
-        with torch.no_grad():
-            classes = model(x[:1]).shape[1]
-        needed = CLASSES_NEEDED.get(attack, 2)
-        if classes < needed:
-            raise UserError(
-                f"{attack} compares {needed} classes, but the model has {classes}: list other attacks in judge.version"
-            )
-        suite = AutoAttack(
-            model, norm=_NORMS[threat.norm], eps=threat.eps, seed=seed, version=strength, device=x.device
-        )
-        suite.apgd.loss = "dlr" if attack == "apgd-dlr" else "ce"
-        suite.fab.targeted = attack == "fab-t"
-        if attack == "fab-t":
-            suite.fab.n_restarts = 1  # as the authors set it when its turn comes
-        if attack in _TARGETED:  # with fewer than ten classes there are fewer targets
-            suite.apgd_targeted.n_target_classes = min(suite.apgd_targeted.n_target_classes, classes - 1)
-            suite.fab.n_target_classes = min(suite.fab.n_target_classes, classes - 1)
-        suite.apgd.logger = suite.apgd_targeted.logger = said.logger
-        chosen = {
-            "apgd-ce": suite.apgd,
-            "apgd-dlr": suite.apgd,
-            "apgd-t": suite.apgd_targeted,
-            "fab": suite.fab,
-            "fab-t": suite.fab,
-            "square": suite.square,
-        }[attack]
+        chosen = attack_of(attack, model, x, threat, seed, strength)
+        if hasattr(chosen, "logger"):
+            chosen.logger = said.logger
         # contiguous: the authors' L1 projection takes views. clamp: their Square leaves [0, 1] by a rounding error in L1.
         x_adv: Tensor = chosen.perturb(x.clone(memory_format=torch.contiguous_format), y.clone())
     return x_adv.detach().clamp(0, 1), said.most
+
+
+def attack_of(attack: str, model: nn.Module, x: Tensor, threat: Threat, seed: int, strength: Strength) -> Any:
+    """The authors' attack object with the settings it has when its turn comes; `perturb(x, y)` runs it.
+
+    Raises:
+        UserError: the model has too few classes for the attack.
+    """
+    with torch.no_grad():
+        classes = model(x[:1]).shape[1]
+    needed = CLASSES_NEEDED.get(attack, 2)
+    if classes < needed:
+        raise UserError(
+            f"{attack} compares {needed} classes, but the model has {classes}: list other attacks in judge.version"
+        )
+    suite = AutoAttack(model, norm=_NORMS[threat.norm], eps=threat.eps, seed=seed, version=strength, device=x.device)
+    suite.apgd.loss = "dlr" if attack == "apgd-dlr" else "ce"
+    suite.fab.targeted = attack == "fab-t"
+    if attack == "fab-t":
+        suite.fab.n_restarts = 1  # as the authors set it when its turn comes
+    if attack in _TARGETED:  # with fewer than ten classes there are fewer targets
+        suite.apgd_targeted.n_target_classes = min(suite.apgd_targeted.n_target_classes, classes - 1)
+        suite.fab.n_target_classes = min(suite.fab.n_target_classes, classes - 1)
+    return {
+        "apgd-ce": suite.apgd,
+        "apgd-dlr": suite.apgd,
+        "apgd-t": suite.apgd_targeted,
+        "fab": suite.fab,
+        "fab-t": suite.fab,
+        "square": suite.square,
+    }[attack]
 
 
 class _ZeroGradients(logging.Handler):

@@ -1,0 +1,235 @@
+"""What a sweep would do and cost, without doing it: the options it searches, its first trials, hours and disk.
+
+A few steps of some sampled trials are trained, and a few iterations of each attack run, in folders that are thrown away.
+Nothing is written where results lie.
+"""
+
+from __future__ import annotations
+
+import os
+import statistics
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import optuna
+from rich.console import Console
+from rich.table import Table
+
+from robustray.errors import UserError
+from robustray.trial import TrialConfig, strength
+from sweeps import driver, sampling
+from sweeps.record import DIRECTIONS
+from sweeps.space import Sweep
+
+if TYPE_CHECKING:
+    from robustray.training._probe import TrialCost
+
+SHOWN = 5  # sampled trials that are listed
+PROBED = 3  # of them, that are timed
+BATCH = 250  # images an attack is timed on
+SURE = 0.25  # a few timed steps are no better than this
+STANDING = (0.3, 0.5, 0.7)
+"""Shares of images that APGD leaves: few, about what is usual, many. The later attacks run on these."""
+ON_FRONTIER = (0.15, 0.33, 0.6)
+"""Shares of trials that are judged in full, the rest by APGD alone. 7 of 24 were in the sweep that is shipped."""
+Interval = tuple[float, float, float]
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Device-seconds: low, expected, high; and bytes."""
+
+    training: Interval
+    judging: Interval
+    disk: int
+    probed: int
+
+    @property
+    def total(self) -> Interval:
+        low, middle, high = (a + b for a, b in zip(self.training, self.judging, strict=True))
+        return low, middle, high
+
+
+def show(sweep: Sweep, write: Callable[[str], None], *, slots: int | None = None) -> None:
+    """Checks everything that can be checked before a sweep, and says what it would be.
+
+    Args:
+        slots: how many jobs run at a time; this machine's when None.
+
+    Raises:
+        UserError: the data is missing or does not fit; a sampled trial cannot be trained.
+    """
+    driver.look_ahead(sweep)
+    trials = first_trials(sweep, SHOWN)
+    _options(sweep, write)
+    _trials(sweep, trials, write)
+    write("timing a few steps ...")
+    cost = estimate(sweep, [config for _, config in trials][:PROBED])
+    places = slots or _slots(sweep)
+    write(f"{sweep.search.trials} trials, {_judged(sweep)}; {places} at a time on this machine")
+    write(f"  training   {_device_time(cost.training)}")
+    write(f"  judging    {_device_time(cost.judging)}" if any(cost.judging) else "  judging    none")
+    low, middle, high = (seconds / places for seconds in cost.total)
+    write(f"  wall time  about {_clock(middle)} ({_clock(low)} to {_clock(high)})")
+    write(f"  disk       about {_bytes(cost.disk)}")
+    write(f"Timed on {cost.probed} of the trials above; nothing was started, nothing was written.")
+
+
+def first_trials(sweep: Sweep, count: int) -> list[tuple[dict[str, Any], TrialConfig]]:
+    """What the sampler tries first, before it has learnt anything; as in the sweep itself."""
+    study = optuna.create_study(directions=[DIRECTIONS[mode] for mode in sweep.objectives.values()])
+    drawn = []
+    for number in range(min(count, sweep.search.trials)):
+        study.sampler = sampling.sampler(sweep.search.sampler, sweep.search.seed, number)
+        trial = study.ask()
+        params = sweep.ask(lambda parameter, trial=trial: sampling.suggest(trial, parameter))  # type: ignore[misc]
+        drawn.append((params, sweep.trial_config(params)))
+    return drawn
+
+
+def estimate(sweep: Sweep, configs: Sequence[TrialConfig]) -> Cost:
+    """Device-seconds and bytes of the whole sweep, from timed pieces of some of its trials."""
+    from robustray.training import _probe
+
+    threads = driver.threads_per_job(sweep)
+    costs: list[TrialCost] = []
+    for number, config in enumerate(configs):
+        try:
+            costs.append(_probe.trial(config, threads=threads))
+        except UserError:
+            raise
+        except Exception as error:
+            lines = str(error).strip().splitlines() or [""]
+            raise UserError(f"sampled trial {number} cannot be trained: {type(error).__name__}: {lines[0]}") from error
+    wanted = sweep.search.trials
+    seconds = [cost.seconds for cost in costs]
+    mean = statistics.fmean(seconds)
+    apart = max(SURE * mean, max(seconds) - mean, mean - min(seconds)) if len(seconds) > 1 else mean / 2
+    training = (wanted * max(0.0, mean - apart), wanted * mean, wanted * (mean + apart))
+    best = any(config.checkpoints.select == "best_robust" for config in configs)
+    disk = wanted * max(cost.files(best) for cost in costs)
+    return Cost(training, _judging(sweep, configs[0]), disk, len(costs))
+
+
+def _judging(sweep: Sweep, config: TrialConfig) -> Interval:
+    judge = sweep.judge
+    if judge.trials == "none":
+        return 0.0, 0.0, 0.0
+    per_image = _seconds_per_image(config)
+    attacks = judge.attacks
+    tier = sum(per_image[name] for name in attacks[:2])
+    late = sum(per_image[name] for name in attacks[2:])
+    images = len(judge.lists()[0])
+    test = judge.images.test if isinstance(judge.images.test, int) else len(judge.data.load("validation")) * 2
+    found = []
+    for standing, share, sure in zip(STANDING, ON_FRONTIER, (1 - SURE, 1, 1 + SURE), strict=True):
+        in_full = tier * (1 + standing) / 2 + late * standing
+        share = 1.0 if judge.trials == "all" else share
+        validation = images * sweep.search.trials * (share * in_full + (1 - share) * tier * (1 + standing) / 2)
+        found.append(sure * (validation + test * sweep.search.trials * min(share, ON_FRONTIER[2]) * in_full))
+    return found[0], found[1], found[2]
+
+
+def _seconds_per_image(config: TrialConfig) -> dict[str, float]:
+    import numpy as np
+    import torch
+
+    from robustray.data._device import DeviceImages
+    from robustray.evaluation._probe import seconds_per_image
+    from robustray.training._trainer import pick_device
+
+    device = pick_device()
+    with torch.random.fork_rng(devices=[]):
+        model = config.model.build(config.judge.data).to(device)
+    there = config.judge.data.load("validation")
+    x, _ = DeviceImages(there.take(np.arange(min(BATCH, len(there)))), device).batch(slice(None))
+    return seconds_per_image(model, x, config.judge.threat, config.judge.attacks, strength(config.judge.version))
+
+
+def _slots(sweep: Sweep) -> int:
+    """Jobs at a time on this machine, as Ray would place them."""
+    import torch
+
+    cpus, gpus = sweep.resources.cpus, sweep.resources.gpus
+    if torch.cuda.is_available() and gpus != 0:
+        return max(1, int(torch.cuda.device_count() / (1.0 if gpus == "auto" else gpus)))
+    there = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1, int(there / (1.0 if cpus == "auto" else cpus)))
+
+
+def _options(sweep: Sweep, write: Callable[[str], None]) -> None:
+    if not sweep.space:
+        write("searches nothing: every trial is the same but for chance")
+        return
+    table = Table("option", "drawn", "from", "only when", box=None, pad_edge=False, header_style="bold")
+    for parameter in sweep.space:
+        when = " and ".join(f"{name} is {label}" for name, label in parameter.condition)
+        table.add_row(parameter.name, parameter.distribution.kind, str(parameter.distribution), when)
+    for line in _lines(table):
+        write(line)
+
+
+def _trials(sweep: Sweep, trials: Sequence[tuple[dict[str, Any], TrialConfig]], write: Callable[[str], None]) -> None:
+    write("")
+    write(f"The first of {sweep.search.trials} trials:")
+    names = list(dict.fromkeys(name for params, _ in trials for name in params))
+    table = Table("", *names, "passes per image", box=None, pad_edge=False, header_style="bold")
+    for number, (params, config) in enumerate(trials):
+        values = [_short(params[name]) if name in params else "" for name in names]
+        table.add_row(f"{number:04d}", *values, f"{_passes(config):g}")
+    for line in _lines(table):
+        write(line)
+    write("")
+
+
+def _passes(config: TrialConfig) -> float:
+    """Forward and backward passes per training image and step."""
+    size = config.batch.size
+    return config.update.passes(*config.defense.passes(config.training_attack, size)) / size
+
+
+def _lines(table: Table) -> Iterator[str]:
+    console = Console(width=160, no_color=True, highlight=False)
+    with console.capture() as caught:
+        console.print(table)
+    yield from (line.rstrip() for line in caught.get().splitlines())
+
+
+def _judged(sweep: Sweep) -> str:
+    judge = sweep.judge
+    name = "AutoAttack" if judge.autoattack else judge.version_name
+    who = {"frontier": "what can be on the frontier", "all": "every one", "none": "none"}[judge.trials]
+    return f"{name} on {len(judge.lists()[0])} images judges {who}" if judge.trials != "none" else "no judging"
+
+
+def _device_time(seconds: Interval) -> str:
+    low, middle, high = seconds
+    if high < 5400:
+        return f"{_clock(middle)} ({_clock(low)} to {_clock(high)}) of device time"
+    low, middle, high = (s / 3600 for s in seconds)
+    return f"{_sig(middle)} ({_sig(low)} to {_sig(high)}) device-hours"
+
+
+def _sig(hours: float) -> str:
+    return f"{hours:,.0f}" if hours >= 100 else f"{hours:.2g}"
+
+
+def _clock(seconds: float) -> str:
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    if seconds < 5400:
+        return f"{seconds / 60:.0f} min"
+    return f"{seconds / 3600:.1f} h" if seconds < 172800 else f"{seconds / 86400:.1f} days"
+
+
+def _bytes(count: float) -> str:
+    for unit in ("B", "kB", "MB", "GB"):
+        if count < 1000:
+            return f"{count:.3g} {unit}"
+        count /= 1000
+    return f"{count:.3g} TB"
+
+
+def _short(value: object) -> str:
+    return f"{value:.3g}" if isinstance(value, float) else str(value)

@@ -1,0 +1,121 @@
+"""What a sweep would be, and that nothing happens while it is said."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from robustray.errors import UserError
+from robustray.evaluation._probe import seconds_per_image
+from robustray.training import _probe
+from robustray.trial import TrialConfig
+from sweeps import dry_run, record
+from sweeps.space import Sweep
+from tests.robustray.made import batch, network
+from tests.sweeps.small import run_quietly, small_sweep
+
+
+def _said(sweep: Sweep, slots: int | None = None) -> str:
+    lines: list[str] = []
+    dry_run.show(sweep, lines.append, slots=slots)
+    return "\n".join(lines)
+
+
+def test_it_says_what_would_be_done_and_writes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    sweep = small_sweep(tmp_path)
+    before = sorted(tmp_path.rglob("*"))
+    said = _said(sweep)
+    assert sorted(tmp_path.rglob("*")) == before
+    for name in ("defense.trades.beta", "loguniform", "a number from 0.1 to 20", "defense is trades", "schedule.lr"):
+        assert name in said
+    assert re.search(r"training +\S+ .*\(.* to .*\) of device time", said)
+    assert re.search(r"judging +\S+ .*\(.* to .*\) of device time", said)
+    assert "wall time" in said
+    assert "5 trials, apgd-ce on 60 images judges what can be on the frontier" in said
+    assert "nothing was written" in said
+
+
+@pytest.mark.parametrize("sampler", ["random", "tpe"])
+def test_the_first_trials_are_those_of_the_sweep(sampler: str, tmp_path: Path) -> None:
+    sweep = small_sweep(
+        tmp_path, f"search.sampler={sampler}", "search.trials=3", "judge.trials=none", "trial.schedule.epochs=1"
+    )
+    shown = dry_run.first_trials(sweep, 5)
+    run_quietly(sweep, tmp_path / "run")
+    assert [params for params, _ in shown] == [trial.params for trial in record.read(tmp_path / "run").trials]
+
+
+def test_costs_add_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With known seconds of every piece: trials x (steps + validations), and the share that is judged."""
+    costs = iter([2.0, 3.0, 4.0])
+
+    def known(config: TrialConfig, *, device: str = "auto", threads: int | None = None) -> _probe.TrialCost:
+        return _probe.TrialCost(step=next(costs), steps=10, validation=1.0, validations=5, checkpoint=1000)
+
+    monkeypatch.setattr(_probe, "trial", known)
+    monkeypatch.setattr(dry_run, "_seconds_per_image", lambda config: {"apgd-ce": 0.1})
+    sweep = small_sweep(tmp_path, "search.trials=100")
+    cost = dry_run.estimate(sweep, [config for _, config in dry_run.first_trials(sweep, 3)])
+    assert cost.training == pytest.approx((2500.0, 3500.0, 4500.0))  # 25, 35 and 45 seconds a trial
+    assert cost.disk == 100 * 2000
+    validation = 60 * 100 * 0.1 * 0.75  # every trial meets the only attack; half of its images are broken
+    test = 80 * 100 * 0.33 * 0.1 * 0.75
+    assert cost.judging[1] == pytest.approx(validation + test)
+    assert cost.judging[0] < cost.judging[1] < cost.judging[2]
+    every = sweep.model_copy(update={"judge": sweep.judge.model_copy(update={"trials": "none"})})
+    assert dry_run._judging(every, next(iter(every.examples()))) == (0, 0, 0)
+
+
+def test_a_probe_leaves_no_folder_and_counts_the_whole_training(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    config = next(iter(small_sweep(tmp_path / "space").examples()))
+    cost = _probe.trial(config, device="cpu", threads=1)
+    assert cost.steps == 3 * (len(config.judge.data.load("train")) // config.batch.size)
+    assert cost.validations == 3
+    assert cost.step > 0
+    assert cost.validation > 0
+    assert cost.checkpoint > 1000
+    assert cost.seconds == pytest.approx(cost.step * cost.steps + 3 * cost.validation)
+    assert [path.name for path in tmp_path.iterdir()] == ["space"]
+
+
+def test_an_attack_is_timed_by_a_share_of_its_iterations() -> None:
+    """The model is asked 3 % as often as by the whole attack, and stays as it was."""
+    import torch
+
+    calls = 0
+
+    def count(*_: object) -> None:
+        nonlocal calls
+        calls += 1
+
+    model = network(dtype=torch.float32).train()
+    model.register_forward_pre_hook(count)
+    x, _ = batch(dtype=torch.float32)
+    from robustray.attacks import Threat
+
+    found = seconds_per_image(model, x, Threat(eps=0.1), ("apgd-ce", "square"))
+    assert set(found) == {"apgd-ce", "square"}
+    assert all(seconds > 0 for seconds in found.values())
+    assert 0.02 * 5105 < calls < 0.05 * 5105
+    assert model.training
+
+
+def test_a_trial_that_cannot_be_trained_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_: object, **__: object) -> None:
+        raise RuntimeError("mat1 and mat2 shapes cannot be multiplied\nand more")
+
+    monkeypatch.setattr(_probe.Trainer, "_train_step", broken)
+    with pytest.raises(UserError, match="sampled trial 0 cannot be trained: RuntimeError: mat1 and mat2") as caught:
+        _said(small_sweep(tmp_path))
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(("seconds", "said"), [(5, "5 s"), (600, "10 min"), (7200, "2.0 h"), (400_000, "4.6 days")])
+def test_durations(seconds: float, said: str) -> None:
+    assert dry_run._clock(seconds) == said
