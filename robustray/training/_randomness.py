@@ -6,11 +6,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from robustray.seeding import derive
 
-_STREAMS = ("augment", "attack")
+_STREAMS = ("augment", "attack", "update")
 
 
 class Randomness:
@@ -41,6 +41,19 @@ class Randomness:
                 yield
             finally:
                 self._global = self._capture()
+
+    @contextmanager
+    def undone(self, model: nn.Module) -> Iterator[None]:
+        """Takes back what is drawn and how the model's buffers move inside: the pass after it draws the same masks."""
+        buffers = list(model.buffers())
+        values = [buffer.clone() for buffer in buffers]
+        streams, world = {name: stream.get_state() for name, stream in self.streams.items()}, self._capture()
+        yield
+        for name, stream in self.streams.items():
+            stream.set_state(streams[name])
+        self._restore(world)
+        if buffers:
+            torch._foreach_copy_(buffers, values)
 
     def state_dict(self) -> dict[str, Tensor]:
         """Where every stream stands. Inside `active` call `sync` first."""

@@ -1,4 +1,4 @@
-"""The training loop of one trial, and the checkpoints that let it go on from any optimiser step."""
+"""The training loop of one trial, and the checkpoints that let it go on from any batch."""
 
 from __future__ import annotations
 
@@ -25,6 +25,7 @@ from robustray.training import _checkpoints
 from robustray.training._average import Average
 from robustray.training._precision import Autocast
 from robustray.training._randomness import Randomness
+from robustray.training.updates import Minibatch
 from robustray.trial import TrialConfig
 
 Report = dict[str, Any]
@@ -98,7 +99,8 @@ class Trainer:
         self.cheap = config.judge.cheap.bind(config.judge.threat)
 
         self.completed = 0  # whole epochs
-        self.batch_in_epoch = 0  # steps done of the epoch in progress
+        self.batch_in_epoch = 0  # batches done of the epoch in progress
+        self.descents = 0  # optimiser steps of the whole training
         self.sums: dict[str, Tensor] = {}  # loss parts of the epoch in progress, on the device
         self.violations = torch.zeros((), dtype=torch.bool, device=self.device)
         self.history: list[dict[str, float]] = []
@@ -184,14 +186,19 @@ class Trainer:
                 view=lambda: self._view(rows),
             )
         )
-        loss = self.update(lambda: config.defense.perturb(step), lambda x_adv: self._gradient(step, x_adv))
-        number = self.completed * self.steps_per_epoch + self.batch_in_epoch
-        rate = config.schedule.lr * config.schedule.factor(number, self.epochs * self.steps_per_epoch)
-        for group in self.optimiser.param_groups:
-            group["lr"] = rate
-        self.optimiser.step()
-        self.average.update(number + 1)
-        self.passes += sum(config.defense.passes(self.attack.attack, len(rows)))
+        loss = self.update(
+            Minibatch(
+                step.x,
+                self.attack.threat,
+                attack=lambda: config.defense.perturb(step),
+                gradient=lambda x_adv: self._gradient(step, x_adv),
+                descend=self._descend,
+                undone=lambda: self.randomness.undone(self.model),
+                generator=streams["update"],
+            )
+        )
+        self._descend()
+        self.passes += config.update.passes(*config.defense.passes(self.attack.attack, len(rows)))
         for name, part in {**loss.parts, "": loss.total}.items():
             key = f"loss_{name}" if name else "loss"
             self.sums[key] = self.sums.get(key, torch.zeros((), device=self.device)) + part.detach()
@@ -208,6 +215,16 @@ class Trainer:
         loss = self.config.defense.loss(step, x_adv)
         loss.total.backward()  # type: ignore[no-untyped-call]
         return loss
+
+    def _descend(self) -> None:
+        config = self.config
+        total = self.epochs * self.steps_per_epoch * config.update.descents
+        rate = config.schedule.lr * config.schedule.factor(self.descents, total)
+        for group in self.optimiser.param_groups:
+            group["lr"] = rate
+        self.optimiser.step()
+        self.descents += 1
+        self.average.update(self.descents)
 
     def _row(self) -> dict[str, float]:
         """The epoch's means; the one place inside training where the host waits for the device."""
@@ -275,6 +292,7 @@ class Trainer:
             "randomness": self.randomness.state_dict(),
             "completed": self.completed,
             "batch_in_epoch": self.batch_in_epoch,
+            "descents": self.descents,
             "sums": dict(self.sums),
             "violations": self.violations,
             "history": self.history,
@@ -314,6 +332,7 @@ class Trainer:
         self.update.load_state_dict(state["update"])
         self.randomness.load_state_dict(state["randomness"])
         self.completed, self.batch_in_epoch = state["completed"], state["batch_in_epoch"]
+        self.descents = state["descents"]
         self.sums = {key: value.to(self.device) for key, value in state["sums"].items()}
         self.violations = state["violations"].to(self.device)
         self.history, self.best, self.report = state["history"], state["best"], state["report"]

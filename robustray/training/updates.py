@@ -1,24 +1,51 @@
-"""How a batch becomes a weight change."""
+"""How a batch becomes a weight change: what every update is, and the plain one."""
 
 from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Callable
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol
 
+from robustray.attacks.threats import Threat
 from robustray.registry import Part, register
 
 if TYPE_CHECKING:
+    import torch
     from torch import Tensor, nn
 
     from robustray.defenses._step import Loss
 
 
+@dataclass(frozen=True)
+class Minibatch:
+    """One batch as an update sees it, which knows neither the defense nor the optimiser.
+
+    Args:
+        x: images [B, C, H, W] in [0, 1]. threat: what x' may be at this moment.
+        attack: makes x' [B, C, H, W] at the weights as they are.
+        gradient: x' -> the loss there, with its gradient left in the weights' `.grad` in place of what was there, and in
+            that of x' where x' asks for one. Batch norm's buffers move as in any pass in training mode.
+        descend: makes an optimiser step of the gradient that is there. The last one of a batch is not the update's.
+        undone: takes back what is drawn and how buffers move inside its block: the pass after it draws the same masks.
+        generator: the update's own stream of random numbers.
+    """
+
+    x: Tensor
+    threat: Threat
+    attack: Callable[[], Tensor]
+    gradient: Callable[[Tensor], Loss]
+    descend: Callable[[], None]
+    undone: Callable[[], AbstractContextManager[None]]
+    generator: torch.Generator
+
+
 class BoundUpdate(Protocol):
     """An update at work on one model. It is called once per batch and leaves the gradient to descend in `.grad`."""
 
-    def __call__(self, attack: Callable[[], Tensor], gradient: Callable[[Tensor], Loss]) -> Loss:
-        """Makes x' with `attack`, puts the loss's gradient at x' into the weights with `gradient`; the loss there."""
+    def __call__(self, batch: Minibatch) -> Loss:
+        """Puts the gradient to descend into the weights, which are where they were, and returns the loss it is of."""
         ...
 
     def state_dict(self) -> dict[str, Any]: ...
@@ -36,6 +63,25 @@ class Update(Part):
     def bind(self, model: nn.Module) -> BoundUpdate:
         """This update, at work on a model."""
 
+    @abstractmethod
+    def passes(self, perturb: int, loss: int) -> int:
+        """Passes of one batch, where making x' costs `perturb` of them, and a loss with its gradient `loss`."""
+
+    @property
+    def descents(self) -> int:
+        """Optimiser steps per batch."""
+        return 1
+
+
+class Stateless:
+    """The state of an update that keeps nothing from batch to batch."""
+
+    def state_dict(self) -> dict[str, Any]:
+        return {}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        pass
+
 
 @register
 class Plain(Update):
@@ -46,13 +92,10 @@ class Plain(Update):
     def bind(self, model: nn.Module) -> BoundUpdate:
         return _BoundPlain()
 
+    def passes(self, perturb: int, loss: int) -> int:
+        return perturb + loss
 
-class _BoundPlain:
-    def __call__(self, attack: Callable[[], Tensor], gradient: Callable[[Tensor], Loss]) -> Loss:
-        return gradient(attack())
 
-    def state_dict(self) -> dict[str, Any]:
-        return {}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        pass
+class _BoundPlain(Stateless):
+    def __call__(self, batch: Minibatch) -> Loss:
+        return batch.gradient(batch.attack())

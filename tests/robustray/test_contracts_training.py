@@ -10,10 +10,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from robustray import Loss
 from robustray.training import Averaging, Optimiser, Schedule, Update
 from robustray.training._average import Average
 from tests.robustray.made import batch, made, network, same, state, variants
+from tests.robustray.minibatch import THREAT, cross_entropy, minibatch, slopes
 
 
 @variants("schedule", "schedule")
@@ -136,50 +136,68 @@ def test_optimiser_travels(optimiser: Optimiser) -> None:
 
 @variants("update", "update")
 def test_update_leaves_a_gradient_and_comes_back(update: Update) -> None:
-    """The loss that is returned is a loss at x'; weights and buffers are where they were; its state travels."""
+    """What is returned is a loss at an x' inside the threat; the weights are where they were, each with a gradient."""
     model, (x, y) = network().eval(), batch()
-    bound, before = update.bind(model), state(model)
-    asked: list[Tensor] = []
+    before, asked = state(model), list[Tensor]()
 
-    def attack() -> Tensor:
-        return (x + 0.01).clamp(0, 1)
+    def value(x_adv: Tensor) -> Tensor:
+        asked.append(x_adv.detach().clone())
+        return F.cross_entropy(model(x_adv), y)
 
-    def gradient(x_adv: Tensor) -> Loss:
-        asked.append(x_adv)
-        model.zero_grad()
-        loss = Loss(robust=F.cross_entropy(model(x_adv), y))
-        loss.total.backward()  # type: ignore[no-untyped-call]
-        return loss
-
-    loss = bound(attack, gradient)
+    loss = update.bind(model)(minibatch(model, x, value, attack=lambda: (x + 0.01).clamp(0, 1)))
     assert asked
-    assert all(torch.equal(x_adv, attack()) for x_adv in asked)
+    assert not any(THREAT.violated(x_adv, x) for x_adv in asked)
     assert same(state(model), before)
-    assert all(weight.grad is not None for weight in model.parameters())
+    assert all(weight.grad is not None and weight.grad.isfinite().all() for weight in model.parameters())
     assert loss.total.isfinite()
-    again = update.bind(model)
-    again.load_state_dict(bound.state_dict())
-    assert again.state_dict().keys() == bound.state_dict().keys()
 
 
-def test_plain_is_the_gradient_itself() -> None:
+@variants("update", "update")
+def test_update_declares_what_it_does(update: Update) -> None:
+    """How often it makes x', how often it asks for a gradient, how many optimiser steps it makes."""
     model, (x, y) = network().eval(), batch()
-    loss = Loss(a=F.cross_entropy(model(x), y))
-    calls: list[str] = []
+    attacks, gradients, descents = 0, 0, 1  # the last descent is the trainer's
 
     def attack() -> Tensor:
-        calls.append("attack")
+        nonlocal attacks
+        attacks += 1
         return x
 
-    def gradient(x_adv: Tensor) -> Loss:
-        assert x_adv is x
-        calls.append("gradient")
-        return loss
+    def value(x_adv: Tensor) -> Tensor:
+        nonlocal gradients
+        gradients += 1
+        return F.cross_entropy(model(x_adv), y)
 
-    from robustray.training import Plain
+    def descend() -> None:
+        nonlocal descents
+        descents += 1
 
-    assert Plain().bind(model)(attack, gradient) is loss
-    assert calls == ["attack", "gradient"]
+    update.bind(model)(minibatch(model, x, value, attack=attack, descend=descend))
+    assert update.passes(1000, 1) == 1000 * attacks + gradients
+    assert update.descents == descents
+
+
+@variants("update", "update")
+def test_update_travels(update: Update) -> None:
+    """State saved between two batches: the next gradient is the same, bit for bit."""
+    model, (x, y) = network().train(), batch()
+    first = update.bind(model)
+    first(minibatch(model, x, cross_entropy(model, y)))
+    other = copy.deepcopy(model)
+    second = update.bind(other)
+    second.load_state_dict(copy.deepcopy(first.state_dict()))
+    for bound, net in ((first, model), (second, other)):
+        bound(minibatch(net, x, cross_entropy(net, y), seed=1))
+    assert same(slopes(model), slopes(other))
+    assert same(state(model), state(other))
+
+
+@variants("update", "update")
+def test_update_draws_from_its_own_stream(update: Update) -> None:
+    model, (x, y) = network().train(), batch()
+    world = torch.get_rng_state()
+    update.bind(model)(minibatch(model, x, cross_entropy(model, y)))
+    assert torch.equal(torch.get_rng_state(), world)
 
 
 @pytest.mark.parametrize("momentum", [0.0, 0.9])

@@ -1,0 +1,54 @@
+"""Places in weight space: which tensors are weights proper, moves away from them, and the way back."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _NormBase
+
+NORMS = (_NormBase, nn.GroupNorm, nn.LayerNorm, nn.RMSNorm)
+"""Normalisation layers; instance norms are among the first."""
+
+
+def scales(model: nn.Module) -> set[nn.Parameter]:
+    """What normalisation layers multiply with."""
+    return {
+        module.weight
+        for module in model.modules()
+        if isinstance(module, NORMS) and isinstance(getattr(module, "weight", None), nn.Parameter)
+    }
+
+
+def split(model: nn.Module) -> tuple[list[nn.Parameter], list[nn.Parameter]]:
+    """The trainable parameters as (weights, rest): biases and what belongs to normalisation layers are the rest."""
+    rest = set(scales(model))
+    for module in model.modules():
+        rest |= {p for name, p in module.named_parameters(recurse=False) if name == "bias" or isinstance(module, NORMS)}
+    trainable = [p for p in model.parameters() if p.requires_grad]
+    return [p for p in trainable if p not in rest], [p for p in trainable if p in rest]
+
+
+def layers(model: nn.Module) -> list[nn.Parameter]:
+    """The weights with more than one dimension: what is perturbed layer by layer."""
+    return [weight for weight in split(model)[0] if weight.ndim > 1]
+
+
+@contextmanager
+def kept(weights: Sequence[nn.Parameter]) -> Iterator[list[Tensor]]:
+    """Gives copies of the weights as they are, and puts them back, bit for bit, also after an exception."""
+    home = [weight.detach().clone() for weight in weights]
+    try:
+        yield home
+    finally:
+        with torch.no_grad():
+            for weight, value in zip(weights, home, strict=True):
+                weight.copy_(value)
+
+
+def unit(direction: Tensor) -> Tensor:
+    """direction / ||direction||_2 of a whole tensor; zero stays zero, and a NaN stays a NaN."""
+    length: Tensor = torch.linalg.vector_norm(direction)
+    return direction / length.clamp_min(torch.finfo(direction.dtype).tiny)

@@ -1,0 +1,57 @@
+"""Sharpness-aware minimisation."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal
+
+from pydantic import Field
+
+from robustray.registry import Real, register
+from robustray.training.updates import BoundUpdate, Minibatch, Stateless, Update
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from robustray.defenses._step import Loss
+
+
+@register
+class Sam(Update):
+    """Sharpness-aware minimisation (Foret et al., ICLR 2021, arXiv:2010.01412).
+
+    The gradient is taken at w + rho * g / ||g||, g = grad loss(x'; w) with the norm over all parameters together, and is
+    descended from w. x' is made once, at w. As in `awp`, the first pass leaves no trace in buffers and generators.
+
+    Passes per image: those of x', and twice those of the loss.
+    """
+
+    name: Literal["sam"] = "sam"
+    rho: Real = Field(0.05, ge=0, description="length of the step up, over all parameters together")
+
+    def bind(self, model: nn.Module) -> BoundUpdate:
+        return _BoundSam(self, model)
+
+    def passes(self, perturb: int, loss: int) -> int:
+        return perturb + 2 * loss
+
+
+class _BoundSam(Stateless):
+    def __init__(self, rule: Sam, model: nn.Module) -> None:
+        self.rule = rule
+        self.weights = [weight for weight in model.parameters() if weight.requires_grad]
+
+    def __call__(self, batch: Minibatch) -> Loss:
+        import torch
+
+        from robustray.training import _weights
+
+        x_adv = batch.attack()
+        with batch.undone():
+            batch.gradient(x_adv)
+        with _weights.kept(self.weights), torch.no_grad():
+            found = [weight for weight in self.weights if weight.grad is not None]
+            up = _weights.unit(torch.cat([weight.grad.flatten() for weight in found if weight.grad is not None]))
+            for weight, step in zip(found, torch.split(up, [weight.numel() for weight in found]), strict=True):
+                weight.add_(step.view_as(weight), alpha=self.rule.rho)
+            with torch.enable_grad():
+                return batch.gradient(x_adv)

@@ -1,0 +1,54 @@
+"""Random weight noise."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal
+
+from pydantic import Field
+
+from robustray.registry import Real, register
+from robustray.training.updates import BoundUpdate, Minibatch, Stateless, Update
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from robustray.defenses._step import Loss
+
+
+@register
+class WeightNoise(Update):
+    """Random weight perturbations in place of adversarial ones (Stutz et al., ICCV 2021, arXiv:2104.04448).
+
+    The gradient is taken at w + nu and is descended from w; nu_l = xi * ||w_l|| * n_l / ||n_l||, n standard normal, for
+    the layers that `awp` perturbs: uniform on the sphere. x' is made at w. Passes per image: those of x' and of the loss.
+    """
+
+    name: Literal["weight_noise"] = "weight_noise"
+    xi: Real = Field(0.05, ge=0, description="length of the perturbation of a layer, relative to the layer's norm")
+
+    def bind(self, model: nn.Module) -> BoundUpdate:
+        return _BoundNoise(self, model)
+
+    def passes(self, perturb: int, loss: int) -> int:
+        return perturb + loss
+
+
+class _BoundNoise(Stateless):
+    def __init__(self, rule: WeightNoise, model: nn.Module) -> None:
+        from robustray.training import _weights
+
+        self.rule = rule
+        self.layers = _weights.layers(model)
+
+    def __call__(self, batch: Minibatch) -> Loss:
+        import torch
+
+        from robustray.training import _weights
+
+        x_adv = batch.attack()
+        with _weights.kept(self.layers):
+            with torch.no_grad():
+                for w in self.layers:
+                    noise = torch.randn(w.shape, generator=batch.generator, device=w.device, dtype=w.dtype)
+                    w.add_(self.rule.xi * torch.linalg.vector_norm(w) * _weights.unit(noise))
+            return batch.gradient(x_adv)
