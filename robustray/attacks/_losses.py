@@ -11,11 +11,27 @@ from torch import Tensor
 from robustray.errors import UserError
 
 Reduction = Literal["mean", "none"]
+Onto = Literal["all", "others"]
 
 
 def cross_entropy(logits: Tensor, y: Tensor, reduction: Reduction = "mean") -> Tensor:
     """-log softmax(logits)[y], mean over the batch or per image [B]. logits [B, K]; y [B] labels or [B, K] soft labels."""
     return F.cross_entropy(logits, y, reduction=reduction)
+
+
+def smoothed(y: Tensor, logits: Tensor, amount: float, onto: Onto) -> Tensor:
+    """Targets [B, K] that give `amount` s of the mass of labels y, [B] or soft [B, K], to other classes.
+
+    all      (1 - s) e_y + s / K: the true class keeps 1 - s + s / K (Szegedy et al., CVPR 2016).
+    others   (1 - s) e_y + s / (K - 1) on the K - 1 others: it keeps 1 - s. `all` with s K / (K - 1) is the same.
+
+    Args:
+        logits: [B, K]; tells the number of classes and the type.
+    """
+    classes = logits.shape[1]
+    p = (F.one_hot(y, classes) if y.ndim == 1 else y).to(logits.dtype)
+    amount = amount if onto == "all" else amount * classes / (classes - 1)
+    return (1 - amount) * p + amount / classes
 
 
 def kl(p: Tensor, logits: Tensor, reduction: Reduction = "mean") -> Tensor:
@@ -25,15 +41,6 @@ def kl(p: Tensor, logits: Tensor, reduction: Reduction = "mean") -> Tensor:
     """
     each = F.kl_div(F.log_softmax(logits, dim=1), p, reduction="none").sum(1)
     return each.mean() if reduction == "mean" else each
-
-
-def kl_between(clean: Tensor, logits: Tensor) -> Tensor:
-    """KL(softmax(clean) || softmax(logits)), summed over classes, divided by the batch size; both [B, K] logits.
-
-    Gradients flow through both, and stay finite where a probability underflows: its logarithm does not.
-    """
-    log_p, log_q = F.log_softmax(clean, dim=1), F.log_softmax(logits, dim=1)
-    return (log_p.exp() * (log_p - log_q)).sum(1).mean()
 
 
 def margin(logits: Tensor, y: Tensor, target: Tensor | None = None) -> Tensor:

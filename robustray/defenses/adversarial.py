@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
+from pydantic_core import PydanticCustomError
 
 from robustray.attacks.base import Attack
 from robustray.defenses.base import Defense, Passes
-from robustray.registry import register
+from robustray.registry import Real, register
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -21,15 +22,41 @@ class Adversarial(Defense):
     """Adversarial training (Madry et al., ICLR 2018, arXiv:1706.06083).
 
     loss = CE(f(x'), y),   x' = argmax CE(f(x'), y) inside the threat; PGD from a uniform start, model in eval mode.
+
     With `keep_clean` the loss is the mean over x and x' together, through one forward of both, so that batch statistics
-    mix them. Passes per image with K attack steps: 2K + 3, or 2K + 6 with keep_clean.
+    mix them. With `clean_fraction` c the first round(c B) images of a batch stay clean; one forward, one mean over all.
+    `ignore_incorrect` and `prevent_label_leaking` are variants of Stutz et al. (ICCV 2021, arXiv:2104.04448): a pass in
+    training mode, which moves no running statistics, predicts the attacked images first.
+
+    Passes per image with K attack steps: 2K + 3, or 2K + 6 with keep_clean; 1 more where predictions are asked for; clean
+    images 3.
     """
 
     name: Literal["adversarial"] = "adversarial"
     keep_clean: bool = Field(False, description="train on the clean batch as well, in one forward with x'")
+    clean_fraction: Real = Field(0.0, ge=0, le=1, description="fraction of a batch that stays clean")
+    ignore_incorrect: bool = Field(False, description="leave images clean that are misclassified without an attack")
+    prevent_label_leaking: bool = Field(False, description="attack away from the predicted label, not the true one")
+
+    soft_labels: ClassVar[bool] = True
+
+    @model_validator(mode="after")
+    def _clean_once(self) -> Adversarial:
+        if self.keep_clean and self.clean_fraction:
+            raise PydanticCustomError(
+                "clean_twice", "keep_clean trains on every clean image already; leave clean_fraction at 0", {}
+            )
+        return self
 
     def perturb(self, step: Step) -> Tensor:
-        return step.attack()
+        import torch
+
+        clean = self._clean(len(step.x))
+        if clean == 0:
+            return self._attacked(step)
+        if clean == len(step.x):
+            return step.x
+        return torch.cat([step.x[:clean], self._attacked(step.part(slice(clean, None)))])
 
     def loss(self, step: Step, x_adv: Tensor) -> Loss:
         import torch
@@ -37,10 +64,36 @@ class Adversarial(Defense):
         from robustray.attacks._losses import cross_entropy
         from robustray.defenses._step import Loss
 
-        if not self.keep_clean:
-            return Loss(robust=cross_entropy(step.logits(x_adv), step.y))
-        clean, robust = step.logits(torch.cat([step.x, x_adv])).chunk(2)
-        return Loss(clean=cross_entropy(clean, step.y) / 2, robust=cross_entropy(robust, step.y) / 2)
+        if self.keep_clean:
+            clean, robust = step.logits(torch.cat([step.x, x_adv])).chunk(2)
+            targets = self.targets(step, robust)
+            return Loss(clean=cross_entropy(clean, targets) / 2, robust=cross_entropy(robust, targets) / 2)
+        clean_images = self._clean(len(step.x))
+        if clean_images:  # an update may have made x' of every image
+            x_adv = torch.cat([step.x[:clean_images], x_adv[clean_images:]])
+        logits = step.logits(x_adv)
+        losses = cross_entropy(logits, self.targets(step, logits), "none")
+        parts = {"clean": losses[:clean_images], "robust": losses[clean_images:]}
+        return Loss(**{name: part.sum() / len(losses) for name, part in parts.items() if len(part)})
 
     def passes(self, attack: Attack, images: int) -> Passes:
-        return Passes(attack.passes * images, (6 if self.keep_clean else 3) * images)
+        predicted = self.ignore_incorrect or self.prevent_label_leaking
+        return Passes(
+            (attack.passes + predicted) * (images - self._clean(images)), (6 if self.keep_clean else 3) * images
+        )
+
+    def _clean(self, images: int) -> int:
+        return round(self.clean_fraction * images)
+
+    def _attacked(self, step: Step) -> Tensor:
+        import torch
+
+        from robustray.attacks._norms import per_image
+
+        if not (self.ignore_incorrect or self.prevent_label_leaking):
+            return step.attack()
+        predicted = step.frozen_logits("train_frozen").argmax(1)
+        x_adv = step.but(y=predicted).attack() if self.prevent_label_leaking else step.attack()
+        if not self.ignore_incorrect:
+            return x_adv
+        return torch.where(per_image(predicted == step.labels, x_adv), x_adv, step.x)

@@ -28,7 +28,8 @@ class Natural(Defense):
         from robustray.attacks._losses import cross_entropy
         from robustray.defenses._step import Loss
 
-        return Loss(clean=cross_entropy(step.logits(x_adv), step.y))
+        logits = step.logits(x_adv)
+        return Loss(clean=cross_entropy(logits, self.targets(step, logits)))
 
     def passes(self, attack: Attack, images: int) -> Passes:
         return Passes(0, 3 * images)

@@ -8,7 +8,7 @@ from pydantic import Field
 
 from robustray.attacks.base import Attack
 from robustray.attacks.pgd import Pgd
-from robustray.defenses.base import Defense, Passes
+from robustray.defenses.base import Defense, Passes, has_loss
 from robustray.registry import Real, register
 
 if TYPE_CHECKING:
@@ -25,29 +25,35 @@ class Trades(Defense):
 
     KL is summed over classes and averaged over the batch; gradients flow through both of its arguments. The attack runs
     in eval mode from x + 0.001 * n, n standard normal. Passes per image with K attack steps: 1 + 2K + 6. The authors'
-    script computes f(x) anew in every attack step and once more in the loss; loss and gradients are equal without.
+    script computes f(x) anew in every attack step and once more in the loss; loss and gradients are equal without. In l2
+    it steps by 2 eps / K and clamps before it scales: `step_size: {of_eps: 2/K}`, `projection: box_ball`. Gowal et al.
+    (2020, arXiv:2010.03593) start uniformly, attack with batch statistics and smooth labels by 0.1.
     """
 
     name: Literal["trades"] = "trades"
     beta: Real = Field(6.0, ge=0, description="weight of the robust term: more trades clean accuracy for robustness")
 
     published_attack: ClassVar[Attack] = Pgd(start="gaussian")
+    soft_labels: ClassVar[bool] = True
 
     def perturb(self, step: Step) -> Tensor:
         from robustray.attacks._losses import kl
 
-        if getattr(step.bound.attack, "loss", None) is not None:
-            return step.attack()  # a loss of the user's own: f(x) is not needed here
+        if has_loss(step.bound.attack):
+            return step.attack()
         clean = step.frozen_logits().softmax(1)
         return step.attack(lambda outputs, _: kl(clean, outputs.logits, "none"))
 
     def loss(self, step: Step, x_adv: Tensor) -> Loss:
-        from robustray.attacks._losses import cross_entropy, kl_between
+        from robustray.attacks._divergences import divergence, of_logits
+        from robustray.attacks._losses import cross_entropy
         from robustray.defenses._step import Loss
 
         clean, robust = step.logits(step.x), step.logits(x_adv)
-        return Loss(clean=cross_entropy(clean, step.y), robust=self.beta * kl_between(clean, robust))
+        return Loss(
+            clean=cross_entropy(clean, self.targets(step, clean)),
+            robust=self.beta * divergence("kl", of_logits(clean), of_logits(robust)).mean(),
+        )
 
     def passes(self, attack: Attack, images: int) -> Passes:
-        own_loss = getattr(attack, "loss", None)
-        return Passes((attack.passes + (1 if own_loss is None else 0)) * images, 6 * images)
+        return Passes((attack.passes + (not has_loss(attack))) * images, 6 * images)

@@ -107,7 +107,7 @@ def _checkpoint(path: Path) -> Classifier:
         raise UserError(str(error)) from None
     config = TrialConfig.model_validate(yaml.safe_load(state["config"]))
     with torch.random.fork_rng(devices=[]):
-        model = config.model.build(config.judge.data)
+        model = config.model.build(config.judge.data, config.defense.aux_outputs)
     model.load_state_dict(state["average"])
     return Classifier(
         _frozen(model), f"{path.absolute().parent.name}-{path.stem}", _hash(model), config.model.name, config
@@ -154,6 +154,8 @@ def _file(where: str) -> ModuleType:
     loader = importlib.util.spec_from_file_location(path.stem, path)
     if loader is None or loader.loader is None or not path.is_file():
         raise UserError(f"{where}: no such file")
+    if (beside := str(path.absolute().parent)) not in sys.path:
+        sys.path.append(beside)  # files beside it that it imports; at the end, so that none of them hides a package
     module = importlib.util.module_from_spec(loader)
     sys.modules.setdefault(path.stem, module)
     loader.loader.exec_module(module)

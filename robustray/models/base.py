@@ -25,12 +25,18 @@ class Architecture(Part):
         Weights are drawn from torch's global generator, which the caller seeds.
         """
 
-    def build(self, data: DataSource) -> nn.Module:
-        """The whole model for a data source: x [B, C, H, W] in [0, 1] to logits [B, classes]."""
+    def build(self, data: DataSource, aux_outputs: int = 0) -> nn.Module:
+        """The whole model for a data source: x [B, C, H, W] in [0, 1] to logits [B, classes].
+
+        Args:
+            aux_outputs: further outputs of the last layer, for a defense that trains an auxiliary head.
+        """
         from torch import nn
 
+        from robustray.models._heads import ClassLogits
         from robustray.models._normalise import Normalise
 
         _, height, width, channels = data.load("train").images.shape
         mean, std = data.statistics()
-        return nn.Sequential(Normalise(mean, std), self.network(channels, height, width, data.classes))
+        network = self.network(channels, height, width, data.classes + aux_outputs)
+        return nn.Sequential(Normalise(mean, std), network, *([ClassLogits(data.classes)] if aux_outputs else []))

@@ -90,7 +90,7 @@ class Trainer:
 
         self.randomness = Randomness(config.seed, self.device)
         with self.randomness.active():
-            self.model: nn.Module = config.model.build(data).to(self.device)
+            self.model: nn.Module = config.model.build(data, config.defense.aux_outputs).to(self.device)
         self.network = Autocast(self.model) if config.precision == "bf16" else self.model
         self.optimiser = config.optimiser.build(self.model)
         self.update = config.update.bind(self.model)
@@ -368,7 +368,7 @@ def load_model(folder: Path, device: str = "auto") -> tuple[TrialConfig, nn.Modu
         except _checkpoints.DamagedCheckpoint as error:
             raise UserError(f"{folder}: {error}") from None
     with torch.random.fork_rng(devices=[]):  # building draws initial weights, which are replaced at once
-        model = config.model.build(config.judge.data)
+        model = config.model.build(config.judge.data, config.defense.aux_outputs)
     model.load_state_dict(weights)
     model = model.to(pick_device(device)).eval().requires_grad_(False)
     return config, model, _checkpoints.weights_hash(weights)

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from robustray.data import DataSource
+from robustray.models._heads import ClassLogits
 from robustray.registry import Part, parts
 from robustray.trial import TrialConfig
 from tests.robustray import made_folders
@@ -94,7 +95,7 @@ def generator(seed: int = 0) -> torch.Generator:
 
 
 def network(
-    *, classes: int = 5, dtype: torch.dtype = torch.float64, smooth: bool = False, seed: int = 0
+    *, classes: int = 5, dtype: torch.dtype = torch.float64, smooth: bool = False, seed: int = 0, aux_outputs: int = 0
 ) -> nn.Sequential:
     """A small network for [B, 2, 6, 6] with batch norm, whose running statistics are not those of any batch."""
     with torch.random.fork_rng():
@@ -104,7 +105,8 @@ def network(
             nn.BatchNorm2d(4),
             nn.Softplus(beta=4) if smooth else nn.ReLU(),
             nn.Flatten(),
-            nn.Linear(4 * 36, classes),
+            nn.Linear(4 * 36, classes + aux_outputs),
+            *([ClassLogits(classes)] if aux_outputs else []),
         )
         norm = model[1]
         assert isinstance(norm, nn.BatchNorm2d)
@@ -149,21 +151,40 @@ def same(a: dict[str, Tensor], b: dict[str, Tensor]) -> bool:
 
 
 class Passes:
-    """Counts passes per image through a model: a forward 1, a backward to the input 1, to the weights 1 more."""
+    """Counts passes per image through a model: a forward 1, a backward to the input 1, to the weights 1 more.
+
+    A backward through a gradient (`second_order` of them) is a backward of its own, 2.
+    """
 
     def __init__(self, model: nn.Module) -> None:
         self.images = 0
+        self.second_order = 0
+        self._reached = 0  # images whose gradient is on its way to the weights, or to the input alone
         model.register_forward_hook(self._forward)
+        for last in [weight for weight in model.parameters() if weight.requires_grad][-1:]:
+            last.register_hook(lambda _: self._weights())  # type: ignore[no-untyped-call]
 
     def _forward(self, model: nn.Module, inputs: tuple[Tensor, ...], logits: Tensor) -> None:
         images = len(inputs[0])
         self.images += images
+        self._reached = 0
         if logits.requires_grad:
-            cost = images * (2 if any(parameter.requires_grad for parameter in model.parameters()) else 1)
-            logits.register_hook(lambda gradient: self._backward(cost))  # type: ignore[no-untyped-call]
+            logits.register_hook(lambda gradient: self._backward(images, gradient))  # type: ignore[no-untyped-call]
 
-    def _backward(self, cost: int) -> None:
-        self.images += cost
+    def _backward(self, images: int, gradient: Tensor) -> None:
+        self.images += images
+        if gradient.requires_grad:
+            gradient.register_hook(lambda _: self._again(images))  # type: ignore[no-untyped-call]
+        else:
+            self._reached += images
+
+    def _weights(self) -> None:
+        self.images += self._reached
+        self._reached = 0
+
+    def _again(self, images: int) -> None:
+        self.second_order += 1
+        self.images += 2 * images
 
 
 class Boom(Exception):

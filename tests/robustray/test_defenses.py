@@ -8,7 +8,7 @@ import torch.nn.functional as F
 
 from robustray import Loss, Step
 from robustray.attacks import Pgd, Threat
-from robustray.attacks._losses import kl_between
+from robustray.attacks._divergences import divergence, of_logits
 from robustray.attacks.base import Outputs
 from robustray.defenses import Adversarial, Natural, Trades
 from tests.robustray.made import batch, generator, network
@@ -114,7 +114,7 @@ def test_trades_stays_finite_where_a_clean_probability_underflows() -> None:
     """softmax([0, 150, 3]) has a zero in float32, whose logarithm is not: the gradient is of p log p, not of 0 * inf."""
     clean = torch.tensor([[0.0, 150.0, 3.0]], requires_grad=True)
     robust = torch.tensor([[1.0, 2.0, 3.0]], requires_grad=True)
-    loss = kl_between(clean, robust)
+    loss = divergence("kl", of_logits(clean), of_logits(robust)).mean()
     got = torch.autograd.grad(loss, [clean, robust])
     exact = [tensor.detach().double().requires_grad_() for tensor in (clean, robust)]
     p, q = (F.log_softmax(tensor, 1) for tensor in exact)

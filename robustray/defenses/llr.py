@@ -1,0 +1,86 @@
+"""Local linearity regularisation."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, ClassVar, Literal
+
+from pydantic import Field
+
+from robustray.attacks.base import Attack
+from robustray.attacks.pgd import Pgd, StepSize
+from robustray.defenses.base import Defense, Passes, has_loss
+from robustray.registry import Real, register
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from robustray.defenses._step import Loss, Step
+
+
+@register
+class Llr(Defense):
+    """LLR, local linearity regularisation (Qin et al., NeurIPS 2019, arXiv:1907.02610).
+
+    loss = mean of l(x) + lam * |l(x + d) - l(x) - d . grad l(x)| + mu * |d . grad l(x)|,   l(x) = CE(f(x), y),
+
+    x + d = argmax |l(x + d) - l(x) - d . grad l(x)| inside the threat, all per image. grad l(x) is the gradient to the
+    input, differentiated into the weights in its turn. The attack runs in eval mode, two steps of eps / 2 from
+    x + 0.001 * n, n standard normal: at x itself its objective has no slope. The two losses of a batch see the same
+    dropout masks. Passes per image with K attack steps: 2 + 2K + 9.
+
+    The script of Yang et al. (NeurIPS 2020, arXiv:2003.02460) zeroes grad l before it is used, and then descends the sum
+    over a batch of l(x) + lam * l(x + d): RST with lam 4, attacked along g / max |g| in two steps.
+    """
+
+    name: Literal["llr"] = "llr"
+    lam: Real = Field(4.0, ge=0, description="weight of the deviation from linearity")
+    mu: Real = Field(3.0, ge=0, description="weight of the linear term, the slope of the loss along d")
+
+    published_attack: ClassVar[Attack] = Pgd(start="gaussian", steps=2, step_size=StepSize(of_eps=0.5))
+    soft_labels: ClassVar[bool] = True
+    second_order: ClassVar[bool] = True
+
+    def perturb(self, step: Step) -> Tensor:
+        import torch
+
+        from robustray.attacks._guard import attack_mode
+        from robustray.attacks._losses import cross_entropy
+
+        if has_loss(step.bound.attack):
+            return step.attack()
+        x = step.x.detach().requires_grad_()
+        with attack_mode(step.model, step.bound.attack.mode), torch.enable_grad():
+            here = cross_entropy(step.model(x), step.y, "none")
+            (gradient,) = torch.autograd.grad(here.sum(), x)
+        here = here.detach()
+        return step.attack(
+            lambda outputs, x_adv: (
+                cross_entropy(outputs.logits, step.y, "none") - here - _inner(x_adv - step.x, gradient)
+            ).abs()
+        )
+
+    def loss(self, step: Step, x_adv: Tensor) -> Loss:
+        import torch
+
+        from robustray.attacks._losses import cross_entropy
+        from robustray.defenses._step import Loss
+
+        x = step.x.detach().requires_grad_()
+        here, there = (
+            cross_entropy(logits, self.targets(step, logits), "none") for logits in step.pair(x, lambda _: x_adv)
+        )
+        (gradient,) = torch.autograd.grad(here.sum(), x, create_graph=True)
+        linear = _inner(x_adv - step.x, gradient)
+        return Loss(
+            clean=here.mean(),
+            deviation=self.lam * (there - here - linear).abs().mean(),
+            slope=self.mu * linear.abs().mean(),
+        )
+
+    def passes(self, attack: Attack, images: int) -> Passes:
+        return Passes((attack.passes + (0 if has_loss(attack) else 2)) * images, 9 * images)
+
+
+def _inner(a: Tensor, b: Tensor) -> Tensor:
+    """The inner product per image, [B], of [B, C, H, W]."""
+    return (a * b).flatten(1).sum(1)
