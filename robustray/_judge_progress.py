@@ -95,7 +95,8 @@ class Bars:
         norm, power = plan.threat.norm, plan.strength
         work = {stage: estimate.work(stage, norm, power) for stage in plan.stages}
         self.estimate = estimate.Clock(work, len(plan.rows), workers)
-        self.now: TaskID = shown.add_task(plan.stages[0], total=1.0, left="")
+        self.width = max(map(len, plan.stages))  # so that bars stay where they are
+        self.now: TaskID = shown.add_task(plan.stages[0].ljust(self.width), total=1.0, left="")
         self.all: TaskID = shown.add_task("all", total=1.0, left="")
         self.running: dict[tuple[str, int], tuple[float, float]] = {}  # how far, and when it was first heard of
         self.standing = [len(plan.shard(shard)) for shard in range(plan.shards)]
@@ -126,7 +127,7 @@ class Bars:
         inside = sum(fraction for (name, _), (fraction, _) in self.running.items() if name == stage)
         self.shown.update(
             self.now,
-            description=stage,
+            description=stage.ljust(self.width),
             completed=(len(self.through[stage]) + inside) / self.plan.shards,
             left=_left(None if left is None else left * self.estimate.share(stage, part)),
         )
@@ -138,7 +139,7 @@ def _left(seconds: float | None) -> str:
         return ""
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
-    return f"at most {hours}:{minutes:02d}:{rest:02d} left" if hours else f"at most {minutes}:{rest:02d} left"
+    return f"about {hours}:{minutes:02d}:{rest:02d} left" if hours else f"about {minutes}:{rest:02d} left"
 
 
 @contextmanager

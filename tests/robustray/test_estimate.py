@@ -156,11 +156,11 @@ class Shown:
 
     def said(self) -> tuple[str, float, str, float, str]:
         one, every = self.progress.tasks
-        return one.description, one.completed, one.fields["left"], every.completed, every.fields["left"]
+        return one.description.rstrip(), one.completed, one.fields["left"], every.completed, every.fields["left"]
 
 
 def seconds(text: str) -> int:
-    clock = text.removeprefix("at most ").removesuffix(" left").split(":")
+    clock = text.removeprefix("about ").removesuffix(" left").split(":")
     return sum(int(part) * 60**power for power, part in enumerate(reversed(clock)))
 
 
@@ -211,13 +211,13 @@ def test_news_that_come_after_the_verdicts_are_no_news() -> None:
             shown.bars.tick(stage, number, 1.0)
             shown.now += 1e6
     assert shown.bars.running == {}
-    assert shown.said() == ("square", 1.0, "at most 0:00 left", 1.0, "at most 0:00 left")
+    assert shown.said() == ("square", 1.0, "about 0:00 left", 1.0, "about 0:00 left")
 
 
 @pytest.mark.parametrize(
     ("given", "text"),
-    [(None, ""), (0, "at most 0:00 left"), (59.6, "at most 1:00 left"), (3599, "at most 59:59 left"),
-     (3600, "at most 1:00:00 left"), (90061, "at most 25:01:01 left")],
+    [(None, ""), (0, "about 0:00 left"), (59.6, "about 1:00 left"), (3599, "about 59:59 left"),
+     (3600, "about 1:00:00 left"), (90061, "about 25:01:01 left")],
 )  # fmt: skip
 def test_seconds_in_words(given: float | None, text: str) -> None:
     assert _left(given) == text
