@@ -16,7 +16,7 @@ from robustray.errors import Paused, UserError
 from robustray.training import Trainer, _checkpoints
 from robustray.trial import TrialConfig
 from tests.robustray.combinations import covering
-from tests.robustray.made import same, state, trial, variants
+from tests.robustray.made import every, made, same, state, trial
 
 STEPS = 6
 
@@ -63,15 +63,17 @@ def ends_alike(a: Trainer, b: Trainer) -> None:
     identical(left, right, "last.pt")
 
 
-@variants("defense", "defense")
-@pytest.mark.parametrize("select", ["last", "best_robust"])
-def test_stopped_after_every_step(defense: Defense, select: str, tmp_path: Path) -> None:
+@every("defense")
+def test_stopped_after_every_step(cls: type[Defense], tmp_path: Path) -> None:
     """With dropout, augmentation, averaging and a random attack in play."""
-    stopped_after_every_step(trial(defense=defense, checkpoints={"select": select}), tmp_path)
+    stopped_after_every_step(trial(defense=made(cls)), tmp_path)
 
 
-def test_stopped_after_every_step_in_bfloat16(tmp_path: Path) -> None:
-    stopped_after_every_step(trial(precision="bf16", averaging="none"), tmp_path)
+@pytest.mark.parametrize(
+    "options", [{"checkpoints": {"select": "best_robust"}}, {"precision": "bf16", "averaging": "none"}]
+)
+def test_stopped_after_every_step_otherwise(options: dict[str, Any], tmp_path: Path) -> None:
+    stopped_after_every_step(trial(**options), tmp_path)
 
 
 @covering()
