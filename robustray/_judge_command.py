@@ -157,6 +157,9 @@ def _open(asked: Asked, settings: Judge, found: Classifier) -> tuple[Case, Order
         place = pick_device(devices[0])
         share = sum(device == devices[0] for device in devices)
         size = _shards.size(found.model.to(place), images, place, share)
+        if place.type == "cpu":
+            many = _first_images(settings, asked.split, min(size, len(draft.rows)))
+            size = _shards.shared_out(found.model, many, size, len(draft.rows), share)
     case = Case(found.model, found.weights, settings, asked.split, root, shard_size=size, **common)
     order = Order(
         asked.model,
@@ -173,13 +176,14 @@ def _open(asked: Asked, settings: Judge, found: Classifier) -> tuple[Case, Order
     return case, order, devices
 
 
-def _first_images(settings: Judge, split: Literal["validation", "test"]) -> Any:
+def _first_images(settings: Judge, split: Literal["validation", "test"], count: int = 8) -> Any:
     import numpy as np
     import torch
 
     from robustray.data._device import DeviceImages
 
-    first = settings.data.load(split).take(np.arange(8).clip(max=len(settings.data.load(split)) - 1))
+    there = settings.data.load(split)
+    first = there.take(np.arange(min(count, len(there))))
     return DeviceImages(first, torch.device("cpu")).batch(slice(None))[0]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from robustray.evaluation.plan import Plan
 SIZES = (2000, 1000, 500, 250, 120, 60, 30, 16, 8, 4, 2, 1)
 ON_CPU = 500  # more gains nothing there
 COPIES = 24  # of the images, that attacks keep beside the network's own memory (iterates, projections)
+PAYS = 0.7  # a worker's share of a batch must take at most this part of the whole batch's time
 SHARE = 0.4  # of the free memory: the rest is for fragments and neighbours
 
 
@@ -30,6 +32,38 @@ def size(model: nn.Module, x: Tensor, device: torch.device, workers: int = 1) ->
     free = torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else psutil.virtual_memory().available
     fits = SHARE * free / workers / bytes_per_image(model, x.to(device))
     return next((n for n in SIZES if n <= largest and n <= fits), 1)
+
+
+def shared_out(model: nn.Module, x: Tensor, largest: int, images: int, workers: int) -> int:
+    """A smaller shard size where `largest` would leave CPU workers idle and sharing pays.
+
+    On a tiny network a step takes as long on half the images, and two workers would need as long as one.
+
+    Args:
+        x: a batch to time [n, C, H, W], as large as a shard may be.
+    """
+    share = -(-images // workers)
+    if share >= largest or workers == 1 or len(x) < workers:
+        return largest
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        whole, part = _step(model, x), _step(model, x[: len(x) // workers])
+    finally:
+        torch.set_num_threads(threads)
+    return share if part <= PAYS * whole else largest
+
+
+def _step(model: nn.Module, x: Tensor) -> float:
+    """Seconds of a forward and a backward pass to the input, the best of a few."""
+    times = []
+    with attack_mode(model, "eval"), torch.enable_grad():
+        for _ in range(5):
+            begun = time.perf_counter()
+            pixels = x.clone().requires_grad_()
+            torch.autograd.grad(model(pixels).sum(), pixels)
+            times.append(time.perf_counter() - begun)
+    return min(times)
 
 
 def bytes_per_image(model: nn.Module, x: Tensor) -> float:

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from robustray.attacks import Threat, _autoattack
-from robustray.evaluation import judge
+from robustray.evaluation import _shards, judge
 from robustray.evaluation.plan import Plan, family
 from robustray.trial import VERSIONS, Judge, strength
 from robustray.verdicts import shard_path
@@ -171,3 +171,22 @@ def test_stages_are_in_order(tmp_path: Path) -> None:
     assert plan.before("clean") == ()
     assert plan.before("early") == ("clean", "claimed", "joined")
     assert shard_path(tmp_path, "fab-t", 3).name == "fab-t-0003.parquet"
+
+
+@pytest.mark.parametrize(("overhead", "expected"), [(0.0, 150), (20.0, 150), (1000.0, 500)])
+def test_a_shard_is_shared_out_where_that_pays(
+    overhead: float, expected: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two CPU workers share a network whose time is arithmetic, and not one whose time is overhead."""
+    monkeypatch.setattr(_shards, "_step", lambda model, x: overhead + len(x))
+    model, x = nn.Identity(), torch.zeros(300, 1, 2, 2)
+    assert _shards.shared_out(model, x, 500, 300, 2) == expected
+    assert _shards.shared_out(model, x, 500, 300, 1) == 500
+    assert _shards.shared_out(model, x, 120, 300, 2) == 120
+
+
+def test_timing_a_step_leaves_the_model_as_it_was() -> None:
+    model = nn.Sequential(nn.Flatten(), nn.Linear(4, 3)).train()
+    assert _shards._step(model, torch.rand(5, 1, 2, 2)) > 0
+    assert model.training
+    assert all(weight.requires_grad and weight.grad is None for weight in model.parameters())
