@@ -13,7 +13,6 @@ from typing import Annotated
 import typer
 
 from robustray import UserError, __version__
-from robustray.errors import nearest
 
 INTERRUPTED = 130
 
@@ -32,16 +31,13 @@ def _version(wanted: bool) -> None:
 
 
 def _explain(name: str | None) -> None:
-    """Prints every part of that name: what it does, its paper, its options."""
+    """Prints everything of that name: what it does, its paper, its options."""
     if name is None:
         return
-    from robustray import registry
+    from robustray import _explain as words
+    from sweeps._reference import SECTIONS
 
-    found = [registry.parts(kind)[name] for kind in registry.kinds() if name in registry.parts(kind)]
-    if not found:
-        known = [part for kind in registry.kinds() for part in registry.parts(kind)]
-        raise UserError(f"--explain {name}: nothing has this name; {nearest(name, known)}")
-    typer.echo("\n\n".join(registry.explain(part) for part in found))
+    typer.echo(words.found(name, SECTIONS))
     raise typer.Exit
 
 

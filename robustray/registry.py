@@ -14,7 +14,8 @@ import pkgutil
 from fractions import Fraction
 from typing import Annotated, Any, ClassVar, TypeVar, get_args
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, GetCoreSchemaHandler
+from pydantic import BaseModel, BeforeValidator, ConfigDict, GetCoreSchemaHandler, GetJsonSchemaHandler, model_validator
+from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import PydanticCustomError, core_schema
 
 from robustray.errors import nearest
@@ -45,11 +46,29 @@ Real = Annotated[float, BeforeValidator(_real)]
 Count = Annotated[int, BeforeValidator(_count)]
 """An int field that takes 1e3 and 10.0, and refuses booleans and 2.5."""
 
+KIND, SHORT = "x-kind", "x-short"
+"""What pydantic's JSON Schema of options says besides: which kind of part a field holds, and `Options.short`."""
+
 
 class Options(BaseModel):
     """Base of everything that can be configured: frozen, no unknown keys, no NaN."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True, allow_inf_nan=False)
+    short: ClassVar[str | None] = None  # the option meant by a value that is no mapping: `step_size: 0.01`
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_short(cls, value: object) -> object:
+        return value if cls.short is None or isinstance(value, dict | cls) else {cls.short: value}
+
+    @classmethod
+    def __get_pydantic_json_schema__(
+        cls, schema: core_schema.CoreSchema, handler: GetJsonSchemaHandler
+    ) -> JsonSchemaValue:
+        made = handler(schema)
+        if cls.short is not None:
+            handler.resolve_ref_schema(made)[SHORT] = cls.short
+        return made
 
 
 class Part(Options):
@@ -145,13 +164,14 @@ class Registered:
         union = core_schema.tagged_union_schema(choices, discriminator="name")
         return core_schema.no_info_before_validator_function(self._named, union)
 
+    def __get_pydantic_json_schema__(
+        self, schema: core_schema.CoreSchema, handler: GetJsonSchemaHandler
+    ) -> JsonSchemaValue:
+        return handler(schema) | {KIND: self.kind}
 
-def explain(cls: type[Part]) -> str:
-    """The docstring and a line per option of one part, as plain text."""
-    lines = [f"{cls.kind} {get_args(cls.model_fields['name'].annotation)[0]}", ""]
-    lines += [line.strip() for line in (cls.__doc__ or "").strip().splitlines()]
-    lines.append("")
-    for name, field in cls.model_fields.items():
-        if name != "name":
-            lines.append(f"  {name} = {field.default!r}  {field.description or ''}".rstrip())
-    return "\n".join(lines)
+
+def explain(cls: type[Options]) -> str:
+    """What a part is, its paper, its options, its cost and an example, as plain text."""
+    from robustray import _explain
+
+    return _explain.text(cls)

@@ -17,6 +17,15 @@ if TYPE_CHECKING:
 
 Kind = Literal["uniform", "loguniform", "int", "logint", "stepped", "choice"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
+MEANING: dict[Kind, str] = {
+    "uniform": "[low, high]",
+    "loguniform": "[low, high], low above 0: the logarithm is uniform",
+    "int": "[low, high]: whole numbers",
+    "logint": "[low, high], low above 0: whole numbers, the logarithm is uniform",
+    "stepped": "[low, high, step]: from low in steps up to high",
+    "choice": "a list of values, or of branches: names, and mappings with their own distributions",
+}
+"""What stands under the name of a distribution. Both ends are included."""
 Scalar = None | bool | int | float | str
 
 _REAL: TypeAdapter[float] = TypeAdapter(Annotated[Real, Field(allow_inf_nan=False)])

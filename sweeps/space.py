@@ -7,7 +7,7 @@ import json
 import os
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import AfterValidator, Field, ValidationError, ValidationInfo, field_validator, model_validator
 from pydantic_core import PydanticCustomError
@@ -21,8 +21,16 @@ from sweeps import _template
 from sweeps._overrides import override
 from sweeps.distributions import Parameter
 
-METRICS = ("clean_accuracy", "robust_accuracy", "cost_seconds", "cost_device_hours", "cost_passes")
+MEASURED = {
+    "clean_accuracy": "fraction of validation images classified correctly",
+    "robust_accuracy": "fraction that the attack left correct: judge.cheap in training; the judge's attacks on the frontier",
+    "cost_seconds": "seconds of training, validation included",
+    "cost_device_hours": "the same in hours of a device",
+    "cost_passes": "training passes: a forward of an image is 1, a backward to it 1, to the weights 1 more",
+}
+METRICS = tuple(MEASURED)
 """What a trial reports, in the order of all tables: objectives and constraints are named after these."""
+NAME = "[A-Za-z0-9_-][A-Za-z0-9._-]{0,99}"
 
 
 def _known_metric(name: str) -> str:
@@ -32,6 +40,7 @@ def _known_metric(name: str) -> str:
 
 
 Metric = Annotated[str, AfterValidator(_known_metric)]
+_BY_METRIC: dict[str, Any] = {"propertyNames": {"enum": [*METRICS]}}  # pydantic leaves the keys of a mapping unsaid
 Direction = Literal["max", "min"]
 
 
@@ -61,12 +70,8 @@ class Search(Options):
 class Stopping(Options):
     """Which trials end early. A bare name is short for a mapping with that name."""
 
+    short: ClassVar[str | None] = "name"
     name: Literal["fifo"] = Field("fifo", description="fifo lets every trial run to its end")
-
-    @model_validator(mode="before")
-    @classmethod
-    def _bare(cls, value: object) -> object:
-        return {"name": value} if isinstance(value, str) else value
 
 
 class Resources(Options):
@@ -83,13 +88,20 @@ class Sweep(Options):
     Validation has built every branch of every choice, with its numbers at both ends and in between: mistakes show at once.
     """
 
-    name: str = Field(description="also the folder of the results: letters, digits, '.', '_' and '-'")
+    name: str = Field(
+        description="also the folder of the results: letters, digits, '.', '_' and '-'",
+        json_schema_extra={"pattern": f"^{NAME}$"},
+    )
     judge: Judge = Field(description="what every trial is measured by; constants only")
     trial: dict[str, Any] = Field({}, description="the template of a trial; any leaf may be a distribution")
     objectives: dict[Metric, Direction] = Field(
-        {"clean_accuracy": "max", "robust_accuracy": "max"}, description="what to find the frontier of"
+        {"clean_accuracy": "max", "robust_accuracy": "max"},
+        description="what to find the frontier of",
+        json_schema_extra=_BY_METRIC,
     )
-    constraints: dict[Metric, Bound] = Field({}, description="what a trial must keep to, to be on the frontier")
+    constraints: dict[Metric, Bound] = Field(
+        {}, description="what a trial must keep to, to be on the frontier", json_schema_extra=_BY_METRIC
+    )
     search: Search = Field(Search(), description="how trials are chosen")
     stopping: Stopping = Field(Stopping(), description="which trials end early")
     resources: Resources = Field(Resources(), description="what a trial gets")
@@ -129,7 +141,7 @@ class Sweep(Options):
     @field_validator("name")
     @classmethod
     def _folder(cls, value: str) -> str:
-        if not re.fullmatch("[A-Za-z0-9_-][A-Za-z0-9._-]{0,99}", value):
+        if not re.fullmatch(NAME, value):
             raise ValueError(f"must be up to 100 letters, digits, '.', '_' or '-', not '.' first, not {show(value)}")
         return value
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pydantic import Field, model_serializer, model_validator
 from pydantic_core import PydanticCustomError
@@ -19,13 +19,9 @@ if TYPE_CHECKING:
 class StepSize(Options):
     """A step in pixels (a bare number), or as a fraction of eps: `{of_eps: 0.25}`."""
 
+    short: ClassVar[str | None] = "pixels"
     of_eps: Real | None = Field(None, gt=0, description="step as a fraction of eps")
     pixels: Real | None = Field(None, ge=0, description="step in pixels of [0, 1]")
-
-    @model_validator(mode="before")
-    @classmethod
-    def _bare(cls, value: object) -> object:
-        return value if isinstance(value, dict | cls) else {"pixels": value}
 
     @model_validator(mode="after")
     def _one(self) -> StepSize:

@@ -84,7 +84,7 @@ MISTAKES: list[tuple[int, str, str, str]] = [
     # -- missing
     (THREAT, "threat: {norm: linf}", "judge.threat.eps", "is missing"),
     (DATA, "data: {validation: 3}", "judge.data", "needs a name: one of cifar10, cifar100, digits"),
-    (SCHEDULE, "update: null", "trial.update", "must be a name or a mapping with a name: one of plain"),
+    (SCHEDULE, "update: null", "trial.update", "must be a name or a mapping with a name: one of awp, "),
     # -- the name is a folder
     (NAME, "name: ../up", "name", "must be up to 100 letters, digits, '.', '_' or '-', not '.' first, not '../up'"),
     (NAME, "name: .hidden", "name", "not '.hidden'"),
@@ -238,7 +238,7 @@ defense:
         ("{name: {choice: [trades, natural]}}", "2", "this branch needs a label"),
         ("{name: tradez}", "2.name", "there is no defense 'tradez'; did you mean 'trades'?"),
         ("tradez", "2", "there is no defense 'tradez'; did you mean 'trades'?"),
-        ("null", "2", "must be a name or a mapping with a name: one of adversarial, natural, trades"),
+        ("null", "2", "must be a name or a mapping with a name: one of adversarial, "),
         ("natural", "2", "'natural' is in the choice twice"),
         ("{uniform: [0, 1]}", "2", "must be a value, a name or a mapping, not a distribution"),
     ],
