@@ -194,6 +194,18 @@ class TrialConfig(Options):
             return {"norm": judge.threat.norm, **value}
         return value
 
+    @field_validator("schedule")
+    @classmethod
+    def _momentum_stays_one(cls, value: Schedule, info: ValidationInfo) -> Schedule:
+        optimiser = info.data.get("optimiser")
+        if optimiser is not None and not value.widest <= optimiser.inertia < 1 - value.widest:
+            raise PydanticCustomError(
+                "swing",
+                "momentum_swing {swing} takes the optimiser's momentum of {inertia} out of 0 to 1",
+                {"swing": value.widest, "inertia": optimiser.inertia, "key": "momentum_swing"},
+            )
+        return value
+
     @field_validator("checkpoints")
     @classmethod
     def _tune_part(cls, value: Checkpoints, info: ValidationInfo) -> Checkpoints:

@@ -12,20 +12,26 @@ if TYPE_CHECKING:
     from robustray.training.awp import Awp
     from robustray.training.entropy_sgd import EntropySgd
     from robustray.training.free import Free
-    from robustray.training.optimisers import Optimiser, Sgd
+    from robustray.training.optimisers import Adam, AdamW, Optimiser, Sgd
     from robustray.training.sam import Sam
-    from robustray.training.schedules import Cosine, OneCycle, Schedule
+    from robustray.training.schedules import Constant, Cosine, Cyclic, Late, MultiStep, OneCycle, Schedule
     from robustray.training.updates import Minibatch, Plain, Update
     from robustray.training.weight_noise import WeightNoise
 
 __all__ = [
+    "Adam",
+    "AdamW",
     "Averaging",
     "Awp",
+    "Constant",
     "Cosine",
+    "Cyclic",
     "Ema",
     "EntropySgd",
     "Free",
+    "Late",
     "Minibatch",
+    "MultiStep",
     "NoAveraging",
     "OneCycle",
     "Optimiser",
@@ -41,13 +47,19 @@ __all__ = [
 __getattr__ = lazy(
     __name__,
     {
+        "Adam": "optimisers",
+        "AdamW": "optimisers",
         "Averaging": "averaging",
         "Awp": "awp",
+        "Constant": "schedules",
         "Cosine": "schedules",
+        "Cyclic": "schedules",
         "Ema": "averaging",
         "EntropySgd": "entropy_sgd",
         "Free": "free",
+        "Late": "schedules",
         "Minibatch": "updates",
+        "MultiStep": "schedules",
         "NoAveraging": "averaging",
         "OneCycle": "schedules",
         "Optimiser": "optimisers",

@@ -220,8 +220,7 @@ class Trainer:
         config = self.config
         total = self.epochs * self.steps_per_epoch * config.update.descents
         rate = config.schedule.lr * config.schedule.factor(self.descents, total)
-        for group in self.optimiser.param_groups:
-            group["lr"] = rate
+        config.optimiser.set(self.optimiser, rate, config.schedule.swing(self.descents, total))
         self.optimiser.step()
         self.descents += 1
         self.average.update(self.descents)

@@ -48,6 +48,25 @@ def kept(weights: Sequence[nn.Parameter]) -> Iterator[list[Tensor]]:
                 weight.copy_(value)
 
 
+class Clamp:
+    """Keeps trainable parameters in [-reach, reach], what normalisation layers multiply with in 1 +- reach."""
+
+    def __init__(self, model: nn.Module, reach: float) -> None:
+        around = scales(model)
+        trainable = [p for p in model.parameters() if p.requires_grad]
+        self.intervals: list[tuple[list[Tensor], float, float]] = [
+            ([p for p in trainable if p not in around], -reach, reach),
+            ([p for p in trainable if p in around], 1 - reach, 1 + reach),
+        ]
+
+    @torch.no_grad()
+    def __call__(self) -> None:
+        for parameters, low, high in self.intervals:
+            if parameters:
+                torch._foreach_clamp_min_(parameters, low)
+                torch._foreach_clamp_max_(parameters, high)
+
+
 def unit(direction: Tensor) -> Tensor:
     """direction / ||direction||_2 of a whole tensor; zero stays zero, and a NaN stays a NaN."""
     length: Tensor = torch.linalg.vector_norm(direction)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pydantic import Field
 
@@ -19,10 +19,53 @@ class Optimiser(Part):
 
     kind: ClassVar[str] = "optimiser"
     default: ClassVar[str | None] = "sgd"
+    weight_decay: Real = Field(5e-4, ge=0, description="weight decay; `decays` says of what")
+    decays: Literal["all", "weights"] = Field(
+        "all", description="what decays: all parameters, or weights alone, not biases and normalisation layers"
+    )
+    clip: Real | None = Field(
+        None, gt=0, description="parameters are clamped to [-clip, clip] after every step, scales of norms to 1 +- clip"
+    )
 
     @abstractmethod
+    def over(self, groups: list[dict[str, Any]]) -> torch.optim.Optimizer:
+        """The torch optimiser over groups of parameters, each with its weight decay."""
+
+    @property
+    @abstractmethod
+    def inertia(self) -> float:
+        """The momentum that a schedule may move."""
+
+    @abstractmethod
+    def steer(self, group: dict[str, Any], inertia: float) -> None:
+        """Gives a group another momentum."""
+
     def build(self, model: nn.Module) -> torch.optim.Optimizer:
-        """The torch optimiser over a model's parameters."""
+        """The torch optimiser over a model's parameters; with `clip` they are clamped at once, and after every step.
+
+        Clipping (Stutz et al., ICCV 2021, arXiv:2104.04448) is of all trainable parameters. Their normalisation layers
+        have the scale 1 + weight; of a plain scale that is the interval around 1.
+        """
+        from robustray.training import _weights
+
+        if self.decays == "all":
+            groups: list[dict[str, Any]] = [{"params": list(model.parameters()), "weight_decay": self.weight_decay}]
+        else:
+            decays = (self.weight_decay, 0.0)
+            parts = zip(_weights.split(model), decays, strict=True)
+            groups = [{"params": part, "weight_decay": decay} for part, decay in parts if part]
+        built = self.over(groups)
+        if self.clip is not None:
+            clamp = _weights.Clamp(model, self.clip)
+            clamp()
+            built.register_step_post_hook(lambda *_: clamp())
+        return built
+
+    def set(self, built: torch.optim.Optimizer, rate: float, swing: float) -> None:
+        """Prepares a step: the learning rate, and what is added to the momentum."""
+        for group in built.param_groups:
+            group["lr"] = rate
+            self.steer(group, self.inertia + swing)
 
 
 @register
@@ -32,16 +75,61 @@ class Sgd(Optimiser):
     name: Literal["sgd"] = "sgd"
     momentum: Real = Field(0.9, ge=0, lt=1, description="momentum")
     nesterov: bool = Field(True, description="Nesterov's form of momentum")
-    weight_decay: Real = Field(5e-4, ge=0, description="L2 penalty on all parameters")
 
-    def build(self, model: nn.Module) -> torch.optim.Optimizer:
+    def over(self, groups: list[dict[str, Any]]) -> torch.optim.Optimizer:
         import torch
 
         return torch.optim.SGD(
-            model.parameters(),
-            lr=0.0,
-            momentum=self.momentum,
-            nesterov=self.nesterov and self.momentum > 0,
-            weight_decay=self.weight_decay,
-            foreach=True,
+            groups, lr=0.0, momentum=self.momentum, nesterov=self.nesterov and self.momentum > 0, foreach=True
         )
+
+    @property
+    def inertia(self) -> float:
+        return self.momentum
+
+    def steer(self, group: dict[str, Any], inertia: float) -> None:
+        group["momentum"] = inertia
+
+
+class Moments(Optimiser):
+    """What Adam and its kin share: running means of gradients and of their squares."""
+
+    beta1: Real = Field(0.9, ge=0, lt=1, description="decay of the mean of gradients")
+    beta2: Real = Field(0.999, ge=0, lt=1, description="decay of the mean of their squares")
+    epsilon: Real = Field(1e-8, gt=0, description="added to the root of the mean square")
+
+    @property
+    def inertia(self) -> float:
+        return self.beta1
+
+    def steer(self, group: dict[str, Any], inertia: float) -> None:
+        group["betas"] = (inertia, self.beta2)
+
+
+@register
+class Adam(Moments):
+    """Adam (Kingma and Ba, ICLR 2015, arXiv:1412.6980) with weight decay as an L2 penalty, as in torch.optim.Adam."""
+
+    name: Literal["adam"] = "adam"
+
+    def over(self, groups: list[dict[str, Any]]) -> torch.optim.Optimizer:
+        import torch
+
+        # fused: the others read the step count off a tensor, every step
+        return torch.optim.Adam(groups, lr=0.0, betas=(self.beta1, self.beta2), eps=self.epsilon, fused=True)
+
+
+@register
+class AdamW(Moments):
+    """Adam whose weight decay is apart from the gradient (Loshchilov and Hutter, ICLR 2019, arXiv:1711.05101).
+
+    w <- (1 - rate * weight_decay) * w before the step, as in torch.optim.AdamW.
+    """
+
+    name: Literal["adamw"] = "adamw"
+    weight_decay: Real = Field(0.01, ge=0, description="weight decay; `decays` says of what")
+
+    def over(self, groups: list[dict[str, Any]]) -> torch.optim.Optimizer:
+        import torch
+
+        return torch.optim.AdamW(groups, lr=0.0, betas=(self.beta1, self.beta2), eps=self.epsilon, fused=True)

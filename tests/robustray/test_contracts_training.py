@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import copy
-import itertools
 
-import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -23,14 +21,23 @@ def test_rates_of_any_length(schedule: Schedule) -> None:
         rates = [schedule.factor(step, total) for step in range(total)]
         assert all(0 < rate <= 1 for rate in rates), total
         assert [schedule.factor(step, total) for step in reversed(range(total))] == rates[::-1]
-    assert max(schedule.factor(step, 1000) for step in range(1000)) > 0.999
+    assert max(schedule.factor(step, 1000) for step in range(1000)) > 0.99
 
 
 @variants("schedule", "schedule")
-def test_rate_ends_low_and_never_jumps(schedule: Schedule) -> None:
-    rates = [schedule.factor(step, 1000) for step in range(1000)]
-    assert rates[-1] < 0.01
-    assert max(abs(a - b) for a, b in itertools.pairwise(rates)) < 0.02
+def test_drops_are_where_the_rate_jumps(schedule: Schedule) -> None:
+    """Everywhere else it is smooth: a curriculum may begin its stages at the drops."""
+    total = 3000
+    jumps = [step for step in range(1, total) if schedule.factor(step, total) < 0.9 * schedule.factor(step - 1, total)]
+    assert [step for step in jumps if schedule.factor(step, total) > 0.01] == [
+        step for step in (round(drop * total) for drop in schedule.drops) if schedule.factor(step, total) > 0.01
+    ]
+    assert sorted(schedule.drops) == list(schedule.drops)
+
+
+@variants("schedule", "schedule")
+def test_the_momentum_swings_no_wider_than_declared(schedule: Schedule) -> None:
+    assert all(abs(schedule.swing(step, 100)) <= schedule.widest for step in range(100))
 
 
 @variants("averaging", "averaging")
@@ -198,28 +205,6 @@ def test_update_draws_from_its_own_stream(update: Update) -> None:
     world = torch.get_rng_state()
     update.bind(model)(minibatch(model, x, cross_entropy(model, y)))
     assert torch.equal(torch.get_rng_state(), world)
-
-
-@pytest.mark.parametrize("momentum", [0.0, 0.9])
-@pytest.mark.parametrize("nesterov", [True, False])
-def test_sgd_in_closed_form(momentum: float, nesterov: bool) -> None:
-    """Two steps on a slope of one: v <- m v + g, step v, or g + m v in Nesterov's form; decay adds to the slope."""
-    from robustray.training import Sgd
-
-    weight, decay, rate = 1.0, 0.1, 0.5
-    layer = nn.Linear(1, 1, bias=False)
-    with torch.no_grad():
-        layer.weight.fill_(weight)
-    built = Sgd(momentum=momentum, nesterov=nesterov, weight_decay=decay).build(layer)
-    velocity = 0.0
-    for _ in range(2):
-        layer.weight.grad = torch.ones(1, 1)
-        built.param_groups[0]["lr"] = rate
-        built.step()
-        slope = 1 + decay * weight
-        velocity = momentum * velocity + slope
-        weight -= rate * (slope + momentum * velocity if nesterov and momentum else velocity)
-        assert layer.weight.item() == pytest.approx(weight, rel=1e-6)
 
 
 def test_made_parts_are_parts() -> None:

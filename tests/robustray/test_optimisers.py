@@ -1,0 +1,133 @@
+"""Optimisers in closed form, what decays, and clipped weights."""
+
+from __future__ import annotations
+
+import copy
+import math
+
+import pytest
+import torch
+from torch import nn
+
+from robustray.training import Adam, AdamW, Optimiser, Sgd
+from tests.robustray.made import network, trial, variants
+
+
+def slope_of_one(optimiser: Optimiser, rates: list[float], swing: float = 0) -> list[float]:
+    """A weight that begins at 1 and always finds the slope 1, after every step."""
+    layer, path = nn.Linear(1, 1, bias=False), list[float]()
+    with torch.no_grad():
+        layer.weight.fill_(1)
+    built = optimiser.build(layer)
+    for rate in rates:
+        layer.weight.grad = torch.ones(1, 1)
+        optimiser.set(built, rate, swing)
+        built.step()
+        path.append(layer.weight.item())
+    return path
+
+
+@pytest.mark.parametrize("momentum", [0.0, 0.9])
+@pytest.mark.parametrize("nesterov", [True, False])
+def test_sgd_in_closed_form(momentum: float, nesterov: bool) -> None:
+    """v <- m v + g, step v, or g + m v in Nesterov's form; decay adds to the slope."""
+    weight, velocity, decay = 1.0, 0.0, 0.1
+    expected = []
+    for rate in (0.5, 0.2):
+        slope = 1 + decay * weight
+        velocity = momentum * velocity + slope
+        weight -= rate * (slope + momentum * velocity if nesterov and momentum else velocity)
+        expected.append(weight)
+    found = slope_of_one(Sgd(momentum=momentum, nesterov=nesterov, weight_decay=decay), [0.5, 0.2])
+    assert found == pytest.approx(expected, rel=1e-6)
+
+
+@pytest.mark.parametrize("cls", [Adam, AdamW])
+def test_adam_in_closed_form(cls: type[Adam | AdamW]) -> None:
+    """m and v are means with bias correction; the decay is part of the slope, or a shrinkage before the step."""
+    beta1, beta2, epsilon, decay = 0.8, 0.9, 0.01, 0.1
+    weight, mean, square = 1.0, 0.0, 0.0
+    expected = []
+    for t, rate in enumerate((0.5, 0.2, 0.1), start=1):
+        slope = 1 + (decay * weight if cls is Adam else 0)
+        weight *= 1 - (rate * decay if cls is AdamW else 0)
+        mean = beta1 * mean + (1 - beta1) * slope
+        square = beta2 * square + (1 - beta2) * slope**2
+        weight -= rate * mean / (1 - beta1**t) / (math.sqrt(square / (1 - beta2**t)) + epsilon)
+        expected.append(weight)
+    built = cls(beta1=beta1, beta2=beta2, epsilon=epsilon, weight_decay=decay)
+    assert slope_of_one(built, [0.5, 0.2, 0.1]) == pytest.approx(expected, rel=1e-5)
+
+
+@variants("optimiser", "optimiser")
+def test_a_swing_is_another_momentum(optimiser: Optimiser) -> None:
+    swung = optimiser.model_copy(
+        update={"momentum" if isinstance(optimiser, Sgd) else "beta1": optimiser.inertia - 0.3}
+    )
+    rates = [0.1] * 5
+    assert swung.inertia == optimiser.inertia - 0.3
+    assert slope_of_one(optimiser, rates, swing=-0.3) == slope_of_one(swung, rates)
+    assert slope_of_one(optimiser, rates) != slope_of_one(swung, rates) or not isinstance(optimiser, Sgd)
+
+
+@variants("optimiser", "optimiser")
+def test_what_decays(optimiser: Optimiser) -> None:
+    """At a slope of zero nothing else moves: all parameters shrink, or those that are neither biases nor of norms."""
+    for decays in ("all", "weights"):
+        model = network()
+        nn.init.constant_(model.get_parameter("4.bias"), 0.5)
+        before = copy.deepcopy(model)
+        chosen = optimiser.model_copy(update={"decays": decays, "weight_decay": 0.1})
+        built = chosen.build(model)
+        for weight in model.parameters():
+            weight.grad = torch.zeros_like(weight)
+        chosen.set(built, 0.01, 0)
+        built.step()
+        shrunk = {
+            name
+            for (name, now), (_, then) in zip(model.named_parameters(), before.named_parameters(), strict=True)
+            if (now.abs() < then.abs()).any()
+        }
+        assert shrunk >= {"0.weight", "4.weight"}
+        assert (shrunk - {"0.weight", "4.weight"} == set()) == (decays == "weights")
+        in_groups = [p for group in built.param_groups for p in group["params"]]
+        assert {id(p) for p in in_groups} == {id(p) for p in model.parameters()}
+        assert len(in_groups) == len(list(model.parameters()))
+
+
+def test_decay_of_a_model_without_biases_and_norms() -> None:
+    built = Sgd(decays="weights").build(nn.Linear(2, 2, bias=False))
+    assert [group["weight_decay"] for group in built.param_groups] == [5e-4]
+
+
+@variants("optimiser", "optimiser")
+def test_clipped(optimiser: Optimiser) -> None:
+    """At the start and after every step, however large: scales of norms around 1, all else around 0."""
+    model, reach = network(), 0.05
+    chosen = optimiser.model_copy(update={"clip": reach})
+    built = chosen.build(model)
+    for _ in range(3):
+        for name, weight in model.named_parameters():
+            centre = 1 if name == "1.weight" else 0
+            assert ((weight - centre).abs() <= reach + 1e-15).all(), name
+            weight.grad = torch.randn(weight.shape, generator=torch.Generator().manual_seed(0), dtype=weight.dtype)
+        chosen.set(built, 1.0, 0)
+        built.step()
+    assert all(
+        ((weight - float(name == "1.weight")).abs() > 0.999 * reach).any() for name, weight in model.named_parameters()
+    )
+
+
+@pytest.mark.parametrize(
+    ("optimiser", "swing", "message"),
+    [
+        ({"name": "sgd", "momentum": 0.9}, 0.1, "out of 0 to 1"),
+        ({"name": "sgd", "momentum": 0.0}, 0.05, "momentum_swing 0.05 takes"),
+        ({"name": "adam", "beta1": 0.97}, 0.05, "momentum of 0.97"),
+    ],
+)
+def test_a_momentum_that_swings_too_far(optimiser: dict[str, object], swing: float, message: str) -> None:
+    schedule = {"name": "one_cycle", "epochs": 2, "momentum_swing": swing}
+    with pytest.raises(ValueError, match=message):
+        trial(optimiser=optimiser, schedule=schedule)
+    assert trial(optimiser={"momentum": 0.9}, schedule=schedule | {"momentum_swing": 0.05})
