@@ -43,23 +43,32 @@ def from_noise(group: str, numbers: Golden, x: Tensor) -> Tensor:
     eps: float = numbers[f"{group}/set/epsilon"].item()
     variant = group.split("/")[1]
     if kinds[-1] == "randn":
-        return x.add(noise[-1], alpha=0.001)  # of two draws the first was not used
+        start = x.add(noise[-1], alpha=0.001)  # of two draws the first was not used
+        return start.clamp(0, 1) if "eval_attack" in variant else start
     if kinds[0] == "normal":  # a direction and a radius
         direction: Tensor = noise[0] / torch.linalg.vector_norm(noise[0], dim=(1, 2, 3), keepdim=True)
         return (x + eps * noise[1] * direction).clamp(0, 1)
     if variant.startswith(("gowal", "awp")):
         return (x + torch.stack(noise)).clamp(0, 1)
+    if variant.startswith("lse"):
+        return (x + noise[0]).clamp(0, 1)
+    if f"{group}/set/sgd_lr" in numbers:  # from the cube into the ball, also in l2
+        return Threat(norm=norm_of(group), eps=eps).project(x + noise[0], x, "ball_box")
     if variant.startswith("l2"):  # toward a random image
         return Threat(norm="l2", eps=eps).project(noise[0], x, "box_ball")
     return (x + eps * noise[0]).clamp(0, 1)
 
 
+def norm_of(group: str) -> Norm:
+    """The norm of `model/variant`."""
+    return "l2" if "l2" in group.split("/")[1] else "linf"
+
+
 def bound(group: str, numbers: Golden, **options: Any) -> BoundAttack:
     """The original's attack with the settings it was run with."""
-    norm: Norm = "l2" if "l2" in group.split("/")[1] else "linf"
     eps, steps = numbers[f"{group}/set/epsilon"].item(), numbers[f"{group}/set/perturb_steps"].item()
     step_size = StepSize(pixels=numbers[f"{group}/set/step_size"].item())
-    return Pgd(**{"steps": steps, "step_size": step_size, **options}).bind(Threat(norm=norm, eps=eps))
+    return Pgd(**{"steps": steps, "step_size": step_size, **options}).bind(Threat(norm=norm_of(group), eps=eps))
 
 
 TRADES_L2 = {"step_size": StepSize(of_eps=2 / 5), "projection": "box_ball"}

@@ -9,73 +9,18 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-import torch.nn.functional as F
-from torch import Tensor
 
-from robustray import Step
 from robustray.attacks import Pgd, Threat
 from robustray.attacks.pgd import StepSize
 from robustray.attacks.threats import Norm
-from robustray.defenses import Adversarial, Defense, Trades
 from robustray.evaluation import judge
 from robustray.training import Ema
 from robustray.training._average import Average
 from robustray.verdicts import CLEAN, read_shards
 from tests.conftest import Golden
-from tests.robustray.golden import RENORM, TRADES_L2, bound, close, from_noise, tiny
+from tests.robustray.golden import RENORM, bound, close, from_noise, tiny
 
 Read = Callable[[str], Golden]
-
-
-BATCH_STATISTICS = {"mode": "train_frozen"}
-CASES = [
-    pytest.param(file, f"{model}/{variant}", defense, options, slack, id=f"{file[:3].strip('_')}-{model}-{variant}")
-    for model in ("plain", "bn")
-    for file, variant, defense, options, slack in [
-        ("01_trades_yaodongyu", "linf", Trades(beta=6), {}, 0),
-        ("01_trades_yaodongyu", "l2", Trades(beta=6), TRADES_L2, RENORM),
-        ("01_trades_yaodongyu", "l2_small", Trades(beta=6), TRADES_L2, RENORM),
-        ("01b_trades_imrahulr", "core_linf", Trades(beta=6), {}, 0),
-        ("01b_trades_imrahulr", "gowal_ls0_linf", Trades(beta=6), BATCH_STATISTICS, 0),
-        ("01b_trades_imrahulr", "gowal_ls01_linf", Trades(beta=6), BATCH_STATISTICS, 0),
-        ("01b_trades_imrahulr", "gowal_ls01_l2", Trades(beta=6), TRADES_L2 | BATCH_STATISTICS, RENORM),
-        ("03_at_pgd", "linf", Adversarial(), {}, 0),
-        ("03_at_pgd", "l2", Adversarial(), {"projection": "box_ball"}, 0),
-        ("03_at_pgd", "l2_small", Adversarial(), {"projection": "box_ball"}, 0),
-        ("03_at_pgd", "linf_keep_clean", Adversarial(keep_clean=True), {}, 0),
-    ]
-]
-
-
-@pytest.mark.parametrize(("file", "group", "defense", "options", "slack"), CASES)
-def test_defense_equals_its_authors(
-    file: str, group: str, defense: Defense, options: dict[str, Any], slack: float, golden: Read
-) -> None:
-    numbers = golden(file)
-    name = group.split("/")[0]
-    model = tiny(numbers, f"{name}/w", norm=name == "bn")
-    seen: list[Tensor] = []
-    model.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0].detach().clone()))
-    x, y = torch.from_numpy(numbers[f"{name}/x"]), torch.from_numpy(numbers[f"{name}/y"])
-    if smoothing := numbers.get(f"{group}/set/label_smoothing", np.zeros(())).item():
-        y = (1 - smoothing) * F.one_hot(y, 10).double() + smoothing / 10
-    attack = bound(group, numbers, **options)
-    step = Step(model, x, y, attack, start=from_noise(group, numbers, x))
-
-    x_adv = defense.perturb(step)
-    iterates = torch.stack(seen[-numbers[f"{group}/set/perturb_steps"].item() :])
-    loss = defense.loss(step, x_adv)
-    loss.total.backward()  # type: ignore[no-untyped-call]
-
-    assert np.abs(iterates.numpy() - numbers[f"{group}/out/attack_iterates"]).max() <= 1e-10 + slack
-    assert np.abs(x_adv.numpy() - numbers[f"{group}/out/x_adv"]).max() <= 1e-10 + slack
-    assert close(loss.total, numbers[f"{group}/out/loss"], slack)
-    for parameter, weight in model.named_parameters():
-        assert weight.grad is not None
-        assert close(weight.grad, numbers[f"{group}/out/grad/{parameter}"], slack), parameter
-    if len(seen) == len(numbers[f"{group}/out/forward_train_flags"]):  # the lean form spends fewer than one of them
-        for buffer, value in model.named_buffers():
-            np.testing.assert_allclose(value.numpy(), numbers[f"{group}/out/buf_after/{buffer}"], rtol=1e-10 + slack)
 
 
 @pytest.mark.parametrize("name", ["plain", "bn"])
@@ -99,22 +44,6 @@ def test_pgd_equals_that_of_awp(name: str, variant: str, options: dict[str, Any]
     model.train("train" in variant)(x_adv)
     for buffer, value in model.named_buffers():
         np.testing.assert_allclose(value.numpy(), numbers[f"{group}/out/buf_after/{buffer}"], rtol=1e-10)
-
-
-@pytest.mark.parametrize(
-    ("file", "variant", "defense"),
-    [("01b_trades_imrahulr", "core_linf", Trades()), ("03_at_pgd", "linf", Adversarial())],
-)
-def test_forward_counts_equal_the_lean_authors(file: str, variant: str, defense: Defense, golden: Read) -> None:
-    """So that the comparison of buffers above is not skipped in silence."""
-    numbers = golden(file)
-    model = tiny(numbers, "bn/w", norm=True)
-    modes: list[int] = []
-    model.register_forward_pre_hook(lambda module, _: modes.append(int(module.training)))
-    x, y = torch.from_numpy(numbers["bn/x"]), torch.from_numpy(numbers["bn/y"])
-    step = Step(model, x, y, Pgd(steps=5).bind(Threat(eps=0.1)))
-    defense.loss(step, defense.perturb(step))
-    assert modes == numbers[f"bn/{variant}/out/forward_train_flags"].tolist()
 
 
 def test_ema_decay_table(golden: Read) -> None:
