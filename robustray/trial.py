@@ -157,6 +157,9 @@ class Checkpoints(Options):
         "last", description="the checkpoint that counts: the last, or the one with the best robust accuracy on tune"
     )
     validate_every: Count = Field(1, ge=1, description="epochs between validations; the last epoch always has one")
+    every: Count | None = Field(
+        None, ge=1, description="epochs between averages that are kept for good, as epoch-<epoch>.pt; null: none are"
+    )
     minutes: Real = Field(
         10, gt=0, description="a checkpoint inside an epoch at least this often; every epoch ends in one"
     )

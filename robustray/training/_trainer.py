@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from robustray._files import write_whole
 from robustray.data._device import DeviceImages
+from robustray.defenses._overfitting import Guard
 from robustray.defenses._step import Loss, Step
 from robustray.errors import Diverged, NotFinite, Paused, UserError
 from robustray.evaluation._accuracy import accuracies
@@ -56,7 +57,7 @@ class Trainer:
     """Trains one trial in its folder. A folder with a checkpoint is continued, bit for bit where that is possible.
 
     Files: `last.pt` and `previous.pt` (everything an identical continuation needs), `best-<epoch>.pt` with
-    `select: best_robust`, `metrics.csv` (a row per epoch).
+    `select: best_robust`, `epoch-<epoch>.pt` with `every` (averages, never deleted), `metrics.csv` (a row per epoch).
 
     Args:
         config: the trial.
@@ -97,8 +98,13 @@ class Trainer:
         self.average = Average(self.model, config.averaging)
         self.attack = config.training_attack.bind(config.training_threat)
         self.cheap = config.judge.cheap.bind(config.judge.threat)
+        self.guard: Guard | None = None
+        if (drop := config.defense.largest_drop()) is not None:
+            some = train.take(self.randomness.order(0, len(train))[: config.batch.size].numpy())
+            self.guard = Guard(drop, DeviceImages(some, self.device), config.training_threat)
 
         self.completed = 0  # whole epochs
+        self.ended = False  # by the guard, before the last epoch
         self.batch_in_epoch = 0  # batches done of the epoch in progress
         self.descents = 0  # optimiser steps of the whole training
         self.sums: dict[str, Tensor] = {}  # loss parts of the epoch in progress, on the device
@@ -115,8 +121,8 @@ class Trainer:
 
     @property
     def done(self) -> bool:
-        """Whether all epochs are trained."""
-        return self.completed >= self.epochs
+        """Whether all epochs are trained, or training ended before."""
+        return self.ended or self.completed >= self.epochs
 
     def run(self, on_epoch: Callable[[Report], None] | None = None) -> Report:
         """Trains to the end and returns the last report; `on_epoch` sees each one.
@@ -146,9 +152,17 @@ class Trainer:
             self._train_epoch(begun, before)
             self.completed += 1
             self.batch_in_epoch = 0
-            row = self._row()
-            if self.completed % self.config.checkpoints.validate_every == 0 or self.done:
+            row, checkpoints = self._row(), self.config.checkpoints
+            self._watch()
+            validating = self.completed % checkpoints.validate_every == 0 or self.done
+            keeping = checkpoints.every is not None and self.completed % checkpoints.every == 0
+            if (validating or keeping) and self.average.estimates:
+                self._estimate()
+            if validating:
                 row |= self._validate()
+            if keeping:
+                kept = {"config": self.config.to_yaml(), "average": self.average.model.state_dict()}
+                _checkpoints.save(self.folder / f"epoch-{self.completed:04d}.pt", kept)
             self.seconds = before + time.monotonic() - begun
             row |= {"cost_seconds": self.seconds, "cost_passes": float(self.passes)}
             self.history.append(row)
@@ -236,6 +250,26 @@ class Trainer:
             raise RuntimeError(f"{self.attack.attack.name} left the threat, [0, 1] or the finite numbers in training")
         return {"epoch": float(self.completed), "lr": float(self.optimiser.param_groups[0]["lr"]), **means}
 
+    def _estimate(self) -> None:
+        """The average's batch statistics, over the training images of the epoch, in batches as in training."""
+        order = self.randomness.order(self.completed - 1, len(self.train_images)).to(self.device)
+        size = self.config.batch.size
+        starts = range(0, self.steps_per_epoch * size, size)
+        self.average.estimate(self.train_images.batch(order[start : start + size])[0] for start in starts)
+        self.passes += len(starts) * size
+
+    def _watch(self) -> None:
+        """Ends training where robustness collapsed, with the weights of the epoch before."""
+        if self.guard is None:
+            return
+        try:
+            self.ended = self.guard.collapsed(self.model, self.average.model)
+        except NotFinite as error:
+            raise Diverged(f"epoch {self.completed}: {error}") from error
+        self.passes += self.guard.passes
+        if self.ended:
+            log.info("PGD accuracy on training images fell in epoch %d: training ends before it", self.completed)
+
     def _validate(self) -> dict[str, float]:
         if not all(bool(weight.isfinite().all()) for weight in self.average.model.parameters()):
             raise Diverged(f"a weight is not finite after epoch {self.completed}")
@@ -292,6 +326,8 @@ class Trainer:
             "completed": self.completed,
             "batch_in_epoch": self.batch_in_epoch,
             "descents": self.descents,
+            "ended": self.ended,
+            "guard": None if self.guard is None else self.guard.state_dict(),
             "sums": dict(self.sums),
             "violations": self.violations,
             "history": self.history,
@@ -331,7 +367,9 @@ class Trainer:
         self.update.load_state_dict(state["update"])
         self.randomness.load_state_dict(state["randomness"])
         self.completed, self.batch_in_epoch = state["completed"], state["batch_in_epoch"]
-        self.descents = state["descents"]
+        self.descents, self.ended = state["descents"], state["ended"]
+        if self.guard is not None:
+            self.guard.load_state_dict(state["guard"])
         self.sums = {key: value.to(self.device) for key, value in state["sums"].items()}
         self.violations = state["violations"].to(self.device)
         self.history, self.best, self.report = state["history"], state["best"], state["report"]

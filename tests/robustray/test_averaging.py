@@ -84,3 +84,45 @@ def test_an_average_shares_nothing_with_the_model(rule: Averaging) -> None:
     assert same(state(average.model), held)
     assert not any(weight.requires_grad for weight in average.model.parameters())
     assert all(weight.requires_grad for weight in model.parameters())
+
+
+def test_estimated_statistics_are_means_over_batches() -> None:
+    """Of the averaged weights' own activations: mean of means, mean of unbiased variances; nothing else moves."""
+    model = network()
+    average = Average(model, Ema(decay=0.9, buffers="estimate"))
+    with torch.no_grad():
+        for weight in model.parameters():
+            weight.mul_(1.3)
+    average.update(1)
+    before, live = state(average.model), state(model)
+    batches = [batch(8, seed=seed)[0] for seed in range(3)]
+    assert average.estimates
+    average.estimate(iter(batches))
+
+    first, norm = list(average.model.children())[:2]
+    assert isinstance(norm, nn.BatchNorm2d)
+    activations = torch.stack([first(x).transpose(0, 1).flatten(1) for x in batches])
+    torch.testing.assert_close(norm.running_mean, activations.mean((0, 2)))
+    torch.testing.assert_close(norm.running_var, activations.var(2).mean(0))
+    assert norm.momentum == 0.1
+    assert norm.training
+    moved = {name for name, value in state(average.model).items() if not torch.equal(value, before[name])}
+    assert moved == {"1.running_mean", "1.running_var", "1.num_batches_tracked"}
+    assert same(state(model), live)
+
+
+def test_estimating_leaves_dropout_and_the_world_alone() -> None:
+    model = nn.Sequential(nn.Dropout(0.5), nn.BatchNorm2d(2)).double().train()
+    average = Average(model, Ema(buffers="estimate"))
+    world, x = torch.get_rng_state(), batch(8)[0]
+    average.estimate([x])
+    norm = list(average.model.children())[1]
+    assert isinstance(norm, nn.BatchNorm2d)
+    torch.testing.assert_close(norm.running_mean, x.mean((0, 2, 3)))
+    assert torch.equal(torch.get_rng_state(), world)
+
+
+def test_only_batch_norm_is_estimated() -> None:
+    assert not Average(nn.Linear(2, 2), Ema(buffers="estimate")).estimates
+    assert not Average(network(), Ema()).estimates
+    assert not Average(network(), NoAveraging()).estimates

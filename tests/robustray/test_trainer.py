@@ -18,6 +18,8 @@ from robustray.data import DataSource, Images
 from robustray.data._device import DeviceImages
 from robustray.errors import Diverged, UserError
 from robustray.evaluation._accuracy import accuracies
+from robustray.evaluation._classifier import load
+from robustray.models.small_cnn import SmallCnn
 from robustray.training import Trainer, _checkpoints, _trainer
 from robustray.training._trainer import load_model, pick_device
 from robustray.trial import TrialConfig
@@ -404,3 +406,38 @@ def test_tune_and_judge_images_are_different(tmp_path: Path) -> None:
 def test_a_device_that_is_not_there_is_a_clear_error(device: str) -> None:
     with pytest.raises(UserError, match="device"):
         pick_device(device)
+
+
+def test_averages_are_kept_for_good(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every so many epochs, whatever is best; each is a checkpoint of its own that `--model` takes."""
+    validated = scripted(monkeypatch, [0.4, 0.3, 0.2, 0.1])
+    Trainer(best_of_four(every=2), tmp_path, device="cpu").run()
+    assert sorted(path.name for path in tmp_path.glob("*-*.pt")) == ["best-0001.pt", "epoch-0002.pt", "epoch-0004.pt"]
+    for epoch in (2, 4):
+        assert same(_checkpoints.load(tmp_path / f"epoch-{epoch:04d}.pt")["average"], validated[epoch - 1])
+        loaded = load(str(tmp_path / f"epoch-{epoch:04d}.pt"), architecture=None, data=None, norm="linf")
+        assert same(state(loaded.model), validated[epoch - 1])
+
+
+@pytest.mark.parametrize("every", [None, 1])
+def test_statistics_are_estimated_where_they_are_used(
+    every: int | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Before a validation and before an average is kept: once an epoch at most, at one pass per image of the epoch."""
+
+    def network(*_: object) -> nn.Module:
+        return nn.Sequential(nn.Conv2d(1, 2, 3), nn.BatchNorm2d(2), nn.ReLU(), nn.Flatten(), nn.Linear(2 * 36, 10))
+
+    monkeypatch.setattr(SmallCnn, "network", network)
+    ema = {"name": "ema", "decay": 0.9, "buffers": "estimate"}
+    config = trial(
+        averaging=ema, defense="natural", schedule={"epochs": 3}, checkpoints={"validate_every": 2, "every": every}
+    )
+    trainer = Trainer(config, tmp_path, device="cpu")
+    forwards: list[tuple[int, bool]] = []
+    trainer.average.model.register_forward_hook(lambda m, x, _: forwards.append((len(x[0]), m[1][1].training)))
+    report = trainer.run()
+    estimated = sum(images for images, training in forwards if training)
+    assert estimated == (2 if every is None else 3) * 3 * 400
+    validating = 2 * 40 * (2 + config.judge.cheap.passes)
+    assert report["cost_passes"] == 3 * 3 * 400 * 3 + validating + estimated
