@@ -13,6 +13,7 @@ import typer
 
 from robustray import UserError, __version__
 from robustray._data_command import data as data_command
+from robustray._doctor import doctor as doctor_command
 from robustray.trial import TrialConfig
 
 INTERRUPTED = 130
@@ -183,6 +184,7 @@ _SHOWN = (("clean", "clean_accuracy"), ("robust", "robust_accuracy"))
 
 
 app.command()(data_command)
+app.command()(doctor_command)
 
 
 def main() -> None:
