@@ -125,7 +125,7 @@ def batch(n: int = 6, *, classes: int = 5, dtype: torch.dtype = torch.float64, s
     return x, torch.randint(0, classes, (n,), generator=stream)
 
 
-def linear(weight: Tensor, bias: Tensor | None = None) -> nn.Module:
+def linear(weight: Tensor, bias: Tensor | None = None) -> nn.Sequential:
     """A linear classifier of images [B, 1, 1, D]: logits = x @ weight.T + bias."""
     layer = nn.Linear(weight.shape[1], weight.shape[0], dtype=weight.dtype)
     with torch.no_grad():
