@@ -142,9 +142,9 @@ class Trainer:
         """Trains (the rest of) one epoch, validates, writes the checkpoint, and reports.
 
         Returns:
-            epoch, epochs, training_iteration, done, exact, the costs so far, loss and its parts, and, where validated,
-            `clean_accuracy` and `robust_accuracy` of the checkpoint that would be selected if training ended now. The
-            last report adds `outcome` and `weights`, the hash of the selected weights.
+            epoch, epochs, training_iteration, done, exact, images trained on and costs so far, loss and its parts, and,
+            where validated, `clean_accuracy` and `robust_accuracy` of the checkpoint that would be selected if training
+            ended now. The last report adds `outcome` and `weights`, the hash of the selected weights.
         """
         begun = time.monotonic()
         before = self.seconds
@@ -297,6 +297,7 @@ class Trainer:
             "training_iteration": self.completed,
             "done": self.done,
             "exact": self.exact,
+            "images": self.completed * self.steps_per_epoch * self.config.batch.size,
             "cost_seconds": self.seconds,
             "cost_device_hours": self.seconds / 3600,
             "cost_passes": float(self.passes),
