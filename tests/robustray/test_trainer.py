@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from robustray.attacks import Pgd, Threat
 from robustray.data import DataSource, Images
 from robustray.data._device import DeviceImages
+from robustray.defenses import Defense
 from robustray.errors import Diverged, UserError
 from robustray.evaluation._accuracy import accuracies
 from robustray.evaluation._classifier import load
@@ -23,7 +24,7 @@ from robustray.models.small_cnn import SmallCnn
 from robustray.training import Trainer, _checkpoints, _trainer
 from robustray.training._trainer import load_model, pick_device
 from robustray.trial import TrialConfig
-from tests.robustray.made import Passes, same, state, trial, variants
+from tests.robustray.made import Passes, every, made, same, state, trial, variants
 
 
 def rows(folder: Path) -> list[dict[str, str]]:
@@ -149,15 +150,17 @@ def test_each_epoch_sees_each_image_at_most_once_in_a_new_order(
     assert epochs[0] != epochs[1]
 
 
-@variants("defense", "defense")
+@every("defense")
 @pytest.mark.parametrize("averaging", ["ema", "none"])
-def test_declared_passes_are_true(defense: Any, averaging: str, tmp_path: Path) -> None:
-    """Counted by hooks on the model and its average, validation included."""
+def test_declared_passes_are_true(cls: type[Defense], averaging: str, tmp_path: Path) -> None:
+    """Counted by hooks on the model and its average, validation and a guard's looks included."""
+    defense = made(cls)
     config = trial(defense=defense, averaging=averaging)
     trainer = Trainer(config, tmp_path, device="cpu")
     counted = {id(model): Passes(model) for model in (trainer.model, trainer.average.model)}
     report = trainer.run()
-    declared = 2 * (3 * sum(defense.passes(config.training_attack, 400)) + 40 * (2 + config.judge.cheap.passes))
+    guard = 0 if trainer.guard is None else trainer.guard.passes
+    declared = 2 * (3 * sum(defense.passes(config.training_attack, 400)) + guard + 40 * (2 + config.judge.cheap.passes))
     assert report["cost_passes"] == declared
     assert sum(passes.images for passes in counted.values()) == declared
 
