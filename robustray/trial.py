@@ -22,7 +22,7 @@ from robustray.defenses.trades import Trades
 from robustray.errors import nearest
 from robustray.models.base import Architecture
 from robustray.models.small_cnn import SmallCnn
-from robustray.registry import Count, Options, Real, Registered
+from robustray.registry import Count, Options, Real, Registered, parts
 from robustray.training.averaging import Averaging, Ema
 from robustray.training.optimisers import Optimiser, Sgd
 from robustray.training.schedules import OneCycle, Schedule
@@ -148,6 +148,9 @@ class Batch(Options):
     augment: tuple[Annotated[Augmentation, Registered("augmentation")], ...] = Field(
         (), description="augmentations in order, each drawn per image"
     )
+    label_noise: Real = Field(
+        0.0, ge=0, le=1, description="share of labels that the loss sees replaced by a random class; attacks see none"
+    )
 
 
 class Checkpoints(Options):
@@ -195,6 +198,21 @@ class TrialConfig(Options):
         judge = info.data.get("judge")
         if isinstance(value, dict) and judge is not None:
             return {"norm": judge.threat.norm, **value}
+        return value
+
+    @field_validator("defense")
+    @classmethod
+    def _takes_the_labels(cls, value: Defense, info: ValidationInfo) -> Defense:
+        batch = info.data.get("batch")
+        mixing = [each.name for each in batch.augment if each.soft_labels] if batch is not None else []
+        if mixing and not value.soft_labels:
+            takers = ", ".join(name for name, cls in parts("defense").items() if getattr(cls, "soft_labels", False))
+            raise PydanticCustomError(
+                "soft_labels",
+                "{name} needs labels of one class, but {mixing} in batch.augment mixes them; leave it out, or use one of "
+                "{takers}",
+                {"name": value.name, "mixing": mixing[0], "takers": takers, "key": "name"},
+            )
         return value
 
     @field_validator("schedule")

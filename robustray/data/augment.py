@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 
 from pydantic import Field
 
-from robustray.registry import Count, Part, register
+from robustray.registry import Count, Part, Real, register
 
 if TYPE_CHECKING:
     import torch
@@ -18,10 +18,15 @@ class Augmentation(Part):
     """Changes a batch of images x [B, C, H, W] in [0, 1], one independent draw per image."""
 
     kind: ClassVar[str] = "augmentation"
+    soft_labels: ClassVar[bool] = False  # whether it mixes labels, which are probabilities then
 
     @abstractmethod
     def __call__(self, x: Tensor, generator: torch.Generator) -> Tensor:
         """The augmented batch, [B, C, H, W], in [0, 1]."""
+
+    def labelled(self, x: Tensor, y: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        """The augmented batch with its labels: y [B], or probabilities [B, K], which those with `soft_labels` need."""
+        return self(x, generator), y
 
 
 @register
@@ -55,3 +60,27 @@ class Flip(Augmentation):
 
         mirrored = torch.rand(len(x), generator=generator, device=x.device) < 0.5
         return torch.where(mirrored[:, None, None, None], x.flip(-1), x)
+
+
+@register
+class Cutout(Augmentation):
+    """A square hole (DeVries and Taylor, 2017, arXiv:1708.04552), its centre at any pixel, drawn per image.
+
+    What would lie outside the image is lost. The authors fill it with the mean pixel, which a middle grey comes near.
+    """
+
+    name: Literal["cutout"] = "cutout"
+    size: Count = Field(16, ge=1, le=10_000, description="side of the hole in pixels")
+    fill: Real = Field(0.5, ge=0, le=1, description="value of the pixels in the hole")
+
+    def __call__(self, x: Tensor, generator: torch.Generator) -> Tensor:
+        import torch
+
+        from robustray.data._boxes import inside
+
+        batch, _, height, width = x.shape
+        centre = torch.rand(2, batch, generator=generator, device=x.device)
+        size = torch.full((batch,), float(self.size), device=x.device)
+        rows = inside((centre[0] * height).floor(), size, height)
+        columns = inside((centre[1] * width).floor(), size, width)
+        return x.masked_fill((rows[:, :, None] & columns[:, None, :])[:, None], self.fill)

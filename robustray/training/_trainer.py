@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from robustray._files import write_whole
 from robustray.data._device import DeviceImages
+from robustray.data._labels import noisy, probabilities
 from robustray.defenses._overfitting import Guard
 from robustray.defenses._step import Loss, Step
 from robustray.errors import Diverged, NotFinite, Paused, UserError
@@ -85,6 +86,7 @@ class Trainer:
             raise UserError(f"batch.size is {config.batch.size}, but there are only {len(train)} training images")
         self.train_images = DeviceImages(train, self.device)
         self.tune_images = DeviceImages(validation.take(config.judge.lists()[1]), self.device)
+        self.classes = data.classes
         # the rest of an epoch's order is dropped, so that shapes stay fixed
         self.steps_per_epoch = len(train) // config.batch.size
         self.epochs = config.schedule.epochs
@@ -197,6 +199,7 @@ class Trainer:
                 self.attack,
                 generator=streams["attack"],
                 violations=self.violations,
+                targets=self._targets(y),
                 view=lambda: self._view(rows),
             )
         )
@@ -220,9 +223,17 @@ class Trainer:
     def _view(self, rows: Tensor) -> tuple[Tensor, Tensor]:
         """Training images and labels, augmented anew at every call."""
         x, y = self.train_images.batch(rows)
-        for augmentation in self.config.batch.augment:
-            x = augmentation(x, self.randomness.streams["augment"])
+        augmentations = self.config.batch.augment
+        if any(augmentation.soft_labels for augmentation in augmentations):
+            y = probabilities(y, self.classes, x.dtype)
+        for augmentation in augmentations:
+            x, y = augmentation.labelled(x, y, self.randomness.streams["augment"])
         return x, y
+
+    def _targets(self, y: Tensor) -> Tensor:
+        """What the loss sees of the labels: the attack sees them without noise."""
+        noise = self.config.batch.label_noise
+        return noisy(y, self.classes, noise, self.randomness.streams["labels"]) if noise else y
 
     def _gradient(self, step: Step, x_adv: Tensor) -> Loss:
         self.optimiser.zero_grad(set_to_none=True)

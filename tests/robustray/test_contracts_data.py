@@ -1,4 +1,4 @@
-"""What every data source and every augmentation promises."""
+"""What every data source promises."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ import numpy as np
 import pytest
 import torch
 
-from robustray.data import Augmentation, DataSource, Images, base, stored
+from robustray.data import DataSource, Images, base, stored
 from robustray.data._device import DeviceImages
 from robustray.data.stored import Stored
 from robustray.errors import UserError
 from robustray.registry import parts
 from robustray.trial import Judge
-from tests.robustray.made import every, generator, made_folder, variants
+from tests.robustray.made import every, made_folder
 from tests.robustray.made_folders import MAKERS, Folder
 
 Make = Callable[..., DataSource]
@@ -303,35 +303,3 @@ def test_images_are_checked() -> None:
     for images, wrong in wrong_pairs:
         with pytest.raises(ValueError, match="need uint8"):
             Images(images, wrong)
-
-
-def coloured(n: int) -> torch.Tensor:
-    """Images of which every pixel is different and none is black."""
-    return (torch.arange(n * 2 * 6 * 5).reshape(n, 2, 6, 5) % 997 + 1).float() / 1000
-
-
-@variants("augmentation", "augmentation")
-def test_augmented_images(augmentation: Augmentation) -> None:
-    """Shape and range stay, the batch that came in stays, draws come from the given generator alone."""
-    x = coloured(8)
-    before, world = x.clone(), torch.get_rng_state()
-    y = augmentation(x, generator(3))
-    assert y.shape == x.shape
-    assert y.dtype == x.dtype
-    assert y.min() >= 0
-    assert y.max() <= 1
-    assert not torch.equal(y, x)
-    assert torch.equal(x, before)
-    assert torch.equal(torch.get_rng_state(), world)
-    assert torch.equal(augmentation(x, generator(3)), y)
-
-
-@variants("augmentation", "augmentation")
-def test_drawn_per_image(augmentation: Augmentation) -> None:
-    """A batch of one image comes out as more than one, and every draw happens."""
-    x = coloured(1).expand(400, -1, -1, -1)
-    stream = generator()
-    kinds = {image.numpy().tobytes() for image in augmentation(x, stream)}
-    assert len(kinds) > 1
-    again = {image.numpy().tobytes() for image in augmentation(x, stream)}
-    assert len(kinds & again) > len(kinds) / 2  # a small set of results, met again

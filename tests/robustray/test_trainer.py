@@ -13,6 +13,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from robustray import Loss, Step
 from robustray.attacks import Pgd, Threat
 from robustray.data import DataSource, Images
 from robustray.data._device import DeviceImages
@@ -21,6 +22,7 @@ from robustray.errors import Diverged, UserError
 from robustray.evaluation._accuracy import accuracies
 from robustray.evaluation._classifier import load
 from robustray.models.small_cnn import SmallCnn
+from robustray.registry import parts
 from robustray.training import Trainer, _checkpoints, _trainer
 from robustray.training._trainer import load_model, pick_device
 from robustray.trial import TrialConfig
@@ -444,3 +446,62 @@ def test_statistics_are_estimated_where_they_are_used(
     assert estimated == (2 if every is None else 3) * 3 * 400
     validating = 2 * 40 * (2 + config.judge.cheap.passes)
     assert report["cost_passes"] == 3 * 3 * 400 * 3 + validating + estimated
+
+
+def seen_labels(trainer: Trainer, monkeypatch: pytest.MonkeyPatch) -> tuple[list[Tensor], list[Tensor], list[Tensor]]:
+    """The rows, and the labels that attacks and losses see of them, from here on."""
+    rows: list[Tensor] = []
+    attacked: list[Tensor] = []
+    descended: list[Tensor] = []
+    defense = type(trainer.config.defense)
+    train, perturb, loss = trainer._train_step, defense.perturb, defense.loss
+
+    def of_step(batch: Tensor) -> None:
+        rows.append(batch)
+        train(batch)
+
+    def of_attack(self: Defense, step: Step) -> Tensor:
+        attacked.append(step.y)
+        return perturb(self, step)
+
+    def of_loss(self: Defense, step: Step, x_adv: Tensor) -> Loss:
+        descended.append(step.targets)
+        return loss(self, step, x_adv)
+
+    monkeypatch.setattr(trainer, "_train_step", of_step)
+    monkeypatch.setattr(defense, "perturb", of_attack)
+    monkeypatch.setattr(defense, "loss", of_loss)
+    return rows, attacked, descended
+
+
+def test_only_the_loss_sees_noise_on_labels(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    trainer = Trainer(trial(batch={"size": 1000, "label_noise": 0.5}), tmp_path, device="cpu")
+    rows, attacked, descended = seen_labels(trainer, monkeypatch)
+    trainer.run()
+    assert len(rows) == 2
+    for batch, y, targets in zip(rows, attacked, descended, strict=True):
+        assert torch.equal(y, trainer.train_images.batch(batch)[1])
+        assert (targets == y).float().mean().item() == pytest.approx(1 - 0.5 * 0.9, abs=0.08)
+    assert not torch.equal(descended[0] == attacked[0], descended[1] == attacked[1])
+
+
+def test_mixed_labels_reach_attack_and_loss(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    batch = {"size": 400, "augment": ["flip", "cutmix"]}
+    trainer = Trainer(trial(batch=batch, defense="adversarial"), tmp_path, device="cpu")
+    _, attacked, descended = seen_labels(trainer, monkeypatch)
+    trainer.run()
+    for y, targets in zip(attacked, descended, strict=True):
+        assert y.shape == (400, 10)
+        assert torch.equal(y, targets)
+        torch.testing.assert_close(y.sum(1), torch.ones(400))
+        assert (y.amax(1) < 1).float().mean() > 0.5
+
+
+def test_mixed_labels_need_a_defense_that_takes_them() -> None:
+    for name, cls in parts("defense").items():
+        options: dict[str, Any] = {"batch": {"size": 400, "augment": ["cutmix"]}, "defense": name}
+        if getattr(cls, "soft_labels"):  # noqa: B009
+            assert trial(**options)
+        else:
+            with pytest.raises(ValueError, match=f"{name} needs labels of one class, but cutmix"):
+                trial(**options)
