@@ -32,5 +32,7 @@ def choose(kind: str, text: str, flag: str) -> Part:
     try:
         return cls.model_validate(options)
     except ValidationError as error:
-        keys, what = next(iter(mistakes(error, cls).items()))
+        wrong = mistakes(error, cls)
+        keys = min(wrong, key=lambda keys: keys[:1] != () and keys[0] not in options)  # written before missing
+        what = wrong[keys]
         raise UserError(f"{flag} {options['name']}: {dotted(keys)}: {what}" if keys else f"{flag}: {what}") from None

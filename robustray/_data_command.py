@@ -92,8 +92,9 @@ def _source(name: str, settings: list[str]) -> DataSource:
     try:
         return cast(DataSource, known[name].model_validate(options))
     except ValidationError as error:
-        keys, what = next(iter(mistakes(error, known[name]).items()))
-        raise UserError(f"data {name}: {dotted(keys)}: {what}") from None
+        wrong = mistakes(error, known[name])
+        keys = min(wrong, key=lambda keys: str(keys[0]) not in options)  # what was written before what is missing
+        raise UserError(f"data {name}: {dotted(keys)}: {wrong[keys]}") from None
 
 
 def _always(place: Place, _: int) -> Place:

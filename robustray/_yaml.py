@@ -76,9 +76,17 @@ class Document:
         Returns:
             The error, `file.yaml:12: trial.defense.betta: what is wrong (and 2 more)`, for the caller to raise.
         """
-        keys = min(found, key=lambda keys: self._place(keys).rank)
+        keys = min(found, key=self._order)
         more = f" (and {len(found) - 1} more)" if len(found) > 1 else ""
         return _error(self._place(keys), keys, found[keys] + more)
+
+    def _order(self, keys: Keys) -> int:
+        """What is missing comes after all that is written around it: `epz: 0.1` before the `eps` that it should have been."""
+        if keys in self.places:
+            return self.places[keys].rank
+        around = self._place(keys)
+        above = next(keys[:end] for end in range(len(keys) - 1, -1, -1) if keys[:end] in self.places)
+        return max(around.rank, *(place.rank + 1 for key, place in self.places.items() if key[: len(above)] == above))
 
     def _place(self, keys: Keys) -> Place:
         """The place of the value, or of the nearest one around it where the value is missing."""

@@ -19,11 +19,16 @@ class FolderLock:
         """Takes the lock.
 
         Raises:
-            UserError: another driver has it.
+            UserError: another driver has it, or there can be no such folder.
         """
         folder = folder.absolute()
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        self._file = (folder.parent / f".{folder.name}.lock").open("a+")
+        try:
+            folder.parent.mkdir(parents=True, exist_ok=True)
+            self._file = (folder.parent / f".{folder.name}.lock").open("a+")
+        except OSError as error:
+            raise UserError(
+                f"{folder.parent}: no folder for results can be here ({error.strerror}); see --results"
+            ) from None
         try:
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:

@@ -32,10 +32,12 @@ def prepare(sweep: Sweep, folder: Path, *, fresh: bool) -> Path | None:
         Where the old folder went with `fresh`, else None.
 
     Raises:
-        UserError: the folder holds another sweep, or one on other images; the message says what differs and what to do.
+        UserError: the folder holds another sweep, one on other images, or something else; the message says what differs and
+            what to do.
     """
     moved = _set_aside(folder) if fresh else None
     path = folder / FILE
+    _look(folder)
     known = _read(path)
     data = sweep.judge.data
     images = {split: data.identity(split) for split in _LOOKED_AT}
@@ -77,6 +79,18 @@ def note_resume(folder: Path) -> None:
 
 def _write(path: Path, about: dict[str, Any]) -> None:
     write_whole(path, yaml.safe_dump(about, sort_keys=False, allow_unicode=True))
+
+
+def _look(folder: Path) -> None:
+    """A folder of something else is left alone."""
+    if folder.exists() and not folder.is_dir():
+        raise UserError(f"{folder}: is a file, where the sweep's folder would be; give the sweep another name")
+    there = sorted(entry.name for entry in folder.glob("*")) if folder.exists() else []
+    if there and FILE not in there and "study.journal" not in there:
+        raise UserError(
+            f"{folder}: holds {there[0]}{' and more' if len(there) > 1 else ''}, but no sweep; give the sweep another name, or "
+            "--fresh to rename the folder"
+        )
 
 
 def _set_aside(folder: Path) -> Path | None:

@@ -130,8 +130,10 @@ def read(folder: Path) -> Snapshot:
         raise UserError(f"{folder}: no sweep here (no {JOURNAL})")
     try:
         study = optuna.load_study(study_name=STUDY, storage=JournalStorage(JournalFileBackend(str(journal))))
-    except (KeyError, ValueError) as error:
-        raise UserError(f"{journal}: not a readable record ({error})") from None
+    except KeyError:
+        raise UserError(f"{journal}: holds no sweep; is it the journal of another Optuna study?") from None
+    except (ValueError, OSError) as error:
+        raise UserError(f"{journal}: not a readable record ({getattr(error, 'strerror', None) or error})") from None
     return _snapshot(study)
 
 

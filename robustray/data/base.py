@@ -13,6 +13,7 @@ from pydantic import Field
 
 from robustray.data.pixels import histogram, moments
 from robustray.data.splits import stratified
+from robustray.errors import UserError
 from robustray.registry import Count, Part
 
 Split = Literal["train", "validation", "test"]
@@ -86,6 +87,8 @@ def _load(source: DataSource, split: Split) -> Images:
     if split == "test":
         return source.read("test")
     whole = source.read("train")
+    if source.validation > len(whole):
+        raise UserError(f"{source.name}: validation is {source.validation}, but train has only {len(whole)} images")
     held_out, rest = stratified(whole.labels, source.validation, "validation")
     return whole.take(held_out if split == "validation" else rest)
 

@@ -17,7 +17,10 @@ from robustray.registry import Count, register
 
 @register
 class Npz(DataSource):
-    """Two .npz files, each with `images` (uint8, [N, H, W, C] or [N, H, W]) and `labels` (whole numbers, [N])."""
+    """Two .npz files, each with `images` (uint8, [N, H, W, C] or [N, H, W]) and `labels` (whole numbers, [N]).
+
+    Test images must be of the size of those in train, and of its classes.
+    """
 
     name: Literal["npz"] = "npz"
     train: str = Field(description="path of the training file; relative paths start at the working directory")
@@ -25,9 +28,12 @@ class Npz(DataSource):
     images: Count | None = Field(None, ge=1, description="use only the first so many training images")
 
     def read(self, split: Literal["train", "test"]) -> Images:
-        path = self.train if split == "train" else self.test
-        whole = checked(*read_npz(path), path)
-        if split == "train" and self.images is not None:
+        if split == "test":
+            arrays = read_npz(self.test)
+            height, width, channels = self.read("train").images.shape[1:]
+            return checked(*arrays, self.test, shape=(height, width, channels), classes=self.classes)
+        whole = checked(*read_npz(self.train), self.train)
+        if self.images is not None:
             return Images(whole.images[: self.images], whole.labels[: self.images])
         return whole
 

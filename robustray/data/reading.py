@@ -44,6 +44,9 @@ def read_npz(path: Path | str) -> tuple[NDArray[Any], NDArray[Any]]:
         UserError: no such file, not an .npz file, or one of the arrays is missing.
     """
     with readable(path, ".npz file"):
+        with Path(path).open("rb") as file:
+            if file.read(2) not in (b"PK", b"\x93N"):  # numpy would suggest to allow pickles
+                raise UserError(f"{path}: not a readable .npz file (it does not begin like one)")
         opened = np.load(path, allow_pickle=False)
         if not isinstance(opened, np.lib.npyio.NpzFile):
             raise UserError(f"{path}: not a readable .npz file (it holds a single array)")
@@ -75,8 +78,9 @@ def checked(
         UserError: they are anything else.
     """
     if images.dtype != np.uint8 or images.ndim not in (3, 4):
+        remedy = "; save round(255 * images) as uint8" if _in_unit_range(images) else ""
         raise UserError(
-            f"{path}: images must be uint8 [N, H, W, C] or [N, H, W], not {images.dtype} {images.shape}{_range(images)}"
+            f"{path}: images must be uint8 [N, H, W, C] or [N, H, W], not {images.dtype} {images.shape}{_range(images)}{remedy}"
         )
     if images.ndim == 3:
         images = images[..., None]
@@ -106,6 +110,10 @@ def by(sides: tuple[int, ...]) -> str:
     return "x".join(map(str, sides))
 
 
+def _in_unit_range(array: NDArray[Any]) -> bool:
+    return array.dtype.kind == "f" and array.size > 0 and bool(array.min() >= 0 and array.max() <= 1)
+
+
 def _range(array: NDArray[Any]) -> str:
     number = array.size and (np.issubdtype(array.dtype, np.number) or array.dtype == np.bool_)
-    return f" from {array.min()} to {array.max()}" if number else ""
+    return f" from {float(array.min()):.4g} to {float(array.max()):.4g}" if number else ""

@@ -364,7 +364,7 @@ def test_svhn_layout(tmp_path: Path) -> None:
         ({"y": np.ones((2, 1), np.uint8)}, "no array 'X'"),
         ({"X": np.zeros((32, 32, 3), np.uint8), "y": np.ones((2, 1), np.uint8)}, r"X must be \[32, 32, 3, N\]"),
         ({"X": np.zeros((2, 32, 32, 3), np.uint8), "y": np.ones((2, 1), np.uint8)}, "must be 32x32x3, not 2x32x32"),
-        ({"X": np.full((32, 32, 3, 2), 300.0), "y": np.ones((2, 1), np.uint8)}, "float64 .* from 300.0 to 300.0"),
+        ({"X": np.full((32, 32, 3, 2), 300.0), "y": np.ones((2, 1), np.uint8)}, "float64 .* from 300 to 300"),
         ({"X": np.full((32, 32, 3, 2), -1, np.int16), "y": np.ones((2, 1), np.uint8)}, "int16 .* from -1 to -1"),
         ({"X": np.zeros((32, 32, 3, 2), np.uint8), "y": np.full((2, 1), 11, np.uint8)}, "0 to 9, but there is 11"),
         ({"X": np.zeros((32, 32, 3, 2), np.uint8), "y": np.ones((3, 1), np.uint8)}, "labels must be 2 whole numbers"),
