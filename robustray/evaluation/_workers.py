@@ -95,7 +95,7 @@ def _bound(told: Told, stage: str, shard: int) -> Callable[[float], None]:
 
 
 def _in_processes(plan: Plan, order: Order, devices: list[str], told: Told) -> Iterator[Shard]:
-    context = multiprocessing.get_context("spawn")
+    context = _context()
     news, free = context.Queue(), context.Queue()
     for device in devices:
         free.put(device)
@@ -130,6 +130,15 @@ def _in_processes(plan: Plan, order: Order, devices: list[str], told: Told) -> I
         if flying:
             for process in processes:
                 process.terminate()
+
+
+def _context() -> Any:
+    """Processes that come from a server with torch loaded, once for all of them, and no CUDA of anybody's."""
+    if "forkserver" not in multiprocessing.get_all_start_methods():
+        return multiprocessing.get_context("spawn")
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload([__name__, "pandas"])  # which pyarrow imports when it meets its first array
+    return context
 
 
 _case: Case | UserError
