@@ -12,10 +12,21 @@ from robustray._lazy import lazy
 if TYPE_CHECKING:
     from analysis.collect import load
     from analysis.comparison import compare
+    from analysis.curves import hypervolume_curve, training_curves
     from analysis.figures import frontier_figure
     from analysis.pareto import dominates, frontier, hypervolume, wilson
 
-__all__ = ["compare", "dominates", "frontier", "frontier_figure", "hypervolume", "load", "wilson"]
+__all__ = [
+    "compare",
+    "dominates",
+    "frontier",
+    "frontier_figure",
+    "hypervolume",
+    "hypervolume_curve",
+    "load",
+    "training_curves",
+    "wilson",
+]
 
 __getattr__ = lazy(
     __name__,
@@ -23,11 +34,13 @@ __getattr__ = lazy(
         "load": "collect",
         "compare": "comparison",
         "frontier_figure": "figures",
+        **dict.fromkeys(("hypervolume_curve", "training_curves"), "curves"),
         **dict.fromkeys(("dominates", "frontier", "hypervolume", "wilson"), "pareto"),
         **dict.fromkeys(
             (
                 "collect",
                 "comparison",
+                "curves",
                 "figures",
                 "judgements",
                 "page",

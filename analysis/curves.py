@@ -1,0 +1,82 @@
+"""How a sweep came to its numbers: the epochs of its trials, and what was reached for what had been spent."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pandas as pd
+
+from analysis import collect
+from analysis.pareto import hypervolume
+from robustray.errors import UserError
+from sweeps import record
+
+COSTS = ("cost_seconds", "cost_device_hours", "cost_passes")
+_ACCURACIES = ["clean_accuracy", "robust_accuracy"]
+
+
+def training_curves(folder: Path | str) -> pd.DataFrame:
+    """A row per trial and epoch of a running or finished sweep, by number and epoch.
+
+    Columns: `trial`, `epoch`, and what the trials' metrics.csv hold: `lr`, `loss` and its parts, after a validation
+    `clean_accuracy` and `robust_accuracy` (fractions, by the cheap attack), `cost_seconds`, `cost_passes`. Missing is nan.
+
+    Raises:
+        UserError: there is no readable record in the folder, or a file of it is damaged.
+    """
+    folder = Path(folder)
+    parts = []
+    for trial in record.read(folder).trials:
+        path = folder / "trials" / f"{trial.number:04d}" / "metrics.csv"
+        if path.exists():
+            parts.append(_epochs(path).assign(trial=trial.number))
+    if not parts:
+        return pd.DataFrame({"trial": pd.Series(dtype="int64"), "epoch": pd.Series(dtype="int64")})
+    rows = pd.concat(parts, ignore_index=True).astype({"epoch": "int64"})
+    return rows[["trial", "epoch", *rows.columns.drop(["trial", "epoch"])]]
+
+
+def _epochs(path: Path) -> pd.DataFrame:
+    try:
+        rows = pd.read_csv(path)
+    except ValueError:  # pandas' own errors are, and so is text that is no UTF-8
+        rows = pd.DataFrame()
+    if "epoch" not in rows:
+        raise UserError(f"{path}: not the metrics of a trial; the trial writes them anew when it goes on")
+    return rows
+
+
+def hypervolume_curve(folder: Path | str) -> pd.DataFrame:
+    """What a sweep had reached for what it had spent on training: a row per trial that ended, in the order of ending.
+
+    Columns: `trial`, `finished`, the costs of all trials so far (`cost_seconds`, `cost_device_hours`, `cost_passes`), and the
+    `hypervolume` of clean and robust accuracy from 0, on validation by the cheap attack, over the complete, feasible trials
+    so far that no flag is on.
+
+    Raises:
+        UserError: there is no readable record in the folder.
+    """
+    snapshot = record.read(Path(folder))
+    known = collect.table(snapshot).set_index("trial")
+    ended = [trial for trial in snapshot.trials if trial.outcome is not None and trial.finished is not None]
+    numbers = [trial.number for trial in sorted(ended, key=lambda trial: (trial.finished, trial.number))]
+    rows = known.loc[numbers]
+    counts = (
+        (rows["status"] == "complete")
+        & rows["feasible"]
+        & (rows["flags"] == "")
+        & rows[_ACCURACIES].notna().all(axis=1)
+    )
+    points = rows[_ACCURACIES].to_numpy(dtype=float)
+    counted = counts.to_numpy(dtype=bool)
+    reached = [hypervolume(points[:end][counted[:end]]) for end in range(1, len(numbers) + 1)]
+    spent = rows[list(COSTS)].fillna(0.0).cumsum().reset_index(drop=True)
+    finished = {trial.number: trial.finished for trial in ended}
+    return pd.concat(
+        [
+            pd.DataFrame({"trial": numbers, "finished": [finished[number] for number in numbers]}),
+            spent,
+            pd.Series(reached, name="hypervolume", dtype="float64"),
+        ],
+        axis=1,
+    )
