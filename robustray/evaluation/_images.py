@@ -52,27 +52,19 @@ def there(folder: Path, verdicts: Shard) -> bool:
     return kept is not None and np.array_equal(kept[0], verdicts.image[verdicts.broken])
 
 
-def joined(files: Sequence[Path], rows: NDArray[np.int64], x: Tensor, threat: Threat) -> tuple[Tensor, int]:
+def joined(file: Path, rows: NDArray[np.int64], x: Tensor, threat: Threat) -> tuple[Tensor, int]:
     """Others' images for these rows, x itself where they have none or break the rules, and how many broke them.
 
-    Image i of a file is taken for row i of the split, the order of every evaluation script. Of several files the first
-    one that changes an image within the threat counts.
+    Image i of a file is taken for row i of the split, the order of every evaluation script.
     """
-    x_adv, outside = x.clone(), 0
-    free = torch.ones(len(x), dtype=torch.bool, device=x.device)
-    for file in files:
-        batch = adversarial(file)
-        if batch.shape[1:] != x.shape[1:]:
-            raise UserError(f"{file}: images of shape {tuple(batch.shape[1:])}, but the data has {tuple(x.shape[1:])}")
-        known = torch.from_numpy(rows < len(batch)).to(x.device)
-        theirs = x.clone()
-        theirs[known] = batch[torch.from_numpy(rows[rows < len(batch)])].to(x)
-        allowed = threat.inside(theirs, x)
-        outside += int((known & ~allowed).sum())
-        use = free & allowed & (theirs != x).flatten(1).any(1)
-        x_adv = torch.where(use[:, None, None, None], theirs, x_adv)
-        free &= ~use
-    return x_adv, outside
+    batch = adversarial(file)
+    if batch.shape[1:] != x.shape[1:]:
+        raise UserError(f"{file}: images of shape {tuple(batch.shape[1:])}, but the data has {tuple(x.shape[1:])}")
+    known = torch.from_numpy(rows < len(batch)).to(x.device)
+    theirs = x.clone()
+    theirs[known] = batch[torch.from_numpy(rows[rows < len(batch)])].to(x)
+    allowed = threat.inside(theirs, x)
+    return torch.where(allowed[:, None, None, None], theirs, x), int((~allowed).sum())
 
 
 @lru_cache(maxsize=2)

@@ -114,7 +114,7 @@ def _run(
         return _Found(x, torch.where(right, y, -1), right.float(), {})
     info = {}
     if stage == JOINED:
-        x_adv, info["outside"] = _images.joined(plan.files[JOINED], rows, x, plan.threat)
+        x_adv, info["outside"] = _joined(model, x, y, plan, shard, rows)
     elif stage == EARLY:
         x_adv = _early.attack(model, x, y, plan.threat)
     else:
@@ -142,6 +142,17 @@ def answers(model: nn.Module, x: Tensor, y: Tensor, plan: Plan, stage: str, shar
     with _seeded(derive(plan.seed, stage, shard, "answers"), x.device), torch.no_grad():
         votes = torch.stack([model(x).argmax(1) for _ in range(plan.passes)])
     return votes.mode(0).values, (votes == y).float().mean(0)
+
+
+def _joined(model: nn.Module, x: Tensor, y: Tensor, plan: Plan, shard: int, rows: Any) -> tuple[Tensor, int]:
+    """Others' images: of several files the one that fewest passes get right; and how many break the rules."""
+    x_adv, least, outside = x, torch.full(y.shape, torch.inf, device=x.device), 0
+    for file in plan.files[JOINED]:
+        theirs, beyond = _images.joined(file, rows, x, plan.threat)
+        _, correct = answers(model, theirs, y, plan, JOINED, shard)
+        x_adv = torch.where((correct < least)[:, None, None, None], theirs, x_adv)
+        least, outside = torch.minimum(correct, least), outside + beyond
+    return x_adv, outside
 
 
 def _attacked(attack: str, model: nn.Module, x: Tensor, y: Tensor, plan: Plan, seed: int) -> tuple[Tensor, int, int]:

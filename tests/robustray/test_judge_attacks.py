@@ -200,7 +200,7 @@ def test_too_few_pixels(norm: Norm, tmp_path: Path) -> None:
     """Square lays a grid of five by five tiles: on smaller images the authors' code divides by zero."""
     model = linear(torch.randn(5, 16, generator=generator(1))).eval()
     x = torch.rand(4, 1, 4, 4, generator=generator(2))
-    with pytest.raises(UserError, match="square in .* 5 x 5 tiles, but images have 4 x 4 pixels"):
+    with pytest.raises(UserError, match=r"square in .* 5 x 5 tiles, but images have 4 x 4 pixels"):
         judge(model, x, model(x).argmax(1), Threat(norm=norm, eps=0.1), "square", tmp_path)
 
 

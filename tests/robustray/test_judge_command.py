@@ -6,8 +6,6 @@ import json
 import logging
 import re
 import shutil
-import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -27,18 +25,6 @@ from tests.robustray.judged import Command, learned, same_verdicts, written
 from tests.robustray.made import JUDGE, trial
 
 ON_TEST = ("--data", "digits", "--eps", "0.1", "--images", "40", "--version", "apgd-ce")
-
-
-@pytest.fixture
-def command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Iterator[Command]:
-    """The command, in an empty working directory; the modules it loads are forgotten."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(sys, "path", ["", *sys.path])
-    known = set(sys.modules)
-    yield Command(monkeypatch, capsys)
-    for name in set(sys.modules) - known:
-        if str(getattr(sys.modules[name], "__file__", "")).startswith(str(tmp_path)):
-            del sys.modules[name]
 
 
 @pytest.fixture(scope="module")
@@ -402,23 +388,6 @@ FIELDS = {
     "link", "name", "authors", "additional_data", "number_forward_passes", "dataset", "venue", "architecture", "eps",
     "clean_acc", "reported", "footnote", "unreliable",
 }  # fmt: skip
-
-
-@pytest.fixture
-def small(tmp_path: Path) -> str:
-    """Forty images of four classes, two pixels each of which tell the class; and a network that looks at them."""
-    pixels = np.random.default_rng(0).integers(60, 160, (40, 6, 6), dtype=np.uint8)
-    labels = np.arange(40) % 4
-    pixels[np.arange(40), labels] = np.random.default_rng(1).integers(150, 250, (40, 6), dtype=np.uint8)
-    for name in ("train", "test"):
-        np.savez(tmp_path / f"{name}.npz", images=pixels, labels=labels)
-    (tmp_path / "rows.py").write_text(
-        "import torch\n"
-        "from torch import nn\n"
-        "class Rows(nn.Module):\n"
-        "    def forward(self, x): return 10 * torch.as_tensor(x).mean((1, 3))[:, :4]\n"
-    )
-    return "{name: npz, train: train.npz, test: test.npz, validation: 8}"
 
 
 def test_results_agree_with_the_shards(command: Command, small: str) -> None:
