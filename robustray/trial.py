@@ -16,6 +16,7 @@ from robustray.attacks.pgd import Pgd
 from robustray.attacks.threats import Threat
 from robustray.data.augment import Augmentation
 from robustray.data.base import DataSource
+from robustray.data.mix import Mix
 from robustray.data.splits import Indices, stratified
 from robustray.defenses.base import Defense
 from robustray.defenses.trades import Trades
@@ -148,9 +149,22 @@ class Batch(Options):
     augment: tuple[Annotated[Augmentation, Registered("augmentation")], ...] = Field(
         (), description="augmentations in order, each drawn per image"
     )
+    mix: Annotated[Mix, Registered("mix")] | None = Field(
+        None, description="images of a file that a fraction of every batch is drawn from; null: none"
+    )
     label_noise: Real = Field(
         0.0, ge=0, le=1, description="share of labels that the loss sees replaced by a random class; attacks see none"
     )
+
+    @model_validator(mode="after")
+    def _both_kinds(self) -> Batch:
+        if self.mix is not None and not self.mix.drawn(self.size):
+            raise PydanticCustomError(
+                "mix",
+                "a fraction of {fraction} of {size} images is none; use a larger one, or no mix",
+                {"fraction": self.mix.fraction, "size": self.size, "key": "mix"},
+            )
+        return self
 
 
 class Checkpoints(Options):

@@ -1,4 +1,4 @@
-"""Data sources (one file each), splits, and augmentation on the device."""
+"""Data sources (one file each), splits, mixes, and augmentation on the device."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from robustray.data.digits import Digits
     from robustray.data.fashion_mnist import FashionMnist
     from robustray.data.image_folder import ImageFolder
+    from robustray.data.mix import Generated, Mix, PseudoLabelled
     from robustray.data.mnist import Mnist
     from robustray.data.npz import Npz
     from robustray.data.policies import AutoAugment, RandAugment, TrivialAugment
@@ -35,10 +36,13 @@ __all__ = [
     "Digits",
     "FashionMnist",
     "Flip",
+    "Generated",
     "ImageFolder",
     "Images",
+    "Mix",
     "Mnist",
     "Npz",
+    "PseudoLabelled",
     "RandAugment",
     "RestrictedImageNet",
     "Rotation",
@@ -62,10 +66,13 @@ __getattr__ = lazy(
         "Digits": "digits",
         "FashionMnist": "fashion_mnist",
         "Flip": "augment",
+        "Generated": "mix",
         "ImageFolder": "image_folder",
         "Images": "base",
+        "Mix": "mix",
         "Mnist": "mnist",
         "Npz": "npz",
+        "PseudoLabelled": "mix",
         "RandAugment": "policies",
         "RestrictedImageNet": "restricted_imagenet",
         "Rotation": "spatial",

@@ -1,10 +1,11 @@
-"""Pickles as CIFAR is published in them, read without trusting them: dicts, lists, numbers, text and arrays of bytes."""
+"""Pickles as CIFAR is published in them, read without trusting them: dicts, lists, numbers, text, arrays of whole numbers."""
 
 from __future__ import annotations
 
 import io
 import math
 import pickle
+import re
 from typing import Any
 
 import numpy as np
@@ -16,21 +17,34 @@ class _Dtype:
 
     def __init__(self, code: str | bytes, *_: object) -> None:
         self.code = code.decode() if isinstance(code, bytes) else code
+        self.order = "|"
 
-    def __setstate__(self, state: object) -> None:
-        """Byte order and alignment: bytes have neither."""
+    def __setstate__(self, state: tuple[int, str | bytes, *tuple[object, ...]]) -> None:
+        """Byte order; what else is there is for other types."""
+        self.order = state[1].decode() if isinstance(state[1], bytes) else state[1]
+
+    def known(self) -> np.dtype[Any]:
+        """The type, where it is one of whole numbers.
+
+        Raises:
+            pickle.UnpicklingError: it is another.
+        """
+        if not re.fullmatch("[iu][1248]", self.code) or self.order not in tuple("<>|="):
+            raise pickle.UnpicklingError(f"an array of {self.code!r}, not of whole numbers")
+        return np.dtype(self.order + self.code)
 
 
 class _Array:
     """Stands where a pickle asks for an array, takes its shape and bytes, and holds the array they make."""
 
-    array: NDArray[np.uint8]
+    array: NDArray[Any]
 
     def __setstate__(self, state: tuple[int, tuple[int, ...], _Dtype, bool, bytes]) -> None:
         _, shape, dtype, fortran, pixels = state
-        if dtype.code != "u1" or not isinstance(pixels, bytes) or math.prod(shape) != len(pixels):
-            raise pickle.UnpicklingError(f"an array {shape} of {dtype.code!r} in {len(pixels)} bytes, not of bytes")
-        self.array = np.frombuffer(pixels, np.uint8).reshape(shape, order="F" if fortran else "C").copy()
+        known = dtype.known()
+        if not isinstance(pixels, bytes) or math.prod(shape) * known.itemsize != len(pixels):
+            raise pickle.UnpicklingError(f"an array {shape} of {known} in {len(pixels)} bytes")
+        self.array = np.frombuffer(pixels, known).reshape(shape, order="F" if fortran else "C").copy()
 
 
 def _reconstruct(*_: object) -> _Array:
@@ -48,7 +62,7 @@ _KNOWN = {
     ("numpy._core.multiarray", "_reconstruct"): _reconstruct,
     ("_codecs", "encode"): _encode,  # how Python 3 writes bytes for Python 2
 }
-"""All that a pickle may name, and what it gets instead: code of this file, which can build arrays of bytes and no more."""
+"""All that a pickle may name, and what it gets instead: code of this file, which can build arrays of numbers and no more."""
 
 
 class _Reader(pickle._Unpickler):  # C's would allocate whatever a damaged byte asks for
@@ -60,7 +74,7 @@ class _Reader(pickle._Unpickler):  # C's would allocate whatever a damaged byte 
 
 
 def read_pickle(whole: bytes) -> dict[str, Any]:
-    """A pickled dict, arrays of bytes as uint8 [...], its keys as text whether they were written as text or bytes.
+    """A pickled dict with arrays of whole numbers, its keys as text whether they were written as text or bytes.
 
     Raises:
         Exception: anything that unpickling damaged bytes raises; `pickle.UnpicklingError` where the pickle is no such

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from robustray._files import write_whole
 from robustray.data._device import DeviceImages
 from robustray.data._labels import noisy, probabilities
+from robustray.data._mixed import MixedImages, mixed_order
 from robustray.defenses._overfitting import Guard
 from robustray.defenses._step import Loss, Step
 from robustray.errors import Diverged, NotFinite, Paused, UserError
@@ -87,8 +88,13 @@ class Trainer:
         self.train_images = DeviceImages(train, self.device)
         self.tune_images = DeviceImages(validation.take(config.judge.lists()[1]), self.device)
         self.classes = data.classes
+        self.mixed: MixedImages | None = None
         # the rest of an epoch's order is dropped, so that shapes stay fixed
         self.steps_per_epoch = len(train) // config.batch.size
+        if (mix := config.batch.mix) is not None:
+            _, height, width, channels = train.images.shape
+            self.mixed = MixedImages(self.train_images, mix.read((height, width, channels), self.classes))
+            self.steps_per_epoch = mix.steps(len(train), config.batch.size)
         self.epochs = config.schedule.epochs
 
         self.randomness = Randomness(config.seed, self.device)
@@ -174,7 +180,7 @@ class Trainer:
 
     def _train_epoch(self, begun: float, seconds_before: float) -> None:
         size = self.config.batch.size
-        order = self.randomness.order(self.completed, len(self.train_images)).to(self.device)
+        order = self._order()
         patience = self.config.checkpoints.minutes * 60
         while self.batch_in_epoch < self.steps_per_epoch:
             begin = self.batch_in_epoch * size
@@ -188,6 +194,18 @@ class Trainer:
                 if stopping:
                     raise Paused
 
+    def _order(self) -> Tensor:
+        """Rows of all batches of the epoch, one after the other: on the device, or with a mix on the host."""
+        images, mix = len(self.train_images), self.config.batch.mix
+        if self.mixed is None or mix is None:
+            return self.randomness.order(self.completed, images).to(self.device)
+        size, steps = self.config.batch.size, self.steps_per_epoch
+        others, drawn = len(self.mixed.labels), mix.drawn(size)
+        return mixed_order(
+            self.config.seed, self.completed, lambda number: self.randomness.order(number, images),
+            own=images, other=others, steps=steps, size=size, drawn=drawn,
+        )  # fmt: skip
+
     def _train_step(self, rows: Tensor) -> None:
         config, streams = self.config, self.randomness.streams
         x, y = self._view(rows)
@@ -200,6 +218,7 @@ class Trainer:
                 generator=streams["attack"],
                 violations=self.violations,
                 targets=self._targets(y),
+                pseudo=self._pseudo(rows),
                 view=lambda: self._view(rows),
             )
         )
@@ -222,7 +241,7 @@ class Trainer:
 
     def _view(self, rows: Tensor) -> tuple[Tensor, Tensor]:
         """Training images and labels, augmented anew at every call."""
-        x, y = self.train_images.batch(rows)
+        x, y = (self.mixed or self.train_images).batch(rows)
         augmentations = self.config.batch.augment
         if any(augmentation.soft_labels for augmentation in augmentations):
             y = probabilities(y, self.classes, x.dtype)
@@ -234,6 +253,11 @@ class Trainer:
         """What the loss sees of the labels: the attack sees them without noise."""
         noise = self.config.batch.label_noise
         return noisy(y, self.classes, noise, self.randomness.streams["labels"]) if noise else y
+
+    def _pseudo(self, rows: Tensor) -> Tensor | None:
+        """Which labels a model gave to images it found."""
+        mix = self.config.batch.mix
+        return self.mixed.others(rows) if self.mixed is not None and mix is not None and mix.pseudo else None
 
     def _gradient(self, step: Step, x_adv: Tensor) -> Loss:
         self.optimiser.zero_grad(set_to_none=True)
@@ -265,7 +289,7 @@ class Trainer:
         """The average's batch statistics, over the training images of the epoch, in batches as in training."""
         order = self.randomness.order(self.completed - 1, len(self.train_images)).to(self.device)
         size = self.config.batch.size
-        starts = range(0, self.steps_per_epoch * size, size)
+        starts = range(0, len(order) // size * size, size)
         self.average.estimate(self.train_images.batch(order[start : start + size])[0] for start in starts)
         self.passes += len(starts) * size
 

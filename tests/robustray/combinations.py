@@ -27,6 +27,9 @@ def axes() -> dict[str, list[tuple[str, Any]]]:
         (name, {"size": 400, "augment": [made(cls).model_dump(mode="json")]})
         for name, cls in parts("augmentation").items()
     ]
+    found["batch"] += [
+        (name, {"size": 400, "mix": made(cls).model_dump(mode="json")}) for name, cls in parts("mix").items()
+    ]
     found["batch"].append(("noise", {"size": 400, "label_noise": 0.2}))
     found["precision"] = [(name, name) for name in ("fp32", "bf16")]
     return found

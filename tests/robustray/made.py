@@ -23,7 +23,11 @@ JUDGE: dict[str, Any] = {
     "cheap": {"name": "pgd", "loss": "margin", "steps": 2},
     "images": {"validation": 20},
 }
-NEEDED: dict[tuple[str, str], dict[str, Any]] = {("data", "npz"): {"train": "train.npz", "test": "test.npz"}}
+NEEDED: dict[tuple[str, str], dict[str, Any]] = {
+    ("data", "npz"): {"train": "train.npz", "test": "test.npz"},
+    ("mix", "generated"): {"path": "generated.npz"},
+    ("mix", "pseudo_labelled"): {"path": "pseudo_labelled.pickle"},
+}
 """Options that a part cannot do without; every other part is made from its defaults."""
 
 P = TypeVar("P", bound=Part)

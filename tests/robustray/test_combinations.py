@@ -15,6 +15,7 @@ from tests.robustray.made import Passes, state, trial
 from tests.robustray.test_trainer import watched
 
 
+@pytest.mark.usefixtures("extra_images")
 @pairwise()
 def test_every_pair_of_choices_trains_a_step(
     options: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -32,6 +33,7 @@ def test_every_pair_of_choices_trains_a_step(
     assert trainer.passes == counted.images
 
 
+@pytest.mark.usefixtures("extra_images")
 @covering()
 def test_every_part_is_a_function_of_the_seed(options: dict[str, Any], tmp_path: Path) -> None:
     ends: list[dict[str, Tensor]] = []

@@ -23,13 +23,17 @@ def placed(part: dict[str, Any], kind: str) -> dict[str, Any]:
         return {"judge": {"data": part, "threat": {"eps": 0.1}}}
     if kind == "augmentation":
         return {"judge": JUDGE, "batch": {"augment": [part]}}
+    if kind == "mix":
+        return {"judge": JUDGE, "batch": {"mix": part}}
     return {"judge": JUDGE, kind: part}
 
 
 def found(config: TrialConfig, kind: str) -> Part:
-    part = {"data": config.judge.data, "augmentation": (*config.batch.augment, None)[0]}.get(kind) or getattr(
-        config, kind
-    )
+    part = {
+        "data": config.judge.data,
+        "augmentation": (*config.batch.augment, None)[0],
+        "mix": config.batch.mix,
+    }.get(kind) or getattr(config, kind)
     assert isinstance(part, Part)
     return part
 
@@ -160,6 +164,9 @@ def test_a_taken_name_is_refused() -> None:
 
         def bind(self, model: object) -> BoundUpdate:
             raise AssertionError("never bound")
+
+        def passes(self, perturb: int, loss: int) -> int:
+            raise AssertionError("never counted")
 
     with pytest.raises(TypeError, match="already"):
         register(Impostor)

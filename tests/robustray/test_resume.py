@@ -76,6 +76,7 @@ def test_stopped_after_every_step_otherwise(options: dict[str, Any], tmp_path: P
     stopped_after_every_step(trial(**options), tmp_path)
 
 
+@pytest.mark.usefixtures("extra_images")
 @covering()
 def test_stopped_in_the_middle(options: dict[str, Any], tmp_path: Path) -> None:
     """Every registered part of every kind has its turn, inside an epoch and between two."""
