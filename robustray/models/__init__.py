@@ -8,8 +8,38 @@ from robustray._lazy import lazy
 
 if TYPE_CHECKING:
     from robustray.models.base import Architecture
+    from robustray.models.cnn1 import Cnn1
+    from robustray.models.cnn2 import Cnn2
+    from robustray.models.preact_resnet18 import PreactResnet18
+    from robustray.models.resnet18 import Resnet18
+    from robustray.models.resnet50 import Resnet50
     from robustray.models.small_cnn import SmallCnn
+    from robustray.models.vgg16 import Vgg16
+    from robustray.models.wide_resnet import WideResnet
 
-__all__ = ["Architecture", "SmallCnn"]
+__all__ = [
+    "Architecture",
+    "Cnn1",
+    "Cnn2",
+    "PreactResnet18",
+    "Resnet18",
+    "Resnet50",
+    "SmallCnn",
+    "Vgg16",
+    "WideResnet",
+]
 
-__getattr__ = lazy(__name__, {"Architecture": "base", "SmallCnn": "small_cnn"})
+__getattr__ = lazy(
+    __name__,
+    {
+        "Architecture": "base",
+        "Cnn1": "cnn1",
+        "Cnn2": "cnn2",
+        "PreactResnet18": "preact_resnet18",
+        "Resnet18": "resnet18",
+        "Resnet50": "resnet50",
+        "SmallCnn": "small_cnn",
+        "Vgg16": "vgg16",
+        "WideResnet": "wide_resnet",
+    },
+)

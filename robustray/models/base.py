@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from typing import TYPE_CHECKING, ClassVar
 
+from robustray.errors import UserError
 from robustray.registry import Part
 
 if TYPE_CHECKING:
@@ -17,6 +18,7 @@ class Architecture(Part):
     """A network architecture. Normalisation is its first layer, so eps and attacks live in pixels of [0, 1]."""
 
     kind: ClassVar[str] = "model"
+    smallest: ClassVar[int] = 1  # pixels that either side of an image needs
 
     @abstractmethod
     def network(self, channels: int, height: int, width: int, classes: int) -> nn.Module:
@@ -30,6 +32,9 @@ class Architecture(Part):
 
         Args:
             aux_outputs: further outputs of the last layer, for a defense that trains an auxiliary head.
+
+        Raises:
+            UserError: the images are too small for this architecture.
         """
         from torch import nn
 
@@ -37,6 +42,11 @@ class Architecture(Part):
         from robustray.models._normalise import Normalise
 
         _, height, width, channels = data.load("train").images.shape
+        if min(height, width) < self.smallest:
+            raise UserError(
+                f"model: {self.name} needs images of at least {self.smallest}x{self.smallest} pixels, but those of "
+                f"{data.name} have {height}x{width}; use a model for small images, such as small_cnn"
+            )
         mean, std = data.statistics()
         network = self.network(channels, height, width, data.classes + aux_outputs)
         return nn.Sequential(Normalise(mean, std), network, *([ClassLogits(data.classes)] if aux_outputs else []))
