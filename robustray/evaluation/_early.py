@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from robustray.attacks.pgd import Pgd, StepSize
 from robustray.attacks.threats import Threat
+from robustray.errors import NotFinite
 
 ATTACK = Pgd(loss="margin", steps=20, step_size=StepSize(of_eps=0.25), start="none")
 
@@ -15,6 +16,7 @@ def attack(model: nn.Module, x: Tensor, y: Tensor, threat: Threat) -> Tensor:
     """x' [B, C, H, W], float32, by PGD on the margin with the network in bfloat16.
 
     Only the search is imprecise: the judge asks the float32 model whether x' is broken, and whether it is in the threat.
+    Where bfloat16 leaves the finite numbers, x itself comes back.
     """
     kind = x.device.type
 
@@ -24,4 +26,7 @@ def attack(model: nn.Module, x: Tensor, y: Tensor, threat: Threat) -> Tensor:
                 logits: Tensor = model(pixels)
             return logits.float()
 
-    return ATTACK(Low().eval(), x, y, threat)
+    try:
+        return ATTACK(Low().eval(), x, y, threat)
+    except NotFinite:
+        return x

@@ -67,13 +67,17 @@ def joined(file: Path, rows: NDArray[np.int64], x: Tensor, threat: Threat) -> tu
     return torch.where(allowed[:, None, None, None], theirs, x), int((~allowed).sum())
 
 
-@lru_cache(maxsize=2)
 def adversarial(file: Path) -> Tensor:
     """A batch of adversarial images [N, C, H, W] from a `.pt` file: a tensor, or a mapping that holds one.
 
     Raises:
         UserError: the file holds none, or holds code (only tensors and plain values are read).
     """
+    return _adversarial(file, file.stat().st_mtime_ns)
+
+
+@lru_cache(maxsize=2)  # asked for at every shard
+def _adversarial(file: Path, modified: int) -> Tensor:
     try:
         held: Any = torch.load(file, map_location="cpu", weights_only=True)
     except Exception as error:
@@ -98,7 +102,6 @@ def claimed(files: Sequence[Path], rows: NDArray[np.int64]) -> NDArray[np.bool_]
     return standing
 
 
-@lru_cache(maxsize=4)
 def state(file: Path) -> NDArray[np.bool_]:
     """The flags [N] (True: robust) of a state file of AutoAttack, which its own reader refuses to restore.
 
@@ -107,8 +110,10 @@ def state(file: Path) -> NDArray[np.bool_]:
     """
     try:
         flags = json.loads(file.read_text())["_robust_flags"]
-        if flags is None:
-            raise UserError(f"{file}: the evaluation had not begun")
-        return np.asarray(flags, dtype=np.bool_).reshape(-1)
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise UserError(f"{file}: not a state file of AutoAttack ({type(error).__name__})") from None
+    if flags is None:
+        raise UserError(f"{file}: the evaluation had not begun")
+    if not isinstance(flags, list) or not all(isinstance(flag, bool) for flag in flags):
+        raise UserError(f"{file}: not a state file of AutoAttack (its flags are not true or false)")
+    return np.array(flags, dtype=np.bool_)

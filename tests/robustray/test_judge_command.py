@@ -141,8 +141,6 @@ def test_a_factory_with_random_weights_is_the_same_network_every_time(command: C
     world = torch.get_rng_state()
     assert command.judge("drawn.py:make", *ON_TEST).folder == first.folder
     assert torch.equal(torch.get_rng_state(), world)
-    apart = command.judge("drawn.py:make", *ON_TEST, "--batch", "20", "--device", "cpu,cpu")
-    assert apart.result["weights"] == first.result["weights"]
 
 
 ZOO = """

@@ -221,22 +221,30 @@ def test_several_processes_and_their_ends(home: Path, tmp_path: Path, undisturbe
     assert verified(home, folder)
 
 
-def test_what_a_process_cannot_load_is_one_line(home: Path, tmp_path: Path) -> None:
-    """A factory that gives another network in every process."""
-    (home / "drawn.py").write_text(
-        "import os\n"
-        "from torch import nn\n"
-        "def make():\n"
-        "    model = nn.Sequential(nn.Flatten(), nn.Linear(64, 10))\n"
-        "    model[1].bias.data.fill_(os.getpid() % 1000)\n"
-        "    return model\n"
-    )
-    log = tmp_path / "log"
+DRAWN = """
+import os
+from torch import nn
+
+def make():
+    return nn.Sequential(nn.Flatten(), nn.Linear(64, 10))
+
+def other():
+    model = make()
+    model[1].bias.data.fill_(os.getpid() % 1000)
+    return model
+"""
+
+
+def test_processes_meet_the_same_network_or_say_so(home: Path, tmp_path: Path) -> None:
+    """Weights that torch draws are the same in each; a factory that takes them from elsewhere cannot be judged."""
+    (home / "drawn.py").write_text(DRAWN)
     data = "{name: npz, train: train.npz, test: test.npz, validation: 8}"
-    process = _forked(home, log, "judge", "drawn.py:make", "--data", data, "--eps", "0.1", "--version", "apgd-ce",
-                      "--batch", "8", "--device", "cpu,cpu", "--results", str(tmp_path / "results"))  # fmt: skip
-    process.join()
-    assert process.exitcode == 2
+    for factory, code in (("make", 0), ("other", 2)):
+        log = tmp_path / f"{factory}.log"
+        process = _forked(home, log, "judge", f"drawn.py:{factory}", "--data", data, "--eps", "0.1", "--version", "apgd-ce",
+                          "--batch", "8", "--device", "cpu,cpu", "--results", str(tmp_path / factory))  # fmt: skip
+        process.join()
+        assert process.exitcode == code, log.read_text()
     assert log.read_text().splitlines()[1:] == [
-        "error: drawn.py:make: another process gets other weights; a factory must always give the same network"
+        "error: drawn.py:other: another process gets other weights; a factory must always give the same network"
     ]
