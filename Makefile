@@ -32,7 +32,7 @@ sweep: .venv/run.stamp  ## The main job on real data, about 3 minutes: a frontie
 	$(PYTHON) run_sweep.py search_spaces/trades_beta.yaml
 
 test: .venv/dev.stamp  ## All tests but the slow suites
-	$(PYTHON) -m pytest -m 'not cluster and not browser'
+	$(PYTHON) -m pytest -n 2 --dist loadfile -m 'not cluster and not browser'
 
 test-cluster: .venv/dev.stamp  ## Sweeps on a local Ray cluster, killed and resumed
 	$(PYTHON) -m pytest -m cluster

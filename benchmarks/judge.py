@@ -15,6 +15,7 @@ import shutil
 import statistics
 import tempfile
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -27,8 +28,9 @@ from torch import Tensor, nn
 
 from robustray.attacks import Pgd, Threat
 from robustray.data import Digits, Mnist
-from robustray.evaluation import _classifier
-from robustray.evaluation._workers import Order, run
+from robustray.evaluation import _classifier, _shards
+from robustray.evaluation._workers import Order, cores, run
+from robustray.evaluation.plan import Plan
 from robustray.trial import Judge, JudgeImages
 from robustray.verdicts import Verdicts, read_shards
 from sweeps.backends.local import Local
@@ -56,6 +58,16 @@ def plain(
         return seconds, int((model(x_adv).argmax(1) == y).sum())
 
 
+def _shard_size(model: nn.Module, judge: Judge, devices: list[str]) -> int:
+    """As the command decides."""
+    rows = Plan.of(judge, "any", "test").rows
+    data = judge.data.load("test").take(rows[:500])
+    x = torch.from_numpy(data.images).permute(0, 3, 1, 2).float().div(255).contiguous()
+    place = torch.device(devices[0])
+    size = _shards.size(model.to(place), x[:8], place, len(devices))
+    return _shards.shared_out(model, x[:size], size, len(rows), len(devices)) if place.type == "cpu" else size
+
+
 def ours(order: Order, devices: list[str], root: Path) -> tuple[float, Verdicts]:
     """Seconds and verdicts of our judge, from an empty folder; loading the model and starting processes included."""
     shutil.rmtree(root, ignore_errors=True)
@@ -71,6 +83,7 @@ def one_model(
 ) -> None:
     """Both ways on one model, alternating."""
     root = Path(tempfile.mkdtemp()) / "judgements"
+    torch.set_num_threads(cores())  # training the model may have left another number: the authors' code has them all
     found = _classifier.load(str(spec), architecture=architecture, data=judge.data, norm=judge.threat.norm)
     order = Order(
         spec=str(spec),
@@ -79,11 +92,12 @@ def one_model(
         judge=judge,
         split="test",
         root=root,
-        shard_size=500,
+        shard_size=_shard_size(found.model, judge, devices),
         named={},
         files={},
         keep_images=False,
     )
+    fast = replace(order, judge=judge.model_copy(update={"accelerated": True}))
     case = order.open(devices[0])
     model = case.model
     data = judge.data.load("test").take(case.plan.rows)
@@ -102,6 +116,7 @@ def one_model(
         note("ours", ours(order, devices, root))
         if len(devices) > 1:
             note("ours, one process", ours(order, devices[:1], root))
+        note("ours, accelerated", ours(fast, devices, root))
         note("pyautoattack frozen", plain(model, x, y, judge.threat, 0, frozen=True))
         note("pyautoattack frozen, batch 500", plain(model, x, y, judge.threat, 0, frozen=True, batch=500))
     for seed in SEEDS[min(repeats, 3) :]:
@@ -218,13 +233,13 @@ def main() -> None:
     judge = Judge(
         data=Digits(validation=400), threat=Threat(eps=0.12), images=JudgeImages(test=200 if options.quick else "all")
     )
-    one_model(bench, "digits", trained, None, judge, 1 if options.quick else 5, devices)
+    one_model(bench, "digits", trained, None, judge, 1 if options.quick else 3, devices)
     if options.mnist.is_dir() and not options.quick:
         data = Mnist(path=str(options.mnist), validation=1000)
-        threat = Threat(eps=0.2)
+        threat = Threat(eps=0.15)
         path = mnist_lenet(work, data, threat, 16_000)
-        judge = Judge(data=data, threat=threat, images=JudgeImages(test=1000))
-        one_model(bench, "mnist-lenet", path, f"{HERE / '_lenet.py'}:lenet", judge, 1, devices)
+        judge = Judge(data=data, threat=threat, images=JudgeImages(test=300))
+        one_model(bench, "mnist-lenet", path, f"{HERE / '_lenet.py'}:lenet", judge, 3, devices)
     frontier(bench, 8 if options.quick else 24)
     bench.close()
 
