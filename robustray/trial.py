@@ -25,6 +25,7 @@ from robustray.models.base import Architecture
 from robustray.models.small_cnn import SmallCnn
 from robustray.registry import Count, Options, Real, Registered, parts
 from robustray.training.averaging import Averaging, Ema
+from robustray.training.curricula import Curriculum
 from robustray.training.optimisers import Optimiser, Sgd
 from robustray.training.schedules import OneCycle, Schedule
 from robustray.training.updates import Plain, Update
@@ -200,6 +201,10 @@ class TrialConfig(Options):
     averaging: Annotated[Averaging, Registered("averaging")] = Ema()
     optimiser: Annotated[Optimiser, Registered("optimiser")] = Sgd()
     schedule: Annotated[Schedule, Registered("schedule")] = OneCycle()
+    curriculum: Annotated[Curriculum, Registered("curriculum")] | None = Field(
+        None,
+        description="what changes in the course of training: eps, step, beta, rotation, translation; null: nothing",
+    )
     precision: Literal["fp32", "bf16"] = Field(
         "fp32", description="precision inside the network; pixels and losses are fp32"
     )
@@ -239,6 +244,19 @@ class TrialConfig(Options):
                 "momentum_swing {swing} takes the optimiser's momentum of {inertia} out of 0 to 1",
                 {"swing": value.widest, "inertia": optimiser.inertia, "key": "momentum_swing"},
             )
+        return value
+
+    @field_validator("curriculum")
+    @classmethod
+    def _has_what_to_change(cls, value: Curriculum | None, info: ValidationInfo) -> Curriculum | None:
+        defense, schedule = info.data.get("defense"), info.data.get("schedule")
+        if value is None or defense is None or schedule is None or "attack" not in info.data:
+            return value
+        value.check(schedule)
+        attack = defense.attack_with(info.data["attack"])
+        for scale, part, option in (("beta_scale", defense, "beta"), ("step_scale", attack, "step_size")):
+            if scale in value.changed and option not in type(part).model_fields:
+                raise ValueError(f"{scale} needs something to scale, but {part.kind} {part.name} has no {option}")
         return value
 
     @field_validator("checkpoints")

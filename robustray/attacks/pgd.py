@@ -33,6 +33,10 @@ class StepSize(Options):
     def _short(self) -> Any:
         return self.pixels if self.pixels is not None else {"of_eps": self.of_eps}
 
+    def scaled(self, factor: float) -> StepSize:
+        """So many times this step."""
+        return StepSize(**{name: factor * value for name, value in self if value is not None})
+
     def within(self, eps: float) -> float:
         """The step in pixels for a radius eps."""
         return self.pixels if self.pixels is not None else (self.of_eps or 0.0) * eps

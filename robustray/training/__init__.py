@@ -1,4 +1,4 @@
-"""The training loop and its independent choices: update, optimiser, schedule, averaging."""
+"""The training loop and its independent choices: update, optimiser, schedule, averaging, curriculum."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from robustray.training._trainer import Trainer
     from robustray.training.averaging import Averaging, Ema, NoAveraging
     from robustray.training.awp import Awp
+    from robustray.training.curricula import Curriculum, Cusp, Ramps, Stages
     from robustray.training.entropy_sgd import EntropySgd
     from robustray.training.free import Free
     from robustray.training.optimisers import Adam, AdamW, Optimiser, Sgd
@@ -25,6 +26,8 @@ __all__ = [
     "Awp",
     "Constant",
     "Cosine",
+    "Curriculum",
+    "Cusp",
     "Cyclic",
     "Ema",
     "EntropySgd",
@@ -36,9 +39,11 @@ __all__ = [
     "OneCycle",
     "Optimiser",
     "Plain",
+    "Ramps",
     "Sam",
     "Schedule",
     "Sgd",
+    "Stages",
     "Trainer",
     "Update",
     "WeightNoise",
@@ -53,6 +58,8 @@ __getattr__ = lazy(
         "Awp": "awp",
         "Constant": "schedules",
         "Cosine": "schedules",
+        "Curriculum": "curricula",
+        "Cusp": "curricula",
         "Cyclic": "schedules",
         "Ema": "averaging",
         "EntropySgd": "entropy_sgd",
@@ -64,9 +71,11 @@ __getattr__ = lazy(
         "OneCycle": "schedules",
         "Optimiser": "optimisers",
         "Plain": "updates",
+        "Ramps": "curricula",
         "Sam": "sam",
         "Schedule": "schedules",
         "Sgd": "optimisers",
+        "Stages": "curricula",
         "Trainer": "_trainer",
         "Update": "updates",
         "WeightNoise": "weight_noise",

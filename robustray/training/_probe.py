@@ -48,7 +48,7 @@ def trial(config: TrialConfig, *, device: str = "auto", threads: int | None = No
     """
     with tempfile.TemporaryDirectory() as folder:
         trainer = Trainer(config, Path(folder) / "probe", device=device, threads=threads)
-        order = torch.arange(len(trainer.train_images), device=trainer.device)
+        order = trainer.batches.order(0)
         size, times = config.batch.size, list[float]()
         with trainer.randomness.active():
             begun = time.monotonic()

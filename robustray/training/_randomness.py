@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from robustray.seeding import derive
 
-_STREAMS = ("augment", "labels", "attack", "update")
+_STREAMS = ("augment", "spatial", "labels", "attack", "update")
 
 
 class Randomness:

@@ -18,16 +18,17 @@ from torch import Tensor, nn
 
 from robustray._files import write_whole
 from robustray.data._device import DeviceImages
-from robustray.data._labels import noisy, probabilities
-from robustray.data._mixed import MixedImages, mixed_order
 from robustray.defenses._overfitting import Guard
 from robustray.defenses._step import Loss, Step
+from robustray.defenses.base import Defense
 from robustray.errors import Diverged, NotFinite, Paused, UserError
 from robustray.evaluation._accuracy import accuracies
 from robustray.training import _checkpoints
 from robustray.training._average import Average
+from robustray.training._batches import Batches
 from robustray.training._precision import Autocast
 from robustray.training._randomness import Randomness
+from robustray.training.curricula import Amounts, Moment
 from robustray.training.updates import Minibatch
 from robustray.trial import TrialConfig
 
@@ -82,22 +83,12 @@ class Trainer:
         folder.mkdir(parents=True, exist_ok=True)
 
         data = config.judge.data
-        train, validation = data.load("train"), data.load("validation")
-        if len(train) < config.batch.size:
-            raise UserError(f"batch.size is {config.batch.size}, but there are only {len(train)} training images")
-        self.train_images = DeviceImages(train, self.device)
-        self.tune_images = DeviceImages(validation.take(config.judge.lists()[1]), self.device)
-        self.classes = data.classes
-        self.mixed: MixedImages | None = None
-        # the rest of an epoch's order is dropped, so that shapes stay fixed
-        self.steps_per_epoch = len(train) // config.batch.size
-        if (mix := config.batch.mix) is not None:
-            _, height, width, channels = train.images.shape
-            self.mixed = MixedImages(self.train_images, mix.read((height, width, channels), self.classes))
-            self.steps_per_epoch = mix.steps(len(train), config.batch.size)
+        self.randomness = Randomness(config.seed, self.device)
+        self.batches = Batches(config, self.randomness, self.device)
+        self.steps_per_epoch = self.batches.steps
+        self.tune_images = DeviceImages(data.load("validation").take(config.judge.lists()[1]), self.device)
         self.epochs = config.schedule.epochs
 
-        self.randomness = Randomness(config.seed, self.device)
         with self.randomness.active():
             self.model: nn.Module = config.model.build(data, config.defense.aux_outputs).to(self.device)
         self.network = Autocast(self.model) if config.precision == "bf16" else self.model
@@ -108,6 +99,7 @@ class Trainer:
         self.cheap = config.judge.cheap.bind(config.judge.threat)
         self.guard: Guard | None = None
         if (drop := config.defense.largest_drop()) is not None:
+            train = data.load("train")
             some = train.take(self.randomness.order(0, len(train))[: config.batch.size].numpy())
             self.guard = Guard(drop, DeviceImages(some, self.device), config.training_threat)
 
@@ -180,7 +172,7 @@ class Trainer:
 
     def _train_epoch(self, begun: float, seconds_before: float) -> None:
         size = self.config.batch.size
-        order = self._order()
+        order = self.batches.order(self.completed)
         patience = self.config.checkpoints.minutes * 60
         while self.batch_in_epoch < self.steps_per_epoch:
             begin = self.batch_in_epoch * size
@@ -194,74 +186,51 @@ class Trainer:
                 if stopping:
                     raise Paused
 
-    def _order(self) -> Tensor:
-        """Rows of all batches of the epoch, one after the other: on the device, or with a mix on the host."""
-        images, mix = len(self.train_images), self.config.batch.mix
-        if self.mixed is None or mix is None:
-            return self.randomness.order(self.completed, images).to(self.device)
-        size, steps = self.config.batch.size, self.steps_per_epoch
-        others, drawn = len(self.mixed.labels), mix.drawn(size)
-        return mixed_order(
-            self.config.seed, self.completed, lambda number: self.randomness.order(number, images),
-            own=images, other=others, steps=steps, size=size, drawn=drawn,
-        )  # fmt: skip
-
     def _train_step(self, rows: Tensor) -> None:
-        config, streams = self.config, self.randomness.streams
-        x, y = self._view(rows)
-        step = config.defense.prepare(
+        config, streams, batches = self.config, self.randomness.streams, self.batches
+        amounts = self._amounts(self.completed * self.steps_per_epoch + self.batch_in_epoch)
+        attack, defense = amounts.applied(self.attack, config.defense)
+        x, y = batches.view(rows, amounts)
+        step = defense.prepare(
             Step(
                 self.network,
                 x,
                 y,
-                self.attack,
+                attack,
                 generator=streams["attack"],
                 violations=self.violations,
-                targets=self._targets(y),
-                pseudo=self._pseudo(rows),
-                view=lambda: self._view(rows),
+                targets=batches.targets(y),
+                pseudo=batches.pseudo(rows),
+                view=lambda: batches.view(rows, amounts),
             )
         )
         loss = self.update(
             Minibatch(
                 step.x,
-                self.attack.threat,
-                attack=lambda: config.defense.perturb(step),
-                gradient=lambda x_adv: self._gradient(step, x_adv),
+                attack.threat,
+                attack=lambda: defense.perturb(step),
+                gradient=lambda x_adv: self._gradient(defense, step, x_adv),
                 descend=self._descend,
                 undone=lambda: self.randomness.undone(self.model),
                 generator=streams["update"],
             )
         )
         self._descend()
-        self.passes += config.update.passes(*config.defense.passes(self.attack.attack, len(rows)))
+        self.passes += config.update.passes(*defense.passes(attack.attack, len(rows)))
         for name, part in {**loss.parts, "": loss.total}.items():
             key = f"loss_{name}" if name else "loss"
             self.sums[key] = self.sums.get(key, torch.zeros((), device=self.device)) + part.detach()
 
-    def _view(self, rows: Tensor) -> tuple[Tensor, Tensor]:
-        """Training images and labels, augmented anew at every call."""
-        x, y = (self.mixed or self.train_images).batch(rows)
-        augmentations = self.config.batch.augment
-        if any(augmentation.soft_labels for augmentation in augmentations):
-            y = probabilities(y, self.classes, x.dtype)
-        for augmentation in augmentations:
-            x, y = augmentation.labelled(x, y, self.randomness.streams["augment"])
-        return x, y
+    def _amounts(self, step: int) -> Amounts:
+        """What the curriculum says of a batch of the training."""
+        curriculum, per_epoch = self.config.curriculum, self.steps_per_epoch
+        if curriculum is None:
+            return Amounts()
+        return curriculum.at(Moment(step, self.epochs * per_epoch, per_epoch, self.config.schedule))
 
-    def _targets(self, y: Tensor) -> Tensor:
-        """What the loss sees of the labels: the attack sees them without noise."""
-        noise = self.config.batch.label_noise
-        return noisy(y, self.classes, noise, self.randomness.streams["labels"]) if noise else y
-
-    def _pseudo(self, rows: Tensor) -> Tensor | None:
-        """Which labels a model gave to images it found."""
-        mix = self.config.batch.mix
-        return self.mixed.others(rows) if self.mixed is not None and mix is not None and mix.pseudo else None
-
-    def _gradient(self, step: Step, x_adv: Tensor) -> Loss:
+    def _gradient(self, defense: Defense, step: Step, x_adv: Tensor) -> Loss:
         self.optimiser.zero_grad(set_to_none=True)
-        loss = self.config.defense.loss(step, x_adv)
+        loss = defense.loss(step, x_adv)
         loss.total.backward()  # type: ignore[no-untyped-call]
         return loss
 
@@ -283,14 +252,19 @@ class Trainer:
             raise Diverged(f"the loss of epoch {self.completed} is {means['loss']}")
         if self.violations.item():
             raise RuntimeError(f"{self.attack.attack.name} left the threat, [0, 1] or the finite numbers in training")
-        return {"epoch": float(self.completed), "lr": float(self.optimiser.param_groups[0]["lr"]), **means}
+        row = {"epoch": float(self.completed), "lr": float(self.optimiser.param_groups[0]["lr"])}
+        if self.config.curriculum is not None:  # of the last batch, as the rate
+            amounts = self._amounts(self.completed * self.steps_per_epoch - 1)._asdict()
+            row |= {name: amounts[name] for name in sorted(self.config.curriculum.changed)}
+        return {**row, **means}
 
     def _estimate(self) -> None:
         """The average's batch statistics, over the training images of the epoch, in batches as in training."""
-        order = self.randomness.order(self.completed - 1, len(self.train_images)).to(self.device)
+        images = self.batches.images
+        order = self.randomness.order(self.completed - 1, len(images)).to(self.device)
         size = self.config.batch.size
         starts = range(0, len(order) // size * size, size)
-        self.average.estimate(self.train_images.batch(order[start : start + size])[0] for start in starts)
+        self.average.estimate(images.batch(order[start : start + size])[0] for start in starts)
         self.passes += len(starts) * size
 
     def _watch(self) -> None:

@@ -21,6 +21,10 @@ def axes() -> dict[str, list[tuple[str, Any]]]:
     found: dict[str, list[tuple[str, Any]]] = {
         kind: [(name, made(cls).model_dump(mode="json")) for name, cls in parts(kind).items()] for kind in KINDS
     }
+    found["curriculum"] = [
+        ("none", None),
+        *((name, made(cls).model_dump(mode="json")) for name, cls in parts("curriculum").items()),
+    ]
     for options in found["schedule"]:
         options[1].update(epochs=2, lr=0.1)
     found["batch"] = [

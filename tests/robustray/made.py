@@ -25,6 +25,7 @@ JUDGE: dict[str, Any] = {
 }
 NEEDED: dict[tuple[str, str], dict[str, Any]] = {
     ("data", "npz"): {"train": "train.npz", "test": "test.npz"},
+    ("curriculum", "stages"): {"stages": ({"eps_scale": 0.5}, {"begin": {"fraction": 0.5}, "eps_scale": 1})},
     ("mix", "generated"): {"path": "generated.npz"},
     ("mix", "pseudo_labelled"): {"path": "pseudo_labelled.pickle"},
 }

@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+import copy
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+import yaml
+from pydantic import ValidationError
 from torch import Tensor
 
+from robustray.registry import Part, kinds, parts
 from robustray.training import Trainer
+from robustray.trial import TrialConfig
+from sweeps import Sweep
 from tests.robustray.combinations import covering, pairwise
-from tests.robustray.made import Passes, state, trial
+from tests.robustray.made import Passes, made, state, trial
+from tests.robustray.test_contracts_options import found, placed
 from tests.robustray.test_trainer import watched
 
 
@@ -43,3 +50,79 @@ def test_every_part_is_a_function_of_the_seed(options: dict[str, Any], tmp_path:
         trainer.epoch()
         ends.append(state(trainer.model))
     assert all(torch.equal(ends[0][name], ends[1][name]) for name in ends[0])
+
+
+PARTS = [
+    pytest.param(cls, id=f"{kind}-{name}") for kind in kinds() if kind != "data" for name, cls in parts(kind).items()
+]
+
+
+def leaves(tree: Any, keys: tuple[Any, ...] = ()) -> list[tuple[tuple[Any, ...], Any]]:
+    """Every value of an option, by its keys; what tells parts apart is none."""
+    inside = tree.items() if isinstance(tree, dict) else enumerate(tree) if isinstance(tree, list) else ()
+    found = [leaf for key, value in inside if key != "name" for leaf in leaves(value, (*keys, key))]
+    return found if isinstance(tree, dict | list) else [(keys, tree)]
+
+
+def put(tree: Any, keys: tuple[Any, ...], value: Any) -> Any:
+    """The same options with another value at one place."""
+    if not keys:
+        return value
+    changed = copy.deepcopy(tree)
+    here = changed
+    for key in keys[:-1]:
+        here = here[key]
+    here[keys[-1]] = value
+    return changed
+
+
+def others(value: Any) -> list[Any]:
+    """Values near one, some of which an option may take."""
+    if isinstance(value, bool):
+        return [not value]
+    near = (
+        (0.9 * value, value + 0.02, value - 0.02, value + 1, value - 1, value + 6)
+        if isinstance(value, int | float)
+        else ()
+    )
+    return [other for other in dict.fromkeys(near) if other != value]
+
+
+@pytest.mark.parametrize("cls", PARTS)
+def test_every_leaf_may_be_searched(cls: type[Part]) -> None:
+    """A space in which every option is a distribution has the trial in it, and says each by its path."""
+    plain = made(cls).model_dump(mode="json")
+    tree = plain
+    for keys, value in leaves(plain):
+        tree = put(tree, keys, {"choice": [value]})
+    space = placed(tree, cls.kind)
+    sweep = Sweep.model_validate({"name": "leaves", "judge": space.pop("judge"), "trial": space})
+    assert len(sweep.space) == len(leaves(plain))
+    config = sweep.trial_config(sweep.ask(lambda parameter: parameter.distribution.choices[0]))
+    assert found(config, cls.kind) == made(cls)
+
+
+@pytest.mark.parametrize("cls", PARTS)
+def test_another_number_is_another_trial(cls: type[Part]) -> None:
+    """What is asked for is what the resolved trial says: no option is lost, none stands for another."""
+    plain = made(cls).model_dump(mode="json")
+    said = {TrialConfig.model_validate(placed(plain, cls.kind)).to_yaml()}
+    count = 1
+    for keys, value in leaves(plain):
+        taken = 0
+        for other in others(value):
+            try:
+                config = TrialConfig.model_validate(placed(put(plain, keys, other), cls.kind))
+            except ValidationError:
+                continue
+            taken += 1
+            said.add(config.to_yaml())
+            assert TrialConfig.model_validate(yaml.safe_load(config.to_yaml())) == config.resolved()
+        count += taken
+        assert taken or not others(value), keys
+    assert len(said) == count
+
+
+def test_rows_are_different_trials() -> None:
+    rows = [parameter.values[0] for mark in (covering(), pairwise()) for parameter in mark.args[1]]
+    assert len({trial(**row).to_yaml() for row in rows}) >= len(rows) - len(covering().args[1])

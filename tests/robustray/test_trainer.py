@@ -148,7 +148,7 @@ def test_each_epoch_sees_each_image_at_most_once_in_a_new_order(
     trainer.run()
     assert [len(batch) for batch in seen] == [400] * 6
     epochs = [[row for batch in seen[begin : begin + 3] for row in batch] for begin in (0, 3)]
-    assert all(len(set(epoch)) == len(epoch) and max(epoch) < len(trainer.train_images) for epoch in epochs)
+    assert all(len(set(epoch)) == len(epoch) and max(epoch) < len(trainer.batches.images) for epoch in epochs)
     assert epochs[0] != epochs[1]
 
 
@@ -480,7 +480,7 @@ def test_only_the_loss_sees_noise_on_labels(tmp_path: Path, monkeypatch: pytest.
     trainer.run()
     assert len(rows) == 2
     for batch, y, targets in zip(rows, attacked, descended, strict=True):
-        assert torch.equal(y, trainer.train_images.batch(batch)[1])
+        assert torch.equal(y, trainer.batches.images.batch(batch)[1])
         assert (targets == y).float().mean().item() == pytest.approx(1 - 0.5 * 0.9, abs=0.08)
     assert not torch.equal(descended[0] == attacked[0], descended[1] == attacked[1])
 
