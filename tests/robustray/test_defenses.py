@@ -19,6 +19,7 @@ from robustray.attacks import Pgd, Threat
 from robustray.attacks._divergences import divergence, of_labels, of_logits
 from robustray.attacks.base import Outputs
 from robustray.attacks.pgd import StepSize
+from robustray.data._device import DeviceImages
 from robustray.defenses import (
     Adversarial,
     Consistency,
@@ -36,9 +37,11 @@ from robustray.defenses import (
 )
 from robustray.models._heads import ClassLogits, OwnHead
 from robustray.training import Trainer
+from robustray.training._trainer import load_model
 from tests.robustray.made import batch, generator, linear, network, trial
 
 CLASSES = 5
+needs_cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
 
 
 def step(model: nn.Module | None = None, eps: float = 0.1, **options: Any) -> Step:
@@ -134,6 +137,50 @@ def test_labels_do_not_leak() -> None:
     assert torch.equal(x_adv, defense.perturb(other))
     assert torch.equal(x_adv, Adversarial().perturb(step().but(y=predicted(one.x))))
     torch.testing.assert_close(defense.loss(one, x_adv).total, F.cross_entropy(logits(x_adv), one.y))
+
+
+# Limits
+
+
+@pytest.mark.parametrize(
+    "defense",
+    [Trades(beta=0), Rst(lam=0), Tulip(lam=0), Llr(lam=0, mu=0), Score(divergence="kl", beta=0)],
+    ids=lambda defense: str(defense.name),
+)
+def test_without_weights_it_is_natural_training(defense: Defense) -> None:
+    one = step()
+    loss = defense.loss(one, one.x if isinstance(defense, Tulip) else near(one.x))
+    torch.testing.assert_close(loss.total, F.cross_entropy(logits(one.x), one.y))
+
+
+def test_without_weights_it_is_adversarial_training_of_what_it_attacks() -> None:
+    one = Consistency(lam=0).prepare(step())
+    x_adv = near(one.x)
+    torch.testing.assert_close(Consistency(lam=0).loss(one, x_adv).total, F.cross_entropy(logits(x_adv), one.y))
+    one = SelfSupervised(weight=0).prepare(step(heads()))
+    x_adv = near(one.x)
+    outputs = heads()[:-1].train()(x_adv)[:3, :5]
+    torch.testing.assert_close(SelfSupervised(weight=0).loss(one, x_adv).total, F.cross_entropy(outputs, one.y[:3]))
+
+
+@pytest.mark.parametrize(
+    ("defense", "times"),
+    [(Trades(), 1), (Llr(), 1), (Rst(lam=2), 3), (Adversarial(), 1), (Fast(), 1), (Score(divergence="kl"), 1)],
+    ids=lambda value: str(getattr(value, "name", "")),
+)
+def test_without_a_radius_it_is_natural_training(defense: Defense, times: float) -> None:
+    """x' = x: what compares them is nothing, what adds them adds the same."""
+    one = step(eps=0)
+    x_adv = defense.perturb(one)
+    assert torch.equal(x_adv, one.x)
+    torch.testing.assert_close(defense.loss(one, x_adv).total, times * F.cross_entropy(logits(one.x), one.y))
+
+
+def test_mart_without_a_radius_is_its_boosted_term() -> None:
+    one = step(eps=0)
+    p = logits(one.x).softmax(1)
+    boosted = F.cross_entropy(logits(one.x), one.y) - (1.0001 - p.scatter(1, one.y[:, None], 0).amax(1)).log().mean()
+    torch.testing.assert_close(Mart().loss(one, one.x).total, boosted)
 
 
 # TRADES, MART, RST
@@ -329,19 +376,21 @@ def test_llr_is_per_image() -> None:
         assert part > 1e-6
 
 
-@pytest.mark.parametrize("defense", [Tulip(h=1e-9), Llr(lam=1e9, mu=0)])
-def test_finite_differences_share_dropout_masks(defense: Defense) -> None:
+@pytest.mark.parametrize("defense", [Tulip(h=1e-9), Llr(lam=1e9, mu=0)], ids=["tulip", "llr"])
+@pytest.mark.parametrize("device", ["cpu", pytest.param("cuda", marks=needs_cuda)])
+def test_finite_differences_share_dropout_masks(defense: Defense, device: str) -> None:
     """With masks of their own the difference over a step of almost nothing would be enormous."""
-    model = nn.Sequential(nn.Flatten(), nn.Dropout(0.5), nn.Linear(72, 5).double())
-    x, y = batch()
-    world = torch.get_rng_state()
+    model = nn.Sequential(nn.Flatten(), nn.Dropout(0.5), nn.Linear(72, 5).double()).to(device)
+    x, y = (tensor.to(device) for tensor in batch())
     one = Step(model, x, y, Pgd().bind(Threat(eps=0.1)))
-    loss = defense.loss(one, x if isinstance(defense, Tulip) else x + 1e-9)
+    with torch.random.fork_rng():
+        torch.manual_seed(3)
+        loss = defense.loss(one, x if isinstance(defense, Tulip) else x + 1e-9)
+        after = torch.rand(5, device=device)
+        torch.manual_seed(3)
+        one.logits(x)
+        assert torch.equal(torch.rand(5, device=device), after)  # one set of masks was drawn
     assert (loss.total - loss.parts["clean"]).abs() < 100
-    after = torch.get_rng_state()
-    torch.set_rng_state(world)
-    one.logits(x)
-    assert torch.equal(torch.get_rng_state(), after)  # one set of masks was drawn
     different = one.logits(x)
     assert not torch.equal(different, one.logits(x))
 
@@ -461,6 +510,21 @@ def test_the_trainer_draws_two_views(tmp_path: Path, monkeypatch: pytest.MonkeyP
 
 def heads() -> nn.Sequential:
     return network(aux_outputs=4)
+
+
+def test_only_training_sees_the_auxiliary_head(tmp_path: Path) -> None:
+    """A trained model, as it is judged, says classes; the head's weights are in its checkpoint."""
+    report = Trainer(trial(defense="self_supervised"), tmp_path, device="cpu").run()
+    config, model, weights = load_model(tmp_path, "cpu")
+    assert weights == report["weights"]
+    rows = config.judge.lists()[1]
+    images = DeviceImages(config.judge.data.load("validation").take(rows), torch.device("cpu"))
+    x, y = images.batch(slice(None))
+    with torch.no_grad():
+        logits = model(x)
+    assert logits.shape == (len(rows), 10)
+    assert (logits.argmax(1) == y).float().mean().item() == pytest.approx(report["clean_accuracy"])
+    assert [*model.state_dict().values()][-1].shape == (14,)
 
 
 def test_own_head_is_cross_entropy_of_ones_own_head() -> None:
