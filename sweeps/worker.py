@@ -122,7 +122,8 @@ class JudgeTask:
         from robustray.evaluation._case import Case
 
         torch.set_num_threads(self.work["threads"])
-        name = "-".join(str(self.work[key]) for key in ("split", "attack", "shard"))
+        version = self.work["version"] or "own"
+        name = "-".join([version, *(str(self.work[key]) for key in ("split", "attack", "shard"))])
         died = deaths(Path(self.work["judgements"]) / f"attempts-{name}.json", self.work["session"], 0)
         if died > self.work["max_failures"]:
             cause = f"its process died {died} times in a row"
@@ -169,6 +170,8 @@ class ProbeTask:
             device = pick_device()
             few = config.judge.data.load("validation").take(np.arange(min(8, config.judge.data.validation)))
             found = size(model, DeviceImages(few, device).batch(slice(None))[0], device, self.work["sharers"])
+        except UserError as error:  # this trial's checkpoint, say: the queue goes on with the usual size
+            return {"outcome": "failed", "cause": str(error), "done": True, "training_iteration": 1}
         except Exception as error:
             return _failure(error, Path(self.work["folder"]) / "log.txt", 1)
         return {"outcome": "complete", "done": True, "training_iteration": 1, "shard_size": found}

@@ -6,17 +6,24 @@ import json
 import os
 import signal
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
+import psutil
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
 from robustray.errors import UserError
+from robustray.evaluation import _shards
+from robustray.training._trainer import load_model
+from robustray.verdicts import CLEAN, read_shard
 from sweeps.backends import local
 from sweeps.backends import ray as on_ray
 from sweeps.queues import DONE, Chain, Job, Primed, Result, Signal, Verdict
-from sweeps.worker import BLOCKED, JudgeTask, deaths
+from sweeps.worker import BLOCKED, JudgeTask, deaths, open_task
+from tests.robustray.made import JUDGE, trial
 
 
 class Told:
@@ -140,12 +147,93 @@ def test_a_judge_job_that_keeps_killing_its_process_is_given_up(tmp_path: Path) 
     work = {
         "kind": "judge", "folder": str(tmp_path), "judgements": str(tmp_path / "j"), "split": "validation",
         "attack": "square", "shard": 0, "shard_size": 5, "weights": None, "threads": 1, "session": "one", "max_failures": 2,
+        "version": None,
     }  # fmt: skip
     for _ in range(3):
         ended = JudgeTask(work).step()  # there is no checkpoint: it fails, and says so
         assert ended["outcome"] == "failed"
         assert "no checkpoint" in ended["cause"]
     assert "died 3 times" in JudgeTask(work).step()["cause"]
+
+
+# Jobs of judging on a real trial.
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any]]:
+    """The folder of a trained trial, judged by apgd, and its report."""
+    from robustray.training import Trainer
+
+    folder = tmp_path_factory.mktemp("trials") / "0000"
+    return folder, Trainer(trial(judge=JUDGE | {"version": "apgd"}), folder, device="cpu").run()
+
+
+def _judge_job(trained: tuple[Path, dict[str, Any]], judgements: Path, stage: str, **changes: Any) -> dict[str, Any]:
+    folder, report = trained
+    work = {
+        "kind": "judge", "folder": str(folder), "judgements": str(judgements), "split": "validation", "attack": stage,
+        "shard": 0, "shard_size": 12, "weights": report["weights"], "threads": 1, "session": "one", "max_failures": 2,
+        "version": None,
+    }  # fmt: skip
+    return open_task(work | changes).step()
+
+
+def test_a_judge_job_writes_verdicts_and_reports_them(trained: tuple[Path, dict[str, Any]], tmp_path: Path) -> None:
+    left = {0: 12, 1: 8}  # of twenty images
+    for stage in (CLEAN, "apgd-ce", "apgd-t"):
+        for number in (1, 0):
+            said = _judge_job(trained, tmp_path, stage, shard=number)
+            (folder,) = tmp_path.glob("validation-standard-*")
+            shard = read_shard(folder, stage, number)
+            assert shard is not None
+            assert len(shard.image) == left[number]
+            left[number] -= int(shard.broken.sum())
+            assert said == {
+                "outcome": "complete", "done": True, "training_iteration": 1, "broken": int(shard.broken.sum()),
+                "seconds": shard.info["seconds"], "flags": [],
+            }  # fmt: skip
+    before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.parquet")}
+    again = _judge_job(trained, tmp_path, "apgd-t")
+    assert again["outcome"] == "complete"
+    assert {path: path.stat().st_mtime_ns for path in before} == before, "what is there is read"
+
+
+def test_a_judge_job_as_rand_is_another_judgement(trained: tuple[Path, dict[str, Any]], tmp_path: Path) -> None:
+    assert _judge_job(trained, tmp_path, CLEAN, max_failures=0)["outcome"] == "complete"
+    assert _judge_job(trained, tmp_path, CLEAN, max_failures=0, version="rand")["outcome"] == "complete"
+    assert {path.name.split("-")[1] for path in tmp_path.glob("validation-*")} == {"standard", "rand"}
+
+
+def test_a_judge_job_that_cannot_be_done_says_why(trained: tuple[Path, dict[str, Any]], tmp_path: Path) -> None:
+    assert _judge_job(trained, tmp_path, CLEAN)["outcome"] == "complete"
+    for session, (stage, changes, cause) in enumerate(
+        [
+            (CLEAN, {"weights": "0" * 64}, "the record says 000000000000"),
+            ("apgd-t", {}, "needs the verdicts of apgd-ce on shard 0"),
+            (CLEAN, {"folder": str(tmp_path)}, "no checkpoint"),
+        ]
+    ):
+        said = _judge_job(trained, tmp_path, stage, session=str(session), **changes)
+        assert (said["outcome"], said["done"]) == ("failed", True)
+        assert cause in said["cause"]
+
+
+def test_a_probe_finds_a_shard_size(
+    trained: tuple[Path, dict[str, Any]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As many images as fit; a trial that cannot be loaded is no reason to stop, the usual size will do."""
+    work = {"kind": "probe", "folder": str(trained[0]), "threads": 1, "session": "one", "max_failures": 2, "sharers": 1}
+    said = open_task(work).step()
+    assert said == {"outcome": "complete", "done": True, "training_iteration": 1, "shard_size": _shards.ON_CPU}
+    _, model, _ = load_model(trained[0], "cpu")
+    need = _shards.bytes_per_image(model, torch.rand(8, 1, 8, 8))
+    free = int(31 * need / _shards.SHARE)
+    monkeypatch.setattr(psutil, "virtual_memory", lambda: SimpleNamespace(available=free))
+    assert open_task(work).step()["shard_size"] == 30
+    assert open_task(work | {"sharers": 2}).step()["shard_size"] == 8
+    lost = open_task(work | {"folder": str(tmp_path)}).step()
+    assert (lost["outcome"], lost["done"]) == ("failed", True)
+    assert "no checkpoint" in lost["cause"]
 
 
 @pytest.mark.parametrize("backend", [local.Local])
