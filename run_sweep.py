@@ -5,16 +5,26 @@ from __future__ import annotations
 import shlex
 import signal
 import sys
+from contextlib import nullcontext
 from enum import StrEnum
 from pathlib import Path
 from types import FrameType
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from robustray import UserError, __version__
+from robustray.errors import nearest
 
+if TYPE_CHECKING:
+    from sweeps.progress import Show
+
+TIME_OVER = 3
 INTERRUPTED = 130
+EXIT_CODES = (
+    f"Exit codes: 0 done, 2 a mistake that the last line names, {TIME_OVER} the time of --for is over, {INTERRUPTED} "
+    f"interrupted. After {TIME_OVER} and {INTERRUPTED} the same command goes on."
+)
 
 
 class Backend(StrEnum):
@@ -63,6 +73,19 @@ def sweep(
         bool,
         typer.Option("--dry-run", help="Check everything, show the first trials, hours and disk; start nothing."),
     ] = False,
+    budget: Annotated[
+        str | None,
+        typer.Option(
+            "--for",
+            metavar="TIME",
+            help="Stop after this time, keeping every step: 6h, 30m, 1h30m, or as Slurm writes, 2-12:00:00. Stopping takes "
+            f"some 15 s more. Exit code {TIME_OVER}; the same command goes on.",
+        ),
+    ] = None,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Say the outcome only.")] = False,
+    verbose: Annotated[
+        bool, typer.Option("--verbose", "-v", help="A line per epoch and job as well, and no live view.")
+    ] = False,
     explain: Annotated[
         str | None,
         typer.Option(
@@ -81,8 +104,12 @@ def sweep(
     Trials are trained and validated, judged with AutoAttack where they can be on the frontier, and the frontier's members
     are tested once. The same command again goes on where it stopped; on a finished sweep it rewrites the report.
     """
+    from sweeps.deadline import Deadline, seconds
     from sweeps.space import Sweep
 
+    if quiet and verbose:
+        raise UserError("--quiet and --verbose: choose one")
+    deadline = None if budget is None else Deadline(seconds(budget))
     overrides = list(settings or []) + ([f"search.trials={trials}"] if trials is not None else [])
     wanted = Sweep.from_yaml(_find(space), overrides=overrides)
     folder = results / wanted.name
@@ -93,15 +120,21 @@ def sweep(
         return
 
     from sweeps import driver
+    from sweeps.terminal import suits
 
+    shown: Show = "quiet" if quiet else "verbose" if verbose else "live" if suits(sys.stdout) else "plain"
+    until = None if deadline is None else deadline.left
     try:
-        finished = driver.run(wanted, folder, backend.value, fresh=fresh, write=_say)
+        with deadline or nullcontext():
+            finished = driver.run(wanted, folder, backend.value, fresh=fresh, show=shown, until=until)
     except KeyboardInterrupt:
         finished = False
     if not finished:
+        over = deadline is not None and deadline.over
         again = [word for word in sys.argv[1:] if word != "--fresh"]
-        _say(f"Stopped. Nothing is lost; go on with: python {shlex.join([sys.argv[0], *again])}")
-        raise typer.Exit(INTERRUPTED)
+        why = f"The time of --for {budget} is over" if over else "Stopped"
+        _say(f"{why}. Nothing is lost; go on with: python {shlex.join([sys.argv[0], *again])}")
+        raise typer.Exit(TIME_OVER if over else INTERRUPTED)
 
     from analysis import report
 
@@ -111,7 +144,7 @@ def sweep(
         raise UserError(
             f"{folder}: the report cannot be written ({error.strerror}); the sweep itself is done"
         ) from error
-    for note in made.notes:
+    for note in () if quiet else made.notes:
         _say(note)
     _say(f"report: {made.index}")
 
@@ -120,10 +153,16 @@ def _find(space: Path) -> Path:
     """The file, or the shipped search space of that name."""
     if space.exists() or space.parent != Path():
         return space
-    for shipped in (Path(__file__).parent / "search_spaces", Path(__file__).parent / "sweeps" / "search_spaces"):
-        candidate = shipped / space.with_suffix(".yaml").name
-        if candidate.exists():
-            return candidate
+    here = Path(__file__).parent
+    shipped = {
+        path.stem: path
+        for folder in ("search_spaces", "sweeps/search_spaces")
+        for path in (here / folder).glob("*.yaml")
+    }
+    if space.stem in shipped:
+        return shipped[space.stem]
+    if not space.suffix:
+        raise UserError(f"{space}: no such file, and no search space of that name; {nearest(str(space), shipped)}")
     return space
 
 
@@ -139,7 +178,7 @@ def main() -> None:
     """The command line: errors that are the user's to mend are one line, exit code 2."""
     signal.signal(signal.SIGTERM, _interrupt)
     app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
-    app.command()(sweep)
+    app.command(epilog=EXIT_CODES)(sweep)
     try:
         app()
     except UserError as error:

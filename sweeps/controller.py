@@ -49,7 +49,6 @@ class Controller:
         return DONE
 
     def report(self, job: Job, result: Result) -> Verdict:
-        self.console.progress(job.number, result)
         return self.stopping(job.number, result)
 
     def finish(self, job: Job, outcome: str, result: Result, cause: str | None) -> None:

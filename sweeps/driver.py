@@ -16,7 +16,7 @@ from sweeps import provenance
 from sweeps.controller import Controller
 from sweeps.judging import Judging
 from sweeps.lock import FolderLock
-from sweeps.progress import Console
+from sweeps.progress import Console, Show, Watched
 from sweeps.queues import Chain, Job, Primed, Queue
 from sweeps.record import Record
 from sweeps.space import Sweep
@@ -34,6 +34,16 @@ class Backend(Protocol):
         """Where and how many at a time, for the first line."""
         ...
 
+    @property
+    def slots(self) -> int:
+        """Jobs at a time."""
+        ...
+
+    @property
+    def dashboard(self) -> str | None:
+        """Where its own view is, if it has one."""
+        ...
+
     def run(self, queue: Queue) -> bool:
         """Drives a queue to its end; True if it was interrupted before."""
         ...
@@ -45,7 +55,9 @@ def run(
     backend: BackendName = "ray",
     *,
     fresh: bool = False,
-    write: Callable[[str], None] = print,
+    write: Callable[[str], None] | None = None,
+    show: Show = "plain",
+    until: Callable[[], float] | None = None,
 ) -> bool:
     """Runs a sweep in its folder, or goes on with it.
 
@@ -53,7 +65,9 @@ def run(
         folder: where everything lies; made when it is not there.
         backend: `ray` (Ray Tune) or `local` (this process, one job after another).
         fresh: rename what lies in the folder and start anew.
-        write: gets the progress, line by line.
+        write: gets the progress, line by line; standard output where it is not given.
+        show: how much is said: the outcome only, a line per event, all, or a live view on a terminal.
+        until: seconds until a deadline that will send SIGTERM; shown, no more.
 
     Returns:
         True if the sweep ran to its end, False if it was interrupted: the same call goes on.
@@ -61,13 +75,16 @@ def run(
     Raises:
         UserError: the folder holds another sweep, another driver is at work, the disk is full, Ray cannot be reached.
     """
-    console = Console(write)
+    console = Console(write, show, until=until)
     look_ahead(sweep)
     with _clear_errors(folder), FolderLock(folder) as held:
         moved = provenance.prepare(sweep, folder, fresh=fresh)
         if moved is not None:
             console.say(f"the old results are in {moved}")
-        with Record(folder, sweep.objectives, held=held) as record:
+        with (
+            Record(folder, sweep.objectives, held=held) as record,
+            console.watching(sweep, record, noisy=backend == "ray"),
+        ):
             return _drive(sweep, record, backend, console)
 
 
@@ -88,9 +105,9 @@ def _drive(sweep: Sweep, record: Record, backend: BackendName, console: Console)
             provenance.note_resume(record.folder)
         if backend == "ray":
             console.say("starting Ray ...")
-        place = _backend(backend, sweep)
-        console.say(f"running {place.described}")
-        interrupted = place.run(Primed(first, queue))
+        place = _backend(backend, sweep, talks=console.keeps_output)
+        console.placed(place.described, place.slots, place.dashboard)
+        interrupted = place.run(Watched(Primed(first, queue), console))
     if not interrupted:
         _conclude(record, console)
     return not interrupted
@@ -99,11 +116,11 @@ def _drive(sweep: Sweep, record: Record, backend: BackendName, console: Console)
 def _conclude(record: Record, console: Console) -> None:
     trials = record.trials()
     counts = Counter(str(trial.outcome) for trial in trials)
-    console.event("all done: " + ", ".join(f"{count} {outcome}" for outcome, count in sorted(counts.items())))
+    console.outcome("all done: " + ", ".join(f"{count} {outcome}" for outcome, count in sorted(counts.items())))
     if not counts["complete"]:
         cause, times = Counter(trial.cause for trial in trials).most_common(1)[0]
         number = next(trial.number for trial in trials if trial.cause == cause)
-        console.say(f"no trial completed; {times} times: {cause}  (see {record.trial_folder(number) / 'log.txt'})")
+        console.outcome(f"no trial completed; {times} times: {cause}  (see {record.trial_folder(number) / 'log.txt'})")
 
 
 def look_ahead(sweep: Sweep) -> None:
@@ -119,10 +136,11 @@ def look_ahead(sweep: Sweep) -> None:
         if config.batch.size > images:
             raise UserError(f"trial.batch.size is {config.batch.size}, but there are only {images} training images")
     for attack in sweep.judge.attacks if sweep.judge.trials != "none" else ():
-        if data.classes < CLASSES_NEEDED.get(attack, 2):
+        needed = CLASSES_NEEDED.get(attack, 2)
+        if data.classes < needed:
+            remedy = "; list other attacks" if data.classes > 1 else ""
             raise UserError(
-                f"judge.version: {attack} compares {CLASSES_NEEDED[attack]} classes, but {data.name} has {data.classes}; "
-                "list other attacks"
+                f"judge.version: {attack} compares {needed} classes, but {data.name} has {data.classes}{remedy}"
             )
 
 
@@ -132,14 +150,14 @@ def threads_per_job(sweep: Sweep) -> int:
     return 1 if cpus == "auto" else max(1, int(cpus))
 
 
-def _backend(name: BackendName, sweep: Sweep) -> Backend:
+def _backend(name: BackendName, sweep: Sweep, *, talks: bool) -> Backend:
     if name == "local":
         from sweeps.backends.local import Local
 
         return Local()
     from sweeps.backends.ray import RayTune
 
-    return RayTune(sweep.resources.cpus, sweep.resources.gpus)
+    return RayTune(sweep.resources.cpus, sweep.resources.gpus, talks=talks)
 
 
 @contextlib.contextmanager

@@ -1,60 +1,169 @@
-"""What a sweep says while it runs: plain lines, one per event, and a sign of life now and then."""
+"""What a sweep says while it runs: plain lines, one per event, or a live view; and events.log, which has them all."""
 
 from __future__ import annotations
 
+import contextlib
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from datetime import datetime
-from typing import Any
+from functools import partial
+from typing import Any, Literal, TextIO
 
-from sweeps.record import Judged, Members, Skipped, TrialRecord
+from sweeps._words import clock, short
+from sweeps.activity import Activity, Standing
+from sweeps.queues import Job, Queue, Result, Signal, Verdict
+from sweeps.record import Judged, Members, Record, Skipped, TrialRecord
+from sweeps.space import Sweep
+from sweeps.terminal import Screen, output_kept
+from sweeps.watch import EVENTS, OUTPUT, Watch
 
+Show = Literal["quiet", "plain", "verbose", "live"]
+"""The outcome only; a line per event; a line per epoch and job as well; a view that is drawn over and over."""
 QUIET_SECONDS = 15.0
 
 
 class Console:
-    """Plain lines with the time of day, through one function."""
+    """Where events go. Controller and judging tell what has ended, `Watched` which jobs come and go."""
 
-    def __init__(self, write: Callable[[str], None] = print) -> None:
-        self._write = write
+    def __init__(
+        self,
+        write: Callable[[str], None] | None = None,
+        show: Show = "plain",
+        *,
+        until: Callable[[], float] | None = None,
+    ) -> None:
+        """What is shown, and where.
+
+        Args:
+            write: takes the lines; None for standard output, which alone can be a live view.
+            until: seconds until a deadline, where there is one.
+        """
+        self.activity = Activity()
+        self.keeps_output = False
+        """Whether what libraries, Ray and its workers print goes to output.log."""
+        self._given = write
+        self._write = write or partial(print, flush=True)
+        self._show: Show = "plain" if write is not None and show == "live" else show
+        self._until = until
         self._last = time.monotonic()
-        self._running: dict[int, Mapping[str, Any]] = {}
+        self._log: TextIO | None = None
+        self._watch: Watch | None = None
+
+    @contextlib.contextmanager
+    def watching(self, sweep: Sweep, record: Record, *, noisy: bool) -> Iterator[None]:
+        """Writes events.log while the block runs, and shows the view where that is wanted; then restores the terminal.
+
+        Args:
+            noisy: other processes will print; what they say goes to output.log.
+        """
+        write, kept_back = self._write, list[str]()
+        watch = self._watch = Watch(sweep, record.folder, record.snapshot, self.activity, self._until)
+        live = self._show == "live"
+        try:
+            with contextlib.ExitStack() as stack:
+                self._log = stack.enter_context((record.folder / EVENTS).open("a", buffering=1, encoding="utf-8"))
+                if self._given is None and (live or noisy):
+                    out = stack.enter_context(output_kept(record.folder / OUTPUT))
+                    self.keeps_output = out is not None
+                    if out is not None and live:
+                        self._write = kept_back.append
+                        stack.enter_context(Screen(out, watch.frame))
+                    elif out is not None:
+                        self._write = partial(print, file=out, flush=True)
+                yield
+        finally:
+            self._write, self._log, self._watch, self.keeps_output = write, None, None, False
+            for line in kept_back:
+                write(line)
+
+    def placed(self, described: str, slots: int, dashboard: str | None) -> None:
+        """It is known where jobs run."""
+        if self._watch is not None:
+            self._watch.where, self._watch.slots, self._watch.dashboard = described, slots, dashboard
+        self.say(f"running {described}" + (f", dashboard at {dashboard}" if dashboard else ""))
+
+    # Lines.
+
+    def outcome(self, line: str) -> None:
+        """How the sweep ended: said in any case, after the view where there is one."""
+        self._keep(line)
+        self._write(line)
 
     def say(self, line: str) -> None:
         """A line as it is."""
-        self._write(line)
-        self._last = time.monotonic()
+        self._keep(line)
+        self._show_line(line)
 
     def event(self, line: str) -> None:
         """A line with the time of day."""
-        self.say(f"{datetime.now():%H:%M:%S}  {line}")
+        self._keep(line)
+        self._show_line(f"{datetime.now():%H:%M:%S}  {line}")
 
-    def progress(self, number: int, result: Mapping[str, Any]) -> None:
-        """Keeps where a trial is; says so when nothing else was said for a while."""
-        self._running[number] = result
+    def detail(self, line: str) -> None:
+        """A line for those who want to know all."""
+        if self._show == "verbose":
+            self.event(line)
+
+    def _keep(self, line: str) -> None:
+        now = datetime.now()
+        self.activity.event(f"{now:%H:%M:%S}  {line}")
+        if self._log is not None:
+            self._log.write(f"{now:%Y-%m-%d %H:%M:%S}  {line}\n")
+        if self._watch is not None:
+            self._watch.news()
+
+    def _show_line(self, line: str) -> None:
+        if self._show in ("plain", "verbose"):
+            self._write(line)
+        self._last = time.monotonic()
+
+    def _sign_of_life(self, line: str) -> None:
+        """A line that is of no use later: said when nothing else was said for a while."""
         if time.monotonic() - self._last > QUIET_SECONDS:
-            parts = [
-                f"trial {n:04d} epoch {r['epoch']}/{r['epochs']}{_accuracies(r)}"
-                for n, r in sorted(self._running.items())
-            ]
-            self.event("running: " + "; ".join(parts))
+            self._show_line(f"{datetime.now():%H:%M:%S}  {line}")
+
+    # Jobs.
+
+    def begun(self, job: Job) -> None:
+        """A job was handed out."""
+        self.activity.begun(job)
+        if self._watch is not None:
+            self._watch.news()  # it may be a new trial
+        self.detail(f"{job.name} begins")
+
+    def heard(self, job: Job, result: Result) -> None:
+        """A job has told how far it is."""
+        self.activity.heard(job, result)
+        self.detail(f"{job.name} {_epoch(result)}")
+        running = sorted(self.activity.runs.values(), key=lambda run: run.job.name)
+        told = [f"{run.job.name} {_epoch(run.result)}" for run in running if "epoch" in run.result]
+        self._sign_of_life("running: " + "; ".join(told))
+
+    def ended(self, job: Job, outcome: str, result: Result) -> None:
+        """A job has ended."""
+        run = self.activity.runs.get(job.name)
+        self.activity.ended(job, result)
+        if "epoch" in result and "epochs" in result:
+            self.detail(f"{job.name} {_epoch(result)}")
+        took = "" if run is None else f" after {clock(self.activity.clock() - run.since)}"
+        self.detail(f"{job.name} ends{took}: {outcome}")
+
+    # What the record was told.
 
     def trial(self, trial: TrialRecord, done: int, wanted: int) -> None:
         """A trial has ended."""
-        self._running.pop(trial.number, None)
-        options = ", ".join(f"{name.rsplit('.', 1)[-1]} {_short(value)}" for name, value in trial.params.items())
         why = f" ({trial.cause})" if trial.cause else "" if trial.feasible else " (outside the constraints)"
         seconds = trial.metrics.get("cost_seconds")
         cost = f"  {seconds:.1f} s" if seconds is not None else ""
         self.event(
-            f"trial {trial.number:04d} {trial.outcome}{why}{_accuracies(trial.metrics)}{cost}  [{options}]"
+            f"trial {trial.number:04d} {trial.outcome}{why}{_accuracies(trial.metrics)}{cost}  [{short(trial.params)}]"
             f"  {done} of {wanted}"
         )
 
     def judging(self, number: int, split: str, attack: str, standing: int, images: int) -> None:
-        """Says how far a judgement is when nothing else was said for a while."""
-        if time.monotonic() - self._last > QUIET_SECONDS:
-            self.event(f"judging {number:04d} on {split}: {standing} of {images} stand after {attack}")
+        """How far a judgement is."""
+        self.activity.stands(number, split, Standing(attack, standing, images))
+        self._sign_of_life(f"judging {number:04d} on {split}: {standing} of {images} stand after {attack}")
 
     def judged(self, number: int, split: str, judged: Judged) -> None:
         """A trial has been judged in full."""
@@ -80,6 +189,34 @@ class Console:
         self.event(f"frontier of {len(event.trials)} fixed: {listed}{opened}")
 
 
+class Watched:
+    """A queue whose jobs a console is told of."""
+
+    def __init__(self, queue: Queue, console: Console) -> None:
+        """Looks at `queue`."""
+        self._queue = queue
+        self._console = console
+
+    def next(self) -> Job | Signal:
+        job = self._queue.next()
+        if isinstance(job, Job):
+            self._console.begun(job)
+        return job
+
+    def report(self, job: Job, result: Result) -> Verdict:
+        self._console.heard(job, result)
+        return self._queue.report(job, result)
+
+    def finish(self, job: Job, outcome: str, result: Result, cause: str | None) -> None:
+        self._queue.finish(job, outcome, result, cause)
+        self._console.ended(job, outcome, result)
+
+
+def _epoch(result: Mapping[str, Any]) -> str:
+    shown = _accuracies(result) or (f": loss {result['loss']:.4g}" if "loss" in result else "")
+    return f"epoch {result.get('epoch', 0)}/{result.get('epochs', 0)}{shown}"
+
+
 def _accuracies(values: Mapping[str, Any]) -> str:
     shown = [
         f"{name} {values[key]:.1%}"
@@ -87,7 +224,3 @@ def _accuracies(values: Mapping[str, Any]) -> str:
         if key in values
     ]
     return ": " + ", ".join(shown) if shown else ""
-
-
-def _short(value: Any) -> str:
-    return f"{value:.3g}" if isinstance(value, float) else str(value)

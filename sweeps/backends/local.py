@@ -15,6 +15,8 @@ class Local:
     """Runs a queue in this process."""
 
     described = "in this process"
+    slots = 1
+    dashboard = None
 
     def run(self, queue: Queue) -> bool:
         """Drives the queue to its end; True if a signal ended it before.

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import importlib.util
 import json
+import logging
 import os
 import signal
 import tempfile
@@ -164,16 +165,17 @@ class _Schedule(FIFOScheduler):  # type: ignore[misc]
 class RayTune:
     """Runs a queue on Ray Tune: a cluster where RAY_ADDRESS names one, else a local one for the time of the sweep."""
 
-    def __init__(self, cpus: Amount, gpus: Amount) -> None:
+    def __init__(self, cpus: Amount, gpus: Amount, *, talks: bool = False) -> None:
         """Connects to Ray.
 
         Args:
             cpus, gpus: per job. `auto`: one CPU; one GPU where the cluster has any.
+            talks: let Ray and the workers print, since their output is kept in a file.
 
         Raises:
             UserError: the cluster cannot be reached, or no job fits on it.
         """
-        self._connect()
+        self._connect(talks)
         there = ray.cluster_resources()
         self._per_job = {
             "cpu": 1.0 if cpus == "auto" else float(cpus),
@@ -189,18 +191,19 @@ class RayTune:
 
     @property
     def described(self) -> str:
-        return f"{self.slots} at a time on Ray{self._dashboard}"
+        return f"{self.slots} at a time on Ray"
 
-    def _connect(self) -> None:
+    def _connect(self, talks: bool) -> None:
         address = os.environ.get("RAY_ADDRESS")
         with_dashboard = all(
             importlib.util.find_spec(name) for name in ("aiohttp_cors", "opencensus", "prometheus_client")
         )
-        quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR"}
+        said: dict[str, Any] = {"log_to_driver": talks, "logging_level": "INFO" if talks else "ERROR"}
         local: dict[str, Any] = {} if address else {"include_dashboard": with_dashboard, "dashboard_host": "127.0.0.1"}
+        logging.getLogger("ray.tune.analysis").setLevel("ERROR")  # it misses Tune's own result files, which are off
         terminate = signal.getsignal(signal.SIGTERM)
         try:
-            context = ray.init(address=address or "local", **quiet, **local)
+            context = ray.init(address=address or "local", **said, **local)
         except Exception as error:
             where = f"the cluster at {address}" if address else "a local Ray"
             lines = str(error).strip().splitlines() or [type(error).__name__]
@@ -209,17 +212,19 @@ class RayTune:
             ) from error
         signal.signal(signal.SIGTERM, terminate)  # Ray puts its own in place, which leaves with a stack trace
         url = getattr(context, "dashboard_url", None)
-        self._dashboard = f", dashboard at http://{url}" if url else ""
+        self.dashboard = f"http://{url}" if url else None
 
     def run(self, queue: Queue) -> bool:
         """Drives the queue to its end; True if SIGINT or SIGTERM ended it before."""
         shared = _Shared(queue)
-        before = signal.signal(signal.SIGTERM, _forward)
+        before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}  # Tune leaves its own
+        signal.signal(signal.SIGTERM, _forward)
         try:
             with tempfile.TemporaryDirectory(prefix="robustray-") as scratch:
                 self._fit(shared, scratch)
         finally:
-            signal.signal(signal.SIGTERM, before)
+            for number, handler in before.items():
+                signal.signal(number, handler)
             ray.shutdown()
         if shared.error is not None:
             raise shared.error

@@ -1,0 +1,58 @@
+"""Numbers and options in words, for lines and views."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+
+def clock(seconds: float) -> str:
+    """`0:07`, `12:30`, `1:02:03`, `3 d 4:00:00`."""
+    minutes, rest = divmod(max(0, int(seconds)), 60)
+    whole, minutes = divmod(minutes, 60)
+    days, of_day = divmod(whole, 24)
+    if days:
+        return f"{days:,} d {of_day}:{minutes:02d}:{rest:02d}"
+    return f"{whole}:{minutes:02d}:{rest:02d}" if whole else f"{minutes}:{rest:02d}"
+
+
+def about(seconds: float) -> str:
+    """`less than 10 s`, `about 40 s`, `about 2 h 10 min`, `about 3 days`: no finer than a guess is good for."""
+    if seconds < 10:
+        return "less than 10 s"
+    if seconds < 95:
+        return f"about {round(seconds / 10) * 10} s"
+    minutes = round(seconds / 60)
+    if minutes < 60:
+        return f"about {minutes} min"
+    if seconds < 2 * 86400:
+        whole, rest = divmod(round(seconds / 600) * 10, 60)
+        return f"about {whole} h {rest} min" if rest else f"about {whole} h"
+    days = seconds / 86400
+    return f"about {days:,.0f} days" if days < 1000 else "more than 1,000 days"
+
+
+def hours(seconds: float) -> str:
+    """Device-hours, with two figures below ten."""
+    told = seconds / 3600
+    return figures(told) if told >= 10 else f"{told:.2g}"
+
+
+def short(params: Mapping[str, Any]) -> str:
+    """`beta 2.3, lr 0.11`: options by the last part of their names."""
+    return ", ".join(f"{plain(name.rsplit('.', 1)[-1])} {option(value)}" for name, value in params.items())
+
+
+def option(value: Any) -> str:
+    """Three figures of a number; any other value as it is."""
+    return f"{value:.3g}" if isinstance(value, float) else plain(str(value))
+
+
+def figures(number: float) -> str:
+    """Three figures, `12,300`."""
+    return f"{float(f'{number:.3g}'):,.0f}" if 100 <= number < 1e7 else f"{number:.3g}"
+
+
+def plain(text: str) -> str:
+    """One line without control characters: names and causes come from files and other people's code."""
+    return "".join(character if character.isprintable() else " " for character in text)

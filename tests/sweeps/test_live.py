@@ -1,0 +1,469 @@
+"""The view of a running sweep, drawn without a terminal, and the numbers in it."""
+
+from __future__ import annotations
+
+import io
+import random
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from rich.cells import cell_len
+from rich.console import Console
+
+from sweeps._chart import ASCII, MARKS, Member, chart
+from sweeps.activity import Activity, Standing
+from sweeps.frontier import dominates
+from sweeps.live import Frame, Mood
+from sweeps.outlook import Countdown, Outlook
+from sweeps.overview import Overview
+from sweeps.queues import Job
+from sweeps.record import Judged, Members, Outcome, Skipped, Snapshot, TrialRecord
+from sweeps.space import Sweep
+from sweeps.watch import Watch
+from tests.sweeps.small import small_sweep
+
+ACCURACIES = ("clean_accuracy", "robust_accuracy")
+TWO = {"clean_accuracy": "max", "robust_accuracy": "max"}
+THREE = {**TWO, "cost_device_hours": "min"}
+IMAGES = 400
+
+
+class Time:
+    """A clock that stands still until it is told."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@dataclass
+class Scene:
+    """A sweep at some moment, put together by hand."""
+
+    sweep: Sweep
+    trials: list[TrialRecord] = field(default_factory=list)
+    judged: dict[tuple[int, str], Judged] = field(default_factory=dict)
+    skipped: dict[int, Skipped] = field(default_factory=dict)
+    unjudged: dict[tuple[int, str], str] = field(default_factory=dict)
+    members: list[Members] = field(default_factory=list)
+    time: Time = field(default_factory=Time)
+    slots: int = 2
+    dashboard: str | None = None
+
+    def __post_init__(self) -> None:
+        self.activity = Activity(self.time)
+
+    @property
+    def snapshot(self) -> Snapshot:
+        return Snapshot(
+            dict(self.sweep.objectives),
+            self.trials,
+            self.judged,
+            self.skipped,
+            self.unjudged,
+            self.members,
+            {"shard_size": 200},
+        )
+
+    @property
+    def overview(self) -> Overview:
+        return Overview.of(self.sweep, self.snapshot, self.activity)
+
+    @property
+    def outlook(self) -> Outlook:
+        return Outlook.of(self.sweep, self.snapshot, self.activity, self.overview, self.slots)
+
+    def frame(self, mood: Mood = "at work") -> Frame:
+        watch = Watch(self.sweep, Path("results/small"), lambda: self.snapshot, self.activity, lambda: 3723.0)
+        watch.where, watch.slots, watch.dashboard = f"{self.slots} at a time on Ray", self.slots, self.dashboard
+        return watch.frame(mood)
+
+    def complete(self, number: int, clean: float, robust: float, **more: Any) -> None:
+        metrics = {
+            "clean_accuracy": clean,
+            "robust_accuracy": robust,
+            "cost_seconds": 30.0,
+            "cost_device_hours": 30 / 3600,
+        }
+        params = {"defense.trades.beta": 0.5 + number, "schedule.lr": 0.1}
+        self.trials.append(TrialRecord(number, params, "complete", metrics, epoch=30, **more))
+
+    def judge(self, number: int, clean: float, robust: float, split: str = "validation", *flags: str) -> None:
+        judged = Judged(IMAGES, clean * IMAGES, robust * IMAGES, "standard", True, "folder", 40.0, flags)
+        self.judged[number, split] = judged
+
+    def train(self, number: int, epoch: int = 0, epochs: int = 30, **more: Any) -> Job:
+        """A trial in training, with a report where it is through an epoch; a second an epoch, 900 images each."""
+        self.trials.append(TrialRecord(number, {"schedule.lr": 0.2}, None))
+        job = Job(f"trial {number:04d}", number, {"kind": "train"})
+        self.activity.begun(job)
+        for done in range(1, epoch + 1):
+            self.time.now += 1.0
+            told = {"epoch": done, "epochs": epochs, "cost_seconds": float(done), "images": 900 * done, "loss": 1.5}
+            self.activity.heard(job, {**told, **more})
+        return job
+
+    def attack(self, number: int, attack: str, shard: int, split: str = "validation") -> Job:
+        work = {"kind": "judge", "attack": attack, "shard": shard, "split": split}
+        job = Job(f"judge {number:04d} {split} {attack} {shard}", number, work)
+        self.activity.begun(job)
+        return job
+
+
+@pytest.fixture(scope="module")
+def sweep(tmp_path_factory: pytest.TempPathFactory) -> Sweep:
+    return small_sweep(tmp_path_factory.mktemp("space"), "search.trials=12")
+
+
+@pytest.fixture
+def busy(sweep: Sweep) -> Scene:
+    """A bit of everything."""
+    scene = Scene(sweep, dashboard="http://127.0.0.1:8265")
+    for number, (clean, robust) in enumerate([(0.975, 0.40), (0.93, 0.62), (0.90, 0.60), (0.88, 0.71)]):
+        scene.complete(number, clean, robust)
+    scene.trials.append(TrialRecord(4, {}, "diverged", cause="the loss of epoch 3 is nan"))
+    scene.trials.append(TrialRecord(5, {}, "out_of_memory"))
+    scene.trials.append(TrialRecord(6, {}, "stopped", {"cost_seconds": 5.0}, epoch=5))
+    scene.trials.append(TrialRecord(7, {}, "failed"))
+    scene.judge(0, 0.975, 0.36)
+    scene.judge(1, 0.93, 0.60)
+    scene.skipped[2] = Skipped(1, "apgd-t", 230, 360, IMAGES)
+    scene.train(8, 12, clean_accuracy=0.912, robust_accuracy=0.551)
+    scene.attack(3, "fab-t", 1)
+    scene.activity.stands(3, "validation", Standing("apgd-t", 276, IMAGES))
+    scene.activity.event("16:41:00  trial 0003 complete")
+    return scene
+
+
+def drawn(frame: Frame, width: int, height: int, encoding: str = "utf-8") -> list[str]:
+    """The lines of a frame, without colours."""
+    out = io.TextIOWrapper(io.BytesIO(), encoding=encoding, errors="replace")
+    console = Console(file=out, width=width, height=height + 1, force_terminal=True, color_system=None, highlight=False)
+    options = console.options.update(height=height)
+    return ["".join(part.text for part in line) for line in console.render_lines(frame, options, pad=False)]
+
+
+@pytest.mark.parametrize(("width", "height"), [(80, 23), (120, 40), (200, 49)])
+def test_a_frame_shows_what_a_user_asks_for(busy: Scene, width: int, height: int) -> None:
+    lines = drawn(busy.frame(), width, height)
+    said = "\n".join(lines)
+    assert len(lines) == height
+    assert max(map(cell_len, lines)) <= width
+    for words in (
+        "small", "2 at a time on Ray", "running for 0:12", "stops in 1:02:03",
+        "8 of 12 ended", "1 running", "3 waiting", "4 complete", "1 stopped", "1 diverged", "1 failed", "1 out of memory",
+        "2 in full", "1 skipped with proof", "device-hours", "900 images/s", "about",
+        "0008  ", "epoch 12/30", "clean 91.2  robust 55.1", "lr 0.2",
+        "0003  fab-t on shard 2 of 2 of validation", "276 of 400 stand after apgd-t",
+        "2 judged ●", "1 by cheap attack ○", "robust % over clean %", "beta 3.5", "69.0", "97.5", "36.0",
+        "16:41:00  trial 0003 complete", "events.log", "output.log", "trials/*/log.txt", "in results/small",
+        "Ctrl-C", "the same command goes on", "http://127.0.0.1:8265",
+    ):  # fmt: skip
+        assert words in said, words
+    body = said.split("frontier so far")[1].split("\n", 1)[1].split("events")[0]
+    assert (body.count("●"), body.count("○")) == (2 + 2, 1 + 1), "each member on the chart and in the table"
+    assert "0002" not in body, "it is proven dominated"
+
+
+def test_the_frame_that_stays_says_nothing_of_what_is_over(busy: Scene) -> None:
+    over, stopping = ("\n".join(drawn(busy.frame(mood), 100, 30)) for mood in ("over", "stopping"))
+    assert "ran for 0:12" in over
+    for words in ("at work", "Ctrl-C", "8265", "epoch 12/30"):
+        assert words not in over
+    assert "stopping; every step is kept" in stopping
+    assert "epoch 12/30" in stopping
+
+
+def test_a_frame_on_a_terminal_without_unicode_is_ascii(busy: Scene) -> None:
+    for width in (80, 200):
+        said = "\n".join(drawn(busy.frame(), width, 30, "ascii"))
+        assert said.isascii()
+        assert "2 judged #" in said
+        assert "robust % over clean %" in said
+
+
+def test_names_and_causes_of_others_cannot_draw(busy: Scene) -> None:
+    busy.activity.event("cause: \x1b[2J\x1b[31mred\r\n\tlines")
+    busy.trials[0].params["defense.trades.beta"] = "\x1b]0;title\x07"
+    said = "".join(drawn(busy.frame(), 200, 40))
+    assert said.isprintable()
+    assert "red" in said
+
+
+number = st.one_of(
+    st.floats(0, 1), st.floats(allow_nan=False, allow_infinity=False), st.sampled_from([1e308, -1e308, 1e-308])
+)
+outcomes: st.SearchStrategy[Outcome | None] = st.sampled_from(
+    [None, "complete", "complete", "stopped", "diverged", "failed", "out_of_memory"]
+)
+
+
+@st.composite
+def scenes(draw: st.DrawFn, sweep: Sweep, objectives: Mapping[str, str]) -> Scene:
+    """Anything a record and an activity can hold, sensible or not."""
+    search = sweep.search.model_copy(update={"trials": draw(st.sampled_from([1, 5, 12, 10**9]))})
+    judge = sweep.judge.model_copy(update={"trials": draw(st.sampled_from(["frontier", "all", "none"]))})
+    scene = Scene(sweep.model_copy(update={"objectives": objectives, "search": search, "judge": judge}))
+    scene.slots = draw(st.sampled_from([1, 2, 64, 10_000]))
+    for at in range(draw(st.integers(0, 12))):
+        names = draw(st.lists(st.sampled_from([*THREE, "cost_seconds", "cost_passes"]), unique=True))
+        if draw(st.booleans()):
+            names = list(THREE)
+        metrics = {name: draw(number) for name in names}
+        text = draw(st.text(max_size=30))
+        trial = TrialRecord(
+            at,
+            {text: draw(st.one_of(number, st.text(max_size=200)))},
+            draw(outcomes),
+            metrics,
+            epoch=draw(st.integers(0, 10**6)),
+            feasible=draw(st.booleans()),
+            replicate_of=draw(st.sampled_from([None, None, 0])) if at else None,
+        )
+        scene.trials.append(trial)
+        state = draw(st.sampled_from(["", "judged", "tested", "flagged", "skipped", "unjudged", "attacked"]))
+        if state in ("judged", "tested", "flagged"):
+            scene.judge(
+                at, draw(st.floats(0, 1)), draw(st.floats(0, 1)), "validation", *(["randomised"] * (state == "flagged"))
+            )
+        if state == "tested":
+            scene.judge(at, draw(st.floats(0, 1)), draw(st.floats(0, 1)), "test")
+        if state == "skipped":
+            scene.skipped[at] = Skipped(0, draw(st.sampled_from(["", "apgd-t"])), draw(st.integers(0, 400)), 400, 400)
+        if state == "unjudged":
+            scene.unjudged[at, "validation"] = "cause"
+        if state == "attacked":
+            scene.attack(at, "square", draw(st.integers(0, 10**6)), draw(st.sampled_from(["validation", "test"])))
+            scene.activity.stands(
+                at, "validation", Standing("clean", draw(st.integers(0, 400)), draw(st.sampled_from([0, 400])))
+            )
+        if trial.outcome is None and draw(st.booleans()):
+            job = Job(f"trial {at:04d}", at, {"kind": draw(st.sampled_from(["train", "probe"]))})
+            scene.activity.begun(job)
+            told = {"epoch": draw(st.integers(0, 10**9)), "epochs": draw(st.integers(0, 10**9)), "loss": draw(number)}
+            scene.activity.heard(
+                job, {**told, **{name: draw(number) for name in (*ACCURACIES, "cost_seconds", "images")}}
+            )
+    if draw(st.booleans()):
+        scene.members.append(Members(1, draw(st.lists(st.integers(0, 12), unique=True)), [], "now"))
+    for line in draw(st.lists(st.text(max_size=300), max_size=60)):
+        scene.activity.event(line)
+    return scene
+
+
+@pytest.mark.parametrize("objectives", [TWO, THREE, {"cost_passes": "min"}], ids=["two", "three", "cost alone"])
+@given(data=st.data())
+def test_no_state_breaks_a_frame_or_its_lines(sweep: Sweep, objectives: Mapping[str, str], data: st.DataObject) -> None:
+    scene = data.draw(scenes(sweep, objectives))
+    width = data.draw(st.one_of(st.sampled_from([80, 200]), st.integers(1, 300)))
+    height = data.draw(st.one_of(st.sampled_from([23, 49]), st.integers(1, 90)))
+    mood: Mood = data.draw(st.sampled_from(["at work", "stopping", "over"]))
+    lines = drawn(scene.frame(mood), width, height, data.draw(st.sampled_from(["utf-8", "ascii"])))
+    assert len(lines) <= height
+    assert max(map(cell_len, lines)) <= width
+    if (width, height) in ((80, 23), (200, 49)) and mood == "at work":
+        said = "\n".join(lines)
+        for words in ("ended", "at work", "frontier so far", "events", "logs", "Ctrl-C"):
+            assert words in said
+
+
+# Numbers.
+
+
+@given(data=st.data(), seed=st.integers(0, 1000))
+def test_the_frontier_so_far_is_what_definitions_say(sweep: Sweep, data: st.DataObject, seed: int) -> None:
+    """Of judged trials those no judged one dominates; of others those that nothing dominates. In any order of trials."""
+    accuracy = st.integers(0, 4).map(lambda value: value / 4)
+    scene = Scene(sweep)
+    known, judged = {}, set()
+    for at in range(data.draw(st.integers(0, 8))):
+        known[at] = dict(zip(ACCURACIES, (data.draw(accuracy), data.draw(accuracy)), strict=True))
+        state = data.draw(st.sampled_from(["judged", "cheap", "flagged", "skipped", "infeasible"]))
+        scene.complete(at, *known[at].values(), feasible=state != "infeasible")
+        if state in ("judged", "flagged"):
+            known[at] = dict(zip(ACCURACIES, (data.draw(accuracy), data.draw(accuracy)), strict=True))
+            clean, robust = known[at].values()
+            scene.judge(at, clean, robust, "validation", *(["randomised"] * (state == "flagged")))
+        if state == "skipped":
+            scene.skipped[at] = Skipped(0, "apgd-t", 1, 1, IMAGES)
+        if state == "judged":
+            judged.add(at)
+        elif state != "cheap":
+            del known[at]
+    expected = {
+        at
+        for at, values in known.items()
+        if not any(dominates(known[other], values, TWO) for other in (judged if at in judged else known))
+    }
+    random.Random(seed).shuffle(scene.trials)
+    front = scene.overview.frontier
+    assert {place.numbers[0] for place in front} == expected
+    assert {place.numbers[0] for place in front if place.judged} == expected & judged
+    assert [place.values["clean_accuracy"] for place in front] == sorted(
+        (known[at]["clean_accuracy"] for at in expected), reverse=True
+    )
+
+
+@given(st.lists(st.tuples(st.floats(0, 1), st.floats(0, 1)), min_size=1, max_size=8))
+def test_the_hypervolume_is_the_area_under_the_staircase(sweep: Sweep, points: list[tuple[float, float]]) -> None:
+    scene = Scene(sweep)
+    for at, (clean, robust) in enumerate(points):
+        scene.complete(at, clean, robust)
+    area, below = 0.0, 0.0
+    for clean, robust in sorted(points, reverse=True):  # strips from the right, each as wide as its point
+        area += clean * max(0.0, robust - below)
+        below = max(below, robust)
+    assert scene.overview.volume == pytest.approx(area, abs=1e-12)
+
+
+def test_replicates_stand_where_their_mean_stands(sweep: Sweep) -> None:
+    scene = Scene(sweep)
+    scene.complete(0, 0.9, 0.5)
+    scene.complete(1, 0.8, 0.7, replicate_of=0)
+    (place,) = scene.overview.frontier
+    assert place.numbers == (0, 1)
+    assert place.values["clean_accuracy"] == pytest.approx(0.85)
+    assert place.values["robust_accuracy"] == pytest.approx(0.6)
+    assert "0000x2" in "\n".join(drawn(scene.frame(), 120, 40))
+
+
+def test_a_judgement_in_progress_lowers_the_cheap_number(sweep: Sweep) -> None:
+    scene = Scene(sweep)
+    scene.complete(0, 0.9, 0.5)
+    scene.activity.stands(0, "validation", Standing("apgd-ce", 160, IMAGES))
+    assert scene.overview.frontier[0].values["robust_accuracy"] == pytest.approx(0.4)
+    scene.activity.stands(0, "validation", Standing("clean", 360, IMAGES))
+    assert scene.overview.frontier[0].values["robust_accuracy"] == pytest.approx(0.5), "a looser bound is no news"
+
+
+def test_the_speed_of_training_is_images_by_seconds_of_all_trials_at_work(sweep: Sweep) -> None:
+    scene = Scene(sweep)
+    assert scene.overview.images_per_second is None
+    first = scene.train(0, 3)
+    scene.train(1, 2)
+    assert scene.overview.images_per_second == pytest.approx(2 * 900)
+    scene.activity.ended(first, {"epoch": 4, "cost_seconds": 4.0, "images": 3600})
+    assert scene.overview.images_per_second == pytest.approx(900)
+
+
+def test_time_left_in_a_regular_world_is_exact(sweep: Sweep) -> None:
+    """Trials of 30 epochs of a second; 40 s of judging each, 12 of them; test has 80 images, a judgement 400."""
+    scene = Scene(sweep)
+    assert (scene.outlook.training, scene.outlook.seconds) == (None, None), "nothing to go by"
+    scene.train(0, 10)
+    scene.train(1, 20)
+    scene.time.now += 0.5  # since trial 1 was heard of; trial 0 was 20 s ago, and its next epochs are long due
+    assert scene.outlook.training == pytest.approx(max(0, 20 - 20.5) + (10 - 0.5) + 10 * 30)
+    assert scene.outlook.judging is None
+    assert scene.outlook.seconds == pytest.approx((9.5 + 300) / 2)
+    for run in list(scene.activity.runs.values()):
+        scene.activity.ended(run.job, {})
+    scene.trials.clear()
+    for at in range(6):
+        scene.complete(at, 0.9 - at / 100, 0.5 + at / 100)
+    scene.judge(0, 0.9, 0.5)
+    scene.judge(1, 0.89, 0.51)
+    assert scene.outlook.training == pytest.approx(6 * 30)
+    assert scene.outlook.judging == pytest.approx(10 * 40)
+    assert scene.outlook.test == pytest.approx(6 * 80 / 400 * 40), "six on the frontier so far"
+    assert scene.outlook.seconds == pytest.approx((180 + 400 + 48) / 2)
+    shard = scene.attack(2, "apgd-ce", 0)
+    scene.activity.ended(shard, {"seconds": 15.0})
+    assert scene.outlook.judging == pytest.approx(10 * 40 - 15)
+
+
+def test_test_of_unknown_size_is_not_guessed(sweep: Sweep) -> None:
+    images = sweep.judge.images.model_copy(update={"test": "all"})
+    scene = Scene(sweep.model_copy(update={"judge": sweep.judge.model_copy(update={"images": images})}))
+    for at in range(12):
+        scene.complete(at, 0.9, 0.5)
+        scene.judge(at, 0.9, 0.5)
+    assert (scene.outlook.judging, scene.outlook.test) == (0.0, None)
+    assert "then test" in "\n".join(drawn(scene.frame(), 80, 23))
+    scene.activity.stands(0, "test", Standing("clean", 900, 1000))
+    assert scene.outlook.test == pytest.approx(12 * 1000 / 400 * 40)
+    for at in range(12):
+        scene.judge(at, 0.9, 0.5, "test")
+    assert scene.outlook == Outlook(0.0, 0.0, 0.0, 0.0)
+    assert "done" in "\n".join(drawn(scene.frame(), 80, 23))
+
+
+@given(st.lists(st.tuples(st.floats(0, 100), st.floats(0, 1e6)), min_size=1, max_size=30))
+def test_a_countdown_never_jumps(guesses: list[tuple[float, float]]) -> None:
+    """Between two looks it moves by the time that passed and a tenth of the way to the new guess, no more."""
+    passing = Time()
+    countdown = Countdown(passing)
+    before = countdown.left(guesses[0][1])
+    assert before == pytest.approx(guesses[0][1])
+    for passed, guess in guesses[1:]:
+        passing.now += passed
+        shown = countdown.left(guess)
+        assert shown is not None
+        assert before is not None
+        assert shown >= 0
+        if guess > 0 and before > passed:
+            assert abs(shown - (before - passed)) <= 0.1 * abs(guess - (before - passed)) + 1e-6
+        before = shown
+    assert countdown.left(0.0) == 0.0
+    assert countdown.left(None) is None
+
+
+@given(st.floats(1, 1e6), st.floats(0, 1))
+def test_a_countdown_of_a_steady_end_is_a_clock(end: float, share: float) -> None:
+    passing = Time()
+    countdown = Countdown(passing)
+    countdown.left(end)
+    passing.now = share * end
+    assert countdown.left(end - passing.now) == pytest.approx(end - passing.now, abs=1e-6)
+
+
+# The chart.
+
+points = st.lists(st.tuples(st.floats(0, 1), st.floats(0, 1), st.booleans()).map(lambda p: Member(*p)), max_size=12)
+
+
+@given(
+    points, st.lists(st.tuples(st.floats(0, 1), st.floats(0, 1)), max_size=9), st.integers(8, 120), st.integers(3, 30)
+)
+def test_a_chart_has_its_size_and_every_member_a_mark(
+    members: list[Member], others: list[tuple[float, float]], width: int, height: int
+) -> None:
+    for marks in (MARKS, ASCII):
+        text = chart(members, others, width, height, marks)
+        lines = text.plain.split("\n")
+        assert len(lines) == height
+        assert max(map(cell_len, lines)) <= width
+        shown = [column for line in lines[: height - 2] for column in line if column in (marks.judged, marks.cheap)]
+        assert bool(shown) == bool(members)
+        assert len(shown) <= len(members)
+        again = members[::-1]
+        random.Random(0).shuffle(again)
+        assert chart(again, others[::-1], width, height, marks).plain == text.plain, "the order of trials is no matter"
+
+
+def _marks(text: str) -> Iterator[tuple[int, int]]:
+    for row, line in enumerate(text.split("\n")):
+        yield from ((column, row) for column, character in enumerate(line) if character in "●○")
+
+
+@given(st.permutations([(0.975, 0.36), (0.96, 0.45), (0.93, 0.60), (0.885, 0.70)]))
+def test_a_chart_places_members_by_their_accuracies(frontier: list[tuple[float, float]]) -> None:
+    text = chart([Member(x, y, True) for x, y in frontier], [(0.1, 0.1)], 60, 20).plain
+    marks = sorted(_marks(text))
+    assert len(marks) == 4
+    assert [row for _, row in marks] == sorted(row for _, row in marks), "more clean is less robust"
+    lines = text.split("\n")
+    assert lines[-1].split() == ["87", "robust", "%", "over", "clean", "%", "99"], "9 points and 15 % on both sides"
+    left, right, low, high = 87.0, 99.0, 30.0, 76.0
+    assert lines[0].startswith(" 76")
+    assert lines[-3].startswith(" 30")
+    for (column, row), (x, y) in zip(marks, sorted(frontier), strict=True):
+        assert column - 5 == pytest.approx((100 * x - left) / (right - left) * (55 - 1), abs=1)
+        assert row == pytest.approx((high - 100 * y) / (high - low) * (18 - 1), abs=1)
