@@ -10,12 +10,15 @@ if TYPE_CHECKING:
     from robustray.training._trainer import Trainer
     from robustray.training.averaging import Averaging, Ema, NoAveraging
     from robustray.training.awp import Awp
-    from robustray.training.curricula import Curriculum, Cusp, Ramps, Stages
+    from robustray.training.curricula import Curriculum
+    from robustray.training.cusp import Cusp
     from robustray.training.entropy_sgd import EntropySgd
     from robustray.training.free import Free
     from robustray.training.optimisers import Adam, AdamW, Optimiser, Sgd
+    from robustray.training.ramps import Ramps
     from robustray.training.sam import Sam
     from robustray.training.schedules import Constant, Cosine, Cyclic, Late, MultiStep, OneCycle, Schedule
+    from robustray.training.stages import Stages
     from robustray.training.updates import Minibatch, Plain, Update
     from robustray.training.weight_noise import WeightNoise
 
@@ -59,7 +62,7 @@ __getattr__ = lazy(
         "Constant": "schedules",
         "Cosine": "schedules",
         "Curriculum": "curricula",
-        "Cusp": "curricula",
+        "Cusp": "cusp",
         "Cyclic": "schedules",
         "Ema": "averaging",
         "EntropySgd": "entropy_sgd",
@@ -71,11 +74,11 @@ __getattr__ = lazy(
         "OneCycle": "schedules",
         "Optimiser": "optimisers",
         "Plain": "updates",
-        "Ramps": "curricula",
+        "Ramps": "ramps",
         "Sam": "sam",
         "Schedule": "schedules",
         "Sgd": "optimisers",
-        "Stages": "curricula",
+        "Stages": "stages",
         "Trainer": "_trainer",
         "Update": "updates",
         "WeightNoise": "weight_noise",

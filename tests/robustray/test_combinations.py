@@ -12,6 +12,7 @@ import yaml
 from pydantic import ValidationError
 from torch import Tensor
 
+from robustray.errors import UserError
 from robustray.registry import Part, kinds, parts
 from robustray.training import Trainer
 from robustray.trial import TrialConfig
@@ -126,3 +127,43 @@ def test_another_number_is_another_trial(cls: type[Part]) -> None:
 def test_rows_are_different_trials() -> None:
     rows = [parameter.values[0] for mark in (covering(), pairwise()) for parameter in mark.args[1]]
     assert len({trial(**row).to_yaml() for row in rows}) >= len(rows) - len(covering().args[1])
+
+
+HEAD = """name: x
+judge:
+  data: {name: digits, validation: 400}
+  threat: {norm: linf, eps: 0.12}
+trial:
+"""
+SCHEDULE = "trial.schedule"
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("curriculum: {name: cuspp}", "trial.curriculum.name: there is no curriculum 'cuspp'; did you mean 'cusp'?"),
+        ("curriculum: {name: stages, stages: [{}, {begin: {drop: 1}}]}", "trial.curriculum: waits for drop 1"),
+        ("curriculum: {name: stages, stages: [{}, {begin: {epoch: 5}, eps_scal: 1}]}",
+         "trial.curriculum.stages.1.eps_scal: unknown key; did you mean 'eps_scale'?"),
+        ("curriculum: {name: ramps, rotation: {first: 0, last: 200}}", "trial.curriculum.rotation: must stay between"),
+        ("batch: {size: 100, mix: {name: generated}}", "trial.batch.mix.path: is missing"),
+        ("batch: {size: 9, mix: {name: generated, path: a.npz, fraction: 0.1}}", "trial.batch.mix: a fraction of 0.1"),
+        ("batch: {augment: [{name: cutout, sise: 3}]}", "trial.batch.augment.0.sise: unknown key; did you mean 'size'?"),
+        ("batch: {augment: [cutmix]}\n  defense: mart", "trial.defense: mart needs labels of one class, but cutmix"),
+        ("schedule: {name: multi_step, milestones: [0.5, 0.4]}", f"{SCHEDULE}.milestones: must be in ascending order"),
+        ("schedule: {name: cyclic, cycles: {int: [1, 9]}, epochs: 5}", f"{SCHEDULE}.cycles: must be at most epochs"),
+        ("schedule: {name: one_cycle, momentum_swing: 0.2}", f"{SCHEDULE}.momentum_swing: momentum_swing 0.2 takes"),
+        ("update: {name: awp, xi: -1}", "trial.update.xi: must be at least 0, not -1"),
+        ("optimiser: {name: adam, clip: 0}", "trial.optimiser.clip: must be more than 0, not 0"),
+        ("checkpoints: {every: 0}", "trial.checkpoints.every: must be at least 1, not 0"),
+    ],
+)  # fmt: skip
+def test_a_mistake_is_one_line_with_its_place(text: str, said: str, tmp_path: Path) -> None:
+    path = tmp_path / "x.yaml"
+    path.write_text(f"{HEAD}  {text}\n")
+    with pytest.raises(UserError) as caught:
+        Sweep.from_yaml(path)
+    line, _, rest = str(caught.value).removeprefix(f"{path}:").partition(": ")
+    assert rest.startswith(said)
+    assert line in ("6", "7")
+    assert "\n" not in rest

@@ -15,8 +15,9 @@ from robustray import Step
 from robustray.attacks import Pgd, Threat
 from robustray.attacks.pgd import StepSize
 from robustray.defenses import Adversarial, Trades
-from robustray.training import Constant, Cosine, Cusp, Late, MultiStep, Ramps, Schedule, Stages, Trainer, curricula
+from robustray.training import Constant, Cosine, Cusp, Late, MultiStep, Ramps, Schedule, Stages, Trainer
 from robustray.training.curricula import Amounts, Moment
+from robustray.training.ramps import Ramp
 from tests.robustray.made import trial
 
 PUBLISHED = MultiStep(epochs=120, lr=0.1, milestones=(74 / 120, 89 / 120, 99 / 120))
@@ -101,9 +102,9 @@ def test_ramps_are_straight_lines(
 ) -> None:
     if begin >= end:
         with pytest.raises(ValueError, match="begin must be below end"):
-            curricula.Ramp(first=first, last=last, begin=begin, end=end)
+            Ramp(first=first, last=last, begin=begin, end=end)
         return
-    ramps = Ramps(rotation=curricula.Ramp(first=first, last=last, begin=begin, end=end), eps_scale=None)
+    ramps = Ramps(rotation=Ramp(first=first, last=last, begin=begin, end=end), eps_scale=None)
     total = epochs * per_epoch
     for moment in moments(Cosine(epochs=epochs), per_epoch):
         progress = moment.step / max(total - 1, 1)
@@ -113,7 +114,7 @@ def test_ramps_are_straight_lines(
 
 
 def test_a_ramp_reaches_its_ends() -> None:
-    ramps = Ramps(beta_scale=curricula.Ramp(first=2, last=0.5, begin=0.2, end=0.6))
+    ramps = Ramps(beta_scale=Ramp(first=2, last=0.5, begin=0.2, end=0.6))
     found = [ramps.at(moment) for moment in moments(Constant(epochs=11), per_epoch=1)]
     assert [amounts.eps_scale for amounts in found] == pytest.approx([step / 10 for step in range(11)])
     assert [amounts.beta_scale for amounts in found] == pytest.approx(
@@ -233,6 +234,7 @@ def test_validation_knows_no_curriculum(tmp_path: Path) -> None:
         ({"curriculum": {"name": "stages", "stages": [{"eps_scale": 2}]}}, "eps_scale"),
         ({"curriculum": {"name": "ramps", "eps_scale": {"first": 0, "last": 2}}}, "must stay between 0 and 1"),
         ({"curriculum": {"name": "ramps", "rotation": {"first": -5, "last": 5}}}, "must stay between 0 and 180"),
+        ({"curriculum": {"name": "ramps", "step_scale": {"first": 0, "last": 1}}}, "must stay between 0.001 and 100"),
         ({"curriculum": {"name": "cusp", "boundaries": [0.6, 0.5]}}, "ascending"),
         ({"curriculum": {"name": "cusp", "rotations": [10, 20]}}, "rotations"),
     ],
