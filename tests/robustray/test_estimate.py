@@ -2,25 +2,20 @@
 
 from __future__ import annotations
 
-import io
-from typing import Any, get_args
+from typing import get_args
 
-import numpy as np
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from rich.console import Console
-from rich.progress import Progress
 
-from robustray._judge_progress import Bars, _left
 from robustray.attacks import Threat, _autoattack
 from robustray.attacks.threats import Norm
 from robustray.evaluation.estimate import Clock, forwards, work
-from robustray.evaluation.plan import CLAIMED, EARLY, JOINED, Plan
-from robustray.trial import VERSIONS, AttackName, Judge, Strength
-from robustray.verdicts import CLEAN, Shard
-from tests.robustray.made import JUDGE, linear
+from robustray.evaluation.plan import CLAIMED, EARLY, JOINED
+from robustray.trial import VERSIONS, AttackName, Strength
+from robustray.verdicts import CLEAN
+from tests.robustray.made import linear
 
 STANDARD: tuple[tuple[Strength, AttackName], ...] = tuple(("standard", attack) for attack in get_args(AttackName))
 OTHERS: tuple[tuple[Strength, AttackName], ...] = (("plus", "apgd-ce"), ("plus", "fab"), ("rand", "apgd-ce"))
@@ -132,92 +127,3 @@ def test_nothing_is_said_before_there_is_anything_to_go_by() -> None:
     assert clock.seconds_left() is None
     assert clock.seconds_left({"a": 1.0}, 0.2) == pytest.approx(3.1 / 150 * 900)
     assert clock.share("a", {"a": 1.0}) == 1
-
-
-# Bars.
-
-
-class Shown:
-    """Bars drawn nowhere, by a clock of their own."""
-
-    def __init__(self, images: int, shard_size: int, workers: int = 1) -> None:
-        judge = Judge.model_validate(JUDGE | {"images": {"validation": images}})
-        self.plan = Plan.of(judge, "w", "validation", shard_size=shard_size)
-        self.progress = Progress(console=Console(file=io.StringIO()), disable=True)
-        self.now = 0.0
-        self.bars = Bars(self.progress, self.plan, workers, clock=lambda: self.now)
-        self.cost = self.bars.estimate.stages
-
-    def finish(self, stage: str, number: int, images: int, broken: int = 0) -> None:
-        rows = np.arange(images, dtype=np.int32)
-        fallen, label = rows < broken, np.zeros(images, np.int16)
-        info: dict[str, Any] = {"seconds": images * self.cost[stage] * SPEED}
-        self.bars.finished(Shard(stage, number, rows, label, label, fallen, 1 - fallen.astype(np.float32), info))
-
-    def said(self) -> tuple[str, float, str, float, str]:
-        one, every = self.progress.tasks
-        return one.description.rstrip(), one.completed, one.fields["left"], every.completed, every.fields["left"]
-
-
-def seconds(text: str) -> int:
-    clock = text.removeprefix("about ").removesuffix(" left").split(":")
-    return sum(int(part) * 60**power for power, part in enumerate(reversed(clock)))
-
-
-def test_bars_show_the_earliest_unfinished_attack_and_the_time_of_both() -> None:
-    shown = Shown(images=60, shard_size=20)
-    for number in range(3):
-        shown.finish(CLEAN, number, 20, broken=2)
-    shown.finish("apgd-ce", 0, 18, broken=4)
-    shown.bars.tick("apgd-ce", 1, 0.25)
-    shown.now = 18 * shown.cost["apgd-ce"] * SPEED * 0.25
-    shown.bars.tick("apgd-ce", 1, 0.5)
-    shown.now *= 2
-    shown.bars.tick("apgd-t", 0, 0.1)  # another process is ahead
-    name, part, left, total, all_left = shown.said()
-    assert name == "apgd-ce"
-    assert part == pytest.approx((1 + 0.5) / 3)
-    assert 0 < total < 1
-    assert 0 < seconds(left) < seconds(all_left)
-
-    shown.finish("apgd-ce", 1, 18)
-    shown.finish("apgd-ce", 2, 18)
-    name, part, *_ = shown.said()
-    assert name == "apgd-t"
-    assert part == pytest.approx(0.1 / 3)
-
-
-def test_time_left_in_bars_is_exact_in_a_regular_world() -> None:
-    shown = Shown(images=40, shard_size=20)
-    for number in range(2):
-        shown.finish(CLEAN, number, 20)
-    shown.finish("apgd-ce", 0, 20)
-    shown.bars.tick("apgd-ce", 1, 0.0)
-    shown.now = 0.5 * 20 * shown.cost["apgd-ce"] * SPEED
-    shown.bars.tick("apgd-ce", 1, 0.5)
-    _, _, left, _, all_left = shown.said()
-    assert seconds(left) == round(0.5 * 20 * shown.cost["apgd-ce"] * SPEED)
-    later = sum(shown.cost[stage] for stage in ("apgd-t", "fab-t", "square"))
-    assert seconds(all_left) == round((0.5 * 20 * shown.cost["apgd-ce"] + 40 * later) * SPEED)
-
-
-def test_news_that_come_after_the_verdicts_are_no_news() -> None:
-    """A process sends both by different ways: its last tick may be read after its result."""
-    shown = Shown(images=40, shard_size=20, workers=2)
-    for stage in shown.plan.stages:
-        for number in range(2):
-            shown.bars.tick(stage, number, 0.9)
-            shown.finish(stage, number, 20)
-            shown.bars.tick(stage, number, 1.0)
-            shown.now += 1e6
-    assert shown.bars.running == {}
-    assert shown.said() == ("square", 1.0, "about 0:00 left", 1.0, "about 0:00 left")
-
-
-@pytest.mark.parametrize(
-    ("given", "text"),
-    [(None, ""), (0, "about 0:00 left"), (59.6, "about 1:00 left"), (3599, "about 59:59 left"),
-     (3600, "about 1:00:00 left"), (90061, "about 25:01:01 left")],
-)  # fmt: skip
-def test_seconds_in_words(given: float | None, text: str) -> None:
-    assert _left(given) == text
