@@ -1,11 +1,12 @@
 """The operations that learnt and random augmentation policies are made of, one of them per image, on the device.
 
-Each is torchvision's of the same name, which takes one strength for a whole batch. All are computed for all images and
-one result is picked per image: choosing first would make the host wait for the device's draws.
+Each is torchvision's of the same name, which takes one strength for a whole batch. On a GPU all are computed for all images
+and one result is picked per image: choosing first would make the host wait for the device's draws.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import lru_cache
 
 import torch
@@ -21,7 +22,6 @@ OPS = ("Identity", "ShearX", "ShearY", "TranslateX", "TranslateY", "Rotate", "Br
 """Names as torchvision writes them; an operation is its place in this list."""
 SIGNED = 10
 """Operations before this one have strengths of either sign."""
-_AFFINE = 6
 
 
 @lru_cache(maxsize=16)  # made once: what is copied from the host makes it wait
@@ -39,8 +39,11 @@ def strengths(bins: int, height: int, width: int, wide: bool, device: torch.devi
     return torch.stack(table).to(device, torch.float32)
 
 
-def apply(x: Tensor, op: Tensor, strength: Tensor) -> Tensor:
+def apply(x: Tensor, op: Tensor, strength: Tensor, *, grouped: bool | None = None) -> Tensor:
     """Images x [B, C, H, W] in [0, 1], each after its operation op [B] with its strength [B].
+
+    Args:
+        grouped: whether each operation sees only the images that ask for it; None: on the CPU, where nobody waits.
 
     Raises:
         UserError: the images are neither grey nor of three colours.
@@ -48,44 +51,46 @@ def apply(x: Tensor, op: Tensor, strength: Tensor) -> Tensor:
     if x.shape[1] not in (1, 3):
         raise UserError(f"augmentation policies take images of 1 or 3 channels, not {x.shape[1]}")
     strength = strength.to(x.dtype)
-    one, more = strength.view(-1, 1, 1, 1), (1 + strength).view(-1, 1, 1, 1)
-    grey = rgb_to_grayscale(x) if x.shape[1] == 3 else x
-    levels = (2**one).round()
-    results = (
-        _moved(x, op, strength),
-        _blend(x, torch.zeros_like(x), more),
-        _blend(x, grey, more),
-        _blend(x, grey.mean((1, 2, 3), keepdim=True), more),
-        _blend(x, _blurred(x), more),
-        (x * levels).floor().minimum(levels - 1) / levels,
-        torch.where(x >= one, 1 - x, x),
-        autocontrast(x),
-        equalize(x),
-        1 - x,
-    )
-    for number, result in enumerate(results, start=_AFFINE - 1):
-        chosen = (op >= 1) & (op < _AFFINE) if number < _AFFINE else op == number
-        x = torch.where(chosen.view(-1, 1, 1, 1), result, x)
+    for first, last, operation in _OPERATIONS:
+        chosen = (op >= OPS.index(first)) & (op <= OPS.index(last))
+        if grouped or (grouped is None and x.device.type == "cpu"):
+            rows = chosen.nonzero()[:, 0]
+            x = x.index_copy(0, rows, operation(x[rows], op[rows], strength[rows])) if len(rows) else x
+        else:
+            x = torch.where(chosen.view(-1, 1, 1, 1), operation(x, op, strength), x)
     return x
 
 
+def _sheared(x: Tensor, op: Tensor, strength: Tensor) -> Tensor:
+    """About the upper left corner, across or down; nearest pixels, black outside, as published."""
+    across = torch.where(op == OPS.index("ShearX"), strength, 0)
+    down = strength - across
+    one = torch.ones_like(strength)
+    matrix = torch.stack([one, across, down, one], 1).view(-1, 2, 2)
+    return warp(x, matrix, torch.stack([across * (x.shape[2] / 2), down * (x.shape[3] / 2)], 1), "nearest", "zeros")
+
+
 def _moved(x: Tensor, op: Tensor, strength: Tensor) -> Tensor:
-    """Sheared about the upper left corner, moved right or down, or turned; nearest pixels, black outside, as published."""
-    zero = torch.zeros_like(strength)
-
-    def of(name: str) -> Tensor:
-        return torch.where(op == OPS.index(name), strength, zero)
-
-    degrees, shear_x, shear_y = of("Rotate"), of("ShearX"), of("ShearY")
-    rotated = turned(x, degrees, torch.stack([of("TranslateX"), of("TranslateY")], 1), "nearest", "zeros")
-    matrix = torch.stack([zero + 1, shear_x, shear_y, zero + 1], 1).view(-1, 2, 2)
-    corner = torch.stack([shear_x * (x.shape[2] / 2), shear_y * (x.shape[3] / 2)], 1)
-    sheared = warp(x, matrix, corner, "nearest", "zeros")
-    return torch.where((op <= OPS.index("ShearY")).view(-1, 1, 1, 1), sheared, rotated)
+    """Moved right or down, or turned counter-clockwise; nearest pixels, black outside, as published."""
+    right, down, degrees = (
+        torch.where(op == OPS.index(name), strength, 0) for name in ("TranslateX", "TranslateY", "Rotate")
+    )
+    return turned(x, degrees, torch.stack([right, down], 1), "nearest", "zeros")
 
 
-def _blend(x: Tensor, other: Tensor, ratio: Tensor) -> Tensor:
-    """ratio x + (1 - ratio) other, inside [0, 1]; ratio may be above 1."""
+def _grey(x: Tensor) -> Tensor:
+    grey: Tensor = rgb_to_grayscale(x) if x.shape[1] == 3 else x
+    return grey
+
+
+def _posterised(x: Tensor, op: Tensor, strength: Tensor) -> Tensor:
+    levels = (2 ** strength.view(-1, 1, 1, 1)).round()
+    return (x * levels).floor().minimum(levels - 1) / levels
+
+
+def _blend(x: Tensor, other: Tensor, strength: Tensor) -> Tensor:
+    """Away from the other image by a factor of 1 + strength, inside [0, 1]: toward it where that is below 1."""
+    ratio = (1 + strength).view(-1, 1, 1, 1)
     return (ratio * x + (1 - ratio) * other).clamp(0, 1)
 
 
@@ -96,3 +101,19 @@ def _blurred(x: Tensor) -> Tensor:
     inner = (9 * F.avg_pool2d(x, 3, stride=1) + 4 * x[:, :, 1:-1, 1:-1]) / 13
     edge = F.pad(torch.zeros_like(inner, dtype=torch.bool), (1, 1, 1, 1), value=True)
     return torch.where(edge, x, F.pad(inner, (1, 1, 1, 1)))
+
+
+_OPERATIONS: tuple[tuple[str, str, Callable[[Tensor, Tensor, Tensor], Tensor]], ...] = (
+    ("ShearX", "ShearY", _sheared),
+    ("TranslateX", "Rotate", _moved),
+    ("Brightness", "Brightness", lambda x, op, strength: _blend(x, torch.zeros_like(x), strength)),
+    ("Color", "Color", lambda x, op, strength: _blend(x, _grey(x), strength)),
+    ("Contrast", "Contrast", lambda x, op, strength: _blend(x, _grey(x).mean((1, 2, 3), keepdim=True), strength)),
+    ("Sharpness", "Sharpness", lambda x, op, strength: _blend(x, _blurred(x), strength)),
+    ("Posterize", "Posterize", _posterised),
+    ("Solarize", "Solarize", lambda x, op, strength: torch.where(x >= strength.view(-1, 1, 1, 1), 1 - x, x)),
+    ("AutoContrast", "AutoContrast", lambda x, op, strength: autocontrast(x)),
+    ("Equalize", "Equalize", lambda x, op, strength: equalize(x)),
+    ("Invert", "Invert", lambda x, op, strength: 1 - x),
+)
+"""From and to which operations a function is for: images, operations and strengths [B] -> images."""

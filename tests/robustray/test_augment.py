@@ -235,6 +235,7 @@ def test_operations_equal_torchvisions(op: str, channels: int, wide: bool) -> No
     x = torch.cat([coloured(len(strengths), channels=channels, size=11)[..., :9]] * 2)
     ops = torch.tensor([number] * len(strengths) + [0] * len(strengths))
     out = _image_ops.apply(x, ops, strengths.repeat(2))
+    assert torch.equal(_image_ops.apply(x, ops, strengths.repeat(2), grouped=False), out)
     assert torch.equal(out[len(strengths) :], x[len(strengths) :])
     for image, before, strength in zip(out, x, strengths.tolist(), strict=False):
         assert close_but_for_ties(image[None], reference(before[None], op, strength)), strength
