@@ -101,7 +101,9 @@ def _in_processes(plan: Plan, order: Order, devices: list[str], told: Told) -> I
     news, free = context.Queue(), context.Queue()
     for device in devices:
         free.put(device)
-    threads = max(1, min(torch.get_num_threads(), cores() // max(1, devices.count("cpu"))))  # more would wait for each other
+    threads = max(
+        1, min(torch.get_num_threads(), cores() // max(1, devices.count("cpu")))
+    )  # more would wait for each other
     pool = ProcessPoolExecutor(len(devices), context, initializer=_open, initargs=(order, free, news, threads))
     flying: dict[Future[Shard], int] = {}
     progress = [0] * plan.shards  # stages each shard is through

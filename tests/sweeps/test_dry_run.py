@@ -9,7 +9,7 @@ import pytest
 
 from robustray.errors import UserError
 from robustray.evaluation._probe import seconds_per_image
-from robustray.training import _probe
+from robustray.training import Trainer, _probe
 from robustray.trial import TrialConfig
 from sweeps import dry_run, record
 from sweeps.space import Sweep
@@ -110,7 +110,7 @@ def test_a_trial_that_cannot_be_trained_is_one_line(tmp_path: Path, monkeypatch:
     def broken(*_: object, **__: object) -> None:
         raise RuntimeError("mat1 and mat2 shapes cannot be multiplied\nand more")
 
-    monkeypatch.setattr(_probe.Trainer, "_train_step", broken)
+    monkeypatch.setattr(Trainer, "_train_step", broken)
     with pytest.raises(UserError, match="sampled trial 0 cannot be trained: RuntimeError: mat1 and mat2") as caught:
         _said(small_sweep(tmp_path))
     assert "\n" not in str(caught.value)
