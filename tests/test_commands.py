@@ -64,6 +64,9 @@ def test_help_and_errors_load_neither_torch_nor_ray_nor_optuna(tmp_path: Path) -
         (["good.yaml", "--set", "trial.defens.beta=1"], r"^error: --set trial.defens.beta=1: .*did you mean 'defense'"),
         (["good.yaml", "--set", "nothing"], r"^error: --set nothing"),
         (["good.yaml", "--set", "trial.batch.size=5000"], r"^error: .*batch.size is 5000, but there are only 900"),
+        (["good.yaml", "--for", "soon"], r"^error: --for 'soon': no length of time; write 6h, 30m"),
+        (["good.yaml", "--for", "0s"], r"^error: --for '0s': must be between a second and a year$"),
+        (["good.yaml", "-q", "-v"], r"^error: --quiet and --verbose: choose one$"),
     ],
 )
 def test_a_mistake_is_one_line_and_exit_code_2_and_nothing_is_lost(
@@ -96,14 +99,17 @@ def test_a_wrong_flag_is_exit_code_2_without_a_traceback(tmp_path: Path, flag: s
     assert "Traceback" not in done.stderr
 
 
-def test_the_life_of_a_sweep(tmp_path: Path) -> None:
+def test_the_life_of_a_sweep(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Run, run again, extend, change, begin anew."""
+    monkeypatch.setenv("FORCE_COLOR", "1")  # rich would take any stream for a terminal
     (tmp_path / "small.yaml").write_text(SPACE)
     common = ("small.yaml", "--backend", "local")
     folder = tmp_path / "results" / "small"
     first = run(*common, "--trials", "2", cwd=tmp_path)
     assert first.returncode == 0, first.stderr
-    assert "2 of 2" in first.stdout
+    assert re.search(r"^\d\d:\d\d:\d\d  trial 0001 complete: clean .*  2 of 2$", first.stdout, re.MULTILINE)
+    assert "\x1b" not in first.stdout
+    assert not (folder / "output.log").exists(), "a debugger can be used in this process"
     assert "all done: 2 complete" in first.stdout
     page = folder / "report" / "index.html"
     assert first.stdout.splitlines()[-1] == f"report: {page.relative_to(tmp_path)}"
@@ -112,8 +118,9 @@ def test_the_life_of_a_sweep(tmp_path: Path) -> None:
 
     page.unlink()
     journal = (folder / record.JOURNAL).read_bytes()
-    again = run(*common, "--trials", "2", cwd=tmp_path)
+    again = run(*common, "--trials", "2", "--quiet", cwd=tmp_path)
     assert again.returncode == 0
+    assert again.stdout.splitlines() == ["all done: 2 complete", f"report: {page.relative_to(tmp_path)}"]
     assert page.exists(), "on a finished sweep it rewrites the report"
     assert (folder / record.JOURNAL).read_bytes() == journal
 
@@ -125,6 +132,7 @@ def test_the_life_of_a_sweep(tmp_path: Path) -> None:
     assert about["space"]["search"]["trials"] == 3
     assert len(about["resumed"]) == 1, "rewriting the report is no resume"
     assert "--trials 3" in about["resumed"][0]["command"]
+    assert (folder / "events.log").read_text().count("all done: ") == 3
     assert about["versions"]["torch"]
 
     changed = run(*common, "--set", "trial.schedule.epochs=2", cwd=tmp_path)
@@ -138,6 +146,23 @@ def test_the_life_of_a_sweep(tmp_path: Path) -> None:
     old = [path for path in (tmp_path / "results").iterdir() if path.is_dir() and path != folder]
     assert len(old) == 1
     assert len(record.read(old[0]).trials) == 3, "nothing is ever deleted"
+
+
+def test_a_sweep_whose_time_is_over_says_so_by_its_exit_code_and_goes_on(tmp_path: Path) -> None:
+    (tmp_path / "small.yaml").write_text(SPACE)
+    long = ("small.yaml", "--backend", "local", "--trials", "1", "--set", "trial.schedule.epochs=100000")
+    stopped = run(*long, "--for", "8s", cwd=tmp_path)
+    assert stopped.returncode == 3, stopped.stdout + stopped.stderr
+    assert stopped.stdout.splitlines()[-1] == (
+        f"The time of --for 8s is over. Nothing is lost; go on with: python {ROOT / 'run_sweep.py'} {' '.join(long)} --for 8s"
+    )
+    assert not stopped.stderr
+    if (journal := tmp_path / "results" / "small" / record.JOURNAL).exists():  # else it took that long to begin
+        assert [trial.outcome for trial in record.read(journal.parent).trials] in ([], [None])
+    said = run("--help", cwd=tmp_path).stdout
+    for words in ("--for", "--quiet", "-q", "--verbose", "-v"):
+        assert words in said
+    assert re.search(r"3\s+the\s+time\s+of\s+--for\s+is\s+over", said)
 
 
 def test_one_model_is_trained_and_judged_without_a_sweep(tmp_path: Path) -> None:
