@@ -135,6 +135,8 @@ def look_ahead(sweep: Sweep) -> None:
     for config in sweep.examples():
         if config.batch.size > images:
             raise UserError(f"trial.batch.size is {config.batch.size}, but there are only {images} training images")
+        if config.batch.mix is not None:
+            config.batch.mix.check()
     for attack in sweep.judge.attacks if sweep.judge.trials != "none" else ():
         needed = CLASSES_NEEDED.get(attack, 2)
         if data.classes < needed:

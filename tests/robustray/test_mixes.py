@@ -21,8 +21,10 @@ from robustray.data.plain_pickle import read_pickle
 from robustray.errors import UserError
 from robustray.training import Trainer
 from robustray.training._randomness import Randomness
+from sweeps import Sweep
+from sweeps.driver import look_ahead
 from tests.robustray.extra import IMAGES, LABELS
-from tests.robustray.made import every, made, trial
+from tests.robustray.made import JUDGE, every, made, trial
 
 CPU = torch.device("cpu")
 
@@ -226,3 +228,13 @@ def test_a_fraction_that_draws_nothing() -> None:
 def test_a_fraction_is_between_none_and_all(fraction: float) -> None:
     with pytest.raises(ValueError, match="fraction"):
         Generated(path="generated.npz", fraction=fraction)
+
+
+@every("mix")
+def test_a_sweep_looks_for_the_file_before_anything_starts(cls: type[Mix], tmp_path: Path) -> None:
+    mix = made(cls)
+    space = {"name": "x", "judge": JUDGE, "trial": {"batch": {"mix": mix.model_dump()}}}
+    look_ahead(Sweep.model_validate(space))
+    (tmp_path / mix.path).unlink()
+    with pytest.raises(UserError, match=f"{mix.path}: no such file"):
+        look_ahead(Sweep.model_validate(space))
