@@ -170,6 +170,8 @@ def judge(
             ),
             typer.echo,
         )
+    except OSError as error:  # a full disk, a folder that cannot be written
+        raise UserError(str(error)) from None
     except KeyboardInterrupt:
         typer.echo("Stopped. Whole shards are kept; the same command goes on.")
         raise typer.Exit(INTERRUPTED) from None

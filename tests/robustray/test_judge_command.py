@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import logging
+import os
 import re
 import shutil
 from pathlib import Path
@@ -328,6 +330,36 @@ def test_a_mistake_is_one_line_and_exit_code_2(
     if "few" not in str(arguments):  # that one is known when the attack begins
         assert set(tmp_path.rglob("*.parquet")) | set(trained.rglob("*.parquet")) == before
         assert not (tmp_path / "results").exists()
+
+
+def test_a_folder_that_cannot_be_written_is_one_line(command: Command, tmp_path: Path) -> None:
+    written(tmp_path)
+    refused = command("judge", "net.py:make", *ON_TEST, "--device", "cpu", "--results", "net.py/results")
+    assert refused.code == 2
+    assert refused.error.startswith("error: ")
+    assert "net.py/results" in refused.error
+    assert len(refused.error.strip().splitlines()) == 1
+
+
+def test_a_full_disk_is_one_line_and_the_same_command_goes_on(
+    command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    written(tmp_path)
+    whole = Path.open
+    full = True
+
+    def open_(path: Path, mode: str = "r", *rest: Any, **options: Any) -> Any:
+        if full and "apgd" in path.name and "w" in mode:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
+        return whole(path, mode, *rest, **options)
+
+    monkeypatch.setattr(Path, "open", open_)
+    refused = command("judge", "net.py:make", *ON_TEST, "--device", "cpu")
+    assert refused.code == 2
+    assert "No space left on device" in refused.error
+    assert len(refused.error.strip().splitlines()) == 1
+    full = False
+    assert command.judge("net.py:make", *ON_TEST).result["images"] == 40
 
 
 @pytest.mark.parametrize("flag", ["--threat=l3", "--images=0", "--batch=0", "--split=train", "--trheat=l2"])
