@@ -215,12 +215,17 @@ def cost(cls: type[Part]) -> str:
     return ""
 
 
+def _stand_in(name: str, field: FieldInfo) -> Any:
+    """For an option that has no default: the example its field gives, else it is a path."""
+    return field.examples[0] if field.examples else f"path/to/{name}"
+
+
 def example(cls: type[Part]) -> str:
     """A part at its place in a search space, with its defaults, as YAML. What is required has a stand-in."""
     shown: dict[str, Any] = {"name": name_of(cls)}
     for name, field in cls.model_fields.items():
         if name != "name":
-            value = f"path/to/{name}" if default(field) == REQUIRED else _data(field.default)
+            value = _stand_in(name, field) if default(field) == REQUIRED else _data(field.default)
             if value is not None:
                 shown[name] = value
     tree: Any = shown if len(shown) > 1 else shown["name"]

@@ -80,7 +80,11 @@ class Stages(Curriculum):
     """Stages, one after the other. What a stage does not say stays as it was, and at first as the trial has it."""
 
     name: Literal["stages"] = "stages"
-    stages: tuple[Stage, ...] = Field(min_length=1, description="stages in order, each but the first with its `begin`")
+    stages: tuple[Stage, ...] = Field(
+        min_length=1,
+        description="stages in order, each but the first with its `begin`",
+        examples=[[{"eps_scale": 0.5}, {"begin": {"fraction": 0.5}, "eps_scale": 1.0}]],
+    )
 
     @field_validator("stages")
     @classmethod
