@@ -190,11 +190,11 @@ def test_one_model_is_trained_and_judged_without_a_sweep(tmp_path: Path) -> None
     assert "epoch" not in again.stdout.replace("going on at epoch 4", "")
     judged = one_model("judge", "results/one", cwd=tmp_path)
     assert judged.returncode == 0, judged.stderr
-    assert [line.split()[0] for line in judged.stdout.splitlines()] == ["clean", "apgd-ce", "apgd-t", "clean"]
-    assert "apgd" in judged.stdout.splitlines()[-1]
+    assert judged.stdout.startswith("using apgd version including apgd-ce, apgd-t: linf, eps 0.05, 30 images of npz validation")
+    assert "robust accuracy (apgd): " in judged.stdout
     assert "AutoAttack" not in judged.stdout
     on_test = one_model("judge", "results/one", "--split", "test", cwd=tmp_path)
-    assert "on 90 images of test" in on_test.stdout
+    assert "90 images of npz test" in on_test.stdout
     (tmp_path / "sweep" / "trials").mkdir(parents=True)
     (tmp_path / "sweep" / record.JOURNAL).touch()
     shutil.copytree(tmp_path / "results" / "one", tmp_path / "sweep" / "trials" / "0000")
