@@ -190,7 +190,9 @@ def test_one_model_is_trained_and_judged_without_a_sweep(tmp_path: Path) -> None
     assert "epoch" not in again.stdout.replace("going on at epoch 4", "")
     judged = one_model("judge", "results/one", cwd=tmp_path)
     assert judged.returncode == 0, judged.stderr
-    assert judged.stdout.startswith("using apgd version including apgd-ce, apgd-t: linf, eps 0.05, 30 images of npz validation")
+    assert judged.stdout.startswith(
+        "using apgd version including apgd-ce, apgd-t: linf, eps 0.05, 30 images of npz validation"
+    )
     assert "robust accuracy (apgd): " in judged.stdout
     assert "AutoAttack" not in judged.stdout
     on_test = one_model("judge", "results/one", "--split", "test", cwd=tmp_path)
