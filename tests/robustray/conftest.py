@@ -10,8 +10,10 @@ import numpy as np
 import pytest
 import torch
 
+from robustray.training import Trainer
 from tests.robustray.extra import write
 from tests.robustray.judged import Command
+from tests.robustray.made import JUDGE, trial
 
 
 @pytest.fixture
@@ -43,7 +45,7 @@ def command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
 
 @pytest.fixture
 def small(tmp_path: Path) -> str:
-    """Forty images of four classes, two pixels each of which tell the class; and a network that looks at them."""
+    """Forty images of four classes in files, a row of bright pixels tells which; and a network that looks at the rows."""
     pixels = np.random.default_rng(0).integers(60, 160, (40, 6, 6), dtype=np.uint8)
     labels = np.arange(40) % 4
     pixels[np.arange(40), labels] = np.random.default_rng(1).integers(150, 250, (40, 6), dtype=np.uint8)
@@ -56,3 +58,11 @@ def small(tmp_path: Path) -> str:
         "    def forward(self, x): return 10 * torch.as_tensor(x).mean((1, 3))[:, :4]\n"
     )
     return "{name: npz, train: train.npz, test: test.npz, validation: 8}"
+
+
+@pytest.fixture(scope="session")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a trained trial."""
+    folder = tmp_path_factory.mktemp("trials") / "0003"
+    Trainer(trial(judge=JUDGE | {"version": "apgd"}), folder, device="cpu").run()
+    return folder

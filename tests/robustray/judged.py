@@ -23,6 +23,7 @@ from tests.robustray.made import trial
 THREAT = Threat(eps=0.1)
 PAIR = ("apgd-ce", "apgd-dlr")
 VERSION = "+".join(PAIR)
+ON_TEST = ("--data", "digits", "--eps", "0.1", "--images", "40", "--version", "apgd-ce")
 
 
 @lru_cache

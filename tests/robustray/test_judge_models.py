@@ -1,0 +1,184 @@
+"""What `judge` can judge: trials, checkpoints, weights in every form, factories, the zoo of RobustBench."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from pathlib import Path
+
+import pytest
+import safetensors.torch
+import torch
+
+from robustray.verdicts import Verdicts
+from tests.robustray.judged import ON_TEST, Command, same_verdicts, written
+
+
+def test_every_kind_of_model_is_the_same_model(
+    trained: Path, command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A trial, its checkpoint, its weights in three forms, and factories that load them: the same verdicts."""
+    ours = "{name: small_cnn, width: 2, dropout: 0.3}"
+    state = torch.load(trained / "last.pt", weights_only=True)["average"]
+    safetensors.torch.save_file(state, tmp_path / "a.safetensors")
+    torch.save(state, tmp_path / "b.pt")
+    torch.save(
+        {"epoch": 3, "state_dict": {f"module.{name}": value for name, value in state.items()}}, tmp_path / "c.tar"
+    )
+    torch.save({"net": state, "optimizer": {"lr": 0.1}}, tmp_path / "d.pth")
+    (tmp_path / "factory.py").write_text(
+        "import torch\n"
+        "from robustray.data.digits import Digits\n"
+        "from robustray.models.small_cnn import SmallCnn\n"
+        "def empty(): return SmallCnn(width=2).build(Digits(validation=60))\n"
+        "def make():\n"
+        "    model = empty()\n"
+        "    model.load_state_dict(torch.load('b.pt'))\n"
+        "    return model\n"
+        "ready = make()\n"
+    )
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "elsewhere" / "front.py").write_text("from beside import make\n")
+    (tmp_path / "elsewhere" / "beside.py").write_text("from factory import make\n")
+    data = ("--data", "{name: digits, validation: 60}")
+    specs: list[tuple[object, ...]] = [
+        (trained,),
+        (trained / "last.pt",),
+        ("a.safetensors", "--architecture", ours, *data),
+        ("b.pt", "--architecture", ours, *data),
+        ("c.tar", "--architecture", ours, *data),
+        ("d.pth", "--architecture", ours, *data),
+        ("b.pt", "--architecture", "factory.py:empty", *data),
+        ("factory.py:make", *data),
+        ("factory.py:ready", *data),
+        (f"{tmp_path}/factory.py:make", *data),
+        ("elsewhere/front.py:make", *data),
+        ("factory:make", *data),
+    ]
+    found = []
+    for number, spec in enumerate(specs):
+        judged = command.judge(
+            *spec,
+            "--split",
+            "test",
+            "--eps",
+            "0.005",
+            "--images",
+            "40",
+            "--version",
+            "apgd-ce",
+            "--results",
+            str(number),
+        )
+        found.append((judged.result["weights"], Verdicts.read(judged.folder, ["apgd-ce"])))
+    for weights, verdicts in found:
+        assert weights == found[0][0]
+        assert same_verdicts(verdicts, found[0][1])
+    assert 0 < found[0][1].robust.sum() < 40
+
+
+def test_a_trial_is_judged_as_it_says_and_flags_change_that(trained: Path, command: Command) -> None:
+    judged = command.judge(trained).result
+    assert judged["version"] == "apgd"
+    assert (judged["split"], judged["images"]) == ("validation", 20)
+    assert judged["threat"] == {"norm": "linf", "eps": 0.1}
+    assert Path(command.judge(trained).lines[-1]).is_relative_to(trained / "judgements")
+    changed = command.judge(trained, "--eps", "1/255", "--images", "7", "--version", "apgd-dlr").result
+    assert (changed["images"], changed["threat"]["eps"], changed["version"]) == (7, 1 / 255, "apgd-dlr")
+    other = command.judge(trained, "--threat", "l2", "--eps", "0.3", "--version", "apgd-ce").result
+    assert other["threat"] == {"norm": "l2", "eps": 0.3}
+    same = command.judge(trained, "--threat", "linf", "--version", "apgd-ce").result
+    assert same["threat"] == {"norm": "linf", "eps": 0.1}, "the trial's own radius"
+    on_test = command.judge(trained, "--split", "test", "--images", "30", "--version", "apgd-ce").result
+    assert (on_test["split"], on_test["images"]) == ("test", 30)
+
+
+def test_a_sweep_keeps_its_test_images(trained: Path, command: Command, tmp_path: Path) -> None:
+    shutil.copytree(trained, tmp_path / "sweep" / "trials" / "0003")
+    (tmp_path / "sweep" / "study.journal").touch()
+    for spec in ("sweep/trials/0003", "sweep/trials/0003/last.pt"):
+        refused = command("judge", spec, "--split", "test")
+        assert refused.code == 2
+        assert "belongs to a sweep, which reads test itself" in refused.error
+    command.judge("sweep/trials/0003", "--version", "apgd-ce")
+    written(tmp_path / "sweep" / "trials" / "0003")
+    command.monkeypatch.chdir(tmp_path / "sweep" / "trials" / "0003")
+    command.judge("net.py:make", *ON_TEST)  # is no trial, wherever it lies
+
+
+def test_a_factory_with_random_weights_is_the_same_network_every_time(command: Command, tmp_path: Path) -> None:
+    """Else no process and no later life of the command would meet the model that the folder is about."""
+    (tmp_path / "drawn.py").write_text(
+        "from torch import nn\ndef make(): return nn.Sequential(nn.Flatten(), nn.Linear(64, 10))\n"
+    )
+    torch.manual_seed(1)
+    first = command.judge("drawn.py:make", *ON_TEST)
+    torch.manual_seed(2)
+    world = torch.get_rng_state()
+    assert command.judge("drawn.py:make", *ON_TEST).folder == first.folder
+    assert torch.equal(torch.get_rng_state(), world)
+
+
+ZOO = """
+from enum import Enum
+from pathlib import Path
+from typing import Optional, Union
+import torch
+from torch import nn
+
+class BenchmarkDataset(Enum):
+    cifar_10 = "cifar10"
+    digits = "digits"
+
+class ThreatModel(Enum):
+    Linf = "Linf"
+    L2 = "L2"
+
+asked = []
+
+def load_model(model_name: str, model_dir: Union[str, Path] = './models',
+               dataset: Union[str, BenchmarkDataset] = BenchmarkDataset.cifar_10,
+               threat_model: Union[str, ThreatModel] = ThreatModel.Linf,
+               custom_checkpoint: str = "", norm: Optional[str] = None) -> nn.Module:
+    found = BenchmarkDataset(dataset), ThreatModel(threat_model.replace('_3d', ''))
+    asked.append((model_name, *found))
+    models = {"Standard": nn.Sequential(nn.Flatten(), nn.Linear(64, 10))}
+    if model_name == "Offline":
+        raise ConnectionError("no route to host")
+    return models[model_name].eval()
+"""
+
+
+@pytest.fixture
+def zoo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A robustbench with one model, and the signature of the real one."""
+    (tmp_path / "site" / "robustbench").mkdir(parents=True)
+    (tmp_path / "site" / "robustbench" / "__init__.py").touch()
+    (tmp_path / "site" / "robustbench" / "utils.py").write_text(ZOO)
+    monkeypatch.syspath_prepend(str(tmp_path / "site"))
+
+
+@pytest.mark.usefixtures("zoo")
+def test_the_zoo_of_robustbench(command: Command) -> None:
+    torch.manual_seed(4)
+    judged = command.judge("zoo:Standard", *ON_TEST)
+    assert judged.result["model"] == "Standard"
+    assert judged.folder.parent == Path("results/judgements/Standard")
+    command.judge("zoo:Standard", *ON_TEST, "--threat", "l2")
+    from robustbench import utils
+
+    assert [(name, data.value, norm.value) for name, data, norm in utils.asked] == [
+        ("Standard", "digits", "Linf"),
+        ("Standard", "digits", "L2"),
+    ]
+    for arguments, said in [
+        (("zoo:Standrd", *ON_TEST), r"zoo:Standrd: RobustBench has no such model for digits and Linf"),
+        (("zoo:Standard", *ON_TEST, "--threat", "l1"), r"has no such model for digits and L1"),
+        (("zoo:Standard", *ON_TEST, "--data", "mnist"), r"has no such model for mnist and Linf"),
+        (("zoo:Offline", *ON_TEST), r"could not load it \(ConnectionError: no route to host\)"),
+        (("zoo:Standard", "--eps", "0.1"), r"zoo:Standard: say which --data"),
+    ]:
+        refused = command("judge", *arguments)
+        assert refused.code == 2
+        assert re.search(said, refused.error), refused.error
+        assert len(refused.error.strip().splitlines()) == 1
