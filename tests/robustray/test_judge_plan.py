@@ -174,9 +174,7 @@ def test_stages_are_in_order(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("overhead", "expected"), [(0.0, 150), (20.0, 150), (1000.0, 500)])
-def test_a_shard_is_shared_out_where_that_pays(
-    overhead: float, expected: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_shard_is_shared_out_where_that_pays(overhead: float, expected: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """Two CPU workers share a network whose time is arithmetic, and not one whose time is overhead."""
     monkeypatch.setattr(_shards, "_step", lambda model, x: overhead + len(x))
     model, x = nn.Identity(), torch.zeros(300, 1, 2, 2)
