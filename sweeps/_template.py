@@ -186,6 +186,7 @@ class _Compiler:
                 self.found[place] = "this branch needs a label of letters, digits, _ and -, because it has no such name"
             elif name in taken:
                 remedy = "; give one of them a label" if isinstance(option, dict) else ""
+                remedy = f"; to the search it is {show(int(name))}" if isinstance(name, bool) else remedy
                 self.found[place] = f"{show(name)} is in the choice twice{remedy}"
             taken.add(name)
         parameter = Parameter(dotted(path), Distribution("choice", choices=tuple(names)), condition)

@@ -164,6 +164,12 @@ MISTAKES: list[tuple[int, str, str, str]] = [
     (BETA, "beta: {choice: [1, .inf]}", f"{BETA_KEY}.choice.1", "must be a finite number, not inf"),
     (BETA, "beta: {choice: [1, -1]}", BETA_KEY, "must be at least 0, not -1"),
     (BETA, "beta: {choice: [1, {a: 2}]}", f"{BETA_KEY}.choice.1", "this branch needs a label"),
+    (BETA, "beta: {choice: [1, six]}", BETA_KEY, "must be a number, not 'six'"),
+    (BETA, "beta: {choice: [1, true]}", f"{BETA_KEY}.choice.1", "true is in the choice twice; to the search it is 1"),
+    (BETA, "beta: {choice: [2, true]}", BETA_KEY, "must be a number, not true"),
+    (BETA, "beta: {choice: [1, null]}", BETA_KEY, "must be a number, not null"),
+    (MODEL, "model: {choice: [small_cnn, 3]}", "trial.model", "must be a name or a mapping with a name"),
+    (MODEL, "model: {choice: [small_cnn, smal_cnn]}", "trial.model", "there is no model 'smal_cnn'; did you mean 'small_cnn'"),
     # -- the other sections
     (OBJECTIVES, "objectives: {clean_acuracy: max}", "objectives.clean_acuracy", "is not a metric; did you mean "
      "'clean_accuracy'?"),
@@ -294,6 +300,9 @@ def test_several_malformed_distributions(message: Callable[..., str]) -> None:
         (GOOD.encode() + b"\x80", "x.yaml:15: is not UTF-8 text"),
         (b"\x89PNG\r\n\x1a\n\x00", "x.yaml:1: is not UTF-8 text"),
         (b"PK\x03\x04", "x.yaml:1: has the character"),
+        (GOOD.encode("utf-16"), "x.yaml:1: is not UTF-8 text"),
+        (GOOD.replace("trades_beta", "müller").encode("latin-1"), "x.yaml:1: is not UTF-8 text"),
+        (with_line(THREAT, "threat:\n  norm: linf\n  epz: 0.2"), "x.yaml:6: judge.threat.epz: unknown key; did you mean"),
         ("a: &a [1, 1, 1, 1, 1, 1, 1, 1, 1, 1]\n" + "".join(
             f"{new}: &{new} [{', '.join(['*' + old] * 10)}]\n" for old, new in zip("abcdefgh", "bcdefghi", strict=True)
         ), "expands to more than 100,000 values"),
