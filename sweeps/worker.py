@@ -162,6 +162,7 @@ class ProbeTask:
 
         from robustray.data._device import DeviceImages
         from robustray.evaluation._shards import size
+        from robustray.evaluation._workers import cores
         from robustray.training._trainer import load_model, pick_device
 
         torch.set_num_threads(self.work["threads"])
@@ -169,7 +170,8 @@ class ProbeTask:
             config, model, _ = load_model(Path(self.work["folder"]))
             device = pick_device()
             few = config.judge.data.load("validation").take(np.arange(min(8, config.judge.data.validation)))
-            found = size(model, DeviceImages(few, device).batch(slice(None))[0], device, self.work["sharers"])
+            sharers = self.work["sharers"] if device.type == "cuda" else max(1, cores() // self.work["threads"])
+            found = size(model, DeviceImages(few, device).batch(slice(None))[0], device, sharers)
         except UserError as error:  # this trial's checkpoint, say: the queue goes on with the usual size
             return {"outcome": "failed", "cause": str(error), "done": True, "training_iteration": 1}
         except Exception as error:
