@@ -251,12 +251,12 @@ def _ray(*, start: bool) -> Iterator[Finding]:
         return
     address = os.environ.get("RAY_ADDRESS")
     if address:
-        yield _reached(address)
+        yield reached(address)
     if start:
         yield started(_RAY_SECONDS)
 
 
-def _reached(address: str) -> Finding:
+def reached(address: str) -> Finding:
     """Whether something listens where RAY_ADDRESS points; who it is, only Ray can tell."""
     host, _, port = address.removeprefix("ray://").rpartition(":")
     if not port.isdecimal():

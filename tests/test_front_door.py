@@ -10,6 +10,7 @@ import json
 import re
 import shlex
 import signal
+import socket
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -255,6 +256,19 @@ def test_two_drivers_on_one_folder(door: Door, swept: Path) -> None:
     assert code == 2
     assert "another driver (process " in err
     assert door.state() == before
+
+
+def test_a_cluster_that_does_not_answer(door: Door, monkeypatch: pytest.MonkeyPatch) -> None:
+    with socket.socket() as closed:
+        closed.bind(("127.0.0.1", 0))  # bound, but nobody listens
+        address = f"127.0.0.1:{closed.getsockname()[1]}"
+        monkeypatch.setenv("RAY_ADDRESS", address)
+        code, _, err = door(f"{RUN} --backend ray --results on_ray")
+    assert code == 2
+    assert f"error: RAY_ADDRESS: nothing answers on {address}" in err
+    assert len(err.splitlines()) == 1
+    code, _, err = door(f"{RUN} --results on_ray")
+    assert code == 0, "nothing is lost: the trial that was handed out goes on elsewhere"
 
 
 def test_a_trial_of_other_options_keeps_its_checkpoint(door: Door) -> None:

@@ -18,6 +18,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any, Literal
 
+from robustray._doctor import reached
 from robustray.errors import UserError
 from sweeps.queues import WAIT, Job, Queue
 from sweeps.worker import Task, open_task
@@ -195,6 +196,8 @@ class RayTune:
 
     def _connect(self, talks: bool) -> None:
         address = os.environ.get("RAY_ADDRESS")
+        if address and (found := reached(address)).state == "wrong":  # Ray would try for a minute
+            raise UserError(f"RAY_ADDRESS: {found.told}")
         with_dashboard = all(
             importlib.util.find_spec(name) for name in ("aiohttp_cors", "opencensus", "prometheus_client")
         )
