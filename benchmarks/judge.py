@@ -225,8 +225,10 @@ def main() -> None:
     parser.add_argument(
         "--mnist", type=Path, default=HERE.parent.parent / "shared/data/mnist", help="train.npz, test.npz"
     )
+    parser.add_argument("--cases", default="digits,mnist,frontier", help="which of digits, mnist, frontier")
     options = parser.parse_args()
-    bench = Bench("judge", options.quick)
+    cases = options.cases.split(",")
+    bench = Bench("judge" if len(cases) == 3 else f"judge-{'-'.join(cases)}", options.quick)
     cuda = torch.cuda.device_count()
     devices = [f"cuda:{index}" for index in range(cuda)] or ["cpu", "cpu"]
     work = Path(tempfile.mkdtemp())
@@ -234,14 +236,16 @@ def main() -> None:
     judge = Judge(
         data=Digits(validation=400), threat=Threat(eps=0.12), images=JudgeImages(test=200 if options.quick else "all")
     )
-    one_model(bench, "digits", trained, None, judge, 1 if options.quick else 3, devices)
-    if options.mnist.is_dir() and not options.quick:
+    if "digits" in cases:
+        one_model(bench, "digits", trained, None, judge, 1 if options.quick else 3, devices)
+    if "mnist" in cases and options.mnist.is_dir() and not options.quick:
         data = Mnist(path=str(options.mnist), validation=1000)
         threat = Threat(eps=0.15)
         path = mnist_lenet(work, data, threat, 16_000)
         judge = Judge(data=data, threat=threat, images=JudgeImages(test=100))
         one_model(bench, "mnist-lenet", path, f"{HERE / '_lenet.py'}:lenet", judge, 1, devices)
-    frontier(bench, 8 if options.quick else 24)
+    if "frontier" in cases:
+        frontier(bench, 8 if options.quick else 24)
     bench.close()
 
 
