@@ -196,7 +196,8 @@ def test_the_host_never_waits_for_the_device(attack: Attack, threat: Threat) -> 
 @threats
 @every("defense")
 def test_every_defense_trains_in_every_norm(cls: type[Defense], threat: Threat) -> None:
-    defense, model, (x, y) = made(cls), network(), batch()
+    defense = made(cls)
+    model, (x, y) = network(aux_outputs=defense.aux_outputs), batch()
     step = Step(model, x, y, defense.attack_with(None).bind(threat), generator=generator())
     step = defense.prepare(step)
     x_adv = defense.perturb(step)
