@@ -45,21 +45,27 @@ class Outlook:
 
 
 class Countdown:
-    """Smooths guesses of the end: what is shown runs down like a clock, and moves to a new guess bit by bit."""
+    """Smooths guesses of the end: what is shown runs down like a clock, and moves to a new guess bit by bit.
+
+    Where more has become known than before, a guess is not smoothed: it is a guess of something else.
+    """
 
     def __init__(self, clock: Callable[[], float]) -> None:
         """Args: clock: seconds that only grow."""
         self._clock = clock
         self._end: float | None = None
+        self._known: tuple[bool, ...] = ()
 
-    def left(self, guess: float | None) -> float | None:
-        """Seconds to show for a guess of the seconds left; None forgets the old guesses."""
-        now = self._clock()
-        if guess is None:
-            self._end = None
+    def left(self, ahead: Outlook) -> float | None:
+        """Seconds to show for what is guessed now."""
+        known = tuple(part is not None for part in (ahead.training, ahead.judging, ahead.test))
+        if known != self._known or ahead.seconds is None:
+            self._known, self._end = known, None
+        if ahead.seconds is None:
             return None
-        end = now + guess
-        if self._end is None or guess <= 0:
+        now = self._clock()
+        end = now + ahead.seconds
+        if self._end is None or ahead.seconds <= 0:
             self._end = end
         else:
             self._end += _WEIGHT * (end - self._end)

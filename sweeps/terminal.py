@@ -23,6 +23,7 @@ from sweeps.live import Mood
 log = logging.getLogger("sweeps")
 _STOPS = {signal.SIGINT, signal.SIGTERM}
 _USUAL = (80, 24)
+_AFTER = 5  # lines that may follow the last frame
 
 
 def suits(stream: TextIO) -> bool:
@@ -87,6 +88,7 @@ class Screen:
         self._make = frame
         self._console = Console(file=out, highlight=False)
         self._size: tuple[int, int] | None = None
+        self._failed = False
 
     def __enter__(self) -> Screen:
         self._heard, self._told = os.pipe()
@@ -102,15 +104,17 @@ class Screen:
             redirect_stdout=False,  # both go to a file by now
             redirect_stderr=False,
             vertical_overflow="crop",
+            transient=True,  # the last frame is another, and shorter
         )
         self._live.start(refresh=True)
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.mood = "over"
         try:
             with contextlib.suppress(OSError):  # a terminal that is gone
                 self._live.stop()
+                self.mood = "over"
+                self._console.print(self._frame(), end="")
         finally:
             if self._wakes:
                 signal.set_wakeup_fd(self._before)
@@ -121,11 +125,14 @@ class Screen:
         try:
             self._listen()
             self._fit()
-            options = self._console.options.update(height=max(1, self._console.height - 1))
+            height = self._console.height - (_AFTER if self.mood == "over" else 1)
+            options = self._console.options.update(height=max(1, height))
             lines = self._console.render_lines(self._make(self.mood), options, pad=False)
             return SegmentLines(lines, new_lines=True)
         except Exception:
-            log.exception("the view could not be drawn")
+            if not self._failed:  # once is enough: there is a frame every second
+                self._failed = True
+                log.exception("the view could not be drawn")
             return Text("the view could not be drawn; the sweep goes on, see output.log")
 
     def _listen(self) -> None:

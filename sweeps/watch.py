@@ -71,7 +71,7 @@ class Watch:
                 until=None if self.until is None else self.until(),
                 overview=overview,
                 outlook=outlook,
-                left=self._countdown.left(outlook.seconds),
+                left=self._countdown.left(outlook),
                 runs=runs,
                 standing=dict(activity.standing),
                 params={trial.number: trial.params for trial in snapshot.trials if trial.number in at_work},

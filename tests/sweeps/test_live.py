@@ -400,28 +400,38 @@ def test_a_countdown_never_jumps(guesses: list[tuple[float, float]]) -> None:
     """Between two looks it moves by the time that passed and a tenth of the way to the new guess, no more."""
     passing = Time()
     countdown = Countdown(passing)
-    before = countdown.left(guesses[0][1])
+    before = countdown.left(_ahead(guesses[0][1]))
     assert before == pytest.approx(guesses[0][1])
     for passed, guess in guesses[1:]:
         passing.now += passed
-        shown = countdown.left(guess)
+        shown = countdown.left(_ahead(guess))
         assert shown is not None
         assert before is not None
         assert shown >= 0
         if guess > 0 and before > passed:
             assert abs(shown - (before - passed)) <= 0.1 * abs(guess - (before - passed)) + 1e-6
         before = shown
-    assert countdown.left(0.0) == 0.0
-    assert countdown.left(None) is None
+    assert countdown.left(_ahead(0.0)) == 0.0
+    assert countdown.left(Outlook(None, 0.0, 0.0, None)) is None
 
 
 @given(st.floats(1, 1e6), st.floats(0, 1))
 def test_a_countdown_of_a_steady_end_is_a_clock(end: float, share: float) -> None:
     passing = Time()
     countdown = Countdown(passing)
-    countdown.left(end)
+    countdown.left(_ahead(end))
     passing.now = share * end
-    assert countdown.left(end - passing.now) == pytest.approx(end - passing.now, abs=1e-6)
+    assert countdown.left(_ahead(end - passing.now)) == pytest.approx(end - passing.now, abs=1e-6)
+
+
+def test_a_countdown_begins_anew_when_more_is_known() -> None:
+    countdown = Countdown(Time())
+    countdown.left(Outlook(5.0, 0.0, None, 5.0))
+    assert countdown.left(Outlook(5.0, 0.0, 100.0, 105.0)) == 105.0
+
+
+def _ahead(seconds: float) -> Outlook:
+    return Outlook(seconds, 0.0, 0.0, seconds)
 
 
 # The chart.

@@ -14,17 +14,20 @@ import subprocess
 import sys
 import termios
 import warnings
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from rich.cells import cell_len
 
 import sweeps
+from sweeps import record
 from sweeps.progress import Show
 from sweeps.space import Sweep
 from sweeps.worker import Report, TrainTask
 from tests.sweeps.small import SPACE, small_sweep
 
+ROOT = Path(__file__).parents[2]
 HIDE, SHOW = "\x1b[?25l", "\x1b[?25h"  # the cursor
 
 
@@ -108,8 +111,7 @@ def test_a_live_view_is_never_written_over_and_leaves_the_terminal_as_it_was(
     tmp_path: Path, ending: str | signal.Signals, code: int
 ) -> None:
     small_sweep(tmp_path, text=SPACE.replace("epochs: 3", "epochs: 3" if ending == "done" else "epochs: 60"))
-    ours, theirs = pty.openpty()
-    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 80, 0, 0))
+    ours, theirs = _terminal()
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["robustray.training._trainer", "robustray.attacks._autoattack", "sweeps.driver"])
     folder = tmp_path / "small"
@@ -131,13 +133,8 @@ def test_a_live_view_is_never_written_over_and_leaves_the_terminal_as_it_was(
         os.close(theirs)
     text = said.decode()
     assert process.exitcode == code, text
-    assert text.count(HIDE) == text.count(SHOW) == 1
-    assert text.rindex(SHOW) > text.rindex(HIDE)
-    assert "frontier so far" in text
+    _whole(text)
     assert "noise" not in text
-    assert "could not be drawn" not in text
-    lines = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", text.replace("\r", "\n")).split("\n")
-    assert max(map(cell_len, lines)) <= 80
     kept = (folder / "output.log").read_text()
     for kind in ("python", "a warning", "a child"):
         assert f"noise of {kind}" in kept
@@ -145,6 +142,83 @@ def test_a_live_view_is_never_written_over_and_leaves_the_terminal_as_it_was(
         assert "all done: 5 complete" in text[text.rindex(SHOW) :]
     if ending == "error":
         assert text.strip().endswith("a bug in the driver's own process")
+
+
+@pytest.mark.cluster
+@pytest.mark.timeout(600)
+def test_on_ray_a_live_view_survives_the_death_of_workers(tmp_path: Path) -> None:
+    """What Ray has to say of it is in output.log."""
+    small_sweep(tmp_path)
+    ours, theirs = _terminal()
+    longer = ("--set", "trial.schedule.epochs=20", "--set", "search.trials=8", "--results", ".")
+    command = [sys.executable, str(ROOT / "run_sweep.py"), "small.yaml", *longer]
+    process = subprocess.Popen(
+        command, cwd=tmp_path, stdin=theirs, stdout=theirs, stderr=theirs, start_new_session=True
+    )
+    said, killed = b"", False
+    try:
+        while process.poll() is None:
+            said += _read(ours)
+            if not killed and list(tmp_path.glob("small/trials/*/metrics.csv")):
+                killed = True
+                for worker in _descendants(process.pid):
+                    if worker.read_bytes().startswith(b"ray::ResourceTrainable"):
+                        os.kill(int(worker.parent.name), signal.SIGKILL)
+        said += _read(ours)
+    finally:
+        process.kill()
+        os.close(ours)
+        os.close(theirs)
+    text = said.decode()
+    assert process.returncode == 0, text
+    assert killed
+    _whole(text)
+    for words in ("Traceback", "raylet", "ray::", "pid=", "WARNING", "ERROR"):
+        assert words not in text
+    kept = (tmp_path / "small" / "output.log").read_text()
+    assert "Started a local Ray instance" in kept
+    assert "died" in kept
+    assert "all done: 8 complete" in text[text.rindex(SHOW) :]
+
+
+@pytest.mark.cluster
+@pytest.mark.timeout(600)
+def test_on_ray_a_sweep_stops_when_its_time_is_over(tmp_path: Path) -> None:
+    small_sweep(tmp_path)
+    longer = ("--set", "trial.schedule.epochs=100000", "--results", ".", "--for", "60s")
+    command = [sys.executable, str(ROOT / "run_sweep.py"), "small.yaml", *longer]
+    stopped = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=300, check=False)
+    assert stopped.returncode == 3, stopped.stdout + stopped.stderr
+    assert stopped.stdout.splitlines()[-1].startswith(
+        "The time of --for 60s is over. Nothing is lost; go on with: python "
+    )
+    assert not stopped.stderr
+    assert {trial.outcome for trial in record.read(tmp_path / "small").trials} <= {None}
+
+
+def _terminal() -> tuple[int, int]:
+    """Both ends of a terminal of 24 lines and 80 columns: ours, and that of a process."""
+    ours, theirs = pty.openpty()
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 80, 0, 0))
+    return ours, theirs
+
+
+def _whole(text: str) -> None:
+    """Checks that a view was drawn, was never too wide, and that the terminal is as it was."""
+    assert text.count(HIDE) == text.count(SHOW) == 1
+    assert text.rindex(SHOW) > text.rindex(HIDE)
+    assert "frontier so far" in text
+    assert "could not be drawn" not in text
+    lines = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", text.replace("\r", "\n")).split("\n")
+    assert max(map(cell_len, lines)) <= 80
+
+
+def _descendants(pid: int) -> Iterator[Path]:
+    """Command lines of all processes that a process started, directly or not."""
+    for task in Path(f"/proc/{pid}/task").glob("*/children"):
+        for child in task.read_text().split():
+            yield Path(f"/proc/{child}/cmdline")
+            yield from _descendants(int(child))
 
 
 def _read(terminal: int) -> bytes:
