@@ -9,7 +9,7 @@ from datetime import datetime
 from functools import partial
 from typing import Any, Literal, TextIO
 
-from sweeps._words import clock, short
+from sweeps._words import short
 from sweeps.activity import Activity, Standing
 from sweeps.queues import Job, Queue, Result, Signal, Verdict
 from sweeps.record import Judged, Members, Record, Skipped, TrialRecord
@@ -145,7 +145,7 @@ class Console:
         self.activity.ended(job, result)
         if "epoch" in result and "epochs" in result:
             self.detail(f"{job.name} {_epoch(result)}")
-        took = "" if run is None else f" after {clock(self.activity.clock() - run.since)}"
+        took = "" if run is None else f" after {self.activity.clock() - run.since:.1f} s"
         self.detail(f"{job.name} ends{took}: {outcome}")
 
     # What the record was told.
@@ -208,8 +208,8 @@ class Watched:
         return self._queue.report(job, result)
 
     def finish(self, job: Job, outcome: str, result: Result, cause: str | None) -> None:
-        self._queue.finish(job, outcome, result, cause)
         self._console.ended(job, outcome, result)
+        self._queue.finish(job, outcome, result, cause)
 
 
 def _epoch(result: Mapping[str, Any]) -> str:

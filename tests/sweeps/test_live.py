@@ -197,9 +197,7 @@ def test_names_and_causes_of_others_cannot_draw(busy: Scene) -> None:
     assert "red" in said
 
 
-number = st.one_of(
-    st.floats(0, 1), st.floats(allow_nan=False, allow_infinity=False), st.sampled_from([1e308, -1e308, 1e-308])
-)
+number = st.one_of(st.floats(0, 1), st.floats(-1e300, 1e300), st.sampled_from([1e300, -1e300, 1e-308]))
 outcomes: st.SearchStrategy[Outcome | None] = st.sampled_from(
     [None, "complete", "complete", "stopped", "diverged", "failed", "out_of_memory"]
 )
