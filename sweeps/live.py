@@ -88,11 +88,14 @@ class _Drawing:
         top = [self._head(), *self._trials(), *self._judging(), *self._costs()]
         bottom = list(self._foot())
         room = height - len(top) - len(bottom)
-        most = max(2, min(room // 4, room - _EVENTS - _LOWEST - 3))  # the three rules
+        least = 1 + _LOWEST  # an event and the lowest chart
+        most = max(1, min(room // 4, max(2, room - _EVENTS - _LOWEST - 3), room - least - 3))  # the three rules
         at_work = min(max(self.frame.slots, len(self.frame.runs), 1), most)
         at_work = 0 if self.frame.mood == "over" or at_work >= room else at_work
         room -= at_work + 1 if at_work else 0
         events = max(0, min(_EVENTS_ROOMY if room >= 24 else _EVENTS, room - 1))
+        if least + 2 <= room < events + _LOWEST + 2:
+            events = room - _LOWEST - 2
         plot = min(_TALLEST, room - events - 2)
         yield from top[:height]
         if at_work:

@@ -23,7 +23,7 @@ from sweeps.outlook import Countdown, Outlook
 from sweeps.overview import Overview
 from sweeps.queues import Job
 from sweeps.record import Judged, Members, Outcome, Skipped, Snapshot, TrialRecord
-from sweeps.space import Sweep
+from sweeps.space import Search, Sweep
 from sweeps.watch import Watch
 from tests.sweeps.small import small_sweep
 
@@ -170,6 +170,21 @@ def test_a_frame_shows_what_a_user_asks_for(busy: Scene, width: int, height: int
     body = said.split("frontier so far")[1].split("\n", 1)[1].split("events")[0]
     assert (body.count("●"), body.count("○")) == (2 + 2, 1 + 1), "each member on the chart and in the table"
     assert "0002" not in body, "it is proven dominated"
+
+
+def test_on_the_smallest_terminal_a_crowd_of_numbers_leaves_room_for_the_frontier(busy: Scene) -> None:
+    busy.slots, busy.sweep = 64, busy.sweep.model_copy(update={"search": Search(trials=10**9)})
+    for number in range(9, 60):
+        busy.train(number)
+    busy.complete(60, 0.5, 0.4, feasible=False)
+    busy.unjudged[3, "validation"] = "cause"
+    busy.judge(1, 0.93, 0.60, "validation", "randomised")
+    busy.members.append(Members(1, [0, 1], [], "now"))
+    lines = drawn(busy.frame(), 80, 23)
+    said = "\n".join(lines)
+    assert len(lines) == 23
+    for words in ("0008  ", "and 52 more", "frontier so far", "robust % over clean %", "events", "Ctrl-C"):
+        assert words in said, words
 
 
 def test_the_frame_that_stays_says_nothing_of_what_is_over(busy: Scene) -> None:
