@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -13,7 +15,7 @@ import torch.nn.functional as F
 from hypothesis import given
 from hypothesis import strategies as st
 
-from robustray.data import Crop, Digits, Flip, Npz
+from robustray.data import Crop, Digits, Flip, Npz, digits
 from robustray.errors import UserError
 from tests.robustray.made import generator
 
@@ -149,6 +151,30 @@ def test_digits() -> None:
     assert {0, 255} <= set(np.unique(splits[0].images).tolist())
     assert source.classes == 10
     assert all((np.bincount(split.labels, minlength=10) > 0).all() for split in splits)
+
+
+def test_digits_are_those_of_scikit_learn() -> None:
+    """Every image once, in one of the splits, as scikit-learn's own loader has it."""
+    from sklearn.datasets import load_digits
+
+    images, labels = load_digits(return_X_y=True)
+    source = Digits(validation=400)
+    own = [source.load(split) for split in ("train", "validation", "test")]
+    rows = np.concatenate([np.c_[split.images.reshape(-1, 64) / (255 / 16), split.labels] for split in own])
+    theirs = np.c_[images, labels]
+    order, expected = np.lexsort(rows.round().T), np.lexsort(theirs.T)
+    np.testing.assert_array_equal(rows.round()[order], theirs[expected])
+
+
+def test_digits_are_read_without_importing_scikit_learn() -> None:
+    code = "import sys; from robustray.data import Digits; Digits().load('train'); sys.exit('sklearn' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_digits_need_scikit_learn(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(digits, "find_spec", lambda name: None)
+    with pytest.raises(UserError, match="pip install scikit-learn"):
+        Digits().check()
 
 
 def test_validation_does_not_change_test() -> None:
