@@ -60,12 +60,12 @@ def plain(
 
 def _shard_size(model: nn.Module, judge: Judge, devices: list[str]) -> int:
     """As the command decides."""
-    rows = Plan.of(judge, "any", "test").rows
-    data = judge.data.load("test").take(rows[:500])
+    plan = Plan.of(judge, "any", "test")
+    data = judge.data.load("test").take(plan.rows[:500])
     x = torch.from_numpy(data.images).permute(0, 3, 1, 2).float().div(255).contiguous()
     place = torch.device(devices[0])
     size = _shards.size(model.to(place), x[:8], place, len(devices))
-    return _shards.shared_out(model, x[:size], size, len(rows), len(devices)) if place.type == "cpu" else size
+    return _shards.shared_out(model, x[:size], size, plan, len(devices)) if place.type == "cpu" else size
 
 
 def ours(order: Order, devices: list[str], root: Path) -> tuple[float, Verdicts]:
@@ -242,7 +242,7 @@ def main() -> None:
         data = Mnist(path=str(options.mnist), validation=1000)
         threat = Threat(eps=0.15)
         path = mnist_lenet(work, data, threat, 16_000)
-        judge = Judge(data=data, threat=threat, images=JudgeImages(test=100))
+        judge = Judge(data=data, threat=threat, images=JudgeImages(test=300))
         one_model(bench, "mnist-lenet", path, f"{HERE / '_lenet.py'}:lenet", judge, 1, devices)
     if "frontier" in cases:
         frontier(bench, 8 if options.quick else 24)

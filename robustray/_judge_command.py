@@ -159,7 +159,7 @@ def _open(asked: Asked, settings: Judge, found: Classifier) -> tuple[Case, Order
         size = _shards.size(found.model.to(place), images, place, share)
         if place.type == "cpu":
             many = _first_images(settings, asked.split, min(size, len(draft.rows)))
-            size = _shards.shared_out(found.model, many, size, len(draft.rows), share)
+            size = _shards.shared_out(found.model, many, size, draft, share)
     case = Case(found.model, found.weights, settings, asked.split, root, shard_size=size, **common)
     order = Order(
         asked.model,
@@ -222,7 +222,7 @@ def _devices(asked: tuple[str, ...]) -> list[str]:
 def _run(case: Case, order: Order, devices: list[str], log: Log) -> None:
     from robustray.evaluation import _workers
 
-    with bars(case.plan, min(len(devices), case.plan.shards), log) as shown:
+    with bars(case.plan, _workers.places(case.plan, devices), log) as shown:
         for shard in _workers.run(case, order, devices, shown.tick):
             log.finished(shard)
             shown.finished(shard)

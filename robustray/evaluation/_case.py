@@ -81,10 +81,14 @@ class Case:
         kept = DeviceImages(self.judge.data.load(self.plan.split).take(rows), self.device)  # type: ignore[arg-type]
         return kept.batch(slice(None))
 
-    def shard(self, stage: str, number: int, *, keep_images: bool = False, tick: Tick | None = None) -> Shard:
-        """Runs one stage on one shard (or reads what is there)."""
+    def shard(
+        self, stage: str, number: int, *, keep_images: bool = False, ahead: bool = False, tick: Tick | None = None
+    ) -> Shard:
+        """Runs one stage on one shard (or reads what is there); options as in `judge_shard`."""
         x, y = self.images(number)
-        return judge_shard(self.model, x, y, self.plan, self.folder, stage, number, keep_images=keep_images, tick=tick)
+        return judge_shard(
+            self.model, x, y, self.plan, self.folder, stage, number, keep_images=keep_images, ahead=ahead, tick=tick
+        )
 
 
 @lru_cache(maxsize=2)  # the stages of one trial come in a row

@@ -38,6 +38,7 @@ def judge_shard(
     shard: int,
     *,
     keep_images: bool = False,
+    ahead: bool = False,
     tick: Tick | None = None,
 ) -> Shard:
     """Runs one stage on the images of one shard that no earlier one broke, and writes their verdicts.
@@ -47,12 +48,14 @@ def judge_shard(
         x, y: the whole shard, [n, C, H, W] and [n], in the order of `plan.shard(shard)`.
         stage: `clean`, or another of `plan.stages`. The attack's seed is derived from the plan's, stage and shard.
         keep_images: also write the broken images, for `verify`.
+        ahead: earlier stages without verdicts are taken to break nothing. Where they do not, the stage's own turn finds its
+            verdicts done; where they do, it is run again.
 
     Returns:
         The verdicts; those on disk where they are there already.
 
     Raises:
-        RuntimeError: an earlier stage has no verdicts on this shard.
+        RuntimeError: an earlier stage has no verdicts on this shard, and the stage is not run ahead.
         UserError: the model has too few classes for the attack.
     """
     begun = time.monotonic()
@@ -60,6 +63,8 @@ def judge_shard(
     standing = np.ones(len(rows), dtype=bool)
     for name in plan.before(stage):
         before = read_shard(folder, name, shard)
+        if before is None and ahead:
+            continue
         if before is None:
             raise RuntimeError(f"{stage} needs the verdicts of {name} on shard {shard} in {folder}")
         standing &= ~np.isin(rows, before.image[before.broken])

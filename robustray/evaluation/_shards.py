@@ -34,14 +34,17 @@ def size(model: nn.Module, x: Tensor, device: torch.device, workers: int = 1) ->
     return next((n for n in SIZES if n <= largest and n <= fits), 1)
 
 
-def shared_out(model: nn.Module, x: Tensor, largest: int, images: int, workers: int) -> int:
+def shared_out(model: nn.Module, x: Tensor, largest: int, plan: Plan, workers: int) -> int:
     """A smaller shard size where `largest` would leave CPU workers idle and sharing pays.
 
-    On a tiny network a step takes as long on half the images, and two workers would need as long as one.
+    One shard keeps two workers busy where an attack can be begun ahead. On a tiny network a step takes as long on half the
+    images, and two workers would need as long as one.
 
     Args:
-        x: a batch to time [n, C, H, W], as large as a shard may be.
+        x: a batch to time [n, C, H, W], as large as a shard may be. plan: of the judgement, whatever its shard size.
     """
+    images = len(plan.rows)
+    workers = -(-workers // plan.workers_per_shard)
     share = -(-images // workers)
     if share >= largest or workers == 1 or len(x) < workers:
         return largest

@@ -22,6 +22,8 @@ from robustray.verdicts import Shard
 
 Told = Callable[[str, int, float], None]
 """Told of a running attack: stage, shard, how far (0 to 1)."""
+Turn = tuple[int, int]
+"""A stage's place in the plan, and a shard."""
 
 
 @dataclass(frozen=True)
@@ -71,6 +73,11 @@ def cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
+def places(plan: Plan, devices: list[str]) -> int:
+    """How many processes have something to do."""
+    return min(len(devices), plan.shards * plan.workers_per_shard)
+
+
 def run(case: Case, order: Order, devices: list[str], told: Told) -> Iterator[Shard]:
     """Every stage on every shard, the earliest stage first; yields verdicts as they come.
 
@@ -81,13 +88,13 @@ def run(case: Case, order: Order, devices: list[str], told: Told) -> Iterator[Sh
     Raises:
         UserError: a process could not load the model, or died.
     """
-    places = min(len(devices), case.plan.shards)
-    if places == 1:
-        for stage in case.plan.stages:
-            for shard in range(case.plan.shards):
+    plan = case.plan
+    if places(plan, devices) == 1:
+        for stage in plan.stages:
+            for shard in range(plan.shards):
                 yield case.shard(stage, shard, keep_images=order.keep_images, tick=_bound(told, stage, shard))
         return
-    yield from _in_processes(case.plan, order, devices[:places], told)
+    yield from _in_processes(plan, order, devices[: places(plan, devices)], told)
 
 
 def _bound(told: Told, stage: str, shard: int) -> Callable[[float], None]:
@@ -101,25 +108,32 @@ def _in_processes(plan: Plan, order: Order, devices: list[str], told: Told) -> I
     news, free = context.Queue(), context.Queue()
     for device in devices:
         free.put(device)
-    threads = max(
-        1, min(torch.get_num_threads(), cores() // max(1, devices.count("cpu")))
-    )  # more would wait for each other
-    pool = ProcessPoolExecutor(len(devices), context, initializer=_open, initargs=(order, free, news, threads))
-    flying: dict[Future[Shard], int] = {}
+    cpus = min(torch.get_num_threads(), cores())
+    pool = ProcessPoolExecutor(len(devices), context, initializer=_open, initargs=(order, free, news))
+    flying: dict[Future[Shard], Turn] = {}
+    ahead: set[Future[Shard]] = set()
     progress = [0] * plan.shards  # stages each shard is through
+    begun: set[Turn] = set()  # ahead of their time, once
     try:
         while flying or min(progress) < len(plan.stages):
-            busy = set(flying.values())
-            waiting = sorted((p, s) for s, p in enumerate(progress) if s not in busy and p < len(plan.stages))
-            for position, shard in waiting[: len(devices) - len(flying)]:
-                flying[pool.submit(_work, plan.stages[position], shard)] = shard
+            for position, shard in _ready(plan, progress, set(flying.values()), begun)[: len(devices) - len(flying)]:
+                early = position > progress[shard]
+                threads = _threads(plan, plan.stages[position], cpus, devices.count("cpu"))
+                future = pool.submit(_work, plan.stages[position], shard, early, threads)
+                flying[future] = position, shard
+                if early:
+                    begun.add((position, shard))
+                    ahead.add(future)
             done, _ = wait(flying, timeout=0.2, return_when=FIRST_COMPLETED)
             with contextlib.suppress(Empty):
                 while True:
                     told(*news.get_nowait())
             for future in done:
-                progress[flying.pop(future)] += 1
-                yield future.result()
+                _, shard = flying.pop(future)
+                verdicts = future.result()
+                if future not in ahead:  # else its turn, when it comes, finds it done
+                    progress[shard] += 1
+                    yield verdicts
     except Exception as error:
         from concurrent.futures.process import BrokenProcessPool
 
@@ -136,6 +150,24 @@ def _in_processes(plan: Plan, order: Order, devices: list[str], told: Told) -> I
                 process.terminate()
 
 
+def _ready(plan: Plan, progress: list[int], flying: set[Turn], begun: set[Turn]) -> list[Turn]:
+    """What can be started, the most urgent first: whose turn it is, then what may go ahead of it."""
+    turns = sorted((p, s) for s, p in enumerate(progress) if p < len(plan.stages))
+    nexts = [(p + 1, s) for p, s in turns if (p, s) in flying and p + 1 < len(plan.stages)]
+    may = [(p, s) for p, s in nexts if plan.ahead(plan.stages[p]) and (p, s) not in begun]
+    return [turn for turn in turns if turn not in flying] + may
+
+
+def _threads(plan: Plan, stage: str, cpus: int, workers: int) -> int:
+    """CPU threads of a stage: the same in every run, whatever else is at work at that moment, so that bits are the same.
+
+    More threads than cores would wait for each other.
+    """
+    following = plan.stages[plan.stages.index(stage) + 1 :][:1]
+    paired = any(map(plan.ahead, (stage, *following)))
+    return max(1, cpus // max(1, min(workers, plan.shards * (2 if paired else 1))))
+
+
 def _context() -> Any:
     """Processes that come from a server with torch loaded, once for all of them, and no CUDA of anybody's."""
     if "forkserver" not in multiprocessing.get_all_start_methods():
@@ -150,17 +182,13 @@ _order: Order
 _news: Any
 
 
-def _open(order: Order, free: Any, news: Any, threads: int) -> None:
+def _open(order: Order, free: Any, news: Any) -> None:
     """In a new process: loads the model onto a device of its own; Ctrl-C is the parent's business, and so is its end."""
     global _case, _order, _news
-    import torch
-
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_leave_with_parent, daemon=True).start()
     news.cancel_join_thread()  # what nobody reads any more must not keep the process
     device = free.get()
-    if device == "cpu":
-        torch.set_num_threads(threads)
     _order, _news = order, news
     try:
         _case = order.open(device)
@@ -175,11 +203,15 @@ def _leave_with_parent() -> None:
         os._exit(1)
 
 
-def _work(stage: str, shard: int) -> Shard:
+def _work(stage: str, shard: int, ahead: bool, threads: int) -> Shard:
+    import torch
+
     if isinstance(_case, UserError):
         raise _case
+    if _case.device.type == "cpu":
+        torch.set_num_threads(threads)
 
     def tick(fraction: float) -> None:
         _news.put((stage, shard, fraction))
 
-    return _case.shard(stage, shard, keep_images=_order.keep_images, tick=tick)
+    return _case.shard(stage, shard, keep_images=_order.keep_images, ahead=ahead, tick=tick)

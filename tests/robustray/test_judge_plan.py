@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import copy
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
@@ -178,9 +180,11 @@ def test_a_shard_is_shared_out_where_that_pays(overhead: float, expected: int, m
     """Two CPU workers share a network whose time is arithmetic, and not one whose time is overhead."""
     monkeypatch.setattr(_shards, "_step", lambda model, x: overhead + len(x))
     model, x = nn.Identity(), torch.zeros(300, 1, 2, 2)
-    assert _shards.shared_out(model, x, 500, 300, 2) == expected
-    assert _shards.shared_out(model, x, 500, 300, 1) == 500
-    assert _shards.shared_out(model, x, 120, 300, 2) == 120
+    made = Plan.of(Judge.model_validate(JUDGE | {"version": "apgd"}), "w", "validation")
+    plan = replace(made, rows=np.arange(300, dtype=np.int64))
+    assert _shards.shared_out(model, x, 500, plan, 2) == expected
+    assert _shards.shared_out(model, x, 500, plan, 1) == 500
+    assert _shards.shared_out(model, x, 120, plan, 2) == 120
 
 
 def test_timing_a_step_leaves_the_model_as_it_was() -> None:
