@@ -35,7 +35,9 @@ from robustray.trial import Judge, JudgeImages
 from robustray.verdicts import Verdicts, read_shards
 from sweeps.backends.local import Local
 from sweeps.judging import Judging
+from sweeps.packing import Share
 from sweeps.progress import Console
+from sweeps.queues import Placed
 from sweeps.record import Record, TrialRecord
 from sweeps.space import Sweep
 
@@ -185,7 +187,7 @@ def frontier(bench: Bench, trials: int) -> None:
         shutil.copytree(root / "trained", folder)
         sweep = unjudged.model_copy(update={"judge": unjudged.judge.model_copy(update={"trials": way})})
         with Record(folder, sweep.objectives) as record:
-            Local().run(_Validation(sweep, record))
+            Local().run(Placed(_Validation(sweep, record), Share(1.0, 0.0), print))
             snapshot = record.snapshot()
             members[way] = snapshot.members[-1].trials
             spent[way] = sum(_seconds(record.judgements(trial.number)) for trial in snapshot.trials)
@@ -204,7 +206,7 @@ class _Validation(Judging):
     """Judging that ends when the members are fixed: test is not this benchmark's business."""
 
     def __init__(self, sweep: Sweep, record: Record) -> None:
-        super().__init__(sweep, record, Console(lambda line: None), threads=1, session="bench", training=lambda: False)
+        super().__init__(sweep, record, Console(lambda line: None), session="bench", training=lambda: False)
 
     def _start(self, key: tuple[int, Any], trial: TrialRecord, *, randomised: bool = False) -> None:
         if key[1] != "test":

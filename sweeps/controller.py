@@ -23,20 +23,17 @@ class Controller:
     Trials that the record has as unfinished come first, with the same options: that is all there is to resuming.
     """
 
-    def __init__(
-        self, sweep: Sweep, record: Record, stopping: StoppingRule, console: Console, *, threads: int, session: str
-    ) -> None:
+    def __init__(self, sweep: Sweep, record: Record, stopping: StoppingRule, console: Console, *, session: str) -> None:
         """Reads the record.
 
         Args:
             stopping: decides after each report.
-            threads: CPU threads of a trial. session: names this life of the driver; attempts of others do not count.
+            session: names this life of the driver; attempts of others do not count.
         """
         self.sweep = sweep
         self.record = record
         self.stopping = stopping
         self.console = console
-        self.threads = threads
         self.session = session
         self.unfinished = [trial.number for trial in record.trials() if trial.outcome is None]
         self.running: set[int] = set()
@@ -84,7 +81,6 @@ class Controller:
         work = {
             "kind": "train",
             "folder": str(folder),
-            "threads": self.threads,
             "session": self.session,
             "max_failures": self.sweep.resources.max_failures,
         }

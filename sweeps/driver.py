@@ -6,22 +6,23 @@ import contextlib
 import errno
 import uuid
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol
 
 from robustray.errors import UserError
 from robustray.trial import CLASSES_NEEDED
-from sweeps import provenance
+from sweeps import packing, provenance
 from sweeps.controller import Controller
 from sweeps.judging import Judging
 from sweeps.lock import FolderLock
+from sweeps.packing import Machine, Share
 from sweeps.progress import Console, Show, Watched
-from sweeps.queues import Chain, Job, Primed, Queue
+from sweeps.queues import Chain, Job, Placed, Primed, Queue
 from sweeps.record import Record
 from sweeps.space import Sweep
 from sweeps.stopping import first_in_first_out
-from sweeps.worker import NO_SPACE
+from sweeps.worker import NO_SPACE, Report
 
 BackendName = Literal["ray", "local"]
 
@@ -42,6 +43,19 @@ class Backend(Protocol):
     @property
     def dashboard(self) -> str | None:
         """Where its own view is, if it has one."""
+        ...
+
+    @property
+    def machine(self) -> Machine:
+        """A node of it."""
+        ...
+
+    def measure(self, work: Mapping[str, Any]) -> Report:
+        """Does a piece of work while nothing else runs."""
+        ...
+
+    def settle(self, share: Share) -> None:
+        """Takes what each job will get."""
         ...
 
     def run(self, queue: Queue) -> bool:
@@ -89,11 +103,9 @@ def run(
 
 
 def _drive(sweep: Sweep, record: Record, backend: BackendName, console: Console) -> bool:
-    threads, session = threads_per_job(sweep), uuid.uuid4().hex
-    controller = Controller(sweep, record, first_in_first_out, console, threads=threads, session=session)
-    judging = Judging(
-        sweep, record, console, threads=threads, session=session, training=lambda: bool(controller.running)
-    )
+    session = uuid.uuid4().hex
+    controller = Controller(sweep, record, first_in_first_out, console, session=session)
+    judging = Judging(sweep, record, console, session=session, training=lambda: bool(controller.running))
     before = record.trials()
     done = sum(trial.outcome is not None for trial in before)
     console.say(f"{sweep.name}: {sweep.search.trials} trials" + (f", {done} done before" if done else ""))
@@ -105,9 +117,11 @@ def _drive(sweep: Sweep, record: Record, backend: BackendName, console: Console)
             provenance.note_resume(record.folder)
         if backend == "ray":
             console.say("starting Ray ...")
-        place = _backend(backend, sweep, talks=console.keeps_output)
+        place = _backend(backend, talks=console.keeps_output)
+        share = _share(sweep, record, place, first, console)
+        place.settle(share)
         console.placed(place.described, place.slots, place.dashboard)
-        interrupted = place.run(Watched(Primed(first, queue), console))
+        interrupted = place.run(Watched(Placed(Primed(first, queue), share, console.event), console))
     if not interrupted:
         _conclude(record, console)
     return not interrupted
@@ -146,20 +160,32 @@ def look_ahead(sweep: Sweep) -> None:
             )
 
 
-def threads_per_job(sweep: Sweep) -> int:
-    """CPU threads per job: one where it is left to us, so that results are the same on every backend and machine."""
-    cpus = sweep.resources.cpus
-    return 1 if cpus == "auto" else max(1, int(cpus))
+def _share(sweep: Sweep, record: Record, place: Backend, first: Job, console: Console) -> Share:
+    """What each job gets: as the space says, else as it was measured when the sweep began: a resumed trial needs the same."""
+    machine = place.machine
+    share = packing.asked(sweep.resources, machine)
+    if share is not None:
+        return share
+    name = packing.setting(machine)
+    number = record.snapshot().settings.get(name)
+    if number is None:
+        console.say("timing a few steps ...")
+        described = (Path(first.work["folder"]) / "trial.yaml").read_text()
+        said = place.measure({"kind": "measure", "trial": described, "cores": machine.cores_per_gpu})
+        number = record.setting(name, packing.found(said.get("trials"), machine))
+        why = f" (could not be measured: {said.get('cause')})" if said["outcome"] != "complete" else ""
+        console.say(f"{packing.described(number, machine)}{why}")
+    return packing.kept(number, machine)
 
 
-def _backend(name: BackendName, sweep: Sweep, *, talks: bool) -> Backend:
+def _backend(name: BackendName, *, talks: bool) -> Backend:
     if name == "local":
         from sweeps.backends.local import Local
 
         return Local()
     from sweeps.backends.ray import RayTune
 
-    return RayTune(sweep.resources.cpus, sweep.resources.gpus, talks=talks)
+    return RayTune(talks=talks)
 
 
 @contextlib.contextmanager

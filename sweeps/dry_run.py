@@ -6,7 +6,6 @@ Nothing is written where results lie.
 
 from __future__ import annotations
 
-import os
 import statistics
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -18,9 +17,11 @@ from rich.table import Table
 
 from robustray.errors import UserError
 from robustray.trial import TrialConfig, strength
-from sweeps import driver, sampling
+from sweeps import driver, packing, sampling
+from sweeps.packing import Machine, Share
 from sweeps.record import DIRECTIONS
 from sweeps.space import Sweep
+from sweeps.worker import open_task
 
 if TYPE_CHECKING:
     from robustray.training._probe import TrialCost
@@ -65,9 +66,12 @@ def show(sweep: Sweep, write: Callable[[str], None], *, slots: int | None = None
     _options(sweep, write)
     _trials(sweep, trials, write)
     write("timing a few steps ...")
-    cost = estimate(sweep, [config for _, config in trials][:PROBED])
-    places = slots or _slots(sweep)
-    write(f"{sweep.search.trials} trials, {_judged(sweep)}; {places} at a time on this machine")
+    machine = _machine()
+    share = _share(sweep, trials[0][1], machine)
+    cost = estimate(sweep, [config for _, config in trials][:PROBED], threads=share.threads)
+    places = slots or max(1, share.jobs_on(machine.cores, machine.gpus))
+    each = f", {share.threads} threads each" if share.threads > 1 else ""
+    write(f"{sweep.search.trials} trials, {_judged(sweep)}; {places} at a time on this machine{each}")
     write(f"  training   {_device_time(cost.training)}")
     write(f"  judging    {_device_time(cost.judging)}" if any(cost.judging) else "  judging    none")
     low, middle, high = (seconds / places for seconds in cost.total)
@@ -88,11 +92,10 @@ def first_trials(sweep: Sweep, count: int) -> list[tuple[dict[str, Any], TrialCo
     return drawn
 
 
-def estimate(sweep: Sweep, configs: Sequence[TrialConfig]) -> Cost:
-    """Device-seconds and bytes of the whole sweep, from timed pieces of some of its trials."""
+def estimate(sweep: Sweep, configs: Sequence[TrialConfig], *, threads: int) -> Cost:
+    """Device-seconds and bytes of the whole sweep, from timed pieces of some of its trials, on so many CPU threads."""
     from robustray.training import _probe
 
-    threads = driver.threads_per_job(sweep)
     costs: list[TrialCost] = []
     for number, config in enumerate(configs):
         try:
@@ -147,15 +150,22 @@ def _seconds_per_image(config: TrialConfig) -> dict[str, float]:
     return seconds_per_image(model, x, config.judge.threat, config.judge.attacks, strength(config.judge.version))
 
 
-def _slots(sweep: Sweep) -> int:
-    """Jobs at a time on this machine, as Ray would place them."""
+def _machine() -> Machine:
+    """This one, as Ray would see it."""
     import torch
 
-    cpus, gpus = sweep.resources.cpus, sweep.resources.gpus
-    if torch.cuda.is_available() and gpus != 0:
-        return max(1, int(torch.cuda.device_count() / (1.0 if gpus == "auto" else gpus)))
-    there = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return max(1, int(there / (1.0 if cpus == "auto" else cpus)))
+    from robustray.evaluation._workers import cores
+
+    return Machine(cores(), torch.cuda.device_count() if torch.cuda.is_available() else 0)
+
+
+def _share(sweep: Sweep, config: TrialConfig, machine: Machine) -> Share:
+    """What each job would get, measured as the sweep itself does it."""
+    share = packing.asked(sweep.resources, machine)
+    if share is not None:
+        return share
+    said = open_task({"kind": "measure", "trial": config.to_yaml(), "cores": machine.cores_per_gpu}).step()
+    return packing.kept(packing.found(said.get("trials"), machine), machine)
 
 
 def _options(sweep: Sweep, write: Callable[[str], None]) -> None:

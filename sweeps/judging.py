@@ -39,7 +39,6 @@ class Judging:
         record: Record,
         console: Console,
         *,
-        threads: int,
         session: str,
         training: Callable[[], bool],
     ) -> None:
@@ -52,7 +51,6 @@ class Judging:
         self.sweep = sweep
         self.record = record
         self.console = console
-        self.threads = threads
         self.session = session
         self.training = training
         snapshot = record.snapshot()
@@ -343,11 +341,7 @@ class Judging:
             return WAIT
         self.probing = True
         number = min(self.trials)
-        gpus = self.sweep.resources.gpus
-        work = self._work(_PROBE, number) | {
-            "sharers": round(1 / gpus) if isinstance(gpus, float) and 0 < gpus < 1 else 1
-        }
-        return Job(f"probe {number:04d}", number, work)
+        return Job(f"probe {number:04d}", number, self._work(_PROBE, number))
 
     def _job(self, judgement: Judgement, stage: str, shard: int) -> Job:
         judgement.in_flight.add(shard)
@@ -369,7 +363,6 @@ class Judging:
         return {
             "kind": kind,
             "folder": str(self.record.trial_folder(number)),
-            "threads": self.threads,
             "session": self.session,
             "max_failures": self.sweep.resources.max_failures,
         }

@@ -6,12 +6,13 @@ training trials and judging them are two queues, and a chain of queues is a queu
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from enum import Enum
 from typing import Any, Literal, Protocol
 
 from robustray.errors import UserError
+from sweeps.packing import Share
 from sweeps.worker import BLOCKED
 
 Result = Mapping[str, Any]
@@ -92,3 +93,61 @@ class Chain:
         if outcome == BLOCKED:
             raise UserError(str(result.get("cause")))
         owner.finish(job, outcome, result, cause)
+
+
+class Placed:
+    """A queue whose jobs know what they get of a machine. One that runs out of memory beside others is tried again alone.
+
+    Alone means with a whole GPU. One becomes free when nothing more is handed out, so others wait until that job has been
+    heard of; then they go on beside it.
+    """
+
+    def __init__(self, queue: Queue, share: Share, told: Callable[[str], None]) -> None:
+        """Looks at `queue`.
+
+        Args:
+            share: what every job gets. told: takes a line for the user.
+        """
+        self._queue = queue
+        self._share = share
+        self._told = told
+        self._beside: set[str] = set()  # jobs at work that share a GPU
+        self._again: list[Job] = []
+        self._awaited: str | None = None  # a job that was handed out alone, and not heard of so far
+
+    def next(self) -> Job | Signal:
+        if self._awaited is not None:
+            return WAIT
+        if self._again:
+            job = self._again.pop(0)
+            self._awaited = job.name
+            session = f"{job.work.get('session')} alone"  # an attempt that ended by itself is no death of its process
+            return self._with(job, self._share.alone(), session=session)
+        found = self._queue.next()
+        if isinstance(found, Job):
+            if self._share.sharers > 1:
+                self._beside.add(found.name)
+            return self._with(found, self._share)
+        return WAIT if self._beside else found  # one of them may have to be tried again
+
+    def report(self, job: Job, result: Result) -> Verdict:
+        self._heard(job)
+        return self._queue.report(job, result)
+
+    def finish(self, job: Job, outcome: str, result: Result, cause: str | None) -> None:
+        self._heard(job)
+        if job.name in self._beside:
+            self._beside.discard(job.name)
+            if outcome == "out_of_memory":
+                self._again.append(job)
+                self._told(f"{job.name} ran out of memory beside others; it is tried again alone")
+                return
+        self._queue.finish(job, outcome, result, cause)
+
+    def _heard(self, job: Job) -> None:
+        if self._awaited == job.name:
+            self._awaited = None
+
+    @staticmethod
+    def _with(job: Job, share: Share, **more: object) -> Job:
+        return replace(job, work={**job.work, **more, "cpus": share.cpus, "gpus": share.gpus})

@@ -79,7 +79,17 @@ class Resources(Options):
 
     cpus: Literal["auto"] | Annotated[Real, Field(gt=0)] = Field("auto", description="CPU cores per trial")
     gpus: Literal["auto"] | Annotated[Real, Field(ge=0)] = Field("auto", description="GPUs per trial, fractions too")
+    trials_per_device: Literal["auto"] | Annotated[Count, Field(ge=1)] = Field(
+        "auto",
+        description="trials that share a GPU or, without GPUs, the cores of a machine; auto measures the first trial, once",
+    )
     max_failures: Count = Field(3, ge=0, description="attempts without progress before a trial counts as failed")
+
+    @model_validator(mode="after")
+    def _one_way(self) -> Resources:
+        if self.trials_per_device != "auto" and (self.cpus != "auto" or self.gpus != "auto"):
+            raise ValueError("takes trials_per_device, or cpus and gpus, but not both: each says what a trial gets")
+        return self
 
 
 class Sweep(Options):

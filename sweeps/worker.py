@@ -9,6 +9,9 @@ from __future__ import annotations
 import errno
 import json
 import logging
+import resource
+import sys
+import time
 import traceback
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -18,9 +21,12 @@ import yaml
 
 from robustray._files import write_whole
 from robustray.errors import UserError
+from sweeps import packing
+from sweeps.packing import Share
 
 if TYPE_CHECKING:
     from robustray.training import Trainer
+    from robustray.trial import TrialConfig
 
 log = logging.getLogger("robustray")
 BLOCKED = "blocked"
@@ -43,7 +49,12 @@ class Task(Protocol):
 
 def open_task(work: Mapping[str, Any]) -> Task:
     """The task of a job. Touches nothing on disk: that is the first step's business (a ghost actor may open it too)."""
-    kinds: dict[str, Callable[[Mapping[str, Any]], Task]] = {"train": TrainTask, "judge": JudgeTask, "probe": ProbeTask}
+    kinds: dict[str, Callable[[Mapping[str, Any]], Task]] = {
+        "train": TrainTask,
+        "judge": JudgeTask,
+        "probe": ProbeTask,
+        "measure": MeasureTask,
+    }
     return kinds[work["kind"]](work)
 
 
@@ -84,7 +95,7 @@ class TrainTask:
         from robustray.trial import TrialConfig
 
         config = TrialConfig.model_validate(yaml.safe_load((self.folder / "trial.yaml").read_text()))
-        trainer = Trainer(config, self.folder, threads=self.work["threads"])
+        trainer = Trainer(config, self.folder, threads=_settle(self.work).threads)
         if self._interrupted:
             trainer.stop.set()
         log.info("at epoch %d, step %d of %d epochs", trainer.completed, trainer.batch_in_epoch, trainer.epochs)
@@ -117,11 +128,9 @@ class JudgeTask:
             return _failure(error, Path(self.work["folder"]) / "log.txt", 1)
 
     def _judge(self) -> Report:
-        import torch
-
         from robustray.evaluation._case import Case
 
-        torch.set_num_threads(self.work["threads"])
+        _settle(self.work)
         version = self.work["version"] or "own"
         name = "-".join([version, *(str(self.work[key]) for key in ("split", "attack", "shard"))])
         died = deaths(Path(self.work["judgements"]) / f"attempts-{name}.json", self.work["session"], 0)
@@ -158,19 +167,18 @@ class ProbeTask:
 
     def step(self) -> Report:
         import numpy as np
-        import torch
 
         from robustray.data._device import DeviceImages
         from robustray.evaluation._shards import size
         from robustray.evaluation._workers import cores
         from robustray.training._trainer import load_model, pick_device
 
-        torch.set_num_threads(self.work["threads"])
         try:
+            share = _settle(self.work)
             config, model, _ = load_model(Path(self.work["folder"]))
             device = pick_device()
             few = config.judge.data.load("validation").take(np.arange(min(8, config.judge.data.validation)))
-            sharers = self.work["sharers"] if device.type == "cuda" else max(1, cores() // self.work["threads"])
+            sharers = share.sharers if device.type == "cuda" else max(1, cores() // share.threads)
             found = size(model, DeviceImages(few, device).batch(slice(None))[0], device, sharers)
         except UserError as error:  # this trial's checkpoint, say: the queue goes on with the usual size
             return {"outcome": "failed", "cause": str(error), "done": True, "training_iteration": 1}
@@ -180,6 +188,74 @@ class ProbeTask:
 
     def interrupt(self) -> bool:
         return False
+
+
+class MeasureTask:
+    """Finds out how many trials should run at a time on this worker's device, from a few steps of one."""
+
+    def __init__(self, work: Mapping[str, Any]) -> None:
+        self.work = work
+
+    def step(self) -> Report:
+        from robustray.training._trainer import pick_device
+        from robustray.trial import TrialConfig
+
+        try:
+            config = TrialConfig.model_validate(yaml.safe_load(self.work["trial"]))
+            measured = _measured_on_gpu if pick_device().type == "cuda" else _measured_on_cores
+            trials = measured(config, self.work["cores"])
+        except Exception as error:  # the trial itself will say it better
+            return {"outcome": "failed", "cause": str(error), "done": True, "training_iteration": 1}
+        return {"outcome": "complete", "done": True, "training_iteration": 1, "trials": trials}
+
+    def interrupt(self) -> bool:
+        return False
+
+
+def _measured_on_cores(config: TrialConfig, cores: int) -> int:
+    import psutil
+
+    rates = dict[int, float]()
+    for trials in packing.splits(cores):
+        rates[trials] = config.batch.size / _seconds(config, cores // trials)
+        if trials * rates[trials] < packing.NEIGHBOURS * max(n * rate for n, rate in rates.items()):
+            break  # still more threads are no better
+    process = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+    return packing.on_cores(cores, rates, process, psutil.virtual_memory().available)
+
+
+def _measured_on_gpu(config: TrialConfig, cores: int) -> int:
+    import torch
+
+    size = config.batch.size
+    free, _ = torch.cuda.mem_get_info()
+    torch.cuda.reset_peak_memory_stats()
+    whole = _seconds(config, 1)
+    peak = torch.cuda.max_memory_reserved()
+    halved = config.model_copy(update={"batch": config.batch.model_copy(update={"size": size // 2})})
+    half = _seconds(halved, 1) if size >= 4 else whole  # batches of one have no statistics
+    return packing.on_gpu(cores, peak, free, whole, half)
+
+
+def _seconds(config: TrialConfig, threads: int) -> float:
+    """Of an optimiser step; the best of a few measurements where they are quick, since others may be at work."""
+    from robustray.training import _probe
+
+    begun, found = time.monotonic(), list[float]()
+    while not found or (len(found) < 3 and time.monotonic() - begun < 0.5):
+        found.append(_probe.trial(config, threads=threads).step)
+    return min(found)
+
+
+def _settle(work: Mapping[str, Any]) -> Share:
+    """Keeps this process to its job's share of the machine."""
+    import torch
+
+    share = Share(work["cpus"], work["gpus"])
+    torch.set_num_threads(share.threads)
+    if torch.cuda.is_available():
+        torch.cuda.set_per_process_memory_fraction(share.memory)
+    return share
 
 
 def deaths(path: Path, session: str, place: int) -> int:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from types import FrameType
+from typing import Any
 
+from sweeps.packing import Machine, Share
 from sweeps.queues import DONE, Job, Queue
-from sweeps.worker import Task, open_task
+from sweeps.worker import Report, Task, open_task
 
 
 class Local:
@@ -17,6 +19,22 @@ class Local:
     described = "in this process"
     slots = 1
     dashboard = None
+
+    @property
+    def machine(self) -> Machine:
+        """The cores that its one trial may use. Where a GPU does the work, one will do."""
+        import torch
+
+        from robustray.evaluation._workers import cores
+
+        return Machine(1 if torch.cuda.is_available() else cores(), 0)
+
+    def measure(self, work: Mapping[str, Any]) -> Report:
+        """Does a piece of work before any queue."""
+        return open_task(work).step()
+
+    def settle(self, share: Share) -> None:
+        """One job at a time, whatever its share."""
 
     def run(self, queue: Queue) -> bool:
         """Drives the queue to its end; True if a signal ended it before.

@@ -16,12 +16,13 @@ import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import FrameType
-from typing import Any, Literal
+from typing import Any
 
 from robustray._doctor import reached
 from robustray.errors import UserError
+from sweeps.packing import Machine, Share
 from sweeps.queues import WAIT, Job, Queue
-from sweeps.worker import Task, open_task
+from sweeps.worker import Report, Task, open_task
 
 # Before ray is imported: workers stay in the working directory, no files and no output of Tune's, tokens on.
 os.environ.update(
@@ -41,8 +42,6 @@ from ray import tune
 from ray.tune.experiment import Trial
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from ray.tune.search import Searcher
-
-Amount = float | Literal["auto"]
 
 
 class Worker(tune.Trainable):  # type: ignore[misc]
@@ -166,33 +165,48 @@ class _Schedule(FIFOScheduler):  # type: ignore[misc]
 class RayTune:
     """Runs a queue on Ray Tune: a cluster where RAY_ADDRESS names one, else a local one for the time of the sweep."""
 
-    def __init__(self, cpus: Amount, gpus: Amount, *, talks: bool = False) -> None:
+    def __init__(self, *, talks: bool = False) -> None:
         """Connects to Ray.
 
         Args:
-            cpus, gpus: per job. `auto`: one CPU; one GPU where the cluster has any.
             talks: let Ray and the workers print, since their output is kept in a file.
 
         Raises:
-            UserError: the cluster cannot be reached, or no job fits on it.
+            UserError: the cluster cannot be reached.
         """
         self._connect(talks)
-        there = ray.cluster_resources()
-        self._per_job = {
-            "cpu": 1.0 if cpus == "auto" else float(cpus),
-            "gpu": min(1.0, there.get("GPU", 0.0)) if gpus == "auto" else float(gpus),
-        }
-        self.slots = sum(jobs_on(node["Resources"], self._per_job) for node in ray.nodes() if node["Alive"])
+        self._nodes = [_amounts(node["Resources"]) for node in ray.nodes() if node["Alive"]]
+        gpus, cpus = max((gpus, cpus) for cpus, gpus in self._nodes)
+        self.machine = Machine(max(1, int(cpus)), int(gpus))
+        self.slots = 0
+        self.described = "on Ray"
+
+    def measure(self, work: Mapping[str, Any]) -> Report:
+        """Does a piece of work before any queue, on a node of its own or a whole GPU. A process that dies is a failure."""
+        wanted = {"num_gpus": 1} if self.machine.gpus else {"num_cpus": self.machine.cores}
+        try:
+            said: Report = ray.get(ray.remote(max_retries=0, **wanted)(_measured).remote(dict(work)))
+        except ray.exceptions.RayError as error:
+            return {"outcome": "failed", "cause": str(error).strip().splitlines()[0]}
+        return said
+
+    def settle(self, share: Share) -> None:
+        """Takes the share that most jobs will have: it decides how many run at a time.
+
+        Raises:
+            UserError: no job fits.
+        """
+        self.slots = sum(share.jobs_on(cpus, gpus) for cpus, gpus in self._nodes)
         if self.slots < 1:
             ray.shutdown()
+            cpus, gpus = (sum(amounts) for amounts in zip(*self._nodes, strict=True))
             raise UserError(
-                f"no job fits on one node: each wants {self._per_job['cpu']:g} CPUs and {self._per_job['gpu']:g} GPUs, all "
-                f"nodes together have {there.get('CPU', 0):g} and {there.get('GPU', 0):g}"
+                f"no job fits on one node: each wants {share.cpus:g} CPUs and {share.gpus:g} GPUs, all nodes together have "
+                f"{cpus:g} and {gpus:g}"
             )
-
-    @property
-    def described(self) -> str:
-        return f"{self.slots} at a time on Ray"
+        each = f", {share.threads} threads each" if share.threads > 1 else ""
+        each += f", {share.sharers} to a GPU" if share.sharers > 1 else ""
+        self.described = f"{self.slots} at a time on Ray{each}"
 
     def _connect(self, talks: bool) -> None:
         address = os.environ.get("RAY_ADDRESS")
@@ -235,7 +249,7 @@ class RayTune:
 
     def _fit(self, shared: _Shared, scratch: str) -> None:
         tuner = tune.Tuner(
-            tune.with_resources(Worker, self._per_job),
+            tune.with_resources(Worker, _wanted),
             tune_config=tune.TuneConfig(
                 search_alg=_Search(shared),
                 scheduler=_Schedule(shared),
@@ -253,9 +267,19 @@ class RayTune:
         tuner.fit()
 
 
-def jobs_on(node: Mapping[str, float], per_job: Mapping[str, float]) -> int:
-    """How many jobs fit on a node at a time; ten of 0.1 on one device, whatever the rounding."""
-    return min(int(node.get(name.upper(), 0.0) / share + 1e-9) for name, share in per_job.items() if share > 0)
+def _amounts(node: Mapping[str, float]) -> tuple[float, float]:
+    """CPUs and GPUs of a node."""
+    return node.get("CPU", 0.0), node.get("GPU", 0.0)
+
+
+def _measured(work: dict[str, Any]) -> Report:
+    return open_task(work).step()
+
+
+def _wanted(config: dict[str, Any]) -> tune.PlacementGroupFactory:
+    """What a job asks Ray for. Tune keeps an actor for jobs that ask for the same."""
+    work = json.loads(config["work"])
+    return tune.PlacementGroupFactory([{"CPU": work["cpus"], "GPU": work["gpus"]}])
 
 
 def _forward(number: int, frame: FrameType | None) -> None:

@@ -6,6 +6,7 @@ import tempfile
 from pathlib import Path
 
 from sweeps.backends.ray import RayTune
+from sweeps.packing import Share
 from sweeps.queues import DONE, Job, Result, Signal, Verdict
 from tests.sweeps.small import small_sweep
 
@@ -34,7 +35,7 @@ class Watched:
         if number < 2:
             config = small_sweep(self.folder).trial_config(CONFIGS[number])
             (folder / "trial.yaml").write_text(config.to_yaml())
-        work = {"kind": "train", "folder": str(folder), "threads": 1, "session": "x", "max_failures": 0}
+        work = {"kind": "train", "folder": str(folder), "cpus": 2.0, "gpus": 0.0, "session": "x", "max_failures": 0}
         return Job(f"trial {number}", number, work)
 
     def report(self, job: Job, result: Result) -> Verdict:
@@ -51,7 +52,8 @@ class Watched:
 if __name__ == "__main__":
     with tempfile.TemporaryDirectory() as scratch:
         queue = Watched(Path(scratch))
-        place = RayTune(2, 0)  # one slot
+        place = RayTune()
+        place.settle(Share(2.0, 0.0))  # one slot
         assert place.slots == 1
         assert place.run(queue) is False
     print(", ".join(queue.calls))

@@ -30,6 +30,7 @@ trial:
   defense: {choice: [{name: trades, beta: {loguniform: [0.1, 20]}}, {name: adversarial}, natural]}
   schedule: {name: one_cycle, epochs: 3, lr: {loguniform: [0.05, 0.5]}}
 search: {sampler: random, trials: 5, seed: 3}
+resources: {cpus: 1}
 """
 TIMING = {"cost_seconds", "cost_device_hours"}
 

@@ -21,6 +21,7 @@ from robustray.training._trainer import load_model
 from robustray.verdicts import CLEAN, read_shard
 from sweeps.backends import local
 from sweeps.backends import ray as on_ray
+from sweeps.packing import Share
 from sweeps.queues import DONE, Chain, Job, Primed, Result, Signal, Verdict
 from sweeps.worker import BLOCKED, JudgeTask, deaths, open_task
 from tests.robustray.made import JUDGE, trial
@@ -104,10 +105,10 @@ def test_stopped_is_told_from_finished_and_a_death_has_its_cause() -> None:
 
 @given(jobs=st.integers(1, 64), devices=st.integers(1, 16))
 def test_slots_are_exact_for_fractions(jobs: int, devices: int) -> None:
-    per_job = {"cpu": 0.0, "gpu": 1 / jobs}
-    assert on_ray.jobs_on({"CPU": 2.0, "GPU": float(devices)}, per_job) == jobs * devices
-    assert on_ray.jobs_on({"CPU": 2.0}, per_job) == 0
-    assert on_ray.jobs_on({"CPU": 3.0, "GPU": float(devices)}, {"cpu": 2.0, "gpu": 0.0}) == 1
+    share = Share(0.0, 1 / jobs)
+    assert share.jobs_on(2.0, float(devices)) == jobs * devices
+    assert share.jobs_on(2.0, 0.0) == 0
+    assert Share(2.0, 0.0).jobs_on(3.0, float(devices)) == 1
 
 
 def test_a_signal_while_the_queue_thinks_stops_before_the_next_job() -> None:
@@ -146,7 +147,8 @@ def test_deaths_are_counted_per_life_and_place(tmp_path: Path) -> None:
 def test_a_judge_job_that_keeps_killing_its_process_is_given_up(tmp_path: Path) -> None:
     work = {
         "kind": "judge", "folder": str(tmp_path), "judgements": str(tmp_path / "j"), "split": "validation",
-        "attack": "square", "shard": 0, "shard_size": 5, "weights": None, "threads": 1, "session": "one", "max_failures": 2,
+        "attack": "square", "shard": 0, "shard_size": 5, "weights": None, "cpus": 1.0, "gpus": 0.0,
+        "session": "one", "max_failures": 2,
         "version": None,
     }  # fmt: skip
     for _ in range(3):
@@ -172,8 +174,8 @@ def _judge_job(trained: tuple[Path, dict[str, Any]], judgements: Path, stage: st
     folder, report = trained
     work = {
         "kind": "judge", "folder": str(folder), "judgements": str(judgements), "split": "validation", "attack": stage,
-        "shard": 0, "shard_size": 12, "weights": report["weights"], "threads": 1, "session": "one", "max_failures": 2,
-        "version": None,
+        "shard": 0, "shard_size": 12, "weights": report["weights"], "cpus": 1.0, "gpus": 0.0,
+        "session": "one", "max_failures": 2, "version": None,
     }  # fmt: skip
     return open_task(work | changes).step()
 
@@ -222,7 +224,7 @@ def test_a_probe_finds_a_shard_size(
     trained: tuple[Path, dict[str, Any]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As many images as fit; a trial that cannot be loaded is no reason to stop, the usual size will do."""
-    work = {"kind": "probe", "folder": str(trained[0]), "threads": 1, "session": "one", "max_failures": 2, "sharers": 1}
+    work = {"kind": "probe", "folder": str(trained[0]), "cpus": 1.0, "gpus": 0.0, "session": "one", "max_failures": 2}
     said = open_task(work).step()
     assert said == {"outcome": "complete", "done": True, "training_iteration": 1, "shard_size": _shards.ON_CPU}
     _, model, _ = load_model(trained[0], "cpu")

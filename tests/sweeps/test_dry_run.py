@@ -58,7 +58,7 @@ def test_costs_add_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(_probe, "trial", known)
     monkeypatch.setattr(dry_run, "_seconds_per_image", lambda config: {"apgd-ce": 0.1})
     sweep = small_sweep(tmp_path, "search.trials=100")
-    cost = dry_run.estimate(sweep, [config for _, config in dry_run.first_trials(sweep, 3)])
+    cost = dry_run.estimate(sweep, [config for _, config in dry_run.first_trials(sweep, 3)], threads=1)
     assert cost.training == pytest.approx((2500.0, 3500.0, 4500.0))  # 25, 35 and 45 seconds a trial
     assert cost.disk == 100 * 2000
     validation = 60 * 100 * 0.1 * 0.75  # every trial meets the only attack; half of its images are broken

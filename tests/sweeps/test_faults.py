@@ -177,7 +177,7 @@ def test_a_process_that_keeps_dying_at_one_place_is_given_up(tmp_path: Path) -> 
     folder = tmp_path / "0000"
     folder.mkdir()
     (folder / "trial.yaml").write_text(sweep.trial_config({"defense": "natural", "schedule.lr": 0.1}).to_yaml())
-    work = {"kind": "train", "folder": str(folder), "threads": 1, "session": "one", "max_failures": 2}
+    work = {"kind": "train", "folder": str(folder), "cpus": 1.0, "gpus": 0.0, "session": "one", "max_failures": 2}
 
     def opened(session: str = "one") -> TrainTask:
         """A process that dies in its first step, after it has opened the trial."""

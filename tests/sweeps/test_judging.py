@@ -165,7 +165,7 @@ def _record(folder: Path, sweep: Sweep, table: Sequence[Row], chance: random.Ran
 
 
 def _judging(sweep: Sweep, opened: Record) -> Judging:
-    return Judging(sweep, opened, Console(lambda line: None), threads=1, session="one", training=lambda: False)
+    return Judging(sweep, opened, Console(lambda line: None), session="one", training=lambda: False)
 
 
 def _full(row: Row) -> dict[str, float]:

@@ -389,6 +389,7 @@ def test_hash_ignores_trials_and_resources_and_nothing_else(write: Callable[[str
         "search.trials=99",
         "resources.cpus=2",
         "resources.max_failures=0",
+        "resources={trials_per_device: 3}",
         "trial.defense.beta={loguniform: [1e-1, 20.0]}",
     ]
     assert Sweep.from_yaml(path, overrides=same).space_hash == base.space_hash

@@ -189,6 +189,9 @@ MISTAKES: list[tuple[int, str, str, str]] = [
     (SEARCH, "stopping: fif", "stopping.name", "must be 'fifo', not 'fif'; did you mean 'fifo'?"),
     (SEARCH, "resources: {cpus: 0}", "resources.cpus", "must be 'auto' or more than 0, not 0"),
     (SEARCH, "resources: {gpus: atuo}", "resources.gpus", "must be 'auto' or a number, not 'atuo'; did you mean 'auto'?"),
+    (SEARCH, "resources: {trials_per_device: 0}", "resources.trials_per_device", "must be 'auto' or at least 1, not 0"),
+    (SEARCH, "resources: {trials_per_device: 2, gpus: 0.5}", "resources",
+     "takes trials_per_device, or cpus and gpus, but not both: each says what a trial gets"),
     (SEARCH, "resources: {max_failures: -1}", "resources.max_failures", "must be at least 0, not -1"),
     # -- YAML itself
     (SEARCH, "name: again", "name", "is given twice, first on line 1"),
