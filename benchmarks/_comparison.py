@@ -60,7 +60,7 @@ class Measured:
 def settings(name: str, precisions: Sequence[str], device: str) -> list[Contender]:
     """A reference at each precision and at its fastest documented setting, which on a CPU is float32 for all of them."""
     reference = REFERENCES[name]
-    notes = {"bf16": AUTOCAST, "fp32": reference.documented if device == "cpu" else ""}
+    notes = {"bf16": AUTOCAST, "fp32": f"{reference.documented}; one row for both" if device == "cpu" else ""}
     asked = dict.fromkeys([*precisions, *(["fp32"] if device == "cpu" else [])])
     found = [
         Contender(name, reference.defense, each, each, device == "cpu" and each == "fp32", notes.get(each, ""))

@@ -3,12 +3,13 @@
     python benchmarks/train.py --reference trades=PATH --reference imrahulr=PATH --reference mair=PATH --reference rice=PATH
 
 Same network, weights, optimiser, batch, attack steps and eps; references have it in float32 and NCHW, as their scripts do.
-Images are random pixels: time does not depend on what they show. Images/s are of the median step of all rounds; the spread is the range of the steps over their median. Two ratios
-stand side by side. At the same precision, where bf16 of a reference is its step with our network under autocast. And to
-the reference at the fastest setting that it documents: on a CPU that is float32 for all of them, so it is measured once; on
-a GPU it is torch as it comes, with TF32 in convolutions, and cudnn.benchmark for those that set it. Without a reference the
-other side is our own plain path. rice has no TRADES and is measured on adversarial training. Utilisation is the FLOP/s that
-a lean step needs (ours, counted) over those of a large product of matrices on this machine.
+Images are random pixels: time does not depend on what they show. Images/s are of the median step of all rounds; the spread
+is the range of the steps over their median. Two ratios stand side by side. At the same precision, where bf16 of a reference
+is its step with our network under autocast. And to the reference at the fastest setting that it documents: on a CPU that is
+float32 for all of them, so it is measured once; on a GPU it is torch as it comes, with TF32 in convolutions, and
+cudnn.benchmark for those that set it. Without a reference the other side is our own plain path. rice has no TRADES and is
+measured on adversarial training. Utilisation is the FLOP/s that a lean step needs (ours, counted) over those of a large
+product of matrices on this machine.
 
 On a CPU batches are of 16: a batch of 128 takes up to a minute a step.
 """
