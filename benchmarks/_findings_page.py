@@ -133,7 +133,8 @@ def _plane(
 ) -> go.Figure:
     """Curves in the plane of two accuracies: means over seeds, labelled, on all seeds as faint points."""
     figure = go.Figure()
-    for (name, (settings, labels)), colour in zip(curves.items(), _LOOK.categories, strict=False):
+    places = ("top right", "bottom left", "bottom right")  # a point on two curves has two labels
+    for (name, (settings, labels)), colour, place in zip(curves.items(), _LOOK.categories, places, strict=False):
         part = runs[runs.setting.isin(settings)]
         faint = {"color": colour, "size": 4}
         figure.add_scatter(
@@ -142,7 +143,7 @@ def _plane(
         means = 100 * part.groupby("setting")[[x, y]].mean().loc[list(settings)]
         text = [f"{label} {each}".strip() if isinstance(each, str) else f"{label} {each:g}".strip() for each in labels]
         figure.add_scatter(
-            x=means[x], y=means[y], mode="lines+markers+text", name=name, text=text, textposition="top right",
+            x=means[x], y=means[y], mode="lines+markers+text", name=name, text=text, textposition=place,
             textfont={"size": 11, "color": colour}, line={"color": colour, "width": 2}, marker={"size": 9},
         )  # fmt: skip
     figure.update_layout(**_layout(f"{_COLUMNS[x]}, %", f"{_COLUMNS[y]}, %"))

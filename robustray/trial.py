@@ -205,8 +205,15 @@ class TrialConfig(Options):
         None,
         description="what changes in the course of training: eps, step, beta, rotation, translation; null: nothing",
     )
-    precision: Literal["fp32", "bf16"] = Field(
-        "fp32", description="precision inside the network; pixels and losses are fp32"
+    precision: Literal["fp32", "tf32", "bf16"] = Field(
+        "fp32",
+        description="precision inside the network; pixels and losses are fp32. tf32: fp32 whose products are rounded on CUDA",
+    )
+    compile: Literal["off", "default", "max"] = Field(
+        "off", description="torch.compile of the network in attacks and training; max tunes its kernels, for minutes"
+    )
+    deterministic: bool = Field(
+        False, description="the same bits on every run also on CUDA, by slower kernels; the CPU needs it not"
     )
     checkpoints: Checkpoints = Checkpoints()
 
@@ -217,6 +224,24 @@ class TrialConfig(Options):
         judge = info.data.get("judge")
         if isinstance(value, dict) and judge is not None:
             return {"norm": judge.threat.norm, **value}
+        return value
+
+    @field_validator("compile", mode="before")
+    @classmethod
+    def _off(cls, value: Any, info: ValidationInfo) -> Any:
+        """In YAML `off` is false."""
+        return "off" if value is False else value
+
+    @field_validator("compile")
+    @classmethod
+    def _traceable(cls, value: str, info: ValidationInfo) -> str:
+        defense = info.data.get("defense")
+        if value != "off" and defense is not None and defense.second_order:
+            raise PydanticCustomError(
+                "second_order",
+                "defense {name} differentiates gradients, which compiled networks cannot; use compile: off",
+                {"name": defense.name},
+            )
         return value
 
     @field_validator("defense")

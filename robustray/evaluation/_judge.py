@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from robustray._numerics import numerics
 from robustray.attacks import _autoattack, _norms
 from robustray.attacks._guard import attack_mode
 from robustray.attacks.threats import Threat
@@ -77,7 +78,7 @@ def judge_shard(
         return done
     keep = torch.from_numpy(standing).to(x.device)
     x, y = x[keep].float(), y[keep]
-    with attack_mode(model, "eval"), _seeded(derive(plan.seed, stage, shard), x.device):
+    with numerics(), attack_mode(model, "eval"), _seeded(derive(plan.seed, stage, shard), x.device):
         found = _run(model, x, y, plan, stage, shard, rows[standing], tick)
     image = rows[standing].astype(np.int32)
     if keep_images and stage not in (CLEAN, CLAIMED):

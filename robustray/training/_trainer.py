@@ -17,6 +17,7 @@ import yaml
 from torch import Tensor, nn
 
 from robustray._files import write_whole
+from robustray._numerics import numerics
 from robustray.data._device import DeviceImages
 from robustray.defenses._overfitting import Guard
 from robustray.defenses._step import Loss, Step
@@ -26,7 +27,7 @@ from robustray.evaluation._accuracy import accuracies
 from robustray.training import _checkpoints
 from robustray.training._average import Average
 from robustray.training._batches import Batches
-from robustray.training._precision import Autocast
+from robustray.training._precision import network
 from robustray.training._randomness import Randomness
 from robustray.training.curricula import Amounts, Moment
 from robustray.training.updates import Minibatch
@@ -91,7 +92,7 @@ class Trainer:
 
         with self.randomness.active():
             self.model: nn.Module = config.model.build(data, config.defense.aux_outputs).to(self.device)
-        self.network = Autocast(self.model) if config.precision == "bf16" else self.model
+        self.network = network(self.model, config.precision, config.compile)
         self.optimiser = config.optimiser.build(self.model)
         self.update = config.update.bind(self.model)
         self.average = Average(self.model, config.averaging)
@@ -148,11 +149,13 @@ class Trainer:
         """
         begun = time.monotonic()
         before = self.seconds
-        with self.randomness.active():
+        config = self.config
+        exactly = numerics(tf32=config.precision == "tf32", deterministic=config.deterministic, fixed_shapes=True)
+        with exactly, self.randomness.active():
             self._train_epoch(begun, before)
             self.completed += 1
             self.batch_in_epoch = 0
-            row, checkpoints = self._row(), self.config.checkpoints
+            row, checkpoints = self._row(), config.checkpoints
             self._watch()
             validating = self.completed % checkpoints.validate_every == 0 or self.done
             keeping = checkpoints.every is not None and self.completed % checkpoints.every == 0
@@ -161,7 +164,7 @@ class Trainer:
             if validating:
                 row |= self._validate()
             if keeping:
-                kept = {"config": self.config.to_yaml(), "average": self.average.model.state_dict()}
+                kept = {"config": config.to_yaml(), "average": self.average.model.state_dict()}
                 _checkpoints.save(self.folder / f"epoch-{self.completed:04d}.pt", kept)
             self.seconds = before + time.monotonic() - begun
             row |= {"cost_seconds": self.seconds, "cost_passes": float(self.passes)}
@@ -348,7 +351,7 @@ class Trainer:
             "report": self.report,
             "threads": torch.get_num_threads(),
             "torch": str(torch.__version__),
-            "device": self.device.type,
+            "device": self._kind(),
         }
         _checkpoints.save_last(self.folder, state)
         write_whole(self.folder / "metrics.csv", _as_csv(self.history))
@@ -384,9 +387,14 @@ class Trainer:
         self.violations = state["violations"].to(self.device)
         self.history, self.best, self.report = state["history"], state["best"], state["report"]
         self.seconds, self.passes = state["seconds"], state["passes"]
-        here = {"threads": torch.get_num_threads(), "torch": str(torch.__version__), "device": "cpu"}
-        same = all(state[key] == value for key, value in here.items()) and self.device.type == "cpu"
-        self.exact = state["exact"] and (same or self.done)
+        here = {"threads": torch.get_num_threads(), "torch": str(torch.__version__), "device": self._kind()}
+        same = all(state[key] == value for key, value in here.items())
+        repeatable = (self.device.type == "cpu" or self.config.deterministic) and self.config.compile == "off"
+        self.exact = state["exact"] and ((same and repeatable) or self.done)
+
+    def _kind(self) -> str:
+        """The kind of device, the same kernels on each of it."""
+        return torch.cuda.get_device_name(self.device) if self.device.type == "cuda" else "cpu"
 
 
 def _as_csv(rows: list[dict[str, float]]) -> str:

@@ -35,7 +35,8 @@ def axes() -> dict[str, list[tuple[str, Any]]]:
         (name, {"size": 400, "mix": made(cls).model_dump(mode="json")}) for name, cls in parts("mix").items()
     ]
     found["batch"].append(("noise", {"size": 400, "label_noise": 0.2}))
-    found["precision"] = [(name, name) for name in ("fp32", "bf16")]
+    found["precision"] = [(name, name) for name in ("fp32", "tf32", "bf16")]
+    found["deterministic"] = [(str(value), value) for value in (False, True)]
     return found
 
 

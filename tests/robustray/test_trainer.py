@@ -26,6 +26,7 @@ from robustray.registry import parts
 from robustray.training import Trainer, _checkpoints, _trainer
 from robustray.training._trainer import load_model, pick_device
 from robustray.trial import TrialConfig
+from tests.robustray.combinations import covering
 from tests.robustray.made import Passes, every, made, same, state, trial, variants
 
 
@@ -191,6 +192,33 @@ def test_the_host_waits_for_nothing_inside_an_epoch(
 ) -> None:
     """On a GPU each read would stop the queue."""
     watched(Trainer(trial(defense=defense, precision=precision), tmp_path, device="cpu"), monkeypatch).epoch()
+
+
+@pytest.mark.usefixtures("extra_images")
+@covering()
+def test_nor_for_any_other_choice(options: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    watched(Trainer(trial(**options), tmp_path, device="cpu"), monkeypatch).epoch()
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+@pytest.mark.usefixtures("extra_images")
+@covering()
+def test_the_device_itself_sees_no_wait(
+    options: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trainer = Trainer(trial(**options), tmp_path, device="cuda")
+    train = trainer._train_step
+
+    def step(batch: Tensor) -> None:
+        torch.cuda.set_sync_debug_mode("error")
+        try:
+            train(batch)
+        finally:
+            torch.cuda.set_sync_debug_mode("default")
+
+    trainer.epoch()  # the first epoch builds what is kept
+    monkeypatch.setattr(trainer, "_train_step", step)
+    trainer.epoch()
 
 
 def test_the_watch_is_awake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,34 @@
+"""How torch does a trial's arithmetic on a device, for the time of a block."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+
+
+@contextmanager
+def numerics(*, tf32: bool = False, deterministic: bool = False, fixed_shapes: bool = False) -> Iterator[None]:
+    """float32 means float32 inside the block, and the process is left as it was found.
+
+    Args:
+        tf32: products and convolutions of float32 may be rounded to 10 bits of mantissa on CUDA. Torch does so by default in
+            convolutions.
+        deterministic: kernels that give the same bits on every run of the same device and versions.
+        fixed_shapes: cuDNN times its kernels on each new shape and keeps the fastest; not together with `deterministic`.
+    """
+    cudnn, matmul = torch.backends.cudnn, torch.backends.cuda.matmul
+    before = cudnn.allow_tf32, matmul.allow_tf32, cudnn.benchmark, cudnn.deterministic
+    strict = torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()
+    if deterministic:
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # what torch asks for before CUDA starts
+    try:
+        cudnn.allow_tf32 = matmul.allow_tf32 = tf32
+        cudnn.benchmark, cudnn.deterministic = fixed_shapes and not deterministic, deterministic
+        torch.use_deterministic_algorithms(deterministic)
+        yield
+    finally:
+        cudnn.allow_tf32, matmul.allow_tf32, cudnn.benchmark, cudnn.deterministic = before
+        torch.use_deterministic_algorithms(strict[0], warn_only=strict[1])

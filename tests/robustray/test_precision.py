@@ -1,0 +1,160 @@
+"""Precision, determinism, layout and compilation: what they change, and that they change nothing else."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+from torch._dynamo.utils import counters
+
+from robustray import UserError
+from robustray._numerics import numerics
+from robustray.training import Trainer
+from robustray.training._precision import Autocast, network
+from robustray.training._trainer import load_model
+from robustray.trial import TrialConfig
+from tests.robustray.made import trial
+
+
+def in_force() -> tuple[bool, ...]:
+    cudnn, matmul = torch.backends.cudnn, torch.backends.cuda.matmul
+    return (
+        cudnn.allow_tf32,
+        matmul.allow_tf32,
+        cudnn.benchmark,
+        cudnn.deterministic,
+        torch.are_deterministic_algorithms_enabled(),
+    )
+
+
+@pytest.mark.parametrize("tf32", [False, True])
+@pytest.mark.parametrize("deterministic", [False, True])
+@pytest.mark.parametrize("fixed_shapes", [False, True])
+def test_numerics_hold_inside_and_are_gone_outside(tf32: bool, deterministic: bool, fixed_shapes: bool) -> None:
+    before = in_force()
+
+    def failing() -> None:
+        with numerics(tf32=tf32, deterministic=deterministic, fixed_shapes=fixed_shapes):
+            assert in_force() == (tf32, tf32, fixed_shapes and not deterministic, deterministic, deterministic)
+            with numerics():
+                assert in_force() == (False,) * 5, "float32 is float32, also in convolutions"
+            assert in_force()[:2] == (tf32, tf32)
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        failing()
+    assert in_force() == before
+
+
+@pytest.mark.parametrize(("precision", "deterministic"), [("fp32", False), ("tf32", True), ("bf16", False)])
+def test_an_epoch_is_trained_as_the_trial_says(
+    precision: str, deterministic: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trainer = Trainer(trial(precision=precision, deterministic=deterministic), tmp_path, device="cpu")
+    train, seen, before = trainer._train_step, [], in_force()
+
+    def step(rows: torch.Tensor) -> None:
+        seen.append(in_force())
+        train(rows)
+
+    monkeypatch.setattr(trainer, "_train_step", step)
+    trainer.epoch()
+    tf32 = precision == "tf32"
+    assert set(seen) == {(tf32, tf32, not deterministic, deterministic, deterministic)}
+    assert in_force() == before
+
+
+def convolutional() -> nn.Sequential:
+    torch.manual_seed(0)
+    return nn.Sequential(
+        nn.Conv2d(3, 8, 3, padding=1), nn.BatchNorm2d(8), nn.ReLU(), nn.Conv2d(8, 8, 3), nn.Flatten(), nn.Linear(288, 4)
+    )
+
+
+def test_channels_last_is_a_layout_and_the_same_function() -> None:
+    plain, x = convolutional().double(), torch.rand(5, 3, 8, 8, dtype=torch.double)
+    moved = network(convolutional().double(), "fp32", "off")
+    assert moved[3].weight.is_contiguous(memory_format=torch.channels_last)  # type: ignore[index]
+    torch.testing.assert_close(moved(x), plain(x))
+    for a, b in zip(moved.parameters(), plain.parameters(), strict=True):
+        assert torch.equal(a, b)
+
+
+def test_layout_survives_a_checkpoint(tmp_path: Path) -> None:
+    options = trial(
+        model={"name": "preact_resnet18", "width": 2}, schedule={"name": "constant", "epochs": 2, "lr": 0.1}
+    )
+    Trainer(options, tmp_path, device="cpu").epoch()
+    second = Trainer(options, tmp_path, device="cpu")
+    assert second.completed == 1
+    kernels = [m.weight for m in second.model.modules() if isinstance(m, nn.Conv2d) and m.kernel_size == (3, 3)]
+    assert kernels
+    assert all(kernel.is_contiguous(memory_format=torch.channels_last) for kernel in kernels)
+
+
+def test_bf16_is_inside_the_network_alone() -> None:
+    wrapped = network(convolutional(), "bf16", "off")
+    assert isinstance(wrapped, Autocast)
+    seen = []
+    wrapped.model[3].register_forward_hook(lambda *call: seen.append(call[2].dtype))  # type: ignore[index]
+    x = torch.rand(2, 3, 8, 8, requires_grad=True)
+    logits = wrapped(x)
+    (slope,) = torch.autograd.grad(logits.sum(), x)
+    assert seen == [torch.bfloat16]
+    assert logits.dtype == slope.dtype == torch.float32
+
+
+def test_off_is_off_in_yaml(tmp_path: Path) -> None:
+    path = tmp_path / "trial.yaml"
+    text = "judge: {data: {name: digits, validation: 400}, threat: {eps: 0.1}}\n"
+    for said, expected in (("off", "off"), ("default", "default"), ('"off"', "off"), ("false", "off")):
+        path.write_text(f"{text}compile: {said}\n")
+        assert TrialConfig.from_yaml(path).compile == expected
+    for wrong in ("on", "fast", "1"):
+        path.write_text(f"{text}compile: {wrong}\n")
+        with pytest.raises(UserError, match=r"trial\.yaml:2: compile: must be 'off', 'default' or 'max'"):
+            TrialConfig.from_yaml(path)
+
+
+def test_gradients_of_gradients_are_not_compiled() -> None:
+    with pytest.raises(
+        ValueError, match="llr differentiates gradients, which compiled networks cannot; use compile: off"
+    ):
+        trial(defense="llr", compile="default")
+    assert trial(defense="llr").compile == "off"
+
+
+def test_compiled_training_learns_the_same(tmp_path: Path) -> None:
+    """The same losses up to rounding, weights under the same names, one program for attacks and one for training."""
+    options: dict[str, Any] = {"defense": "trades", "averaging": "none", "seed": 3}
+    reports, weights = [], []
+    for name, compiled in (("off", "off"), ("default", "default")):
+        trainer = Trainer(trial(**options, compile=compiled), tmp_path / name, device="cpu")
+        reports.append(trainer.run())
+        config, model, _ = load_model(tmp_path / name, "cpu")
+        assert config.compile == compiled
+        weights.append(model.state_dict())
+    assert reports[0]["loss"] == pytest.approx(reports[1]["loss"], rel=1e-3)
+    assert list(weights[0]) == list(weights[1])
+    for key, value in weights[0].items():
+        torch.testing.assert_close(weights[1][key], value, rtol=0.05, atol=0.01)
+    resumed = Trainer(trial(**options, compile="default"), tmp_path / "default", device="cpu")
+    assert resumed.exact, "it is over: nothing is continued"
+
+    torch._dynamo.reset()  # as in a new process, which finds what others compiled
+    counters.clear()
+    Trainer(trial(**options, compile="default"), tmp_path / "again", device="cpu").epoch()
+    assert counters["inductor"]["fxgraph_cache_hit"] >= 2
+    assert not counters["inductor"]["fxgraph_cache_miss"]
+
+
+def test_a_compiled_trial_that_goes_on_says_that_it_is_not_exact(tmp_path: Path) -> None:
+    for compiled, exact in (("off", True), ("default", False)):
+        config = trial(compile=compiled)
+        first = Trainer(config, tmp_path / compiled, device="cpu")
+        first.completed, first.history = 1, [{"epoch": 1.0}]
+        first._save()
+        assert Trainer(config, tmp_path / compiled, device="cpu").exact is exact
