@@ -28,6 +28,7 @@ import typer
 State = Literal["ok", "advice", "wrong"]
 GIB = 2**30
 DASHBOARD = 8265
+MPS = "nvidia-cuda-mps-control"
 _STYLES = {"ok": "green", "advice": "yellow", "wrong": "bold red"}
 _RAY_SECONDS = 90
 _START_RAY = """
@@ -72,6 +73,7 @@ def findings(*, ray: bool) -> Iterator[Finding]:
     yield from _versions()
     yield from _packages()
     yield from _devices()
+    yield from _sharing()
     yield from _processors()
     yield from _memory()
     yield from _folders()
@@ -126,6 +128,41 @@ def _devices() -> Iterator[Finding]:
             yield Finding("devices", "ok", f"no GPU; trials run on the CPU, torch {torch.__version__}")
 
 
+def _sharing() -> Iterator[Finding]:
+    """CUDA MPS lets the kernels of several processes run at the same time; without it they take turns on a GPU."""
+    import psutil
+    import torch
+
+    if not torch.cuda.is_available():
+        return
+    runs = any(process.info["name"] == MPS for process in psutil.process_iter(["name"]))
+    yield mps(runs, Path(os.environ.get("CUDA_MPS_PIPE_DIRECTORY", "/tmp/nvidia-mps")), shutil.which(MPS) is not None)  # noqa: S108
+
+
+def mps(runs: bool, pipes: Path, installed: bool) -> Finding:
+    """Whether trials that share a GPU use it at the same time.
+
+    Args:
+        runs: whether there is a control daemon. pipes: the folder through which it is reached. installed: whether it is there
+            to be started.
+    """
+    reachable = (pipes / "control").exists()
+    if runs and reachable:
+        return Finding("CUDA MPS", "ok", "runs: trials that share a GPU use it at the same time")
+    if runs:
+        remedy = "set CUDA_MPS_PIPE_DIRECTORY to what the daemon was started with"
+        return Finding("CUDA MPS", "advice", f"a control daemon runs, but is not reached through {pipes}; {remedy}")
+    if reachable:
+        told = f"{pipes} is left over from a control daemon that does not run any more; start it again, or remove the folder"
+        return Finding("CUDA MPS", "advice", told)
+    turns = "trials that share a GPU take turns"
+    if installed:
+        return Finding(
+            "CUDA MPS", "advice", f"does not run: {turns}; `{MPS} -d` before the sweep lets small ones overlap"
+        )
+    return Finding("CUDA MPS", "ok", f"is not installed: {turns}")
+
+
 def _output(*command: str) -> str:
     """What a command prints; "" where it is missing, fails or hangs."""
     if shutil.which(command[0]) is None:
@@ -139,7 +176,9 @@ def _output(*command: str) -> str:
 def _processors() -> Iterator[Finding]:
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     yield Finding(
-        "cores", "ok", f"{cores} for this process, {os.cpu_count()} in the machine; a trial takes one by default"
+        "cores",
+        "ok",
+        f"{cores} for this process, {os.cpu_count()} in the machine; a sweep measures how many a trial takes",
     )
     for variable in ("OMP_NUM_THREADS", "MKL_NUM_THREADS"):
         asked = os.environ.get(variable, "")

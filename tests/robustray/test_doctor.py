@@ -69,6 +69,20 @@ def test_threads_that_hurt(wrong: str, monkeypatch: pytest.MonkeyPatch) -> None:
     assert "threads" not in found()
 
 
+def test_gpus_are_shared_at_the_same_time_where_mps_is_reached(tmp_path: Path) -> None:
+    pipes = tmp_path / "nvidia-mps"
+    assert _doctor.mps(True, pipes, True).state == "advice"
+    assert "CUDA_MPS_PIPE_DIRECTORY" in _doctor.mps(True, pipes, True).told
+    assert f"`{_doctor.MPS} -d`" in _doctor.mps(False, pipes, True).told
+    assert _doctor.mps(False, pipes, False).state == "ok"
+    pipes.mkdir()
+    (pipes / "control").touch()
+    assert _doctor.mps(True, pipes, True) == Finding(
+        "CUDA MPS", "ok", "runs: trials that share a GPU use it at the same time"
+    )
+    assert "left over" in _doctor.mps(False, pipes, True).told
+
+
 def test_data_is_found_where_it_lies(tmp_path: Path) -> None:
     assert "svhn" in found()["data"].told.partition("; not here: ")[2]
     (tmp_path / "data" / "svhn").mkdir(parents=True)
