@@ -126,7 +126,7 @@ LEFT_TO_SWEEP = (
     r"not 'a\n'", "not inf", "not nan", "not -inf", "a finite number", "at most 1000000", "needs validation images of its",
     "must be at most 1, not 1.5", "at most 9007", "low below high", "are both", "in the choice twice", "a step above 0",
     "whole number of steps", "needs at least one of", "needs a min, a max", "is above 1", "a smaller number",
-    "is given twice", "too wide",
+    "is given twice", "too wide", "but not both",
 )  # fmt: skip
 """Mistakes that a schema cannot tell: about two values at once, the infinite, YAML itself, what another option allows."""
 

@@ -49,6 +49,8 @@ class Worker(tune.Trainable):  # type: ignore[misc]
 
     def setup(self, config: dict[str, Any]) -> None:
         """Imports what is slow. A ghost of a finished job may run this, so it touches nothing on disk."""
+        import torch._dynamo  # noqa: F401  the first optimiser of a process would
+
         import robustray.training._trainer  # noqa: F401
 
         self.reset_config(config)

@@ -12,10 +12,11 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from robustray.errors import UserError
 from robustray.evaluation import _workers
 from robustray.training import Trainer, _checkpoints, _probe
 from robustray.trial import TrialConfig
-from sweeps import packing, record, worker
+from sweeps import dry_run, packing, record, worker
 from sweeps.backends import ray as on_ray
 from sweeps.packing import Machine, Share
 from sweeps.queues import DONE, WAIT, Job, Placed, Result, Signal, Verdict
@@ -222,6 +223,32 @@ def test_a_trial_that_cannot_be_measured_stops_nothing(tmp_path: Path, known: Kn
         "one thread for each trial (could not be measured: the network is too deep)"
         in (tmp_path / "small/events.log").read_text()
     )
+
+
+def test_a_dry_run_measures_as_the_sweep_does(tmp_path: Path, known: Known) -> None:
+    said: list[str] = []
+    known(lambda threads: 0.1 / threads)
+    dry_run.show(small_sweep(tmp_path, "resources={}"), said.append)
+    assert "1 at a time on this machine, 4 threads each" in "\n".join(said)
+    known(lambda threads: 0.1)
+    dry_run.show(small_sweep(tmp_path, "resources={}"), said.append)
+    assert said[-6].endswith("4 at a time on this machine")
+
+
+def test_ray_says_how_many_run_at_a_time_and_what_each_has() -> None:
+    place = object.__new__(on_ray.RayTune)
+    place._nodes = [(16.0, 2.0), (8.0, 0.0)]
+    for share, said in {
+        Share(1.0, 0.0): "24 at a time on Ray",
+        Share(4.0, 0.0): "6 at a time on Ray, 4 threads each",
+        Share(1.0, 0.25): "8 at a time on Ray, 4 to a GPU",
+    }.items():
+        place.settle(share)
+        assert place.described == said
+    with pytest.raises(
+        UserError, match="no job fits on one node: each wants 32 CPUs and 0 GPUs, all nodes together have 24"
+    ):
+        place.settle(Share(32.0, 0.0))
 
 
 # ------------------------------------------------------------------------------------------------- tried again, alone
