@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import json
 import logging
 import os
-import shutil
-import tempfile
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
@@ -18,6 +15,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from robustray._files import whole_folder
 from robustray.data.base import Images
 from robustray.data.reading import by, content, readable
 from robustray.data.stored import cache
@@ -129,10 +127,8 @@ def _key(listing: Listing, root: Path, prepare: Preparation) -> str:
 
 
 def _make(folder: Path, listing: Listing, prepare: Preparation) -> None:
-    """Writes the folder aside and renames it: it is whole or not there, whoever else makes it at the same time."""
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    aside = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}."))
-    try:
+    """Writes the folder: it is whole or not there, whoever else makes it at the same time."""
+    with whole_folder(folder) as aside:
         labels = np.array([label for _, label in listing], dtype=np.int64)
         np.save(aside / "labels.npy", labels)
         with (aside / "images.npy").open("wb") as file:  # no memory map: a full disk would kill the process
@@ -146,13 +142,6 @@ def _make(folder: Path, listing: Listing, prepare: Preparation) -> None:
         whole = Decoded(aside).load()
         about = {"images": len(labels), "content": content(whole.images, whole.labels), **asdict(prepare)}
         (aside / "about.json").write_text(json.dumps(about))
-        aside.chmod(0o755)
-        aside.rename(folder)
-    except OSError as error:
-        if error.errno not in (errno.EEXIST, errno.ENOTEMPTY):  # else somebody was faster, with the same content
-            raise
-    finally:
-        shutil.rmtree(aside, ignore_errors=True)
 
 
 def _images(listing: Listing, prepare: Preparation) -> Iterator[NDArray[np.uint8]]:

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import logging
-import shutil
 import struct
-import tempfile
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -16,6 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from robustray._files import whole_folder
 from robustray.data.decoded import Decoded
 from robustray.data.stored import cache
 from robustray.errors import UserError
@@ -64,18 +62,9 @@ def copied(path: Path, read: Callable[[], tuple[NDArray[np.uint8], NDArray[np.in
     images, labels = read()
     log.info("copying %d images of %s into %s", len(labels), path, folder)
     try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        aside = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}."))
-        try:
+        with whole_folder(folder) as aside:
             np.save(aside / "images.npy", images)
             np.save(aside / "labels.npy", labels)
-            aside.chmod(0o755)
-            aside.rename(folder)
-        except OSError as error:
-            if error.errno not in (errno.EEXIST, errno.ENOTEMPTY):  # else somebody was faster, with the same content
-                raise
-        finally:
-            shutil.rmtree(aside, ignore_errors=True)
     except OSError as error:
         raise UserError(
             f"{folder}: a copy of {path} cannot be written ({error.strerror}); XDG_CACHE_HOME moves the cache"

@@ -24,24 +24,14 @@ from torchvision import datasets  # type: ignore[import-untyped]
 from typer.testing import CliRunner
 
 from robustray._data_command import data
-from robustray.data import Cifar10, ImageFolder, Mnist, Svhn, TinyImageNet, base, stored
+from robustray.data import Cifar10, ImageFolder, Mnist, Svhn, TinyImageNet, stored
 from robustray.errors import UserError
 from robustray.registry import parts
 from tests.robustray.made import made_folder
 from tests.robustray.made_folders import drawn, write_images
 
 Run = Callable[..., str]
-
-
-@pytest.fixture(autouse=True)
-def _alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """No data of this machine, and a cache of its own."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.delenv(stored.ROOT, raising=False)
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    yield
-    for memory in (base._load, base._counts, stored._described):
-        memory.cache_clear()
+pytestmark = pytest.mark.usefixtures("alone")
 
 
 @pytest.fixture

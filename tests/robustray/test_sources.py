@@ -10,7 +10,6 @@ import pickle
 import subprocess
 import sys
 import tarfile
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -33,8 +32,6 @@ from robustray.data import (
     RestrictedImageNet,
     Svhn,
     TinyImageNet,
-    base,
-    stored,
 )
 from robustray.data.decoded import Preparation
 from robustray.data.idx import read_idx
@@ -59,17 +56,7 @@ from tests.robustray.made_folders import (
 )
 
 SHARED = Path(__file__).resolve().parents[3] / "shared" / "data"
-
-
-@pytest.fixture(autouse=True)
-def _alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """No data of this machine, and a cache of its own."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.delenv(stored.ROOT, raising=False)
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    yield
-    base._load.cache_clear()
-    stored._described.cache_clear()
+pytestmark = pytest.mark.usefixtures("alone")
 
 
 def refused(source: DataSource, said: str, split: Any = "train") -> None:
