@@ -9,6 +9,7 @@ from __future__ import annotations
 import errno
 import json
 import logging
+import os
 import resource
 import sys
 import time
@@ -33,6 +34,9 @@ BLOCKED = "blocked"
 """The outcome of a job that is stopped by what the user can mend: the sweep stops, and the job stays unfinished."""
 NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
 Report = dict[str, Any]
+CACHE = "TORCHINDUCTOR_CACHE_DIR"
+USERS_CACHE = os.environ.get(CACHE)
+"""Where compiled networks go if the user says so; torch itself puts a folder of its own there once it is imported."""
 
 
 class Task(Protocol):
@@ -95,6 +99,8 @@ class TrainTask:
         from robustray.trial import TrialConfig
 
         config = TrialConfig.model_validate(yaml.safe_load((self.folder / "trial.yaml").read_text()))
+        if config.compile != "off" and USERS_CACHE is None:  # one compiles for all, on every node that sees the results
+            os.environ[CACHE] = str(self.folder.resolve().parents[2] / ".compiled")
         trainer = Trainer(config, self.folder, threads=_settle(self.work).threads)
         if self._interrupted:
             trainer.stop.set()

@@ -19,11 +19,12 @@ from robustray.errors import UserError
 from robustray.evaluation import _shards, _workers
 from robustray.training._trainer import load_model
 from robustray.verdicts import CLEAN, read_shard
+from sweeps import worker
 from sweeps.backends import local
 from sweeps.backends import ray as on_ray
 from sweeps.packing import Share
 from sweeps.queues import DONE, Chain, Job, Primed, Result, Signal, Verdict
-from sweeps.worker import BLOCKED, JudgeTask, deaths, open_task
+from sweeps.worker import BLOCKED, JudgeTask, TrainTask, deaths, open_task
 from tests.robustray.made import JUDGE, trial
 
 
@@ -156,6 +157,27 @@ def test_a_judge_job_that_keeps_killing_its_process_is_given_up(tmp_path: Path) 
         assert ended["outcome"] == "failed"
         assert "no checkpoint" in ended["cause"]
     assert "died 3 times" in JudgeTask(work).step()["cause"]
+
+
+@pytest.mark.parametrize("compiled", ["off", "default"])
+def test_trials_of_all_sweeps_share_what_they_compile(
+    compiled: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Unless the user has a place of their own."""
+    monkeypatch.setenv(worker.CACHE, str(tmp_path / "torch"))
+    monkeypatch.setattr(worker, "USERS_CACHE", None)
+    for name in ("one", "two"):
+        folder = tmp_path / "results" / name / "trials" / "0000"
+        folder.mkdir(parents=True)
+        (folder / "trial.yaml").write_text(trial(compile=compiled).to_yaml())
+        work = {"kind": "train", "folder": str(folder), "cpus": 1.0, "gpus": 0.0, "session": "one", "max_failures": 2}
+        TrainTask(work)._open()
+        shared = str(tmp_path / "results" / ".compiled")
+        assert os.environ[worker.CACHE] == (shared if compiled == "default" else str(tmp_path / "torch"))
+    monkeypatch.setenv(worker.CACHE, str(tmp_path / "mine"))
+    monkeypatch.setattr(worker, "USERS_CACHE", str(tmp_path / "mine"))
+    TrainTask(work)._open()
+    assert os.environ[worker.CACHE] == str(tmp_path / "mine")
 
 
 # Jobs of judging on a real trial.

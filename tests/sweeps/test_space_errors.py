@@ -110,7 +110,7 @@ MISTAKES: list[tuple[int, str, str, str]] = [
     (SCHEDULE, "schedule: {epochs: 2.5}", "trial.schedule.epochs", "must be a whole number, not 2.5"),
     (SCHEDULE, "schedule: {epochs: 1e9}", "trial.schedule.epochs", "must be at most 1000000, not 1000000000"),
     (SCHEDULE, "schedule: {lr: 0}", "trial.schedule.lr", "must be more than 0, not 0"),
-    (SCHEDULE, "precision: bf61", "trial.precision", "must be 'fp32' or 'bf16', not 'bf61'; did you mean 'bf16'?"),
+    (SCHEDULE, "precision: bf61", "trial.precision", "must be 'fp32', 'tf32' or 'bf16', not 'bf61'; did you mean 'bf16'?"),
     (SCHEDULE, "checkpoints: best", "trial.checkpoints", "must be a mapping, not 'best'"),
     (SCHEDULE, "checkpoints: {select: best_robust}", "trial.checkpoints.select", "needs validation images of its own"),
     (BATCH, "batch: {augment: flip}", "trial.batch.augment", "must be a list, not 'flip'"),
