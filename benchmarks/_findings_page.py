@@ -9,7 +9,7 @@ from typing import Any
 
 import pandas as pd
 import plotly.graph_objects as go
-from _claims import ANGLE, ANGLES, BETAS, EPS, LSE_BETAS, RADII, RATES, Verdict
+from _claims import ANGLE, ANGLES, BETAS, EPS, LSE_BETAS, RADII, RATES, Verdict, settings
 
 from analysis.palette import THEMES
 
@@ -50,8 +50,9 @@ def _page(runs: pd.DataFrame, verdicts: Sequence[Verdict]) -> str:
 
 def _means(runs: pd.DataFrame) -> str:
     columns = ["clean", "robust", "spatial", "train_robust", "pgd_robust"]
-    table = 100 * runs.groupby("setting", sort=False)[columns].mean()
-    spread = 100 * runs.groupby("setting", sort=False)[columns].std()
+    names = list(settings())
+    table = 100 * runs.groupby("setting")[columns].mean().loc[names]
+    spread = 100 * runs.groupby("setting")[columns].std().loc[names]
     lines = ["| setting | clean | robust | spatial | PGD on train | PGD on test |", "|---|---|---|---|---|---|"]
     for name, means, deviations in zip(table.index, table.to_numpy(), spread.to_numpy(), strict=True):
         cells = " | ".join(f"{mean:.1f} ± {deviation:.1f}" for mean, deviation in zip(means, deviations, strict=True))
@@ -104,10 +105,10 @@ def _figures(runs: pd.DataFrame) -> dict[str, go.Figure]:
 def _curves(runs: pd.DataFrame, along: str, curves: Iterable[Curve], *, log: bool = False) -> go.Figure:
     """Means over seeds with every seed as a faint line."""
     figure = go.Figure()
-    for name, places, settings, column, colour in curves:
+    for name, places, names, column, colour in curves:
         table = (
             100
-            * runs[runs.setting.isin(settings)].pivot(index="seed", columns="setting", values=column)[list(settings)]
+            * runs[runs.setting.isin(names)].pivot(index="seed", columns="setting", values=column)[list(names)]
         )
         for _, row in table.iterrows():
             figure.add_scatter(
@@ -134,13 +135,13 @@ def _plane(
     """Curves in the plane of two accuracies: means over seeds, labelled, on all seeds as faint points."""
     figure = go.Figure()
     places = ("top right", "bottom left", "bottom right")  # a point on two curves has two labels
-    for (name, (settings, labels)), colour, place in zip(curves.items(), _LOOK.categories, places, strict=False):
-        part = runs[runs.setting.isin(settings)]
+    for (name, (names, labels)), colour, place in zip(curves.items(), _LOOK.categories, places, strict=False):
+        part = runs[runs.setting.isin(names)]
         faint = {"color": colour, "size": 4}
         figure.add_scatter(
             x=100 * part[x], y=100 * part[y], mode="markers", showlegend=False, opacity=0.3, marker=faint
         )
-        means = 100 * part.groupby("setting")[[x, y]].mean().loc[list(settings)]
+        means = 100 * part.groupby("setting")[[x, y]].mean().loc[list(names)]
         text = [f"{label} {each}".strip() if isinstance(each, str) else f"{label} {each:g}".strip() for each in labels]
         figure.add_scatter(
             x=means[x], y=means[y], mode="lines+markers+text", name=name, text=text, textposition=place,
@@ -190,7 +191,8 @@ spatial: correct under rotations drawn uniformly within the given angle, ten per
 |---|---|---|---|---|---|
 {table}
 
-Numbers: [claims.csv](findings/claims.csv), every trial: [runs.csv](findings/runs.csv).
+Numbers: [claims.csv](findings/claims.csv), every trial: [runs.csv](findings/runs.csv). What they mean is
+[discussed](findings/discussion.md) apart: this page is written by the program.
 
 ## Beta
 

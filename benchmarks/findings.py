@@ -2,7 +2,7 @@
 
     python benchmarks/findings.py [--quick] [--workers 2]
 
-12 seeds of 20 settings on scikit-learn's digits: about half an hour on 2 CPU cores. Rows are appended as they come, so the
+12 seeds of 19 settings on scikit-learn's digits: about half an hour on 2 CPU cores. Rows are appended as they come, so the
 same command goes on where it was stopped; a row belongs to its setting's options and is trained again when they change.
 Test images are read by every trial: nothing is chosen here, settings and tests were fixed before.
 """

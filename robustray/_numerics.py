@@ -22,13 +22,16 @@ def numerics(*, tf32: bool = False, deterministic: bool = False, fixed_shapes: b
     cudnn, matmul = torch.backends.cudnn, torch.backends.cuda.matmul
     before = cudnn.allow_tf32, matmul.allow_tf32, cudnn.benchmark, cudnn.deterministic
     strict = torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()
+    changes = strict[0] != deterministic  # else no call: it imports the compiler, which takes seconds
     if deterministic:
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # what torch asks for before CUDA starts
     try:
         cudnn.allow_tf32 = matmul.allow_tf32 = tf32
         cudnn.benchmark, cudnn.deterministic = fixed_shapes and not deterministic, deterministic
-        torch.use_deterministic_algorithms(deterministic)
+        if changes:
+            torch.use_deterministic_algorithms(deterministic)
         yield
     finally:
         cudnn.allow_tf32, matmul.allow_tf32, cudnn.benchmark, cudnn.deterministic = before
-        torch.use_deterministic_algorithms(strict[0], warn_only=strict[1])
+        if changes:
+            torch.use_deterministic_algorithms(strict[0], warn_only=strict[1])
