@@ -106,10 +106,7 @@ def _curves(runs: pd.DataFrame, along: str, curves: Iterable[Curve], *, log: boo
     """Means over seeds with every seed as a faint line."""
     figure = go.Figure()
     for name, places, names, column, colour in curves:
-        table = (
-            100
-            * runs[runs.setting.isin(names)].pivot(index="seed", columns="setting", values=column)[list(names)]
-        )
+        table = 100 * runs[runs.setting.isin(names)].pivot(index="seed", columns="setting", values=column)[list(names)]
         for _, row in table.iterrows():
             figure.add_scatter(
                 x=list(places),

@@ -10,7 +10,9 @@ from typing import Any, Literal
 import torch
 from torch import nn
 
+from robustray._numerics import channels_last
 from robustray.data._device import DeviceImages
+from robustray.data.splits import Indices
 from robustray.evaluation._judge import Tick, judge_shard
 from robustray.evaluation.plan import Plan
 from robustray.training._trainer import load_model, pick_device
@@ -46,6 +48,8 @@ class Case:
         self.judge = judge
         self.plan = Plan.of(judge, weights, split, shard_size=shard_size, model=named, files=files)
         self.folder = self.plan.folder(root)
+        if self.device.type == "cpu":
+            channels_last(self.model, self._batch(self.plan.rows[:2])[0])
 
     @classmethod
     def of_trial(
@@ -77,7 +81,9 @@ class Case:
 
     def images(self, shard: int) -> tuple[torch.Tensor, torch.Tensor]:
         """One shard's pixels [n, C, H, W] in [0, 1] and labels [n], on the device."""
-        rows = self.plan.shard(shard)
+        return self._batch(self.plan.shard(shard))
+
+    def _batch(self, rows: Indices) -> tuple[torch.Tensor, torch.Tensor]:
         kept = DeviceImages(self.judge.data.load(self.plan.split).take(rows), self.device)  # type: ignore[arg-type]
         return kept.batch(slice(None))
 

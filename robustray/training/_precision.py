@@ -7,6 +7,8 @@ from typing import Literal, cast
 import torch
 from torch import Tensor, nn
 
+from robustray._numerics import channels_last
+
 Compile = Literal["off", "default", "max"]
 _MODES: dict[Compile, str] = {"default": "default", "max": "max-autotune-no-cudagraphs"}
 
@@ -27,14 +29,18 @@ class Autocast(nn.Module):
         return logits.to(x.dtype)
 
 
-def network(model: nn.Module, precision: str, compiled: Compile) -> nn.Module:
+def network(model: nn.Module, precision: str, compiled: Compile, x: Tensor) -> nn.Module:
     """What training calls in the model's place; its weights are the model's own.
 
-    Weights go into channels_last, the layout that convolutions are fastest in; images and activations follow. Compiled,
-    there is one program for attacks, whose parameters are frozen before it is traced, so that it forms no weight
-    gradients, and one for training; shapes are fixed.
+    Weights go into channels_last where convolutions are fastest in it; activations follow. Compiled, there is one program for
+    attacks, whose parameters are frozen before it is traced, so that it forms no weight gradients, and one for training;
+    shapes are fixed.
+
+    Args:
+        x: a few images, [B, C, H, W], on the model's device.
     """
-    model.to(memory_format=torch.channels_last)
+    if x.device.type == "cpu" or precision != "fp32":  # a GPU's fast kernels in float32 are those of the other layout
+        channels_last(model, x)
     wrapped = Autocast(model) if precision == "bf16" else model
     if compiled == "off":
         return wrapped

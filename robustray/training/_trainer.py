@@ -92,7 +92,7 @@ class Trainer:
 
         with self.randomness.active():
             self.model: nn.Module = config.model.build(data, config.defense.aux_outputs).to(self.device)
-        self.network = network(self.model, config.precision, config.compile)
+        self.network = network(self.model, config.precision, config.compile, self.tune_images.batch(slice(2))[0])
         self.optimiser = config.optimiser.build(self.model)
         self.update = config.update.bind(self.model)
         self.average = Average(self.model, config.averaging)
@@ -164,7 +164,7 @@ class Trainer:
             if validating:
                 row |= self._validate()
             if keeping:
-                kept = {"config": config.to_yaml(), "average": self.average.model.state_dict()}
+                kept = {"config": config.to_yaml(), "average": _plain(self.average.model)}
                 _checkpoints.save(self.folder / f"epoch-{self.completed:04d}.pt", kept)
             self.seconds = before + time.monotonic() - begun
             row |= {"cost_seconds": self.seconds, "cost_passes": float(self.passes)}
@@ -295,7 +295,7 @@ class Trainer:
             self.best is None or robust > self.best["robust_accuracy"]
         ):
             self.best = {"epoch": float(self.completed), **measured}
-            _checkpoints.save(self._best_path(), {"average": self.average.model.state_dict()})
+            _checkpoints.save(self._best_path(), {"average": _plain(self.average.model)})
         return measured
 
     def _best_path(self) -> Path:
@@ -331,8 +331,8 @@ class Trainer:
         self.randomness.sync()
         state = {
             "config": self.config.to_yaml(),
-            "model": self.model.state_dict(),
-            "average": self.average.model.state_dict(),
+            "model": _plain(self.model),
+            "average": _plain(self.average.model),
             "optimiser": self.optimiser.state_dict(),
             "update": self.update.state_dict(),
             "randomness": self.randomness.state_dict(),
@@ -395,6 +395,11 @@ class Trainer:
     def _kind(self) -> str:
         """The kind of device, the same kernels on each of it."""
         return torch.cuda.get_device_name(self.device) if self.device.type == "cuda" else "cpu"
+
+
+def _plain(model: nn.Module) -> dict[str, Tensor]:
+    """Its weights in the layout that every reader of a checkpoint expects."""
+    return {name: value.contiguous() for name, value in model.state_dict().items()}
 
 
 def _as_csv(rows: list[dict[str, float]]) -> str:

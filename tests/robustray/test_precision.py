@@ -11,7 +11,7 @@ from torch import nn
 from torch._dynamo.utils import counters
 
 from robustray import UserError
-from robustray._numerics import numerics
+from robustray._numerics import channels_last, numerics
 from robustray.training import Trainer
 from robustray.training._precision import Autocast, network
 from robustray.training._trainer import load_model
@@ -76,11 +76,43 @@ def convolutional() -> nn.Sequential:
 
 def test_channels_last_is_a_layout_and_the_same_function() -> None:
     plain, x = convolutional().double(), torch.rand(5, 3, 8, 8, dtype=torch.double)
-    moved = network(convolutional().double(), "fp32", "off")
+    moved = network(convolutional().double(), "fp32", "off", x[:2])
     assert moved[3].weight.is_contiguous(memory_format=torch.channels_last)  # type: ignore[index]
     torch.testing.assert_close(moved(x), plain(x))
     for a, b in zip(moved.parameters(), plain.parameters(), strict=True):
         assert torch.equal(a, b)
+
+
+class Viewed(nn.Sequential):
+    """A network as scripts have it: its activations are viewed as rows."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        first, last = self
+        logits: torch.Tensor = last(first(x).view(len(x), -1))
+        return logits
+
+
+def test_a_network_that_takes_views_stays_as_it_is() -> None:
+    first = nn.Conv2d(3, 4, 3).eval()
+    model, x = Viewed(first, nn.Linear(144, 2)), torch.rand(2, 3, 8, 8)
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    channels_last(model, x)
+    assert first.weight.is_contiguous()
+    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+    assert (model.training, first.training) == (True, False)
+    assert model(x).shape == (2, 2)
+
+
+def test_asking_for_the_layout_leaves_the_model_as_it_was() -> None:
+    model, x = convolutional(), torch.rand(4, 3, 8, 8)
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    state = torch.get_rng_state()
+    channels_last(model, x)
+    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items()), (
+        "batch norm's memory too"
+    )
+    assert torch.equal(torch.get_rng_state(), state)
+    assert all(module.training for module in model.modules())
 
 
 def test_layout_survives_a_checkpoint(tmp_path: Path) -> None:
@@ -93,14 +125,16 @@ def test_layout_survives_a_checkpoint(tmp_path: Path) -> None:
     kernels = [m.weight for m in second.model.modules() if isinstance(m, nn.Conv2d) and m.kernel_size == (3, 3)]
     assert kernels
     assert all(kernel.is_contiguous(memory_format=torch.channels_last) for kernel in kernels)
+    saved = torch.load(tmp_path / "last.pt", weights_only=True)
+    assert all(value.is_contiguous() for part in ("average", "model") for value in saved[part].values()), "for others"
 
 
 def test_bf16_is_inside_the_network_alone() -> None:
-    wrapped = network(convolutional(), "bf16", "off")
+    x = torch.rand(2, 3, 8, 8, requires_grad=True)
+    wrapped = network(convolutional(), "bf16", "off", x.detach())
     assert isinstance(wrapped, Autocast)
     seen = []
     wrapped.model[3].register_forward_hook(lambda *call: seen.append(call[2].dtype))  # type: ignore[index]
-    x = torch.rand(2, 3, 8, 8, requires_grad=True)
     logits = wrapped(x)
     (slope,) = torch.autograd.grad(logits.sum(), x)
     assert seen == [torch.bfloat16]
