@@ -8,6 +8,7 @@ from contextlib import contextmanager
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 
 @contextmanager
@@ -42,12 +43,15 @@ def numerics(*, tf32: bool = False, deterministic: bool = False, fixed_shapes: b
 def channels_last(model: nn.Module, x: Tensor) -> None:
     """Puts the weights of convolutions into channels_last, and with them activations. The function stays the same.
 
-    On a CPU a training step of PreActResNet-18 is 1.08 times as fast. A network that cannot do so (it takes a `view` of
-    activations) stays as it is.
+    On a CPU a training step of PreActResNet-18 is 1.08 times as fast, of WRN-10-2 1.3 times. Networks without batch norm,
+    which end in a view of all pixels, gain nothing there and lose up to a quarter on small images: they stay as they are.
+    So does one that cannot do so (it takes a `view` of activations).
 
     Args:
-        x: a few images to ask it about, [B, C, H, W].
+        x: a few images to ask it about, [B, C, H, W], on its device.
     """
+    if x.device.type == "cpu" and not any(isinstance(module, _BatchNorm) for module in model.modules()):
+        return
     modes = [(module, module.training) for module in model.modules()]
     kernels = [weight for weight in model.parameters() if weight.ndim == 4]
     before = [weight.data for weight in kernels]

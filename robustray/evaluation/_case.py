@@ -10,6 +10,7 @@ from typing import Any, Literal
 import torch
 from torch import nn
 
+from robustray._memory import keep_large_blocks
 from robustray._numerics import channels_last
 from robustray.data._device import DeviceImages
 from robustray.data.splits import Indices
@@ -49,6 +50,7 @@ class Case:
         self.plan = Plan.of(judge, weights, split, shard_size=shard_size, model=named, files=files)
         self.folder = self.plan.folder(root)
         if self.device.type == "cpu":
+            keep_large_blocks()
             channels_last(self.model, self._batch(self.plan.rows[:2])[0])
 
     @classmethod

@@ -17,6 +17,7 @@ import yaml
 from torch import Tensor, nn
 
 from robustray._files import write_whole
+from robustray._memory import keep_large_blocks
 from robustray._numerics import numerics
 from robustray.data._device import DeviceImages
 from robustray.defenses._overfitting import Guard
@@ -79,6 +80,8 @@ class Trainer:
         self.config = config
         self.folder = folder
         self.device = pick_device(device)
+        if self.device.type == "cpu":
+            keep_large_blocks()
         self.stop = threading.Event()
         """Set it (from a signal handler, another thread) to stop after the step in flight: `epoch` raises Paused."""
         folder.mkdir(parents=True, exist_ok=True)
