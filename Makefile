@@ -4,7 +4,7 @@ TORCH_BACKEND ?=
 BIN := .venv/bin
 PYTHON := $(BIN)/python
 UV := $(shell command -v uv 2>/dev/null || echo .venv/uv/bin/uv)
-INSTALL = $(UV) pip install --quiet --python $(PYTHON) $(if $(TORCH_BACKEND),--torch-backend $(TORCH_BACKEND))
+INSTALL = $(UV) pip install --quiet --compile-bytecode --python $(PYTHON) $(if $(TORCH_BACKEND),--torch-backend $(TORCH_BACKEND))
 
 .DEFAULT_GOAL := help
 
@@ -19,7 +19,8 @@ help:  ## List the chores
 $(PYTHON): | $(UV)
 	$(UV) venv --quiet --allow-existing --python '>=3.11' .venv
 
-# Two stamps: running needs less than testing.
+# Two stamps: running needs less than testing. Bytecode is compiled once: where PYTHONDONTWRITEBYTECODE is set, as in many
+# containers, every process would compile torch and Ray anew, and a sweep take twice as long to start.
 .venv/run.stamp: pyproject.toml | $(PYTHON)
 	$(INSTALL) -e '.[dashboard,png]'
 	@touch $@

@@ -36,10 +36,12 @@ class Bench:
     quick: bool
     rows: list[dict[str, Any]] = field(default_factory=list)
     targets: list[str] = field(default_factory=list)
+    begun: datetime = field(default_factory=lambda: datetime.now(UTC))
 
     def row(self, case: str, measure: str, value: float, **more: Any) -> None:
         """One measurement, printed as it comes."""
         self.rows.append({"case": case, "measure": measure, "value": round(value, 4), **more})
+        self._write()
         rest = "".join(f"  {key} {item}" for key, item in more.items())
         print(f"{case:18} {measure:44} {value:10.3f}{rest}", flush=True)
 
@@ -50,15 +52,21 @@ class Bench:
         self.targets.append(f"TARGET {name} {measured:.3f} {sign}{wanted:g} {'met' if met else 'missed'}")
 
     def close(self) -> None:
-        """Writes `results/<date>-<name>[-quick].csv` and prints the targets."""
-        now = datetime.now(UTC)
-        path = RESULTS / f"{now:%Y-%m-%d}-{self.name}{'-quick' if self.quick else ''}.csv"
+        """Prints where the rows are, and the targets."""
+        print(f"\n{self.path}")
+        print("\n".join(self.targets))
+
+    @property
+    def path(self) -> Path:
+        """`results/<date>-<name>[-quick].csv`, of the day on which the benchmark began."""
+        return RESULTS / f"{self.begun:%Y-%m-%d}-{self.name}{'-quick' if self.quick else ''}.csv"
+
+    def _write(self) -> None:
+        """All rows so far: what is measured is kept, whatever comes after it."""
         RESULTS.mkdir(exist_ok=True)
         common = {"machine": machine(), "torch": torch.__version__, "load": round(os.getloadavg()[0], 1)}
         keys: Sequence[str] = list(dict.fromkeys(key for row in self.rows for key in row))
-        with path.open("w", newline="") as file:
+        with self.path.open("w", newline="") as file:
             writer = csv.DictWriter(file, [*keys, *common])
             writer.writeheader()
             writer.writerows({**row, **common} for row in self.rows)
-        print(f"\n{path}")
-        print("\n".join(self.targets))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -10,11 +9,12 @@ from typing import Any
 import pandas as pd
 import plotly.graph_objects as go
 from _claims import ANGLE, ANGLES, BETAS, EPS, LSE_BETAS, RADII, RATES, Verdict, settings
+from _png import png
 
 from analysis.palette import THEMES
 
 _LOOK = THEMES["light"]
-_SIZE = {"format": "png", "width": 760, "height": 430, "scale": 2}
+_SIZE = {"width": 760, "height": 430, "scale": 2}
 _COLUMNS = {"clean": "clean", "robust": "robust (APGD-CE, APGD-T)", "spatial": f"under rotations up to {ANGLE}°"}
 _COLOURS = dict(zip(_COLUMNS, _LOOK.categories, strict=False))
 
@@ -34,7 +34,7 @@ def publish(docs: Path, runs: pd.DataFrame, verdicts: Sequence[Verdict]) -> None
     )  # fmt: skip
     claims.to_csv(folder / "claims.csv", index=False, float_format="%.6g")
     for name, figure in _figures(runs).items():
-        (folder / f"{name}.png").write_bytes(_png(figure))
+        (folder / f"{name}.png").write_bytes(png(figure, **_SIZE))
     (docs / "findings.md").write_text(_page(runs, verdicts))
 
 
@@ -159,14 +159,6 @@ def _layout(x: str, y: str) -> dict[str, Any]:
         "legend": {"orientation": "h", "y": 1.12, "x": 0},
         "margin": {"l": 60, "r": 30, "t": 40, "b": 55},
     }
-
-
-def _png(figure: go.Figure) -> bytes:
-    import kaleido
-
-    for name in ("kaleido", "choreographer"):
-        logging.getLogger(name).setLevel(logging.ERROR)
-    return bytes(kaleido.calc_fig_sync(figure, opts=_SIZE, kopts={"mathjax": False}))
 
 
 _TEMPLATE = """# Findings

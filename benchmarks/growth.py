@@ -4,23 +4,22 @@
 
 TRADES on 32x32 pixels through the trainer, each point in a process of its own. On a CPU the network is PreActResNet-18 with 16
 channels instead of 64, so that a step takes a second. Beside every speed stands its distance from the limit: the FLOP/s that
-the lean algorithm needs over those of a large product of matrices. A figure per axis goes to docs/performance/.
+the lean algorithm needs over those of the fastest large product or convolution. A figure per axis goes to docs/performance/.
 """
 
 from __future__ import annotations
 
 import argparse
+import math
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import plotly.graph_objects as go
 from _bench import Bench, machine
 from _contender import CEILING, FLOPS, OURS, Order
 from train import STEPS, measure, template, trial, write_images
 
-from analysis.palette import THEMES
 from robustray.training._trainer import pick_device
 
 FIGURES = Path(__file__).parent.parent / "docs/performance"
@@ -64,38 +63,49 @@ def speeds(axis: str, device: str, precision: str, *, quick: bool) -> Iterator[t
 
 
 def trials_per_minute(workers: int, trials: int) -> float:
-    """Trials of the shipped space a minute, so many at a time on Ray, from the first start to the last end; not judged."""
+    """Trials of the shipped space a minute on Ray, so many at a time, not judged; once every worker has ended its first.
+
+    Before that Ray and its workers start, which a long sweep does not notice.
+    """
     import sweeps
     from sweeps.record import read
     from sweeps.space import Sweep
 
-    overrides = [f"search.trials={trials}", "judge.trials=none", f"resources.trials_per_device={workers}"]
+    overrides = [f"search.trials={trials}", "judge.trials=none", f"resources={{trials_per_device: {workers}}}"]
     with tempfile.TemporaryDirectory() as results:
         sweep = Sweep.from_yaml(SPACE, overrides=overrides)
         sweeps.run(sweep, Path(results) / "sweep", "ray", write=lambda line: None)
-        ended = read(Path(results) / "sweep").trials
-    begun = min(each.started for each in ended if each.started is not None)
-    over = max(each.finished for each in ended if each.finished is not None)
-    return 60 * trials / (over - begun).total_seconds()
+        ended = sorted(each.finished for each in read(Path(results) / "sweep").trials if each.finished is not None)
+    return 60 * (trials - workers) / (ended[-1] - ended[workers - 1]).total_seconds()
 
 
 def figure(name: str, title: str, unit: str, x: list[float], curves: dict[str, list[float]]) -> None:
-    """A log-log figure of an axis."""
-    import kaleido
+    """A log-log figure of an axis. What draws is loaded here: measuring does without it."""
+    import plotly.graph_objects as go
+    from _png import png
+
+    from analysis.palette import THEMES
 
     look, drawn = THEMES["light"], go.Figure()
     for (words, values), colour in zip(curves.items(), look.categories, strict=False):
         drawn.add_scatter(x=x, y=values, name=words, mode="lines+markers", line={"color": colour}, marker={"size": 8})
     axis: dict[str, Any] = {"type": "log", "gridcolor": look.grid, "linecolor": look.muted}
+    labels = [mantissa * 10**power for power in range(-2, 6) for mantissa in (1, 2, 5)]
+    largest = max(max(values) for values in curves.values())
+    least = min(min(values) for values in curves.values())
     drawn.update_layout(
         title={"text": f"{title}<br><sub>{machine()}</sub>", "x": 0.02},
         paper_bgcolor=look.paper, plot_bgcolor=look.paper, font={"color": look.ink},
         xaxis={**axis, "title": name, "tickvals": x, "ticktext": [f"{place:g}" for place in x]},
-        yaxis={**axis, "title": unit, "dtick": "D2"}, width=680, height=420, margin={"l": 60, "r": 20, "t": 70, "b": 50},
+        yaxis={**axis, "title": unit, "tickvals": labels, "ticktext": [f"{label:g}" for label in labels],
+               "range": [math.log10(least / 1.5), math.log10(1.5 * largest)]},
+        width=680, height=420, margin={"l": 60, "r": 20, "t": 70, "b": 50},
     )  # fmt: skip
     FIGURES.mkdir(exist_ok=True)
-    picture: Any = kaleido.calc_fig_sync(drawn, opts={"format": "png", "scale": 2}, kopts={"mathjax": False})
-    (FIGURES / f"{name}.png").write_bytes(bytes(picture))
+    try:
+        (FIGURES / f"{name}.png").write_bytes(png(drawn, scale=2))
+    except Exception as error:
+        print(f"{name}.png was not drawn: {str(error).splitlines()[0]}")
 
 
 def main() -> None:
@@ -104,11 +114,11 @@ def main() -> None:
     line.add_argument("--axes", default=",".join(AXES), help="which of batch, width, depth, steps, workers")
     line.add_argument("--device", default="auto", help="auto, cpu, cuda")
     line.add_argument("--workers", default="1,2,4", help="how many trials at a time, on the axis of workers")
-    line.add_argument("--trials", type=int, default=12, help="trials on the axis of workers")
+    line.add_argument("--trials", type=int, default=40, help="trials on the axis of workers")
     options = line.parse_args()
     device = pick_device(options.device).type
     axes = ["width", "steps"] if options.quick else options.axes.split(",")
-    bench = Bench("growth", options.quick)
+    bench = Bench("growth" if options.quick or set(axes) == set(AXES) else f"growth-{'-'.join(axes)}", options.quick)
     ceilings = {
         precision: measure(Order(CEILING, {}, device, "", precision=precision), "ceiling")["value"] / 1e9
         for precision in ("fp32", "bf16")

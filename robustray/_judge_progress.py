@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -76,7 +77,11 @@ class Log:
             f"clean accuracy: {written['clean_accuracy']:.2%} [{', '.join(shown['clean'])}]   robust accuracy ({name}): "
             f"{written['robust_accuracy']:.2%} [{', '.join(shown['robust'])}]"
         )
-        self.write(str(folder / result.RESULT))
+        path = folder / result.RESULT
+        kept = json.loads(path.read_text())["version"]
+        if kept != written["version"]:
+            self.write(f"{path.name} keeps the result of {kept}, which begins with these attacks")
+        self.write(str(path))
 
     def _warn(self, flag: str) -> None:
         if flag not in self.flags | result.answered(self.plan):

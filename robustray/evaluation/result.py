@@ -35,6 +35,8 @@ class Model:
 def write(folder: Path, model: Model, judge: Judge, plan: Plan) -> dict[str, Any]:
     """Writes the result of a whole judgement into its folder and returns it.
 
+    Where the folder has the result of more attacks, of which these are the first, that one stays.
+
     Raises:
         RuntimeError: the judgement is not finished.
     """
@@ -43,6 +45,9 @@ def write(folder: Path, model: Model, judge: Judge, plan: Plan) -> dict[str, Any
         raise RuntimeError(f"{folder}: {len(shards)} of {len(plan.stages) * plan.shards} shards are judged")
     verdicts = Verdicts.of(shards)
     result = summary(model, judge, plan, shards, verdicts)
+    stages = _stages_of(folder)
+    if len(stages) > len(plan.stages) and stages[: len(plan.stages)] == plan.stages:
+        return result
     table = pa.table({name: pa.array(getattr(verdicts, name)) for name in _COLUMNS})
     buffer = io.BytesIO()
     pq.write_table(table, buffer)
@@ -50,6 +55,14 @@ def write(folder: Path, model: Model, judge: Judge, plan: Plan) -> dict[str, Any
     write_whole(folder / ENTRY, _json(entry(result)))
     write_whole(folder / RESULT, _json(result))
     return result
+
+
+def _stages_of(folder: Path) -> tuple[str, ...]:
+    """The stages of the result that lies in a folder, none where there is none."""
+    try:
+        return tuple(each["stage"] for each in json.loads((folder / RESULT).read_text())["stages"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return ()
 
 
 _COLUMNS = ("image", "label", "broken_by", "clean_correct", "robust_correct")

@@ -201,6 +201,11 @@ def test_the_same_command_goes_on_and_decides_the_shards_once(
     assert again.folder == first.folder
     assert again.result["shard_size"] == 16
     assert {path: path.stat().st_mtime_ns for path in stamps} == stamps
+    stronger = again.result
+    fewer = command.judge(*base, "--version", "apgd-ce")
+    assert "(apgd-ce): " in fewer.lines[-3], "what was asked for is said"
+    assert fewer.lines[-2] == "result.json keeps the result of apgd, which begins with these attacks"
+    assert fewer.result == stronger, "the stronger one stays"
     other = command.judge(*base, "--version", "apgd-ce", "--batch", "40")
     assert other.result["shard_size"] == 40
     assert other.folder != first.folder
