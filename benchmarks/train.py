@@ -8,8 +8,8 @@ is the range of the steps over their median. Two ratios stand side by side. At t
 is its step with our network under autocast. And to the reference at the fastest setting that it documents: on a CPU that is
 float32 for all of them, so it is measured once; on a GPU it is torch as it comes, with TF32 in convolutions, and
 cudnn.benchmark for those that set it. Without a reference the other side is our own plain path. rice has no TRADES and is
-measured on adversarial training. Utilisation is the FLOP/s that a lean step needs (ours, counted) over those of a large
-product of matrices on this machine.
+measured on adversarial training. Utilisation is the FLOP/s that a lean step needs (ours, counted) over those of the
+fastest large product or convolution on this machine.
 
 On a CPU batches are of 16: a batch of 128 takes up to a minute a step.
 """
@@ -188,7 +188,9 @@ def run(options: argparse.Namespace) -> None:
     Raises:
         UserError: an option is wrong, or a contender failed.
     """
-    bench = Bench("train" if options.model == "preact_resnet18" else f"train-{options.model}", options.quick)
+    others = [] if options.model == "preact_resnet18" else [options.model]
+    others += [f"batch-{options.batch}"] if options.batch else []
+    bench = Bench("-".join(["train", *others]), options.quick)
     with tempfile.TemporaryDirectory() as work:
         contest = Contest(options, Path(work))
         lean, ceilings = contest.lean(), contest.ceilings()

@@ -210,7 +210,8 @@ class TrialConfig(Options):
         description="precision inside the network; pixels and losses are fp32. tf32: fp32 whose products are rounded on CUDA",
     )
     compile: Literal["off", "default", "max"] = Field(
-        "off", description="torch.compile of the network in attacks and training; max tunes its kernels, for minutes"
+        "off",
+        description="torch.compile of the network in attacks and training; max tunes kernels for minutes, and uses CUDA graphs",
     )
     deterministic: bool = Field(
         False, description="the same bits on every run also on CUDA, by slower kernels; the CPU needs it not"

@@ -40,6 +40,7 @@ class Defense(Part):
     published_attack: ClassVar[Attack] = Pgd()
     soft_labels: ClassVar[bool] = False  # whether y may be [B, K] probabilities
     second_order: ClassVar[bool] = False  # whether its loss differentiates a gradient to the input into the weights
+    goes_back_twice: ClassVar[bool] = False  # whether its loss asks one pass for two gradients, one after the other
     aux_outputs: ClassVar[int] = 0  # what it trains of a model beside the classes
 
     label_smoothing: Real = Field(

@@ -33,6 +33,7 @@ class Tulip(Defense):
     h: Real = Field(1.0, gt=0, description="length of the finite difference, pixels of [0, 1] in l2")
 
     soft_labels: ClassVar[bool] = True
+    goes_back_twice: ClassVar[bool] = True
 
     def perturb(self, step: Step) -> Tensor:
         return step.x

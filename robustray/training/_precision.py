@@ -10,7 +10,6 @@ from torch import Tensor, nn
 from robustray._numerics import channels_last
 
 Compile = Literal["off", "default", "max"]
-_MODES: dict[Compile, str] = {"default": "default", "max": "max-autotune-no-cudagraphs"}
 
 
 class Autocast(nn.Module):
@@ -29,19 +28,25 @@ class Autocast(nn.Module):
         return logits.to(x.dtype)
 
 
-def network(model: nn.Module, precision: str, compiled: Compile, x: Tensor) -> nn.Module:
+def network(
+    model: nn.Module, precision: str, compiled: Compile, x: Tensor, *, goes_back_once: bool = True
+) -> nn.Module:
     """What training calls in the model's place; its weights are the model's own.
 
     Weights go into channels_last where convolutions are fastest in it; activations follow. Compiled, there is one program for
     attacks, whose parameters are frozen before it is traced, so that it forms no weight gradients, and one for training;
-    shapes are fixed.
+    shapes are fixed. With `max` kernels are tuned, and on CUDA each program is recorded as CUDA graphs and replayed: a few
+    launches a pass instead of hundreds.
 
     Args:
         x: a few images, [B, C, H, W], on the model's device.
+        goes_back_once: whether each pass has at most one backward pass. A graph's results, activations included, lie where
+            those of the next pass will, from its backward pass on; without this nothing is recorded.
     """
     if x.device.type == "cpu" or precision != "fp32":  # a GPU's fast kernels in float32 are those of the other layout
         channels_last(model, x)
     wrapped = Autocast(model) if precision == "bf16" else model
     if compiled == "off":
         return wrapped
-    return cast(nn.Module, torch.compile(wrapped, mode=_MODES[compiled], dynamic=False))
+    tuned = "max-autotune" if goes_back_once else "max-autotune-no-cudagraphs"
+    return cast(nn.Module, torch.compile(wrapped, mode=tuned if compiled == "max" else "default", dynamic=False))
