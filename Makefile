@@ -41,6 +41,11 @@ test-cluster: .venv/dev.stamp  ## Sweeps on a local Ray cluster, killed and resu
 test-browser: .venv/dev.stamp  ## The report in headless Chromium
 	$(PYTHON) -m pytest -m browser
 
+test-oldest: | $(UV)  ## All tests but the slow suites, on the oldest versions that pyproject.toml allows
+	$(UV) venv --quiet --allow-existing --python '>=3.11' .venv/oldest
+	$(UV) pip install --quiet --compile-bytecode --python .venv/oldest/bin/python --resolution lowest-direct -e '.[dashboard,png,dev]'
+	.venv/oldest/bin/python -m pytest -n 2 --dist loadfile -m 'not cluster and not browser'
+
 test-all: test test-cluster test-browser  ## Everything
 
 lint: .venv/dev.stamp  ## Style

@@ -57,7 +57,8 @@ def step(gradient: Tensor, x_adv: Tensor, size: float, rule: Rule, density: floa
 def scaled(delta: Tensor, norm: Norm, eps: float) -> Tensor:
     """delta * min(1, eps / ||delta||): toward the centre until it is inside the ball."""
     lengths = length(delta, norm)
-    return delta * per_image(torch.where(lengths > eps, eps / lengths, 1 + 0 * lengths), delta)
+    shrunk = eps / lengths.clamp_min(torch.finfo(delta.dtype).tiny)  # 0 / 0 where denormals count as zero
+    return delta * per_image(torch.where(lengths > eps, shrunk, 1 + 0 * lengths), delta)
 
 
 def nearest(x_adv: Tensor, x: Tensor, norm: Norm, eps: float) -> Tensor:
