@@ -4,10 +4,13 @@
 # In order of worth. Each step has a limit of its own and keeps what it measured, and one that fails stops nothing: logs and
 # tables come to FOLDER as they are made. QUICK=--quick tries all of it in a few minutes, on a CPU too.
 set -u
-cd "$(dirname "$0")/.."
-out=$(realpath -m "${1:?bash benchmarks/gpu.sh FOLDER [--reference NAME=PATH ...]}")
+if [ $# = 0 ]; then
+    echo "bash benchmarks/gpu.sh FOLDER [--reference NAME=PATH ...]" >&2
+    exit 2
+fi
+out=$(realpath -m "$1")
 shift
-mkdir -p "$out"
+cd "$(dirname "$0")/.." && mkdir -p "$out" || exit 2
 python=${PYTHON:-python3}
 quick=${QUICK:-}
 mark=$(mktemp)
