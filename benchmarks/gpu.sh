@@ -1,8 +1,9 @@
 #!/usr/bin/env bash
-# What a GPU has to say, within ten minutes: bash benchmarks/gpu.sh FOLDER [--reference NAME=PATH ...]
+# What a GPU has to say, in order of worth: bash benchmarks/gpu.sh FOLDER [--reference NAME=PATH ...], paths from the root.
 #
-# In order of worth. Each step has a limit of its own and keeps what it measured, and one that fails stops nothing: logs and
-# tables come to FOLDER as they are made. QUICK=--quick tries all of it in a few minutes, on a CPU too.
+# Each step has a limit of its own, twenty minutes together, and keeps what it measured; one that fails stops nothing, and
+# whoever has less time stops it with Ctrl-C. Logs and tables come to FOLDER as they are made. QUICK=--quick tries all of it in
+# eight minutes on a CPU.
 set -u
 if [ $# = 0 ]; then
     echo "bash benchmarks/gpu.sh FOLDER [--reference NAME=PATH ...]" >&2
