@@ -16,6 +16,7 @@ import pytest
 
 import analysis
 from sweeps import record
+from tests.sweeps.actors import kill_actors
 from tests.sweeps.small import facts, run_quietly, small_sweep
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(600)]
@@ -47,18 +48,6 @@ def _wait_for(condition: Callable[[], bool], process: subprocess.Popen[str]) -> 
         assert process.poll() is None, process.communicate()[0]
         assert time.monotonic() < deadline
         time.sleep(0.02)
-
-
-def _workers() -> list[int]:
-    """Actor processes: Ray names them after the class that `tune.with_resources` wraps ours in."""
-    found = []
-    for status in Path("/proc").glob("[0-9]*/cmdline"):
-        try:
-            if status.read_bytes().startswith(b"ray::ResourceTrainable"):
-                found.append(int(status.parent.name))
-        except OSError:
-            continue
-    return found
 
 
 def test_ray_gives_what_local_gives_and_says_so_in_plain_lines(tmp_path: Path, undisturbed: dict[str, Any]) -> None:
@@ -99,10 +88,7 @@ def test_a_killed_worker_costs_no_more_than_the_steps_since_its_checkpoint(
     process = _command(tmp_path)
     folder = tmp_path / "small"
     _wait_for(lambda: bool(list(folder.glob("trials/*/metrics.csv"))), process)
-    workers = _workers()
-    assert workers
-    for worker in workers:
-        os.kill(worker, signal.SIGKILL)
+    assert kill_actors(process.pid)
     said = process.communicate(timeout=300)[0]
     assert process.returncode == 0, said
     assert facts(folder) == undisturbed

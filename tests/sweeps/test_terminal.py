@@ -14,7 +14,6 @@ import subprocess
 import sys
 import termios
 import warnings
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -25,6 +24,7 @@ from sweeps import record
 from sweeps.progress import Show
 from sweeps.space import Sweep
 from sweeps.worker import Report, TrainTask
+from tests.sweeps.actors import kill_actors
 from tests.sweeps.small import SPACE, small_sweep
 
 ROOT = Path(__file__).parents[2]
@@ -155,15 +155,12 @@ def test_on_ray_a_live_view_survives_the_death_of_workers(tmp_path: Path) -> Non
     process = subprocess.Popen(
         command, cwd=tmp_path, stdin=theirs, stdout=theirs, stderr=theirs, start_new_session=True
     )
-    said, killed = b"", False
+    said, killed = b"", 0
     try:
         while process.poll() is None:
             said += _read(ours)
             if not killed and list(tmp_path.glob("small/trials/*/metrics.csv")):
-                killed = True
-                for worker in _descendants(process.pid):
-                    if worker.read_bytes().startswith(b"ray::ResourceTrainable"):
-                        os.kill(int(worker.parent.name), signal.SIGKILL)
+                killed = kill_actors(process.pid)
         said += _read(ours)
     finally:
         process.kill()
@@ -211,14 +208,6 @@ def _whole(text: str) -> None:
     assert "could not be drawn" not in text
     lines = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", text.replace("\r", "\n")).split("\n")
     assert max(map(cell_len, lines)) <= 80
-
-
-def _descendants(pid: int) -> Iterator[Path]:
-    """Command lines of all processes that a process started, directly or not."""
-    for task in Path(f"/proc/{pid}/task").glob("*/children"):
-        for child in task.read_text().split():
-            yield Path(f"/proc/{child}/cmdline")
-            yield from _descendants(int(child))
 
 
 def _read(terminal: int) -> bytes:
