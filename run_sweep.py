@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from robustray import UserError, __version__
-from robustray.errors import nearest
+from robustray.errors import nearest, told_in_one_line
 
 if TYPE_CHECKING:
     from sweeps.progress import Show
@@ -180,10 +180,8 @@ def main() -> None:
     app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
     app.command(epilog=EXIT_CODES)(sweep)
     try:
-        app()
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(2)
+        with told_in_one_line():
+            app()
     except KeyboardInterrupt:
         sys.exit(INTERRUPTED)
 

@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from robustray.errors import UserError
+from robustray.errors import told_in_one_line
 
 _WIDE = 200
 app = typer.Typer(
@@ -64,11 +64,8 @@ def compare(
 
 def main() -> None:
     """Runs a command; what the user can mend is one line on stderr and exit code 2."""
-    try:
+    with told_in_one_line(OSError):
         app()
-    except (UserError, OSError) as error:
-        typer.echo(f"error: {error}", err=True)
-        sys.exit(2)
 
 
 if __name__ == "__main__":

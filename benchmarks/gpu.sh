@@ -12,6 +12,7 @@ fi
 out=$(realpath -m "$1")
 shift
 cd "$(dirname "$0")/.." && mkdir -p "$out" || exit 2
+export PYTHONPATH=$PWD${PYTHONPATH:+:$PYTHONPATH} # the project need not be installed there
 python=${PYTHON:-python3}
 quick=${QUICK:-}
 mark=$(mktemp)

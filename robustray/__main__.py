@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import signal
-import sys
 from enum import StrEnum
 from pathlib import Path
 from types import FrameType
@@ -14,6 +13,7 @@ import typer
 from robustray import UserError, __version__
 from robustray._data_command import data as data_command
 from robustray._doctor import doctor as doctor_command
+from robustray.errors import told_in_one_line
 from robustray.trial import TrialConfig
 
 INTERRUPTED = 130
@@ -191,11 +191,8 @@ app.command()(doctor_command)
 
 def main() -> None:
     """The command line: errors that are the user's to mend are one line, exit code 2."""
-    try:
+    with told_in_one_line():
         app()
-    except UserError as error:
-        typer.echo(f"error: {error}", err=True)
-        sys.exit(2)
 
 
 if __name__ == "__main__":

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import difflib
-from collections.abc import Iterable
+import sys
+from collections.abc import Iterable, Iterator
 
 
 class UserError(Exception):
@@ -20,6 +22,28 @@ class Paused(Exception):
 
 class NotFinite(ValueError):
     """A model under attack, or its gradients, left the finite numbers: the sign of a NaN would be no step at all."""
+
+
+@contextlib.contextmanager
+def told_in_one_line(*kinds: type[Exception]) -> Iterator[None]:
+    """What surrounds a command line: UserError, and what else is the user's to mend, becomes one line and exit code 2.
+
+    So does a package that is not installed: each command imports only what it needs, so most work where some are missing.
+    """
+    mendable: tuple[type[Exception], ...] = (UserError, *kinds)
+    try:
+        yield
+    except mendable as error:
+        message = str(error)
+    except ModuleNotFoundError as error:
+        package = (error.name or "").partition(".")[0]
+        if package in ("", "analysis", "robustray", "sweeps"):  # a bug of ours
+            raise
+        message = f"the package {package} is not installed; with it the same command goes on"
+    else:
+        return
+    print(f"error: {message}", file=sys.stderr)
+    sys.exit(2)
 
 
 def nearest(word: str, known: Iterable[str]) -> str:

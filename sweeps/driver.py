@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import importlib.util
 import uuid
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
@@ -183,6 +184,8 @@ def _backend(name: BackendName, *, talks: bool) -> Backend:
         from sweeps.backends.local import Local
 
         return Local()
+    if importlib.util.find_spec("ray") is None:
+        raise UserError("Ray is not installed; --backend local runs without it, one trial after another")
     from sweeps.backends.ray import RayTune
 
     return RayTune(talks=talks)

@@ -20,6 +20,7 @@ ROOT = Path(__file__).parents[1]
 SPACES = sorted((ROOT / "search_spaces").rglob("*.yaml"))
 LOADED = """
 import runpy, sys
+sys.modules |= dict.fromkeys({missing!r})
 sys.path.insert(0, {root!r})
 sys.argv = {arguments!r}
 try:
@@ -40,13 +41,17 @@ def one_model(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=240, check=False)
 
 
-def _modules_after(*arguments: str, cwd: Path) -> str:
+def _within_python(*arguments: str, cwd: Path, missing: tuple[str, ...] = ()) -> subprocess.CompletedProcess[str]:
+    """The command, with a line of what it left at its end; as if some packages were not installed."""
     script = str(ROOT / "run_sweep.py")
-    code = LOADED.format(root=str(ROOT), arguments=["run_sweep.py", *arguments], script=script)
-    done = subprocess.run(
-        [sys.executable, "-c", code], cwd=cwd, capture_output=True, text=True, timeout=60, check=False
+    code = LOADED.format(root=str(ROOT), arguments=["run_sweep.py", *arguments], script=script, missing=missing)
+    return subprocess.run(
+        [sys.executable, "-c", code], cwd=cwd, capture_output=True, text=True, timeout=240, check=False
     )
-    return done.stdout.splitlines()[-1]
+
+
+def _modules_after(*arguments: str, cwd: Path) -> str:
+    return _within_python(*arguments, cwd=cwd).stdout.splitlines()[-1]
 
 
 def test_help_and_errors_load_neither_torch_nor_ray_nor_optuna(tmp_path: Path) -> None:
@@ -79,6 +84,24 @@ def test_a_mistake_is_one_line_and_exit_code_2_and_nothing_is_lost(
     assert re.search(said, done.stderr.strip()), done.stderr
     assert len(done.stderr.strip().splitlines()) == 1
     assert not (tmp_path / "results").exists()
+
+
+def test_a_package_that_is_missing_costs_what_needs_it_and_no_more(tmp_path: Path) -> None:
+    (tmp_path / "good.yaml").write_text(SPACE)
+    arguments = ["good.yaml", "--trials", "1"]
+    without_ray = _within_python(*arguments, cwd=tmp_path, missing=("ray",))
+    assert without_ray.stderr.splitlines() == [
+        "error: Ray is not installed; --backend local runs without it, one trial after another"
+    ]
+    assert without_ray.stdout.splitlines()[-1].startswith("left 2 ")
+    arguments += ["--backend", "local"]
+    without_plotly = _within_python(*arguments, cwd=tmp_path, missing=("ray", "plotly"))
+    assert without_plotly.stderr.splitlines() == [
+        "error: the package plotly is not installed; with it the same command goes on"
+    ]
+    assert "all done: 1 complete" in without_plotly.stdout
+    assert "1 of 1" not in run(*arguments, cwd=tmp_path).stdout
+    assert (tmp_path / "results" / "small" / "report" / "index.html").exists()
 
 
 def test_a_part_is_explained(tmp_path: Path) -> None:
