@@ -5,15 +5,25 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+# cuBLAS reads it at its first product, perhaps long before a deterministic trial of the same process; it is what cuBLAS takes
+# by itself on the larger GPUs.
+os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+
+_backends: Any = torch.backends
+_GENERAL = (_backends, _backends.cudnn, _backends.mkldnn)  # what the others fall back to
+_CUDA = (_backends.cudnn.conv, _backends.cudnn.rnn, _backends.cuda.matmul)
+_CPU = (_backends.mkldnn.conv, _backends.mkldnn.rnn, _backends.mkldnn.matmul)
+
 
 @contextmanager
 def numerics(*, tf32: bool = False, deterministic: bool = False, fixed_shapes: bool = False) -> Iterator[None]:
-    """float32 means float32 inside the block, and the process is left as it was found.
+    """float32 means float32 inside the block, whatever the process asked torch for, and it is left as it was found.
 
     Args:
         tf32: products and convolutions of float32 may be rounded to 10 bits of mantissa on CUDA. Torch does so by default in
@@ -21,22 +31,50 @@ def numerics(*, tf32: bool = False, deterministic: bool = False, fixed_shapes: b
         deterministic: kernels that give the same bits on every run of the same device and versions.
         fixed_shapes: cuDNN times its kernels on each new shape and keeps the fastest; not together with `deterministic`.
     """
-    cudnn, matmul = torch.backends.cudnn, torch.backends.cuda.matmul
-    before = cudnn.allow_tf32, matmul.allow_tf32, cudnn.benchmark, cudnn.deterministic
+    cudnn = _backends.cudnn
+    before = cudnn.benchmark, cudnn.deterministic
     strict = torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()
     changes = strict[0] != deterministic  # else no call: it imports the compiler, which takes seconds
-    if deterministic:
-        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # what torch asks for before CUDA starts
     try:
-        cudnn.allow_tf32 = matmul.allow_tf32 = tf32
-        cudnn.benchmark, cudnn.deterministic = fixed_shapes and not deterministic, deterministic
-        if changes:
-            torch.use_deterministic_algorithms(deterministic)
-        yield
+        with _float32(tf32), torch.autocast("cpu", enabled=False), torch.autocast("cuda", enabled=False):
+            cudnn.benchmark, cudnn.deterministic = fixed_shapes and not deterministic, deterministic
+            if changes:
+                torch.use_deterministic_algorithms(deterministic)
+            yield
     finally:
-        cudnn.allow_tf32, matmul.allow_tf32, cudnn.benchmark, cudnn.deterministic = before
+        cudnn.benchmark, cudnn.deterministic = before
         if changes:
             torch.use_deterministic_algorithms(strict[0], warn_only=strict[1])
+
+
+@contextmanager
+def _float32(tf32: bool) -> Iterator[None]:
+    """What float32 is on each backend, in both of torch's ways to say so: the compiler reads the older one.
+
+    A process may have lowered it for good: `torch.set_float32_matmul_precision("medium")` makes products on a CPU bfloat16.
+    """
+    settings = (*_GENERAL, *_CUDA, *_CPU)
+    before = [setting.fp32_precision for setting in settings]
+    try:
+        older = torch.get_float32_matmul_precision()
+    except RuntimeError:  # the newer way was used
+        older = None
+    try:
+        for setting in _GENERAL:
+            setting.fp32_precision = "none"
+        torch.set_float32_matmul_precision("high" if tf32 else "highest")
+        _backends.cudnn.allow_tf32 = tf32
+        for setting in _CUDA:
+            setting.fp32_precision = "tf32" if tf32 else "ieee"
+        for setting in _CPU:
+            setting.fp32_precision = "ieee"
+        yield
+    finally:
+        if older is not None:
+            torch.set_float32_matmul_precision(older)
+        _backends.cudnn.allow_tf32 = before[len(_GENERAL)] == "tf32"
+        for setting, precision in zip(settings, before, strict=True):
+            setting.fp32_precision = precision
 
 
 @torch.no_grad()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -47,6 +49,53 @@ def test_numerics_hold_inside_and_are_gone_outside(tf32: bool, deterministic: bo
     with pytest.raises(ZeroDivisionError):
         failing()
     assert in_force() == before
+
+
+def settings() -> list[Any]:
+    backends: Any = torch.backends
+    cpu, cuda = backends.mkldnn, backends.cudnn
+    return [backends, cuda, cuda.conv, cuda.rnn, backends.cuda.matmul, cpu, cpu.conv, cpu.rnn, cpu.matmul]
+
+
+@pytest.fixture
+def put_back() -> Iterator[None]:
+    before = [setting.fp32_precision for setting in settings()]
+    yield
+    torch.set_float32_matmul_precision("highest")
+    torch.backends.cudnn.allow_tf32 = True
+    for setting, precision in zip(settings(), before, strict=True):
+        setting.fp32_precision = precision
+
+
+@pytest.mark.usefixtures("put_back")
+@pytest.mark.parametrize("nested", [False, True])
+@pytest.mark.parametrize(
+    "lower",
+    [
+        lambda: torch.set_float32_matmul_precision("high"),
+        lambda: torch.set_float32_matmul_precision("medium"),
+        lambda: setattr(torch.backends.cuda.matmul, "allow_tf32", True),
+        lambda: setattr(torch.backends.cudnn, "allow_tf32", False),
+        *(lambda n=n, p=p: setattr(settings()[n], "fp32_precision", p) for n in range(5) for p in ("ieee", "tf32")),
+        *(lambda n=n: setattr(settings()[n], "fp32_precision", "bf16") for n in (0, 5, 6, 7, 8)),
+    ],
+)
+def test_float32_is_float32_whatever_the_process_asked_for(lower: Callable[[], None], nested: bool) -> None:
+    """Both of torch's ways to ask, which it minds being mixed; a script's or a library's is not ours to change."""
+    stream = torch.Generator().manual_seed(0)
+    a, b = (torch.rand(256, 256, generator=stream) for _ in range(2))
+    images, kernels = torch.rand(4, 64, 8, 8, generator=stream), torch.rand(64, 64, 3, 3, generator=stream)
+    product, convolved = a @ b, nn.functional.conv2d(images, kernels)
+    lower()
+    before = [setting.fp32_precision for setting in settings()]
+    asked = torch.autocast("cpu", enabled=nested), numerics(tf32=nested)
+    with asked[0], asked[1], numerics() if nested else contextlib.nullcontext():
+        assert in_force()[:2] == (False, False)
+        assert torch.get_float32_matmul_precision() == "highest"
+        assert {setting.fp32_precision for setting in settings()} == {"none", "ieee"}
+        assert torch.equal(a @ b, product)
+        assert torch.equal(nn.functional.conv2d(images, kernels), convolved)
+    assert [setting.fp32_precision for setting in settings()] == before
 
 
 @pytest.mark.parametrize(("precision", "deterministic"), [("fp32", False), ("tf32", True), ("bf16", False)])
