@@ -22,8 +22,12 @@ class Average:
         self.model = model if isinstance(rule, NoAveraging) else copy.deepcopy(model).requires_grad_(False)
         self._weights: list[Tensor] = list(self.model.parameters())
         self._live_weights: list[Tensor] = list(model.parameters())
-        self._buffers: list[Tensor] = list(self.model.buffers())
-        self._live_buffers: list[Tensor] = list(model.buffers())
+        # statistics in one launch; counters of batches, of another type, would make all of them go one by one
+        kinds = {buffer.dtype for buffer in model.buffers()}
+        self._buffers = [
+            tuple([buffer for buffer in each.buffers() if buffer.dtype == kind] for each in (self.model, model))
+            for kind in kinds
+        ]
 
     @torch.no_grad()
     def update(self, step: int) -> None:
@@ -31,8 +35,8 @@ class Average:
         if self.model is self.live:
             return
         torch._foreach_lerp_(self._weights, self._live_weights, 1 - self.rule.decay_at(step))
-        if self._buffers:
-            torch._foreach_copy_(self._buffers, self._live_buffers)
+        for kept, now in self._buffers:
+            torch._foreach_copy_(kept, now)
 
     @property
     def estimates(self) -> bool:
@@ -50,9 +54,12 @@ class Average:
         with attack_mode(self.model, "eval"):
             for norm in norms:
                 norm.reset_running_stats()
-                norm.momentum = None  # a cumulative mean
                 norm.train()
-            for x in batches:
+            for number, x in enumerate(batches, 1):
+                for norm in norms:
+                    norm.momentum = (
+                        1 / number
+                    )  # a cumulative mean; by itself each layer would ask the device for the number
                 self.model(x)
         for norm, momentum in zip(norms, momenta, strict=True):
             norm.momentum = momentum

@@ -29,7 +29,13 @@ class Autocast(nn.Module):
 
 
 def network(
-    model: nn.Module, precision: str, compiled: Compile, x: Tensor, *, goes_back_once: bool = True
+    model: nn.Module,
+    precision: str,
+    compiled: Compile,
+    x: Tensor,
+    *,
+    goes_back_once: bool = True,
+    passes: object = None,
 ) -> nn.Module:
     """What training calls in the model's place; its weights are the model's own.
 
@@ -42,11 +48,30 @@ def network(
         x: a few images, [B, C, H, W], on the model's device.
         goes_back_once: whether each pass has at most one backward pass. A graph's results, activations included, lie where
             those of the next pass will, from its backward pass on; without this nothing is recorded.
+        passes: what decides which passes there will be, and of how many images: a trial alike needs no program of its own.
     """
     if x.device.type == "cpu" or precision != "fp32":  # a GPU's fast kernels in float32 are those of the other layout
         channels_last(model, x)
     wrapped = Autocast(model) if precision == "bf16" else model
     if compiled == "off":
         return wrapped
+    _forget_others((repr(model), x.shape, precision, compiled, passes), recorded=compiled == "max")
     tuned = "max-autotune" if goes_back_once else "max-autotune-no-cudagraphs"
     return cast(nn.Module, torch.compile(wrapped, mode=tuned if compiled == "max" else "default", dynamic=False))
+
+
+_last: object = None
+
+
+def _forget_others(programs: object, *, recorded: bool) -> None:
+    """Lets torch drop the programs of networks that this process ran before, but for one that takes the same.
+
+    It keeps eight for all networks together, two to four of each, and would run the third one uncompiled without a word. What
+    is dropped comes back from the cache on disk. CUDA graphs are dropped always: each keeps memory, and holds for one network.
+    """
+    global _last
+    if recorded or programs != _last:
+        import torch._dynamo
+
+        torch._dynamo.reset()
+    _last = programs

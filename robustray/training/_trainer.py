@@ -96,7 +96,8 @@ class Trainer:
         with self.randomness.active():
             self.model: nn.Module = config.model.build(data, config.defense.aux_outputs).to(self.device)
         few, once = self.tune_images.batch(slice(2))[0], not config.defense.goes_back_twice
-        self.network = network(self.model, config.precision, config.compile, few, goes_back_once=once)
+        passes = config.batch.size, config.defense.name, config.update.name, config.deterministic
+        self.network = network(self.model, config.precision, config.compile, few, goes_back_once=once, passes=passes)
         self.optimiser = config.optimiser.build(self.model)
         self.update = config.update.bind(self.model)
         self.average = Average(self.model, config.averaging)
@@ -381,6 +382,7 @@ class Trainer:
         self.model.load_state_dict(state["model"])
         self.average.model.load_state_dict(state["average"])
         self.optimiser.load_state_dict(state["optimiser"])
+        _lay_out(self.optimiser)
         self.update.load_state_dict(state["update"])
         self.randomness.load_state_dict(state["randomness"])
         self.completed, self.batch_in_epoch = state["completed"], state["batch_in_epoch"]
@@ -399,6 +401,14 @@ class Trainer:
     def _kind(self) -> str:
         """The kind of device, the same kernels on each of it."""
         return torch.cuda.get_device_name(self.device) if self.device.type == "cuda" else "cpu"
+
+
+def _lay_out(optimiser: torch.optim.Optimizer) -> None:
+    """Restored moments take the layout of their weights, which is another on another device: fused steps rely on it."""
+    for weight, kept in optimiser.state.items():
+        for name, value in kept.items():
+            if isinstance(value, Tensor) and value.shape == weight.shape:
+                kept[name] = torch.empty_like(weight, dtype=value.dtype).copy_(value)
 
 
 def _plain(model: nn.Module) -> dict[str, Tensor]:

@@ -14,11 +14,12 @@ from torch._dynamo.utils import counters
 
 from robustray import UserError
 from robustray._numerics import channels_last, numerics
-from robustray.training import Trainer
+from robustray.training import Trainer, _precision
 from robustray.training._precision import Autocast, network
 from robustray.training._trainer import load_model
+from robustray.training.optimisers import Optimiser
 from robustray.trial import TrialConfig
-from tests.robustray.made import trial
+from tests.robustray.made import every, made, state, trial
 
 
 def in_force() -> tuple[bool, ...]:
@@ -185,6 +186,32 @@ def test_layout_survives_a_checkpoint(tmp_path: Path) -> None:
     assert all(value.is_contiguous() for part in ("average", "model") for value in saved[part].values()), "for others"
 
 
+@every("optimiser")
+def test_another_layout_goes_on_with_the_same_moments(
+    cls: type[Optimiser], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As float32 has it on another kind of device. Fused steps take moments as they lie in memory."""
+    config = trial(
+        model={"name": "preact_resnet18", "width": 2}, batch={"size": 400}, defense="natural", optimiser=made(cls)
+    )
+    Trainer(config, tmp_path, device="cpu").epoch()
+    ways = []
+    for elsewhere in (False, True):
+        if elsewhere:
+            monkeypatch.setattr(_precision, "channels_last", lambda *_: None)
+        trainer = Trainer(config, tmp_path, device="cpu")
+        assert trainer.completed == 1
+        for weight, kept in trainer.optimiser.state.items():
+            moments = [value for value in kept.values() if isinstance(value, torch.Tensor) and value.ndim]
+            assert moments
+            assert all(moment.stride() == weight.stride() for moment in moments)
+        with trainer.randomness.active():
+            trainer._train_step(torch.arange(400))
+        ways.append({name: value.contiguous() for name, value in state(trainer.model).items()})
+    for name, value in ways[0].items():
+        torch.testing.assert_close(ways[1][name], value, rtol=1e-3, atol=1e-5)
+
+
 def test_bf16_is_inside_the_network_alone() -> None:
     x = torch.rand(2, 3, 8, 8, requires_grad=True)
     wrapped = network(convolutional(), "bf16", "off", x.detach())
@@ -239,6 +266,23 @@ def test_compiled_training_learns_the_same(tmp_path: Path) -> None:
     Trainer(trial(**options, compile="default"), tmp_path / "again", device="cpu").epoch()
     assert counters["inductor"]["fxgraph_cache_hit"] >= 2
     assert not counters["inductor"]["fxgraph_cache_miss"]
+
+
+def test_every_network_of_a_process_is_compiled(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Torch keeps eight programs of a function, and runs what comes after as it is."""
+    compiled = torch.compile
+    monkeypatch.setattr(torch, "compile", lambda model, **_: compiled(model, backend="eager", dynamic=False))
+
+    def programs(number: int, width: int) -> int:
+        """How many a trial adds."""
+        before = counters["stats"]["unique_graphs"]
+        model = {"name": "small_cnn", "width": width}
+        Trainer(trial(model=model, compile="default"), tmp_path / str(number), device="cpu").epoch()
+        return counters["stats"]["unique_graphs"] - before
+
+    found = [programs(number, width) for number, width in enumerate((2, 3, 4, 5, 6, 6, 2))]
+    assert found[0] > 1
+    assert found == [found[0]] * 5 + [0, found[0]], "another trial of the same network takes what is there"
 
 
 def test_a_compiled_trial_that_goes_on_says_that_it_is_not_exact(tmp_path: Path) -> None:
