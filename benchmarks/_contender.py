@@ -156,7 +156,7 @@ def flops(order: Order) -> float:
     """Floating-point operations per image of one step of ours, products and convolutions alone."""
     trainer = Trainer(order.config, Path(order.folder), device=order.device)
     size = order.config.batch.size
-    with FlopCounterMode(display=False) as counter, trainer.randomness.active():
+    with FlopCounterMode(display=False) as counter, trainer.at_work():
         counter.mod_tracker.__exit__()  # which module an operation is of; its hooks do not bear a gradient to images
         trainer._train_step(trainer.batches.order(0)[:size])
     return float(counter.get_total_flops() / size)

@@ -171,8 +171,9 @@ def _share(sweep: Sweep, record: Record, place: Backend, first: Job, console: Co
     number = record.snapshot().settings.get(name)
     if number is None:
         console.say("timing a few steps ...")
-        described = (Path(first.work["folder"]) / "trial.yaml").read_text()
-        said = place.measure({"kind": "measure", "trial": described, "cores": machine.cores_per_gpu})
+        folder = first.work["folder"]
+        described = (Path(folder) / "trial.yaml").read_text()
+        said = place.measure({"kind": "measure", "folder": folder, "trial": described, "cores": machine.cores_per_gpu})
         number = record.setting(name, packing.found(said.get("trials"), machine))
         why = f" (could not be measured: {said.get('cause')})" if said["outcome"] != "complete" else ""
         console.say(f"{packing.described(number, machine)}{why}")

@@ -99,9 +99,10 @@ class TrainTask:
         from robustray.trial import TrialConfig
 
         config = TrialConfig.model_validate(yaml.safe_load((self.folder / "trial.yaml").read_text()))
-        if config.compile != "off" and USERS_CACHE is None:  # one compiles for all, on every node that sees the results
-            os.environ[CACHE] = str(self.folder.resolve().parents[2] / ".compiled")
-        trainer = Trainer(config, self.folder, threads=_settle(self.work).threads)
+        threads = _settle(self.work).threads
+        if config.compile != "off":
+            _settle_compiler(self.folder, threads)
+        trainer = Trainer(config, self.folder, threads=threads)
         if self._interrupted:
             trainer.stop.set()
         log.info("at epoch %d, step %d of %d epochs", trainer.completed, trainer.batch_in_epoch, trainer.epochs)
@@ -208,6 +209,8 @@ class MeasureTask:
 
         try:
             config = TrialConfig.model_validate(yaml.safe_load(self.work["trial"]))
+            if config.compile != "off" and "folder" in self.work:
+                _settle_compiler(Path(self.work["folder"]), self.work["cores"])
             measured = _measured_on_gpu if pick_device().type == "cuda" else _measured_on_cores
             trials = measured(config, self.work["cores"])
         except Exception as error:  # the trial itself will say it better
@@ -251,6 +254,20 @@ def _seconds(config: TrialConfig, threads: int) -> float:
     while not found or (len(found) < 3 and time.monotonic() - begun < 0.5):
         found.append(_probe.trial(config, threads=threads).step)
     return min(found)
+
+
+def _settle_compiler(folder: Path, threads: int) -> None:
+    """One trial compiles for all, on every node that sees the results, and so does what is measured before them.
+
+    Args:
+        folder: a trial's. threads: processes that may compile beside this one; of itself torch takes one for each core.
+    """
+    if USERS_CACHE is None:
+        os.environ[CACHE] = str(folder.resolve().parents[2] / ".compiled")
+    if "TORCHINDUCTOR_COMPILE_THREADS" not in os.environ:
+        import torch._inductor.config
+
+        torch._inductor.config.compile_threads = threads
 
 
 def _settle(work: Mapping[str, Any]) -> Share:

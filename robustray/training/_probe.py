@@ -16,7 +16,8 @@ from robustray.training._trainer import Trainer
 from robustray.trial import TrialConfig
 
 STEPS = 4  # timed ones
-PATIENCE = 5.0  # seconds after which no further step is timed
+WARM = {"off": 1, "default": 1, "max": 3}  # before them: a step compiles, the next records CUDA graphs
+PATIENCE = 5.0  # seconds of timed steps after which no further one is taken
 IMAGES = 100  # that validation is timed on
 
 
@@ -50,16 +51,17 @@ def trial(config: TrialConfig, *, device: str = "auto", threads: int | None = No
         trainer = Trainer(config, Path(folder) / "probe", device=device, threads=threads)
         order = trainer.batches.order(0)
         size, times = config.batch.size, list[float]()
-        with trainer.randomness.active():
-            begun = time.monotonic()
-            for number in range(STEPS + 1):  # the first one warms up
+        warm = WARM[config.compile]
+        with trainer.at_work():
+            for number in range(warm + STEPS):
                 begin = number % trainer.steps_per_epoch * size
                 moment = time.perf_counter()
                 trainer._train_step(order[begin : begin + size])
                 _wait(trainer.device)
                 times.append(time.perf_counter() - moment)
-                if len(times) > 1 and time.monotonic() - begun > PATIENCE:
+                if sum(times[warm:]) > PATIENCE:
                     break
+            times = times[warm:]
             tune = config.judge.data.load("validation").take(config.judge.lists()[1])
             images = DeviceImages(tune.take(np.arange(min(IMAGES, len(tune)))), trainer.device)
             moment = time.perf_counter()
@@ -70,7 +72,7 @@ def trial(config: TrialConfig, *, device: str = "auto", threads: int | None = No
         checkpoint = (trainer.folder / "last.pt").stat().st_size
     every = config.checkpoints.validate_every
     return TrialCost(
-        sorted(times[1:])[len(times[1:]) // 2],
+        sorted(times)[len(times) // 2],
         trainer.steps_per_epoch * trainer.epochs,
         validation,
         -(-trainer.epochs // every),

@@ -8,7 +8,8 @@ import logging
 import math
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -155,8 +156,7 @@ class Trainer:
         begun = time.monotonic()
         before = self.seconds
         config = self.config
-        exactly = numerics(tf32=config.precision == "tf32", deterministic=config.deterministic, fixed_shapes=True)
-        with exactly, self.randomness.active():
+        with self.at_work():
             self._train_epoch(begun, before)
             self.completed += 1
             self.batch_in_epoch = 0
@@ -177,6 +177,13 @@ class Trainer:
             self.report = self._report(row)
             self._save()
         return self.report
+
+    @contextmanager
+    def at_work(self) -> Iterator[None]:
+        """The arithmetic and the streams of random numbers that steps are taken in."""
+        tf32, deterministic = self.config.precision == "tf32", self.config.deterministic
+        with numerics(tf32=tf32, deterministic=deterministic, fixed_shapes=True), self.randomness.active():
+            yield
 
     def _train_epoch(self, begun: float, seconds_before: float) -> None:
         size = self.config.batch.size

@@ -32,7 +32,7 @@ def test_every_pair_of_choices_trains_a_step(
     trainer = Trainer(trial(**options), tmp_path, device="cpu")
     counted, before = Passes(trainer.model), state(trainer.model)
     trainer.batch_in_epoch = 1  # one_cycle and others begin low
-    with trainer.randomness.active():
+    with trainer.at_work():
         watched(trainer, monkeypatch)._train_step(torch.arange(30))
     after = state(trainer.model)
     assert all(value.isfinite().all() for value in after.values())

@@ -205,7 +205,7 @@ def test_another_layout_goes_on_with_the_same_moments(
             moments = [value for value in kept.values() if isinstance(value, torch.Tensor) and value.ndim]
             assert moments
             assert all(moment.stride() == weight.stride() for moment in moments)
-        with trainer.randomness.active():
+        with trainer.at_work():
             trainer._train_step(torch.arange(400))
         ways.append({name: value.contiguous() for name, value in state(trainer.model).items()})
     for name, value in ways[0].items():

@@ -64,7 +64,7 @@ def trained(config: TrialConfig, folder: Path, *, replayed: bool) -> dict[str, T
     trainer = Trainer(config, folder, device="cpu")
     if replayed:
         trainer.network = Replayed(trainer.network)
-    with trainer.randomness.active():
+    with trainer.at_work():
         for batch in (0, 1):
             trainer.batch_in_epoch = 1 + batch  # one_cycle and others begin low
             trainer._train_step(torch.arange(30 * batch, 30 * (batch + 1)))

@@ -24,7 +24,7 @@ from sweeps.backends import local
 from sweeps.backends import ray as on_ray
 from sweeps.packing import Share
 from sweeps.queues import DONE, Chain, Job, Primed, Result, Signal, Verdict
-from sweeps.worker import BLOCKED, JudgeTask, TrainTask, deaths, open_task
+from sweeps.worker import BLOCKED, JudgeTask, MeasureTask, TrainTask, deaths, open_task
 from tests.robustray.made import JUDGE, trial
 
 
@@ -163,17 +163,35 @@ def test_a_judge_job_that_keeps_killing_its_process_is_given_up(tmp_path: Path) 
 def test_trials_of_all_sweeps_share_what_they_compile(
     compiled: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Unless the user has a place of their own."""
+    """Unless the user has a place of their own. What is measured before them compiles there too, on its share of the cores."""
+    from torch._inductor import config as compiler
+
     monkeypatch.setenv(worker.CACHE, str(tmp_path / "torch"))
     monkeypatch.setattr(worker, "USERS_CACHE", None)
-    for name in ("one", "two"):
-        folder = tmp_path / "results" / name / "trials" / "0000"
-        folder.mkdir(parents=True)
-        (folder / "trial.yaml").write_text(trial(compile=compiled).to_yaml())
-        work = {"kind": "train", "folder": str(folder), "cpus": 1.0, "gpus": 0.0, "session": "one", "max_failures": 2}
-        TrainTask(work)._open()
-        shared = str(tmp_path / "results" / ".compiled")
-        assert os.environ[worker.CACHE] == (shared if compiled == "default" else str(tmp_path / "torch"))
+    monkeypatch.setattr(worker, "_measured_on_cores", lambda config, cores: 1)
+    with compiler.patch(compile_threads=7):
+        for name in ("one", "two"):
+            folder = tmp_path / "results" / name / "trials" / "0000"
+            folder.mkdir(parents=True)
+            (folder / "trial.yaml").write_text(trial(compile=compiled).to_yaml())
+            work = {
+                "kind": "train",
+                "folder": str(folder),
+                "cpus": 1.0,
+                "gpus": 0.0,
+                "session": "one",
+                "max_failures": 2,
+            }
+            shared = str(tmp_path / "results" / ".compiled") if compiled == "default" else str(tmp_path / "torch")
+            if name == "one":
+                measured = {"folder": str(folder), "trial": trial(compile=compiled).to_yaml(), "cores": 3}
+                assert MeasureTask(measured).step()["outcome"] == "complete"
+                assert (os.environ[worker.CACHE], compiler.compile_threads) == (
+                    shared,
+                    3 if compiled == "default" else 7,
+                )
+            TrainTask(work)._open()
+            assert (os.environ[worker.CACHE], compiler.compile_threads) == (shared, 1 if compiled == "default" else 7)
     monkeypatch.setenv(worker.CACHE, str(tmp_path / "mine"))
     monkeypatch.setattr(worker, "USERS_CACHE", str(tmp_path / "mine"))
     TrainTask(work)._open()
