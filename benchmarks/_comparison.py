@@ -93,8 +93,11 @@ def add_targets(bench: Bench, speeds: Speeds, device: str) -> None:
                 f"TARGET {target} not measured {'without a reference' if ways else 'at this precision'}"
             )
             return
-        best = max(min(ratios(way, speeds, name)[column] for name in beside) for way in ways)
-        bench.target(target, best, wanted, at_most=False)
+        found = [[ratios(way, speeds, name)[column] for name in beside] for way in ways]
+        if any(math.isnan(each) for row in found for each in row):
+            bench.targets.append(f"TARGET {target} not measured beside all of {', '.join(beside)}")
+            return
+        bench.target(target, max(min(row) for row in found), wanted, at_most=False)
 
     if device == "cpu":
         add("train-fp32-over-authors", 1.6, ["fp32"], 0, authors)

@@ -82,6 +82,10 @@ class Clock:
 
     def __call__(self, work: Callable[[], T]) -> T:
         self._wait()
+        if (
+            len(self.times) == self.warm and self.device.type == "cuda"
+        ):  # trying kernels and compiling take more for a moment
+            torch.cuda.reset_peak_memory_stats(self.device)
         begun = time.perf_counter()
         result = work()
         self._wait()

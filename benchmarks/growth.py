@@ -45,8 +45,14 @@ def points(axis: str, device: str, *, quick: bool) -> list[Point]:
     return found[axis][:3] if quick else found[axis]
 
 
-def speeds(axis: str, device: str, precision: str, *, quick: bool) -> Iterator[tuple[float, float, float, int]]:
-    """(place, images/s, GFLOP per image, batch) of every point."""
+def speeds(
+    axis: str, device: str, precision: str, needed: dict[tuple[str, ...], float], *, quick: bool
+) -> Iterator[tuple[float, float, float, int]]:
+    """(place, images/s, GFLOP per image, batch) of every point.
+
+    Args:
+        needed: GFLOP per image by options, counted once: they depend neither on the batch nor on the precision.
+    """
     for place, options, batch in points(axis, device, quick=quick):
         with tempfile.TemporaryDirectory() as work:
             images = Path(work) / "images.npz"
@@ -54,12 +60,13 @@ def speeds(axis: str, device: str, precision: str, *, quick: bool) -> Iterator[t
             write_images(images, (sum(steps) + 1) * batch)
             base = template(str(images), "trades", "preact_resnet18", batch, 10)
             asked = trial(base, [*options, f"precision={precision}"])
-            count = trial(base, [*options, "batch.size=2"])
             said = f"{axis} {place:g}"
             order = Order(OURS, asked.model_dump(mode="json"), device, f"{work}/ours", *steps)
-            needed = Order(FLOPS, count.model_dump(mode="json"), device, f"{work}/flops")
             seconds = sorted(measure(order, said)["seconds"])
-            yield place, batch / seconds[len(seconds) // 2], measure(needed, said)["value"] / 1e9, batch
+            if tuple(options) not in needed:
+                count = trial(base, [*options, "batch.size=2"]).model_dump(mode="json")
+                needed[tuple(options)] = measure(Order(FLOPS, count, device, f"{work}/flops"), said)["value"] / 1e9
+            yield place, batch / seconds[len(seconds) // 2], needed[tuple(options)], batch
 
 
 def trials_per_minute(workers: int, trials: int) -> float:
@@ -112,24 +119,27 @@ def main() -> None:
     line = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     line.add_argument("--quick", action="store_true", help="about a minute: the beginning of two axes, no figures")
     line.add_argument("--axes", default=",".join(AXES), help="which of batch, width, depth, steps, workers")
+    line.add_argument("--precision", default="fp32,bf16", help="which of fp32, bf16, a curve each")
     line.add_argument("--device", default="auto", help="auto, cpu, cuda")
     line.add_argument("--workers", default="1,2,4", help="how many trials at a time, on the axis of workers")
     line.add_argument("--trials", type=int, default=40, help="trials on the axis of workers")
     options = line.parse_args()
     device = pick_device(options.device).type
     axes = ["width", "steps"] if options.quick else options.axes.split(",")
+    precisions = ["fp32"] if options.quick else options.precision.split(",")
     bench = Bench("growth" if options.quick or set(axes) == set(AXES) else f"growth-{'-'.join(axes)}", options.quick)
     ceilings = {
         precision: measure(Order(CEILING, {}, device, "", precision=precision), "ceiling")["value"] / 1e9
-        for precision in ("fp32", "bf16")
+        for precision in precisions
     }
+    needed: dict[tuple[str, ...], float] = {}
     for axis in (each for each in axes if each != "workers"):
         curves: dict[str, list[float]] = {}
-        for precision in ["fp32"] if options.quick else ["fp32", "bf16"]:
-            for place, speed, needed, batch in speeds(axis, device, precision, quick=options.quick):
-                share = round(speed * needed / ceilings[precision], 3)
+        for precision in precisions:
+            for place, speed, gflop, batch in speeds(axis, device, precision, needed, quick=options.quick):
+                share = round(speed * gflop / ceilings[precision], 3)
                 words = f"{precision}, images/s"
-                bench.row(f"{axis} {place:g}", words, speed, gflop=round(needed, 3), utilisation=share, batch=batch)
+                bench.row(f"{axis} {place:g}", words, speed, gflop=round(gflop, 3), utilisation=share, batch=batch)
                 curves.setdefault(precision, []).append(speed)
         if not options.quick:
             x = [place for place, *_ in points(axis, device, quick=False)]

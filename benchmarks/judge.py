@@ -1,11 +1,14 @@
 """The judge beside plain pyautoattack, and the exact frontier beside judging everything.
 
-    python benchmarks/judge.py [--quick] [--mnist FOLDER]
+    python benchmarks/judge.py [--quick] [--mnist FOLDER] [--cases images --images FOLDER]
 
 One model: the time of `AutoAttack(model, norm, eps).run_standard_evaluation(x, y)`, as its README says, and of our judge
 on the same images, alternating; the same with frozen parameters and larger batches tells where the gain comes from.
 Robust counts of three of the authors' seeds say how far apart two honest runs may be. A sweep: 24 trials are trained
 once, then judged twice: the exact frontier, and everything. What the members cost in full is unavoidable.
+
+Both sides compute in float32. On a GPU torch by itself rounds convolutions to TF32: pyautoattack in that is a row of its own.
+The case `images` trains PreActResNet-18 on a folder of images (train/CLASS, test/CLASS) for an epoch first: for a GPU.
 """
 
 from __future__ import annotations
@@ -26,12 +29,13 @@ from _bench import Bench
 from pyautoattack import AutoAttack
 from torch import Tensor, nn
 
+from robustray._numerics import numerics
 from robustray.attacks import Pgd, Threat
-from robustray.data import Digits, Mnist
+from robustray.data import Digits, ImageFolder, Mnist
 from robustray.evaluation import _classifier, _shards
 from robustray.evaluation._workers import Order, cores, run
 from robustray.evaluation.plan import Plan
-from robustray.trial import Judge, JudgeImages
+from robustray.trial import Judge, JudgeImages, TrialConfig
 from robustray.verdicts import Verdicts, read_shards
 from sweeps.backends.local import Local
 from sweeps.judging import Judging
@@ -46,18 +50,27 @@ SEEDS = (0, 1, 2)
 
 
 def plain(
-    model: nn.Module, x: Tensor, y: Tensor, threat: Threat, seed: int, *, frozen: bool = False, batch: int = 250
+    model: nn.Module,
+    x: Tensor,
+    y: Tensor,
+    threat: Threat,
+    seed: int,
+    *,
+    frozen: bool = False,
+    batch: int = 250,
+    tf32: bool = False,
 ) -> tuple[float, int]:
-    """Seconds and robust images of pyautoattack as its README runs it."""
+    """Seconds and robust images of pyautoattack as its README runs it, in float32 or in TF32."""
     model = model.eval().requires_grad_(not frozen)
     attack = AutoAttack(
         model, norm={"linf": "Linf", "l2": "L2"}[threat.norm], eps=threat.eps, seed=seed, device=x.device
     )
-    begun = time.perf_counter()
-    x_adv, _ = attack.run_standard_evaluation(x, y, batch_size=batch)
-    seconds = time.perf_counter() - begun
-    with torch.no_grad():
-        return seconds, int((model(x_adv).argmax(1) == y).sum())
+    with numerics(tf32=tf32):
+        begun = time.perf_counter()
+        x_adv, _ = attack.run_standard_evaluation(x, y, batch_size=batch)
+        seconds = time.perf_counter() - begun
+        with torch.no_grad():
+            return seconds, int((model(x_adv).argmax(1) == y).sum())
 
 
 def _shard_size(model: nn.Module, judge: Judge, devices: list[str]) -> int:
@@ -119,6 +132,8 @@ def one_model(
         if len(devices) > 1:
             note("ours, one process", ours(order, devices[:1], root))
         note("pyautoattack frozen", plain(model, x, y, judge.threat, 0, frozen=True))
+        if repeat == 0 and x.is_cuda:
+            note("pyautoattack in TF32", plain(model, x, y, judge.threat, 0, tf32=True))
         if repeat == 0 and repeats > 1:
             note("ours, accelerated", ours(fast, devices, root))
             note("pyautoattack frozen, batch 500", plain(model, x, y, judge.threat, 0, frozen=True, batch=500))
@@ -151,6 +166,23 @@ def digits_trial(folder: Path) -> Path:
     return folder
 
 
+def resnet_trial(folder: Path, data: ImageFolder, *, quick: bool) -> Path:
+    """PreActResNet-18 after an epoch of TRADES-10 with bf16: robust enough to keep every attack busy."""
+    from robustray.training import Trainer
+
+    options = {
+        "judge": {"data": data.model_dump(), "threat": {"eps": 8 / 255}},
+        "batch": {"size": 128, "augment": ["crop", "flip"]},
+        "model": {"name": "preact_resnet18", **({"width": 16} if quick else {})},
+        "attack": {"steps": 1 if quick else 10, "step_size": 2 / 255},
+        "defense": "trades",
+        "schedule": {"name": "one_cycle", "epochs": 1, "lr": 0.1},
+        "precision": "bf16",
+    }
+    Trainer(TrialConfig.model_validate(options), folder).run()
+    return folder
+
+
 def mnist_lenet(folder: Path, data: Mnist, threat: Threat, images: int) -> Path:
     """LeNet, adversarially trained for one pass over some MNIST: robust enough to keep every attack busy."""
     from _lenet import lenet
@@ -179,7 +211,8 @@ def frontier(bench: Bench, trials: int) -> None:
     root = Path(tempfile.mkdtemp())
     space = HERE.parent / "search_spaces/trades_beta.yaml"
     unjudged = Sweep.from_yaml(space, overrides=[f"search.trials={trials}", "judge.trials=none"])
-    sweeps.run(unjudged, root / "trained", "local", write=lambda line: None)
+    if not sweeps.run(unjudged, root / "trained", "local", write=lambda line: None):
+        raise KeyboardInterrupt  # it stops in its own way
     spent: dict[str, float] = {}
     members: dict[str, list[int]] = {}
     for way in ("frontier", "all"):
@@ -227,18 +260,30 @@ def main() -> None:
     parser.add_argument(
         "--mnist", type=Path, default=HERE.parent.parent / "shared/data/mnist", help="train.npz, test.npz"
     )
-    parser.add_argument("--cases", default="digits,mnist,frontier", help="which of digits, mnist, frontier")
+    parser.add_argument("--images", type=Path, help="for the case images: a folder with train/CLASS and test/CLASS")
+    parser.add_argument(
+        "--cases",
+        default="digits,mnist,frontier",
+        help="which of digits, mnist, frontier; images where --images is given",
+    )
     options = parser.parse_args()
     cases = options.cases.split(",")
     bench = Bench("judge" if len(cases) == 3 else f"judge-{'-'.join(cases)}", options.quick)
     cuda = torch.cuda.device_count()
     devices = [f"cuda:{index}" for index in range(cuda)] or ["cpu", "cpu"]
     work = Path(tempfile.mkdtemp())
-    trained = digits_trial(work / "digits")
-    judge = Judge(
-        data=Digits(validation=400), threat=Threat(eps=0.12), images=JudgeImages(test=200 if options.quick else "all")
-    )
+    if "images" in cases and options.images is not None:
+        folder = ImageFolder(path=str(options.images), validation=1000)
+        trained = resnet_trial(work / "images", folder, quick=options.quick)
+        judge = Judge(data=folder, threat=Threat(eps=8 / 255), images=JudgeImages(test=50 if options.quick else 500))
+        one_model(bench, "images-preact_resnet18", trained, None, judge, 1, devices)
     if "digits" in cases:
+        trained = digits_trial(work / "digits")
+        judge = Judge(
+            data=Digits(validation=400),
+            threat=Threat(eps=0.12),
+            images=JudgeImages(test=200 if options.quick else "all"),
+        )
         one_model(bench, "digits", trained, None, judge, 1 if options.quick else 3, devices)
     if "mnist" in cases and options.mnist.is_dir() and not options.quick:
         data = Mnist(path=str(options.mnist), validation=1000)

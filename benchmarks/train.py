@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import argparse
 import copy
+import itertools
 import json
 import subprocess
 import sys
@@ -73,6 +74,7 @@ class Contest:
 
         ways = dict(_setting(text) for text in options.ours) or {each: [f"precision={each}"] for each in precisions}
         self.orders: dict[Contender, Order] = {}
+        self.failed: dict[Contender, str] = {}
         for defense in self.defenses:
             for setting, overrides in ways.items():
                 order = self.order(OURS, defense, overrides)
@@ -112,16 +114,29 @@ class Contest:
         return {each: measure(order, f"product of matrices, {each}")["value"] for each, order in orders.items()}
 
     def rounds(self, count: int) -> dict[Contender, Measured]:
-        """So many rounds of all contenders, one after the other."""
-        found = {contender: Measured() for contender in self.orders}
-        for number in range(count):
-            for contender, order in self.orders.items():
-                name = f"{contender.who}, {contender.setting}, {contender.defense}"
-                answer, result = measure(order, name), found[contender]
-                result.seconds += answer["seconds"]
-                result.memory, result.loss = max(result.memory, answer["memory"]), answer["loss"]
-                print(f"round {number + 1} of {count}: {name}: {max(answer['seconds']):.2f} s a step", file=sys.stderr)
-        return found
+        """So many rounds of all contenders, one after the other; of those that did not fail until somebody stopped it."""
+        found: dict[Contender, Measured] = {}
+        try:
+            for number, contender in itertools.product(range(count), self.orders):
+                if contender not in self.failed:
+                    self._measure(contender, found, f"round {number + 1} of {count}")
+        except KeyboardInterrupt:
+            print("stopped; what was measured until now:", file=sys.stderr)
+        return {contender: found[contender] for contender in self.orders if contender in found}
+
+    def _measure(self, contender: Contender, found: dict[Contender, Measured], when: str) -> None:
+        name = f"{contender.who}, {contender.setting}, {contender.defense}"
+        try:
+            answer = measure(self.orders[contender], name)
+        except UserError as error:  # the others' minutes are not lost
+            self.failed[contender] = str(error)
+            found.pop(contender, None)
+            print(f"{when}: {error}", file=sys.stderr)
+            return
+        result = found.setdefault(contender, Measured())
+        result.seconds += answer["seconds"]
+        result.memory, result.loss = max(result.memory, answer["memory"]), answer["loss"]
+        print(f"{when}: {name}: {max(answer['seconds']):.2f} s a step", file=sys.stderr)
 
 
 def template(images: str, defense: str, model: str, batch: int, steps: int) -> dict[str, Any]:
@@ -231,6 +246,8 @@ def run(options: argparse.Namespace) -> None:
     if (options.model, options.steps, options.set) == ("preact_resnet18", 10, []):
         add_targets(bench, speeds, contest.device)
     bench.close()
+    if contest.failed:
+        raise UserError("; ".join(contest.failed.values()))
 
 
 def parser() -> argparse.ArgumentParser:

@@ -77,6 +77,26 @@ def _float32(tf32: bool) -> Iterator[None]:
             setting.fp32_precision = precision
 
 
+def bears_channels_last(model: nn.Module, device: torch.device) -> bool:
+    """Whether every convolution is sound in channels_last on this device, weight gradients included."""
+    return device.type != "cpu" or not any(_writes_astray(module) for module in model.modules())
+
+
+def _writes_astray(module: nn.Module) -> bool:
+    """Whether oneDNN writes outside its memory when it forms the weight gradient of this in channels_last.
+
+    So it does (github.com/uxlfoundation/oneDNN/issues/6035; torch 2.11 to 2.15, float32 and bfloat16) for pointwise
+    convolutions with a stride and fewer than 16 channels, of batches that its threads cannot share evenly: the process dies, or
+    goes on with wrong numbers. The other layout is sound.
+    """
+    return (
+        isinstance(module, nn.Conv2d)
+        and module.kernel_size == (1, 1)
+        and module.stride != (1, 1)
+        and module.in_channels < 16
+    )
+
+
 @torch.no_grad()
 def channels_last(model: nn.Module, x: Tensor) -> None:
     """Puts the weights of convolutions into channels_last, and with them activations. The function stays the same.

@@ -7,7 +7,7 @@ from typing import Literal, cast
 import torch
 from torch import Tensor, nn
 
-from robustray._numerics import channels_last
+from robustray._numerics import bears_channels_last, channels_last
 
 Compile = Literal["off", "default", "max"]
 
@@ -50,14 +50,22 @@ def network(
             those of the next pass will, from its backward pass on; without this nothing is recorded.
         passes: what decides which passes there will be, and of how many images: a trial alike needs no program of its own.
     """
-    if x.device.type == "cpu" or precision != "fp32":  # a GPU's fast kernels in float32 are those of the other layout
+    sound = bears_channels_last(model, x.device)
+    if sound and (
+        x.device.type == "cpu" or precision != "fp32"
+    ):  # a GPU's fast float32 kernels are of the other layout
         channels_last(model, x)
     wrapped = Autocast(model) if precision == "bf16" else model
     if compiled == "off":
         return wrapped
     _forget_others((repr(model), x.shape, precision, compiled, passes), recorded=compiled == "max")
+    from torch._inductor import list_mode_options
+
     tuned = "max-autotune" if goes_back_once else "max-autotune-no-cudagraphs"
-    return cast(nn.Module, torch.compile(wrapped, mode=tuned if compiled == "max" else "default", dynamic=False))
+    options = list_mode_options(tuned if compiled == "max" else "default", dynamic=False)
+    if not sound:  # on a CPU the compiler would take to it by itself
+        options["layout_optimization"] = False
+    return cast(nn.Module, torch.compile(wrapped, options=options, dynamic=False))
 
 
 _last: object = None

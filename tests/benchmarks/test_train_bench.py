@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import csv
 import itertools
 import math
 import random
 import sys
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import _bench
 import pytest
 import torch
+import train
 from _bench import Bench
 from _comparison import Contender, Measured, Speeds, add_targets, ratios, settings
-from _contender import FLOPS, OURS, PLAIN, flops, theirs
+from _contender import FLOPS, OURS, PLAIN, Order, flops, theirs
 from _references import REFERENCES, checkouts
 from train import Contest, main, measure, parser, template, trial, write_images
 
@@ -280,6 +284,40 @@ def test_a_process_that_fails_is_told_with_its_last_line(
     with pytest.raises(UserError, match="trades failed: ImportError: no module named tomorrow"):
         measure(order, "trades")
     assert "Traceback" in capsys.readouterr().err
+
+
+def test_one_that_fails_costs_the_others_nothing(
+    tmp_path: Path, folders: dict[str, Path], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(_bench, "RESULTS", tmp_path / "results")
+    (folders["trades"] / "trades.py").write_text("raise ImportError('no module named tomorrow')\n")
+    assert main([*TINY, "--quick", "--precision=fp32", f"--reference=trades={folders['trades']}"]) == 2
+    said = capsys.readouterr()
+    assert said.err.splitlines()[-1] == "train.py: trades, fp32, trades failed: ImportError: no module named tomorrow"
+    (table,) = (tmp_path / "results").glob("*.csv")
+    assert "ours, fp32" in table.read_text()
+
+
+def test_what_was_measured_before_it_was_stopped_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As at the limit of benchmarks/gpu.sh."""
+    monkeypatch.setattr(_bench, "RESULTS", tmp_path / "results")
+    answers: Iterator[dict[str, Any]] = iter(
+        [{"value": 1e9}, {"value": 1e12}, {"seconds": [0.5, 0.25], "memory": 1, "loss": 2.0}]
+    )
+
+    def answered(order: Order, name: str) -> dict[str, Any]:
+        found = next(answers, None)
+        if found is None:
+            raise KeyboardInterrupt
+        return found
+
+    monkeypatch.setattr(train, "measure", answered)
+    assert main([*TINY, "--quick", "--ours=one=precision=fp32", "--ours=two=precision=fp32"]) == 0
+    (table,) = (tmp_path / "results").glob("*.csv")
+    with table.open() as file:
+        rows = {row["measure"]: row for row in csv.DictReader(file)}
+    assert float(rows["ours, one"]["value"]) == pytest.approx(2 / 0.375, abs=1e-3)
+    assert not any("two" in measure or "plain" in measure for measure in rows)
 
 
 @pytest.mark.parametrize("argument", ["--batch=0", "--steps=0", "--repeats=-1"])

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -139,6 +141,38 @@ def test_a_network_without_batch_norm_keeps_its_layout_on_a_cpu() -> None:
     assert network(model, "fp32", "off", x)[0].weight.is_contiguous()  # type: ignore[index]
 
 
+NARROW = """
+nn.Sequential(
+    nn.Sequential(nn.Conv2d(1, 8, 3, padding=1), nn.BatchNorm2d(8), nn.ReLU()),
+    nn.Conv2d(8, 16, 1, stride=2), nn.ReLU(), nn.Conv2d(16, 16, 3), nn.Flatten())
+"""
+
+
+@pytest.mark.parametrize(
+    ("compiled", "model"),
+    [("off", "parts('model')['preact_resnet18'](width=8).build(Digits(validation=400))"), ("default", NARROW)],
+)
+def test_a_narrow_network_trains_with_batches_that_threads_cannot_share(compiled: str, model: str) -> None:
+    """In channels_last oneDNN would write outside its memory, and the process die at the latest at its end."""
+    code = f"""
+import torch
+from torch import nn
+from robustray.data import Digits
+from robustray.registry import parts
+from robustray.training._precision import network
+torch.set_num_threads(2)
+model = {model.strip()}
+x = torch.rand(7, 1, 32, 32)
+trained = network(model, "fp32", {compiled!r}, x[:2])
+for images in (3, 5, 7) if {compiled!r} == "off" else (7,) * 50:
+    for _ in range(3):
+        trained(x[:images]).sum().backward()
+print("whole")
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=240, check=False)
+    assert (done.returncode, done.stdout) == (0, "whole\n"), done.stderr
+
+
 class Viewed(nn.Sequential):
     """A network as scripts have it: its activations are viewed as rows."""
 
@@ -174,7 +208,7 @@ def test_asking_for_the_layout_leaves_the_model_as_it_was() -> None:
 
 def test_layout_survives_a_checkpoint(tmp_path: Path) -> None:
     options = trial(
-        model={"name": "preact_resnet18", "width": 2}, schedule={"name": "constant", "epochs": 2, "lr": 0.1}
+        model={"name": "preact_resnet18", "width": 16}, schedule={"name": "constant", "epochs": 2, "lr": 0.1}
     )
     Trainer(options, tmp_path, device="cpu").epoch()
     second = Trainer(options, tmp_path, device="cpu")
@@ -192,7 +226,7 @@ def test_another_layout_goes_on_with_the_same_moments(
 ) -> None:
     """As float32 has it on another kind of device. Fused steps take moments as they lie in memory."""
     config = trial(
-        model={"name": "preact_resnet18", "width": 2}, batch={"size": 400}, defense="natural", optimiser=made(cls)
+        model={"name": "preact_resnet18", "width": 16}, batch={"size": 400}, defense="natural", optimiser=made(cls)
     )
     Trainer(config, tmp_path, device="cpu").epoch()
     ways = []

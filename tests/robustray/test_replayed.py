@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor, nn
+from torch._inductor import list_mode_options
 
 from robustray.training import Trainer
 from robustray.trial import TrialConfig
@@ -99,4 +100,4 @@ def test_max_records_graphs_where_it_can(
 
     monkeypatch.setattr(torch, "compile", compiled)
     Trainer(trial(defense=defense, compile="max"), tmp_path, device="cpu")
-    assert asked == [{"mode": mode, "dynamic": False}]
+    assert asked == [{"options": list_mode_options(mode), "dynamic": False}]
