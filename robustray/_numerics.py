@@ -36,7 +36,7 @@ def numerics(*, tf32: bool = False, deterministic: bool = False, fixed_shapes: b
     strict = torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()
     changes = strict[0] != deterministic  # else no call: it imports the compiler, which takes seconds
     try:
-        with _float32(tf32), torch.autocast("cpu", enabled=False), torch.autocast("cuda", enabled=False):
+        with _float32(tf32), _no_autocast("cpu"), _no_autocast("cuda"):
             cudnn.benchmark, cudnn.deterministic = fixed_shapes and not deterministic, deterministic
             if changes:
                 torch.use_deterministic_algorithms(deterministic)
@@ -45,6 +45,13 @@ def numerics(*, tf32: bool = False, deterministic: bool = False, fixed_shapes: b
         cudnn.benchmark, cudnn.deterministic = before
         if changes:
             torch.use_deterministic_algorithms(strict[0], warn_only=strict[1])
+
+
+def _no_autocast(device: str) -> torch.autocast:
+    """Autocast that the caller may have around is off. A network's own keeps no casts of weights: torch would drop them at the
+    end of the outermost block only, long after a step has changed the weights.
+    """
+    return torch.autocast(device, enabled=False, cache_enabled=False)
 
 
 @contextmanager

@@ -15,7 +15,8 @@ Compile = Literal["off", "default", "max"]
 class Autocast(nn.Module):
     """Runs a model's layers in bfloat16 and gives its logits back in the images' own type.
 
-    Around the network only: pixels, perturbations and losses stay float32.
+    Around the network only: pixels, perturbations and losses stay float32. Casts of weights are not kept: each is used once,
+    and inside a caller's autocast they would outlive a step of the optimiser.
     """
 
     def __init__(self, model: nn.Module) -> None:
@@ -23,7 +24,7 @@ class Autocast(nn.Module):
         self.model = model
 
     def forward(self, x: Tensor) -> Tensor:
-        with torch.autocast(x.device.type, dtype=torch.bfloat16):
+        with torch.autocast(x.device.type, dtype=torch.bfloat16, cache_enabled=False):
             logits: Tensor = self.model(x)
         return logits.to(x.dtype)
 

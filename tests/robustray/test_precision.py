@@ -258,6 +258,30 @@ def test_bf16_is_inside_the_network_alone() -> None:
     assert logits.dtype == slope.dtype == torch.float32
 
 
+class Lowered(nn.Linear):
+    """A network with an autocast of its own, as some come."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            return super().forward(x).float()
+
+
+@pytest.mark.parametrize("within", [contextlib.nullcontext(), torch.autocast("cpu", dtype=torch.bfloat16)])
+@pytest.mark.parametrize("arithmetic", [contextlib.nullcontext, numerics])
+@pytest.mark.parametrize("model", [Autocast(nn.Linear(8, 4)), Lowered(8, 4)], ids=["ours", "its own"])
+def test_a_pass_sees_the_weights_of_its_moment(model: nn.Module, arithmetic: Any, within: Any) -> None:
+    """Autocast keeps its casts of weights until its outermost block ends."""
+    if isinstance(model, Lowered) and arithmetic is contextlib.nullcontext:
+        pytest.skip("its business")
+    x = torch.rand(3, 8)
+    with within, arithmetic():
+        model(x).sum().backward()
+        with torch.no_grad():
+            for weight in model.parameters():
+                weight.zero_()
+        assert not model(x).any()
+
+
 def test_off_is_off_in_yaml(tmp_path: Path) -> None:
     path = tmp_path / "trial.yaml"
     text = "judge: {data: {name: digits, validation: 400}, threat: {eps: 0.1}}\n"
