@@ -7,7 +7,8 @@
 #   ONLY="judge ..." only these steps
 #   IMAGES=FOLDER    images to judge on, train/CLASS and test/CLASS (else small ones)
 #   QUICK=--quick    all of it in ten minutes on a CPU, to see that it runs
-# The project and Ray need not be installed; pydantic, optuna, moocore and pyautoattack must be.
+# The project and Ray need not be installed; pydantic, optuna, moocore and pyautoattack must be. benchmarks/jpeg_trades.yaml is
+# a sweep for what time is left.
 set -u
 if [ $# = 0 ]; then
     echo "bash benchmarks/gpu.sh FOLDER [--reference NAME=PATH ...]" >&2
