@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import torch
@@ -15,10 +15,14 @@ from torch.nn.modules.batchnorm import _BatchNorm
 # by itself on the larger GPUs.
 os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
 
-_backends: Any = torch.backends
-_GENERAL = (_backends, _backends.cudnn, _backends.mkldnn)  # what the others fall back to
-_CUDA = (_backends.cudnn.conv, _backends.cudnn.rnn, _backends.cuda.matmul)
-_CPU = (_backends.mkldnn.conv, _backends.mkldnn.rnn, _backends.mkldnn.matmul)
+# float32's precision by backend and operation, each after what it falls back to. By name, since the property of mkldnn writes
+# to the general one (torch 2.11 to 2.15).
+_SETTINGS = [
+    *(("generic", "all"), ("cuda", "all"), ("mkldnn", "all")),
+    *((backend, operation) for backend in ("cuda", "mkldnn") for operation in ("conv", "rnn", "matmul")),
+]
+_get_precision: Any = torch._C._get_fp32_precision_getter
+_set_precision: Any = torch._C._set_fp32_precision_setter
 
 
 @contextmanager
@@ -31,7 +35,7 @@ def numerics(*, tf32: bool = False, deterministic: bool = False, fixed_shapes: b
         deterministic: kernels that give the same bits on every run of the same device and versions.
         fixed_shapes: cuDNN times its kernels on each new shape and keeps the fastest; not together with `deterministic`.
     """
-    cudnn = _backends.cudnn
+    cudnn = torch.backends.cudnn
     before = cudnn.benchmark, cudnn.deterministic
     strict = torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()
     changes = strict[0] != deterministic  # else no call: it imports the compiler, which takes seconds
@@ -42,6 +46,7 @@ def numerics(*, tf32: bool = False, deterministic: bool = False, fixed_shapes: b
                 torch.use_deterministic_algorithms(deterministic)
             yield
     finally:
+        torch.clear_autocast_cache()  # a caller's casts are of weights before they changed
         cudnn.benchmark, cudnn.deterministic = before
         if changes:
             torch.use_deterministic_algorithms(strict[0], warn_only=strict[1])
@@ -60,28 +65,29 @@ def _float32(tf32: bool) -> Iterator[None]:
 
     A process may have lowered it for good: `torch.set_float32_matmul_precision("medium")` makes products on a CPU bfloat16.
     """
-    settings = (*_GENERAL, *_CUDA, *_CPU)
-    before = [setting.fp32_precision for setting in settings]
+    cudnn = torch.backends.cudnn
+    products, convolutions = "highest", True  # as torch comes; reading either fails where the newer way was used
+    with suppress(RuntimeError):
+        products = torch.get_float32_matmul_precision()
+    with suppress(RuntimeError):
+        convolutions = cudnn.allow_tf32
+    before = {}
+    for setting in _SETTINGS:
+        before[setting] = _get_precision(*setting)
+        if setting[1] == "all":  # else those that fall back to it would read as it does
+            _set_precision(*setting, "none")
     try:
-        older = torch.get_float32_matmul_precision()
-    except RuntimeError:  # the newer way was used
-        older = None
-    try:
-        for setting in _GENERAL:
-            setting.fp32_precision = "none"
         torch.set_float32_matmul_precision("high" if tf32 else "highest")
-        _backends.cudnn.allow_tf32 = tf32
-        for setting in _CUDA:
-            setting.fp32_precision = "tf32" if tf32 else "ieee"
-        for setting in _CPU:
-            setting.fp32_precision = "ieee"
+        cudnn.allow_tf32 = tf32
+        for backend, operation in before:
+            if operation != "all":
+                _set_precision(backend, operation, "tf32" if tf32 and backend == "cuda" else "ieee")
         yield
     finally:
-        if older is not None:
-            torch.set_float32_matmul_precision(older)
-        _backends.cudnn.allow_tf32 = before[len(_GENERAL)] == "tf32"
-        for setting, precision in zip(settings, before, strict=True):
-            setting.fp32_precision = precision
+        torch.set_float32_matmul_precision(products)
+        cudnn.allow_tf32 = convolutions
+        for setting, precision in before.items():
+            _set_precision(*setting, precision)
 
 
 def bears_channels_last(model: nn.Module, device: torch.device) -> bool:

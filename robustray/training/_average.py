@@ -51,18 +51,26 @@ class Average:
         """
         norms = self._norms()
         momenta = [norm.momentum for norm in norms]
-        with attack_mode(self.model, "eval"):
-            for norm in norms:
-                norm.reset_running_stats()
-                norm.train()
-            for number, x in enumerate(batches, 1):
+        calls = dict.fromkeys(norms, 0)
+
+        def count(norm: _BatchNorm, _: object) -> None:
+            calls[norm] += 1
+            norm.momentum = (
+                1 / calls[norm]
+            )  # a cumulative mean; for None each layer would ask the device for the number
+
+        hooks = [norm.register_forward_pre_hook(count) for norm in norms]
+        try:
+            with attack_mode(self.model, "eval"):
                 for norm in norms:
-                    norm.momentum = (
-                        1 / number
-                    )  # a cumulative mean; by itself each layer would ask the device for the number
-                self.model(x)
-        for norm, momentum in zip(norms, momenta, strict=True):
-            norm.momentum = momentum
+                    norm.reset_running_stats()
+                    norm.train()
+                for x in batches:
+                    self.model(x)
+        finally:
+            for hook, norm, momentum in zip(hooks, norms, momenta, strict=True):
+                hook.remove()
+                norm.momentum = momentum
 
     def _norms(self) -> list[_BatchNorm]:
         return [m for m in self.model.modules() if isinstance(m, _BatchNorm) and m.track_running_stats]

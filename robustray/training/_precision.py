@@ -30,13 +30,7 @@ class Autocast(nn.Module):
 
 
 def network(
-    model: nn.Module,
-    precision: str,
-    compiled: Compile,
-    x: Tensor,
-    *,
-    goes_back_once: bool = True,
-    passes: object = None,
+    model: nn.Module, precision: str, compiled: Compile, x: Tensor, *, goes_back_once: bool = True
 ) -> nn.Module:
     """What training calls in the model's place; its weights are the model's own.
 
@@ -49,19 +43,20 @@ def network(
         x: a few images, [B, C, H, W], on the model's device.
         goes_back_once: whether each pass has at most one backward pass. A graph's results, activations included, lie where
             those of the next pass will, from its backward pass on; without this nothing is recorded.
-        passes: what decides which passes there will be, and of how many images: a trial alike needs no program of its own.
     """
     sound = bears_channels_last(model, x.device)
-    if sound and (
+    fast = (
         x.device.type == "cpu" or precision != "fp32"
-    ):  # a GPU's fast float32 kernels are of the other layout
+    )  # a GPU's fast kernels in float32 are those of the other layout
+    if sound and fast:
         channels_last(model, x)
     wrapped = Autocast(model) if precision == "bf16" else model
     if compiled == "off":
+        _forget_others(None)
         return wrapped
-    _forget_others((repr(model), x.shape, precision, compiled, passes), recorded=compiled == "max")
     from torch._inductor import list_mode_options
 
+    _forget_others((repr(model), x.shape, x.device, precision, compiled), recorded=compiled == "max")
     tuned = "max-autotune" if goes_back_once else "max-autotune-no-cudagraphs"
     options = list_mode_options(tuned if compiled == "max" else "default", dynamic=False)
     if not sound:  # on a CPU the compiler would take to it by itself
@@ -69,18 +64,23 @@ def network(
     return cast(nn.Module, torch.compile(wrapped, options=options, dynamic=False))
 
 
-_last: object = None
+_kept: tuple[object, bool] = None, False  # of which network this process holds programs, and whether as CUDA graphs
+_PROGRAMS = 64
 
 
-def _forget_others(programs: object, *, recorded: bool) -> None:
-    """Lets torch drop the programs of networks that this process ran before, but for one that takes the same.
+def _forget_others(programs: object, *, recorded: bool = False) -> None:
+    """Lets torch drop the programs of the network before, unless the next one takes the same; CUDA graphs hold for one alone.
 
-    It keeps eight for all networks together, two to four of each, and would run the third one uncompiled without a word. What
-    is dropped comes back from the cache on disk. CUDA graphs are dropped always: each keeps memory, and holds for one network.
+    Torch keeps eight for all networks of a process together, and runs uncompiled without a word what comes after. A network
+    takes three to six, by its attack, batch and threads: there is room for many of one. What is dropped comes back from the
+    cache on disk. A network without programs (None) drops recorded ones only, for the memory that they keep.
     """
-    global _last
-    if recorded or programs != _last:
-        import torch._dynamo
+    global _kept
+    if programs is None and not _kept[1]:
+        return
+    import torch._dynamo.config
 
+    torch._dynamo.config.recompile_limit = max(_PROGRAMS, torch._dynamo.config.recompile_limit)
+    if _kept[1] or programs != _kept[0]:
         torch._dynamo.reset()
-    _last = programs
+    _kept = programs, recorded

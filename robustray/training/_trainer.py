@@ -97,8 +97,7 @@ class Trainer:
         with self.randomness.active():
             self.model: nn.Module = config.model.build(data, config.defense.aux_outputs).to(self.device)
         few, once = self.tune_images.batch(slice(2))[0], not config.defense.goes_back_twice
-        passes = config.batch.size, config.defense.name, config.update.name, config.deterministic
-        self.network = network(self.model, config.precision, config.compile, few, goes_back_once=once, passes=passes)
+        self.network = network(self.model, config.precision, config.compile, few, goes_back_once=once)
         self.optimiser = config.optimiser.build(self.model)
         self.update = config.update.bind(self.model)
         self.average = Average(self.model, config.averaging)

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -54,20 +56,35 @@ def test_numerics_hold_inside_and_are_gone_outside(tf32: bool, deterministic: bo
     assert in_force() == before
 
 
-def settings() -> list[Any]:
-    backends: Any = torch.backends
-    cpu, cuda = backends.mkldnn, backends.cudnn
-    return [backends, cuda, cuda.conv, cuda.rnn, backends.cuda.matmul, cpu, cpu.conv, cpu.rnn, cpu.matmul]
+SETTINGS = [(kind, "all") for kind in ("generic", "cuda", "mkldnn")]
+SETTINGS += [(kind, operation) for kind in ("cuda", "mkldnn") for operation in ("conv", "rnn", "matmul")]
+
+
+def precisions() -> list[str]:
+    return [torch._C._get_fp32_precision_getter(*setting) for setting in SETTINGS]
+
+
+def ask(number: int, precision: str) -> None:
+    torch._C._set_fp32_precision_setter(*SETTINGS[number], precision)
+
+
+def without_parents() -> list[str]:
+    """What is asked of single operations; the others fall back to what is asked of all."""
+    for number in range(3):
+        ask(number, "none")
+    return precisions()
 
 
 @pytest.fixture
 def put_back() -> Iterator[None]:
-    before = [setting.fp32_precision for setting in settings()]
+    before = precisions()
     yield
+    for number in range(len(SETTINGS)):
+        ask(number, "none")
     torch.set_float32_matmul_precision("highest")
     torch.backends.cudnn.allow_tf32 = True
-    for setting, precision in zip(settings(), before, strict=True):
-        setting.fp32_precision = precision
+    for number, precision in enumerate(before):
+        ask(number, precision)
 
 
 @pytest.mark.usefixtures("put_back")
@@ -79,8 +96,8 @@ def put_back() -> Iterator[None]:
         lambda: torch.set_float32_matmul_precision("medium"),
         lambda: setattr(torch.backends.cuda.matmul, "allow_tf32", True),
         lambda: setattr(torch.backends.cudnn, "allow_tf32", False),
-        *(lambda n=n, p=p: setattr(settings()[n], "fp32_precision", p) for n in range(5) for p in ("ieee", "tf32")),
-        *(lambda n=n: setattr(settings()[n], "fp32_precision", "bf16") for n in (0, 5, 6, 7, 8)),
+        *(partial(ask, number, precision) for number in range(9) for precision in ("ieee", "tf32")),
+        *(partial(ask, number, "bf16") for number in (0, 2, 6, 7, 8)),
     ],
 )
 def test_float32_is_float32_whatever_the_process_asked_for(lower: Callable[[], None], nested: bool) -> None:
@@ -90,15 +107,18 @@ def test_float32_is_float32_whatever_the_process_asked_for(lower: Callable[[], N
     images, kernels = torch.rand(4, 64, 8, 8, generator=stream), torch.rand(64, 64, 3, 3, generator=stream)
     product, convolved = a @ b, nn.functional.conv2d(images, kernels)
     lower()
-    before = [setting.fp32_precision for setting in settings()]
+    wanted = without_parents()
+    lower()
+    before = precisions()
     asked = torch.autocast("cpu", enabled=nested), numerics(tf32=nested)
     with asked[0], asked[1], numerics() if nested else contextlib.nullcontext():
         assert in_force()[:2] == (False, False)
         assert torch.get_float32_matmul_precision() == "highest"
-        assert {setting.fp32_precision for setting in settings()} == {"none", "ieee"}
+        assert set(precisions()) == {"none", "ieee"}
         assert torch.equal(a @ b, product)
         assert torch.equal(nn.functional.conv2d(images, kernels), convolved)
-    assert [setting.fp32_precision for setting in settings()] == before
+    assert precisions() == before
+    assert without_parents() == wanted, "what falls back to another still does"
 
 
 @pytest.mark.parametrize(("precision", "deterministic"), [("fp32", False), ("tf32", True), ("bf16", False)])
@@ -327,20 +347,30 @@ def test_compiled_training_learns_the_same(tmp_path: Path) -> None:
 
 
 def test_every_network_of_a_process_is_compiled(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Torch keeps eight programs of a function, and runs what comes after as it is."""
+    """Torch by itself keeps eight programs for all of them, and runs what comes after as it is."""
     compiled = torch.compile
     monkeypatch.setattr(torch, "compile", lambda model, **_: compiled(model, backend="eager", dynamic=False))
+    monkeypatch.setattr(_precision, "_kept", (None, False))
+    torch._dynamo.reset()
+    numbers = itertools.count()
 
-    def programs(number: int, width: int) -> int:
+    def programs(width: int, threads: int = 1, **options: Any) -> int:
         """How many a trial adds."""
         before = counters["stats"]["unique_graphs"]
-        model = {"name": "small_cnn", "width": width}
-        Trainer(trial(model=model, compile="default"), tmp_path / str(number), device="cpu").epoch()
+        config = trial(model={"name": "small_cnn", "width": width}, compile="default", **options)
+        Trainer(config, tmp_path / str(next(numbers)), device="cpu", threads=threads).epoch()
         return counters["stats"]["unique_graphs"] - before
 
-    found = [programs(number, width) for number, width in enumerate((2, 3, 4, 5, 6, 6, 2))]
-    assert found[0] > 1
-    assert found == [found[0]] * 5 + [0, found[0]], "another trial of the same network takes what is there"
+    before = torch.get_num_threads()
+    try:
+        widths = [programs(width) for width in (2, 3, 4, 5, 5, 2)]
+        assert widths[0] > 1
+        assert widths == [*widths[:1] * 4, 0, widths[0]], "another trial of the same network takes what is there"
+        assert [programs(2, threads) for threads in (2, 3, 4)] == widths[:1] * 3
+        assert all(programs(2, batch={"size": size}) for size in (100, 200, 300))
+        assert programs(2, attack={"steps": 2, "start": "none"}, defense="trades")
+    finally:
+        torch.set_num_threads(before)
 
 
 def test_a_compiled_trial_that_goes_on_says_that_it_is_not_exact(tmp_path: Path) -> None:

@@ -168,6 +168,7 @@ def test_trials_of_all_sweeps_share_what_they_compile(
 
     monkeypatch.setenv(worker.CACHE, str(tmp_path / "torch"))
     monkeypatch.setattr(worker, "USERS_CACHE", None)
+    monkeypatch.delenv("TORCHINDUCTOR_COMPILE_THREADS", raising=False)
     monkeypatch.setattr(worker, "_measured_on_cores", lambda config, cores: 1)
     with compiler.patch(compile_threads=7):
         for name in ("one", "two"):

@@ -17,7 +17,7 @@ from sweeps.space import Sweep
 
 ROOT = Path(__file__).parents[2]
 REFERENCE = ROOT.parent / "shared" / "reference"
-SPACES = sorted((ROOT / "search_spaces").rglob("*.yaml"))
+SPACES = sorted([*(ROOT / "search_spaces").rglob("*.yaml"), *(ROOT / "benchmarks").glob("*.yaml")])
 PAPERS = [path for path in SPACES if path.parent.name == "papers"]
 ROW = re.compile(r"^#   (\S.*?) {2,}([\d.]+) / ([\d.]+)(?: / ([\d.]+))?$", re.MULTILINE)
 """A published model in a header: its name and its numbers, in percent."""
