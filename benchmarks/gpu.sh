@@ -7,8 +7,8 @@
 #   ONLY="judge ..." only these steps
 #   IMAGES=FOLDER    images to judge on, train/CLASS and test/CLASS (else small ones)
 #   QUICK=--quick    all of it in ten minutes on a CPU, to see that it runs
-# The project and Ray need not be installed; pydantic, optuna, moocore and pyautoattack must be. benchmarks/jpeg_trades.yaml is
-# a sweep for what time is left.
+# The project and Ray need not be installed; pydantic, optuna, moocore and pyautoattack must be, for tests pytest and hypothesis.
+# benchmarks/jpeg_trades.yaml is a sweep for what time is left.
 set -u
 if [ $# = 0 ]; then
     echo "bash benchmarks/gpu.sh FOLDER [--reference NAME=PATH ...]" >&2
@@ -22,6 +22,7 @@ python=${PYTHON:-python3}
 quick=${QUICK:-}
 limit=${LIMIT:-1500}
 mark=$(mktemp)
+trap 'rm -f "$mark"' EXIT
 
 step() { # seconds at most, name, command
     local seconds=$1 name=$2 left=$((limit - SECONDS))
@@ -35,6 +36,7 @@ step() { # seconds at most, name, command
     timeout --signal=INT --kill-after=10 "$((seconds < left ? seconds : left))" "$python" "$@" >"$out/$name.log" 2>&1
     echo "$name: exit $?, $SECONDS s in all; $(tail -n 1 "$out/$name.log")"
     find benchmarks/results -name '*.csv' -newer "$mark" -exec cp {} "$out/$name.csv" \;
+    find docs/performance -name '*.png' -newer "$mark" -exec cp {} "$out" \;
 }
 
 tests=(-m pytest -q -p no:cacheprovider -k "cuda or device_itself or dropout_masks" tests/robustray/test_cuda.py

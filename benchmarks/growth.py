@@ -86,8 +86,8 @@ def trials_per_minute(workers: int, trials: int) -> float:
     return 60 * (trials - workers) / (ended[-1] - ended[workers - 1]).total_seconds()
 
 
-def figure(name: str, title: str, unit: str, x: list[float], curves: dict[str, list[float]]) -> None:
-    """A log-log figure of an axis. What draws is loaded here: measuring does without it."""
+def figure(name: str, axis_of: str, title: str, unit: str, x: list[float], curves: dict[str, list[float]]) -> None:
+    """A log-log figure of an axis, in a file of that name. What draws is loaded here: measuring does without it."""
     import plotly.graph_objects as go
     from _png import png
 
@@ -103,7 +103,7 @@ def figure(name: str, title: str, unit: str, x: list[float], curves: dict[str, l
     drawn.update_layout(
         title={"text": f"{title}<br><sub>{machine()}</sub>", "x": 0.02},
         paper_bgcolor=look.paper, plot_bgcolor=look.paper, font={"color": look.ink},
-        xaxis={**axis, "title": name, "tickvals": x, "ticktext": [f"{place:g}" for place in x]},
+        xaxis={**axis, "title": axis_of, "tickvals": x, "ticktext": [f"{place:g}" for place in x]},
         yaxis={**axis, "title": unit, "tickvals": labels, "ticktext": [f"{label:g}" for label in labels],
                "range": [math.log10(least / 1.5), math.log10(1.5 * largest)]},
         width=680, height=420, margin={"l": 60, "r": 20, "t": 70, "b": 50},
@@ -119,14 +119,14 @@ def main() -> None:
     line = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     line.add_argument("--quick", action="store_true", help="about a minute: the beginning of two axes, no figures")
     line.add_argument("--axes", default=",".join(AXES), help="which of batch, width, depth, steps, workers")
-    line.add_argument("--precision", default="fp32,bf16", help="which of fp32, bf16, a curve each")
+    line.add_argument("--precision", help="which of fp32, bf16, a curve each; default: both, fp32 where quick")
     line.add_argument("--device", default="auto", help="auto, cpu, cuda")
     line.add_argument("--workers", default="1,2,4", help="how many trials at a time, on the axis of workers")
     line.add_argument("--trials", type=int, default=40, help="trials on the axis of workers")
     options = line.parse_args()
     device = pick_device(options.device).type
     axes = ["width", "steps"] if options.quick else options.axes.split(",")
-    precisions = ["fp32"] if options.quick else options.precision.split(",")
+    precisions = (options.precision or ("fp32" if options.quick else "fp32,bf16")).split(",")
     bench = Bench("growth" if options.quick or set(axes) == set(AXES) else f"growth-{'-'.join(axes)}", options.quick)
     ceilings = {
         precision: measure(Order(CEILING, {}, device, "", precision=precision), "ceiling")["value"] / 1e9
@@ -143,15 +143,15 @@ def main() -> None:
                 curves.setdefault(precision, []).append(speed)
         if not options.quick:
             x = [place for place, *_ in points(axis, device, quick=False)]
-            figure(axis, f"TRADES-10: images/s against {axis}", "images/s", x, curves)
+            name = axis if device == "cpu" else f"{axis}-{device}"
+            figure(name, axis, f"TRADES-10: images/s against {axis}", "images/s", x, curves)
     if "workers" in axes:
         counts = [int(each) for each in options.workers.split(",")]
         rates = [trials_per_minute(count, options.trials) for count in counts]
         for count, rate in zip(counts, rates, strict=True):
             bench.row(f"workers {count}", "trials per minute, shipped sweep", rate)
-        figure(
-            "workers", "Trials per minute of the shipped sweep", "trials/min", [float(c) for c in counts], {"": rates}
-        )
+        title = "Trials per minute of the shipped sweep"
+        figure("workers", "workers", title, "trials/min", [float(c) for c in counts], {"": rates})
     bench.close()
 
 

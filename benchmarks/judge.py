@@ -125,21 +125,26 @@ def one_model(
         times.setdefault(what, []).append(result[0])
         robust[what] = result[1] if isinstance(result[1], int) else int(result[1].robust.sum())
 
-    for repeat in range(repeats):
-        note(f"pyautoattack seed {SEEDS[repeat % 3]}", plain(model, x, y, judge.threat, SEEDS[repeat % 3]))
-        model.requires_grad_(False)
-        note("ours", ours(order, devices, root))
-        if len(devices) > 1:
-            note("ours, one process", ours(order, devices[:1], root))
-        note("pyautoattack frozen", plain(model, x, y, judge.threat, 0, frozen=True))
-        if repeat == 0 and x.is_cuda:
-            note("pyautoattack in TF32", plain(model, x, y, judge.threat, 0, tf32=True))
-        if repeat == 0 and repeats > 1:
-            note("ours, accelerated", ours(fast, devices, root))
-            note("pyautoattack frozen, batch 500", plain(model, x, y, judge.threat, 0, frozen=True, batch=500))
-    for seed in SEEDS[min(repeats, 3) :]:
-        note(f"pyautoattack seed {seed}", plain(model, x, y, judge.threat, seed))
+    try:
+        for repeat in range(repeats):
+            note(f"pyautoattack seed {SEEDS[repeat % 3]}", plain(model, x, y, judge.threat, SEEDS[repeat % 3]))
+            model.requires_grad_(False)
+            note("ours", ours(order, devices, root))
+            if len(devices) > 1:
+                note("ours, one process", ours(order, devices[:1], root))
+            note("pyautoattack frozen", plain(model, x, y, judge.threat, 0, frozen=True))
+            if repeat == 0 and x.is_cuda:
+                note("pyautoattack in TF32", plain(model, x, y, judge.threat, 0, tf32=True))
+            if repeat == 0 and repeats > 1:
+                note("ours, accelerated", ours(fast, devices, root))
+                note("pyautoattack frozen, batch 500", plain(model, x, y, judge.threat, 0, frozen=True, batch=500))
+        for seed in SEEDS[min(repeats, 3) :]:
+            note(f"pyautoattack seed {seed}", plain(model, x, y, judge.threat, seed))
+    except KeyboardInterrupt:
+        print("stopped; what was measured until now:")
     theirs = [t for what, all_ in times.items() if what.startswith("pyautoattack seed") for t in all_]
+    if not theirs or "ours" not in times:
+        return
     reference = statistics.median(theirs)
     for what, all_ in times.items():
         ratio = statistics.median(all_) / reference
