@@ -53,7 +53,13 @@ def _killed_until_done(space: Path, folder: Path, chance: random.Random, *, dama
 
 
 def _damage_newest_checkpoint(folder: Path, chance: random.Random) -> None:
-    there = sorted(folder.glob("trials/*/last.pt"), key=lambda path: path.stat().st_mtime)
+    """Of a trial that is not done: what a finished one left is its result, and judging says that it was changed."""
+    try:
+        undone = [trial.number for trial in record.read(folder).trials if trial.outcome is None]
+    except UserError:  # killed before there was a record
+        return
+    there = [path for number in undone if (path := folder / "trials" / f"{number:04d}" / "last.pt").exists()]
+    there.sort(key=lambda path: path.stat().st_mtime)
     if there and (there[-1].parent / "previous.pt").exists():
         content = bytearray(there[-1].read_bytes())
         content[chance.randrange(len(content))] ^= 0xFF
