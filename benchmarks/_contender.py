@@ -82,9 +82,8 @@ class Clock:
 
     def __call__(self, work: Callable[[], T]) -> T:
         self._wait()
-        if (
-            len(self.times) == self.warm and self.device.type == "cuda"
-        ):  # trying kernels and compiling take more for a moment
+        # trying kernels and compiling took more for a moment
+        if len(self.times) == self.warm and self.device.type == "cuda":
             torch.cuda.reset_peak_memory_stats(self.device)
         begun = time.perf_counter()
         result = work()

@@ -86,7 +86,7 @@ def trials_per_minute(workers: int, trials: int) -> float:
     return 60 * (trials - workers) / (ended[-1] - ended[workers - 1]).total_seconds()
 
 
-def figure(name: str, axis_of: str, title: str, unit: str, x: list[float], curves: dict[str, list[float]]) -> None:
+def figure(name: str, x_title: str, title: str, unit: str, x: list[float], curves: dict[str, list[float]]) -> None:
     """A log-log figure of an axis, in a file of that name. What draws is loaded here: measuring does without it."""
     import plotly.graph_objects as go
     from _png import png
@@ -103,7 +103,7 @@ def figure(name: str, axis_of: str, title: str, unit: str, x: list[float], curve
     drawn.update_layout(
         title={"text": f"{title}<br><sub>{machine()}</sub>", "x": 0.02},
         paper_bgcolor=look.paper, plot_bgcolor=look.paper, font={"color": look.ink},
-        xaxis={**axis, "title": axis_of, "tickvals": x, "ticktext": [f"{place:g}" for place in x]},
+        xaxis={**axis, "title": x_title, "tickvals": x, "ticktext": [f"{place:g}" for place in x]},
         yaxis={**axis, "title": unit, "tickvals": labels, "ticktext": [f"{label:g}" for label in labels],
                "range": [math.log10(least / 1.5), math.log10(1.5 * largest)]},
         width=680, height=420, margin={"l": 60, "r": 20, "t": 70, "b": 50},

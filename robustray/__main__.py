@@ -61,7 +61,7 @@ def train(
     folder: Annotated[Path | None, typer.Option(help="Where to work; default: results/ and the file's name.")] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda:0 ...")] = "auto",
     threads: Annotated[
-        int | None, typer.Option(min=1, help="CPU threads; continuing bit for bit needs the same.")
+        int | None, typer.Option(min=1, help="CPU threads; the same bits, continued or as in a sweep, need the same.")
     ] = None,
 ) -> None:
     """Trains one trial, or goes on with it. Ctrl-C keeps every step done."""

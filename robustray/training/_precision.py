@@ -45,10 +45,8 @@ def network(
             those of the next pass will, from its backward pass on; without this nothing is recorded.
     """
     sound = bears_channels_last(model, x.device)
-    fast = (
-        x.device.type == "cpu" or precision != "fp32"
-    )  # a GPU's fast kernels in float32 are those of the other layout
-    if sound and fast:
+    # a GPU's fast kernels in float32 are those of the other layout
+    if sound and (x.device.type == "cpu" or precision != "fp32"):
         channels_last(model, x)
     wrapped = Autocast(model) if precision == "bf16" else model
     if compiled == "off":
