@@ -63,10 +63,10 @@ contracts: .venv/dev.stamp  ## Which package may import which
 	$(BIN)/lint-imports --no-logo
 
 reference: .venv/dev.stamp  ## docs/reference, from the fields of the options
-	$(PYTHON) -m sweeps._reference
+	$(PYTHON) -m sweeps.space.reference
 
 schema: .venv/dev.stamp  ## search_spaces/schema.json for editors, from the same fields
-	$(PYTHON) -m sweeps._schema
+	$(PYTHON) -m sweeps.space.schema
 
 clean:  ## Remove the environment and caches; results stay
 	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

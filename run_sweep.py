@@ -17,7 +17,7 @@ from robustray import UserError, __version__
 from robustray.errors import nearest, told_in_one_line
 
 if TYPE_CHECKING:
-    from sweeps.progress import Show
+    from sweeps.view.console import Show
 
 TIME_OVER = 3
 INTERRUPTED = 130
@@ -44,8 +44,8 @@ def _explain(name: str | None) -> None:
     """Prints everything of that name: what it does, its paper, its options."""
     if name is None:
         return
-    from robustray import _explain as words
-    from sweeps._reference import SECTIONS
+    from robustray.options import words as words
+    from sweeps.space.reference import SECTIONS
 
     typer.echo(words.found(name, SECTIONS))
     raise typer.Exit
@@ -104,7 +104,7 @@ def sweep(
     Trials are trained and validated, judged with AutoAttack where they can be on the frontier, and the frontier's members
     are tested once. The same command again goes on where it stopped; on a finished sweep it rewrites the report.
     """
-    from sweeps.deadline import Deadline, seconds
+    from sweeps.running.deadline import Deadline, seconds
     from sweeps.space import Sweep
 
     if quiet and verbose:
@@ -120,7 +120,7 @@ def sweep(
         return
 
     from sweeps import driver
-    from sweeps.terminal import suits
+    from sweeps.view.terminal import suits
 
     shown: Show = "quiet" if quiet else "verbose" if verbose else "live" if suits(sys.stdout) else "plain"
     until = None if deadline is None else deadline.left

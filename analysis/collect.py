@@ -58,7 +58,7 @@ def load(folder: Path | str) -> pd.DataFrame:
     - `replicate_of`: the trial whose options it has, with another seed;
     - `judging`: `full` (all attacks, on the selection set), `skipped` (proven dominated by trial `dominated_by` after
       the attack `skipped_after`; `bound` is the largest robust accuracy it can still have), `failed` (see `cause`), `none`;
-    - `flags`: why its judged numbers cannot be trusted, names of `robustray.evaluation.flags.MEANING` joined by ", "; "" for
+    - `flags`: why its judged numbers cannot be trusted, names of `robustray.judging.flags.MEANING` joined by ", "; "" for
       none. A flagged trial is on no frontier;
     - `judged_clean_accuracy`, `judged_robust_accuracy` on `judged_images` images of the selection set;
     - `member`: on the frontier as last fixed, and not flagged; `test_clean_accuracy`, `test_robust_accuracy` on `test_images`;

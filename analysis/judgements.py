@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 
 from analysis.sheet import threat_in_words
 from robustray.errors import UserError
-from robustray.evaluation import flags
+from robustray.judging import flags
 from robustray.verdicts import CLEAN, Shard, Verdicts, read_shards, stages
 from sweeps.record import Snapshot
 
@@ -33,7 +33,7 @@ class Judgement:
     folder: Path
     parts: Mapping[str, Any]  # what its verdicts depend on; `stages` are the finished attacks, in order
     verdicts: Verdicts
-    flags: tuple[str, ...] = ()  # see robustray.evaluation.flags.MEANING
+    flags: tuple[str, ...] = ()  # see robustray.judging.flags.MEANING
 
 
 def read(folder: Path) -> Judgement:

@@ -14,7 +14,7 @@ import pandas as pd
 from analysis import words
 from analysis.collect import dominated_on_test, judged_frontier, options, settings
 from analysis.pareto import frontier
-from robustray.evaluation.flags import MEANING
+from robustray.judging.flags import MEANING
 
 ACCURACIES: Mapping[str, str] = {"clean_accuracy": "max", "robust_accuracy": "max"}
 Stage = Literal["members", "judging", "cheap"]

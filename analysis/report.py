@@ -12,8 +12,8 @@ import pandas as pd
 
 from analysis import collect, comparison, judgements, page, sheet
 from analysis.figures import frontier_figure
-from robustray._files import write_whole
 from robustray.errors import UserError
+from robustray.files import write_whole
 from sweeps import record
 
 FOLDER = "report"

@@ -12,7 +12,7 @@ from analysis import points, words
 from analysis.collect import dominated_on_test, judged_frontier, settings
 from analysis.pareto import hypervolume, wilson
 from analysis.sheet import Sheet
-from robustray.evaluation.flags import MEANING
+from robustray.judging.flags import MEANING
 from sweeps.record import Snapshot
 
 _SMALL = 1000  # images; below, a 95 % interval is wider than 6 points

@@ -25,10 +25,10 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from robustray.errors import Paused
 from robustray.training import Trainer
-from robustray.training._batches import Batches
-from robustray.training._precision import Autocast
-from robustray.training._randomness import Randomness
+from robustray.training.batches import Batches
 from robustray.training.curricula import Amounts
+from robustray.training.precision import Autocast
+from robustray.training.randomness import Randomness
 from robustray.trial import TrialConfig
 
 T = TypeVar("T")

@@ -16,10 +16,11 @@ from pathlib import Path
 
 from _bench import Bench
 
-from robustray.data._device import DeviceImages
-from robustray.evaluation._accuracy import accuracies
+from robustray.data.device import DeviceImages
+from robustray.devices import pick_device
+from robustray.measures.accuracy import accuracies
+from robustray.subjects.trial import load_model
 from robustray.training import Trainer
-from robustray.training._trainer import load_model, pick_device
 from robustray.trial import TrialConfig
 
 WAYS: dict[str, dict[str, str]] = {

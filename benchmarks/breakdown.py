@@ -26,10 +26,10 @@ from torch._C._autograd import DeviceType
 from torch.profiler import ProfilerActivity, profile
 from train import BATCH, template, trial, write_images
 
+from robustray.devices import pick_device
 from robustray.errors import UserError
 from robustray.training import Trainer
-from robustray.training._probe import WARM
-from robustray.training._trainer import pick_device
+from robustray.training.cost import WARM
 from robustray.trial import TrialConfig
 
 KINDS = {

@@ -56,12 +56,12 @@ def measure(run: Run) -> dict[str, Any]:
     """Trains one trial and measures it; runs in a worker."""
     import torch
 
-    from robustray.attacks import _autoattack
-    from robustray.data import _affine
-    from robustray.data._device import DeviceImages
-    from robustray.evaluation._accuracy import accuracies
+    from robustray.attacks import autoattack
+    from robustray.data import affine
+    from robustray.data.device import DeviceImages
+    from robustray.measures.accuracy import accuracies
+    from robustray.subjects.trial import load_model
     from robustray.training import Trainer
-    from robustray.training._trainer import load_model
 
     config = TrialConfig.model_validate(run.options)
     folder = Path(tempfile.mkdtemp())
@@ -82,13 +82,12 @@ def measure(run: Run) -> dict[str, Any]:
         for attack in ("apgd-ce", "apgd-t"):
             rows = standing.nonzero()[:, 0]
             if len(rows):
-                x_adv, _ = _autoattack.run(attack, model, x[rows], y[rows], judge.threat, seed=0)
+                x_adv, _ = autoattack.run(attack, model, x[rows], y[rows], judge.threat, seed=0)
                 standing[rows] = model(x_adv).argmax(1) == y[rows]
         generator = torch.Generator().manual_seed(0)  # the same turns for every trial
         still = x.new_zeros(len(x), 2)
         right = [
-            model(_affine.turned(x, _affine.uniform(x, ANGLE, (), generator), still, "bilinear", "zeros")).argmax(1)
-            == y
+            model(affine.turned(x, affine.uniform(x, ANGLE, (), generator), still, "bilinear", "zeros")).argmax(1) == y
             for _ in range(TURNS)
         ]
     return {

@@ -20,7 +20,7 @@ from _bench import Bench, machine
 from _contender import CEILING, FLOPS, OURS, Order
 from train import STEPS, measure, template, trial, write_images
 
-from robustray.training._trainer import pick_device
+from robustray.devices import pick_device
 
 FIGURES = Path(__file__).parent.parent / "docs/performance"
 AXES = ("batch", "width", "depth", "steps", "workers")

@@ -29,21 +29,24 @@ from _bench import Bench
 from pyautoattack import AutoAttack
 from torch import Tensor, nn
 
-from robustray._numerics import numerics
 from robustray.attacks import Pgd, Threat
 from robustray.data import Digits, ImageFolder, Mnist
-from robustray.evaluation import _classifier, _shards
-from robustray.evaluation._workers import Order, cores, run
-from robustray.evaluation.plan import Plan
-from robustray.trial import Judge, JudgeImages, TrialConfig
+from robustray.devices import cores
+from robustray.judge import Judge, JudgeImages
+from robustray.judging import shard_size
+from robustray.judging.plan import Plan
+from robustray.judging.workers import Order, run
+from robustray.numerics import numerics
+from robustray.subjects import classifier
+from robustray.trial import TrialConfig
 from robustray.verdicts import Verdicts, read_shards
-from sweeps.backends.local import Local
-from sweeps.judging import Judging
-from sweeps.packing import Share
-from sweeps.progress import Console
-from sweeps.queues import Placed
+from sweeps.judging.queue import Judging
 from sweeps.record import Record, TrialRecord
+from sweeps.running.local import Local
+from sweeps.running.packing import Share
+from sweeps.running.queues import Placed
 from sweeps.space import Sweep
+from sweeps.view.console import Console
 
 HERE = Path(__file__).parent
 SEEDS = (0, 1, 2)
@@ -79,8 +82,8 @@ def _shard_size(model: nn.Module, judge: Judge, devices: list[str]) -> int:
     data = judge.data.load("test").take(plan.rows[:500])
     x = torch.from_numpy(data.images).permute(0, 3, 1, 2).float().div(255).contiguous()
     place = torch.device(devices[0])
-    size = _shards.size(model.to(place), x[:8], place, len(devices))
-    return _shards.shared_out(model, x[:size], size, plan, len(devices)) if place.type == "cpu" else size
+    size = shard_size.size(model.to(place), x[:8], place, len(devices))
+    return shard_size.shared_out(model, x[:size], size, plan, len(devices)) if place.type == "cpu" else size
 
 
 def ours(order: Order, devices: list[str], root: Path) -> tuple[float, Verdicts]:
@@ -99,7 +102,7 @@ def one_model(
     """Both ways on one model, alternating."""
     root = Path(tempfile.mkdtemp()) / "judgements"
     torch.set_num_threads(cores())  # training the model may have left another number: the authors' code has them all
-    found = _classifier.load(str(spec), architecture=architecture, data=judge.data, norm=judge.threat.norm)
+    found = classifier.load(str(spec), architecture=architecture, data=judge.data, norm=judge.threat.norm)
     order = Order(
         spec=str(spec),
         architecture=architecture,

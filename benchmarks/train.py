@@ -34,12 +34,12 @@ from _contender import CEILING, FLOPS, OURS, PLAIN, Order
 from _references import REFERENCES, checkouts
 from pydantic import ValidationError
 
-from robustray._plain import mistakes
-from robustray._yaml import Document, Place
+from robustray.devices import pick_device
 from robustray.errors import UserError
-from robustray.training._trainer import pick_device
+from robustray.options.mistakes import mistakes
+from robustray.options.yaml import Document, Place
 from robustray.trial import TrialConfig
-from sweeps._overrides import override
+from sweeps.space.overrides import override
 
 HERE = Path(__file__).parent
 STEPS = {"cpu": (1, 2), "cuda": (5, 20)}

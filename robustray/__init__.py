@@ -9,10 +9,10 @@ from __future__ import annotations
 from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING
 
-from robustray._lazy import lazy
+from robustray.lazy import lazy
 
 if TYPE_CHECKING:
-    from robustray.defenses._step import Loss, Step
+    from robustray.defenses.step import Loss, Step
     from robustray.errors import UserError
     from robustray.trial import TrialConfig
 
@@ -23,9 +23,20 @@ except PackageNotFoundError:  # a checkout that was never installed
 
 __all__ = ["Loss", "Step", "TrialConfig", "UserError", "__version__"]
 
-_PACKAGES = ("attacks", "data", "defenses", "evaluation", "models", "registry", "training", "verdicts")
+_ROOMS = (
+    "attacks",
+    "data",
+    "defenses",
+    "evaluation",
+    "judging",
+    "models",
+    "registry",
+    "subjects",
+    "training",
+    "verdicts",
+)
 __getattr__ = lazy(
     __name__,
-    {"Loss": "defenses._step", "Step": "defenses._step", "TrialConfig": "trial", "UserError": "errors"}
-    | dict.fromkeys(_PACKAGES, ""),
+    {"Loss": "defenses.step", "Step": "defenses.step", "TrialConfig": "trial", "UserError": "errors"}
+    | dict.fromkeys(_ROOMS, ""),
 )

@@ -11,8 +11,8 @@ from typing import Annotated, Any
 import typer
 
 from robustray import UserError, __version__
-from robustray._data_command import data as data_command
-from robustray._doctor import doctor as doctor_command
+from robustray.commands.data import data as data_command
+from robustray.commands.doctor import doctor as doctor_command
 from robustray.errors import told_in_one_line
 from robustray.trial import TrialConfig
 
@@ -142,7 +142,7 @@ def judge(
     ] = None,
 ) -> None:
     """Judges a classifier by AutoAttack. Killed at any moment, the same command goes on."""
-    from robustray import _judge_command as command
+    from robustray.commands import judge as command
 
     try:
         if verify is not None:

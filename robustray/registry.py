@@ -10,11 +10,23 @@ This file and every file that declares options load without torch, so that help 
 from __future__ import annotations
 
 import importlib
+import importlib.util
 import pkgutil
+from collections.abc import Sequence
 from fractions import Fraction
+from functools import lru_cache
+from pathlib import Path
 from typing import Annotated, Any, ClassVar, TypeVar, get_args
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, GetCoreSchemaHandler, GetJsonSchemaHandler, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    GetCoreSchemaHandler,
+    GetJsonSchemaHandler,
+    TypeAdapter,
+    model_validator,
+)
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import PydanticCustomError, core_schema
 
@@ -108,9 +120,15 @@ def _load() -> None:
         return
     _loaded = True  # first: the packages import this module while they load
     for package in _PACKAGES:
-        for module in pkgutil.iter_modules(importlib.import_module(package).__path__):
-            if not module.name.startswith("_"):
-                importlib.import_module(f"{package}.{module.name}")
+        for module in pkgutil.iter_modules(importlib.import_module(package).__path__, f"{package}."):
+            if _declares(module):
+                importlib.import_module(module.name)
+
+
+def _declares(module: pkgutil.ModuleInfo) -> bool:
+    """Whether a file registers something; the others beside it may need torch, and are loaded when they are needed."""
+    found = importlib.util.find_spec(module.name)
+    return found is not None and found.origin is not None and b"@register" in Path(found.origin).read_bytes()
 
 
 def kinds() -> tuple[str, ...]:
@@ -160,18 +178,34 @@ class Registered:
         return value
 
     def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> core_schema.CoreSchema:
-        choices = {name: handler.generate_schema(cls) for name, cls in parts(self.kind).items()}
-        union = core_schema.tagged_union_schema(choices, discriminator="name")
-        return core_schema.no_info_before_validator_function(self._named, union)
+        """Looks parts up when a value is validated: one that was registered late, by a plug-in say, is known as well."""
+        return core_schema.no_info_plain_validator_function(
+            lambda value: _one_of(self.kind, *parts(self.kind).values()).validate_python(self._named(value)),
+            serialization=core_schema.plain_serializer_function_ser_schema(_dumped, info_arg=True),
+        )
 
     def __get_pydantic_json_schema__(
         self, schema: core_schema.CoreSchema, handler: GetJsonSchemaHandler
     ) -> JsonSchemaValue:
-        return handler(schema) | {KIND: self.kind}
+        return handler(_one_of(self.kind, *parts(self.kind).values()).core_schema) | {KIND: self.kind}
 
 
-def explain(cls: type[Options]) -> str:
-    """What a part is, its paper, its options, its cost and an example, as plain text."""
-    from robustray import _explain
+def _dumped(value: Part, info: core_schema.SerializationInfo) -> dict[str, Any]:
+    return value.model_dump(mode=info.mode)
 
-    return _explain.text(cls)
+
+@lru_cache(maxsize=64)
+def _one_of(kind: str, *known: type[Part]) -> TypeAdapter[Part]:
+    """What validates one of the parts of a kind, told apart by `name`, as they are now."""
+    return TypeAdapter(Annotated[Part, _Tagged(known)])
+
+
+class _Tagged:
+    def __init__(self, known: Sequence[type[Part]]) -> None:
+        self.known = known
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> core_schema.CoreSchema:
+        choices = {
+            str(get_args(cls.model_fields["name"].annotation)[0]): handler.generate_schema(cls) for cls in self.known
+        }
+        return core_schema.tagged_union_schema(choices, discriminator="name")

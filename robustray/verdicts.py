@@ -20,8 +20,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from robustray._files import write_whole
 from robustray.errors import UserError
+from robustray.files import write_whole
 
 CLEAN = "clean"
 _STANDS = 0.5  # a randomised model is wrong about an image that most of its passes get wrong

@@ -1,10 +1,10 @@
-"""Run many trials: the search space, the record, the controller, the backends."""
+"""Run many trials: the search space, the record, the search, the places where jobs run."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from robustray._lazy import lazy
+from robustray.lazy import lazy
 
 if TYPE_CHECKING:
     from sweeps.driver import run
@@ -12,5 +12,5 @@ if TYPE_CHECKING:
 
 __all__ = ["Sweep", "run"]
 
-_MODULES = ("backends", "controller", "driver", "judging", "record", "space")
-__getattr__ = lazy(__name__, {"Sweep": "space", "run": "driver"} | dict.fromkeys(_MODULES, ""))
+_ROOMS = ("driver", "frontier", "judging", "record", "running", "search", "space", "view")
+__getattr__ = lazy(__name__, {"Sweep": "space", "run": "driver"} | dict.fromkeys(_ROOMS, ""))

@@ -11,19 +11,19 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
+from robustray.attacks.versions import CLASSES_NEEDED
 from robustray.errors import UserError
-from robustray.trial import CLASSES_NEEDED
-from sweeps import packing, provenance
-from sweeps.controller import Controller
-from sweeps.judging import Judging
-from sweeps.lock import FolderLock
-from sweeps.packing import Machine, Share
-from sweeps.progress import Console, Show, Watched
-from sweeps.queues import Chain, Job, Placed, Primed, Queue
-from sweeps.record import Record
+from sweeps.judging.queue import Judging
+from sweeps.record import Record, provenance
+from sweeps.record.lock import FolderLock
+from sweeps.running import packing
+from sweeps.running.packing import Machine, Share
+from sweeps.running.queues import Chain, Job, Placed, Primed, Queue
+from sweeps.running.worker import NO_SPACE, Report
+from sweeps.search.controller import Controller
+from sweeps.search.stopping import first_in_first_out
 from sweeps.space import Sweep
-from sweeps.stopping import first_in_first_out
-from sweeps.worker import NO_SPACE, Report
+from sweeps.view.console import Console, Show, Watched
 
 BackendName = Literal["ray", "local"]
 
@@ -182,12 +182,12 @@ def _share(sweep: Sweep, record: Record, place: Backend, first: Job, console: Co
 
 def _backend(name: BackendName, *, talks: bool) -> Backend:
     if name == "local":
-        from sweeps.backends.local import Local
+        from sweeps.running.local import Local
 
         return Local()
     if importlib.util.find_spec("ray") is None:
         raise UserError("Ray is not installed; --backend local runs without it, one trial after another")
-    from sweeps.backends.ray import RayTune
+    from sweeps.running.ray import RayTune
 
     return RayTune(talks=talks)
 

@@ -15,16 +15,19 @@ import optuna
 from rich.console import Console
 from rich.table import Table
 
+from robustray.attacks.versions import strength
 from robustray.errors import UserError
-from robustray.trial import TrialConfig, strength
-from sweeps import driver, packing, sampling
-from sweeps.packing import Machine, Share
-from sweeps.record import DIRECTIONS
+from robustray.trial import TrialConfig
+from sweeps import driver
+from sweeps.record.record import DIRECTIONS
+from sweeps.running import packing
+from sweeps.running.packing import Machine, Share
+from sweeps.running.worker import open_task
+from sweeps.search import sampling
 from sweeps.space import Sweep
-from sweeps.worker import open_task
 
 if TYPE_CHECKING:
-    from robustray.training._probe import TrialCost
+    from robustray.training.cost import TrialCost
 
 SHOWN = 5  # sampled trials that are listed
 PROBED = 3  # of them, that are timed
@@ -94,7 +97,7 @@ def first_trials(sweep: Sweep, count: int) -> list[tuple[dict[str, Any], TrialCo
 
 def estimate(sweep: Sweep, configs: Sequence[TrialConfig], *, threads: int) -> Cost:
     """Device-seconds and bytes of the whole sweep, from timed pieces of some of its trials, on so many CPU threads."""
-    from robustray.training import _probe
+    from robustray.training import cost as _probe
 
     costs: list[TrialCost] = []
     for number, config in enumerate(configs):
@@ -138,9 +141,9 @@ def _seconds_per_image(config: TrialConfig) -> dict[str, float]:
     import numpy as np
     import torch
 
-    from robustray.data._device import DeviceImages
-    from robustray.evaluation._probe import seconds_per_image
-    from robustray.training._trainer import pick_device
+    from robustray.data.device import DeviceImages
+    from robustray.devices import pick_device
+    from robustray.judging.cost import seconds_per_image
 
     device = pick_device()
     with torch.random.fork_rng(devices=[]):
@@ -154,7 +157,7 @@ def _machine() -> Machine:
     """This one, as Ray would see it."""
     import torch
 
-    from robustray.evaluation._workers import cores
+    from robustray.devices import cores
 
     return Machine(cores(), torch.cuda.device_count() if torch.cuda.is_available() else 0)
 

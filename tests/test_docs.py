@@ -11,13 +11,14 @@ import pytest
 import yaml
 from jsonschema import Draft7Validator
 
-from robustray import _explain
-from robustray._yaml import Document
 from robustray.errors import UserError
+from robustray.options import words as _explain
+from robustray.options.yaml import Document
 from robustray.registry import Part, kinds, parts
-from sweeps import _reference, _schema
-from sweeps.distributions import KINDS, MEANING
 from sweeps.space import Sweep
+from sweeps.space import reference as _reference
+from sweeps.space import schema as _schema
+from sweeps.space.distributions import KINDS, MEANING
 from tests.sweeps.test_space_errors import GOOD, MISTAKES, NAME, with_line
 
 ROOT = Path(__file__).parents[1]
@@ -181,7 +182,7 @@ VALID = [
 
 @pytest.mark.parametrize("change", VALID)
 def test_the_schema_refuses_nothing_that_is_valid(change: str, tmp_path: Path) -> None:
-    from sweeps._overrides import override
+    from sweeps.space.overrides import override
 
     (tmp_path / "x.yaml").write_text(GOOD)
     if change == "trial=null":

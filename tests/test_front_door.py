@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 import run_sweep
 from analysis.__main__ import main as analysis_main
 from robustray.__main__ import main as robustray_main
-from sweeps.lock import FolderLock
+from sweeps.record.lock import FolderLock
 from tests.sweeps.small import SPACE
 
 MAINS: dict[str, Callable[[], None]] = {

@@ -100,7 +100,7 @@ def test_judging_one_model_calls_nobody(tmp_path: Path) -> None:
 def test_ray_sends_no_usage_statistics(tmp_path: Path) -> None:
     """As Ray itself reads its settings, whatever the user's environment and home say."""
     asked = (
-        "import sweeps.backends.ray\nfrom ray._common.usage import usage_lib\n"
+        "import sweeps.running.ray\nfrom ray._common.usage import usage_lib\n"
         "print(usage_lib.usage_stats_enabled(), usage_lib.usage_stats_prompt_enabled())"
     )
     environment = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from robustray._lazy import lazy
+from robustray.lazy import lazy
 
 if TYPE_CHECKING:
     from robustray.attacks.base import Attack, BoundAttack

@@ -93,7 +93,7 @@ class Attack(Part):
             UserError: the loss does not fit: too few classes, or one number for a batch that restarts must tell apart.
             NotFinite: the result is not finite, as the model or its gradients are not.
         """
-        from robustray.attacks._guard import attack_mode
+        from robustray.attacks.mode import attack_mode
 
         if violations is None and not bool(((x >= 0) & (x <= 1)).all()):  # a NaN is outside
             raise ValueError("images must be pixels in [0, 1]: put normalisation into the model's first layer")

@@ -125,7 +125,7 @@ class Pgd(Attack):
     ) -> Tensor:
         import torch
 
-        from robustray.attacks import _restarts
+        from robustray.attacks import restarts as _restarts
 
         given = [] if start is None else list(start.to(x) if start.ndim > x.ndim else start.to(x)[None])
         if len(given) > self.restarts:
@@ -150,7 +150,7 @@ class Pgd(Attack):
     ) -> Tensor:
         import torch
 
-        from robustray.attacks._norms import per_image
+        from robustray.attacks.norms import per_image
 
         step_size = self.step_size.within(threat.eps)
         left = torch.full_like(labels, self.tau or 0)  # steps an image still has once it is misclassified

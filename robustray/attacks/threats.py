@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 Norm = Literal["linf", "l2", "l1"]
 Rule = Literal["sign", "l2", "max_abs", "sparse"]
-"""How a gradient becomes a step; `_norms.step` has the formulas."""
+"""How a gradient becomes a step; `norms.step` has the formulas."""
 Projection = Literal["nearest", "box_ball", "ball_box"]
 """How an image comes back into ball and box; `Threat.project` says."""
 
@@ -56,13 +56,13 @@ class Threat(Options):
             rule: `nearest`: the nearest such point, exact in every norm. `box_ball`: clamped to [0, 1], then scaled
                 toward x into the ball. `ball_box`: scaled toward x into the ball, then clamped.
         """
-        from robustray.attacks import _norms
+        from robustray.attacks import norms
 
         if rule == "nearest":
-            return _norms.nearest(x_adv, x, self.norm, self.eps)
+            return norms.nearest(x_adv, x, self.norm, self.eps)
         if rule == "box_ball":
             x_adv = x_adv.clamp(0, 1)
-        return (x + _norms.scaled(x_adv - x, self.norm, self.eps)).clamp(0, 1)
+        return (x + norms.scaled(x_adv - x, self.norm, self.eps)).clamp(0, 1)
 
     def ascend(
         self,
@@ -78,19 +78,19 @@ class Threat(Options):
         Args:
             x_adv, gradient: [B, C, H, W]. A zero gradient makes no step; one that is not finite makes x' NaN.
             step_size: in pixels, in the norm that the rule belongs to.
-            rule: `sign`, `l2`, `max_abs` or `sparse`, as `_norms.step` says; None is steepest ascent in this norm (linf
+            rule: `sign`, `l2`, `max_abs` or `sparse`, as `norms.step` says; None is steepest ascent in this norm (linf
                 sign, l2 l2), in l1 the sparse step of SLIDE.
             density: fraction of the pixels that a sparse step moves, unless some of them meet the end of [0, 1].
         """
-        from robustray.attacks import _norms
+        from robustray.attacks import norms
 
-        return x_adv + _norms.step(gradient, x_adv, step_size, rule or _norms.STEEPEST[self.norm], density)
+        return x_adv + norms.step(gradient, x_adv, step_size, rule or norms.STEEPEST[self.norm], density)
 
     def uniform(self, x: Tensor, generator: torch.Generator | None = None) -> Tensor:
-        """A random start inside the ball and [0, 1], [B, C, H, W]; how it is drawn in each norm `_norms.uniform` says."""
-        from robustray.attacks import _norms
+        """A random start inside the ball and [0, 1], [B, C, H, W]; how it is drawn in each norm `norms.uniform` says."""
+        from robustray.attacks import norms
 
-        return _norms.uniform(x, self.norm, self.eps, generator)
+        return norms.uniform(x, self.norm, self.eps, generator)
 
     def inside(self, x_adv: Tensor, x: Tensor) -> Tensor:
         """Per image [B]: x' is in the ball, in [0, 1], and finite.
@@ -98,12 +98,12 @@ class Threat(Options):
         The ball is wider by what float32 cannot help: every one of D pixels stored one ULP away changes the p-norm by
         D^(1/p) ULP at most, and a length is summed up to a TOLERANCE.
         """
-        from robustray.attacks import _norms
+        from robustray.attacks import norms
 
         pixels = x[0].numel() if len(x) else 1
-        allowed = self.eps + TOLERANCE * max(1, self.eps) + ULP * pixels ** (1 / _norms.ORDER[self.norm])
+        allowed = self.eps + TOLERANCE * max(1, self.eps) + ULP * pixels ** (1 / norms.ORDER[self.norm])
         boxed: Tensor = ((x_adv >= 0) & (x_adv <= 1)).flatten(1).all(1)  # a NaN compares false: it is outside
-        return boxed.logical_and(_norms.length(x_adv - x, self.norm) <= allowed)
+        return boxed.logical_and(norms.length(x_adv - x, self.norm) <= allowed)
 
     def violated(self, x_adv: Tensor, x: Tensor) -> Tensor:
         """A boolean scalar on the device: some x' is outside the ball (beyond rounding), outside [0, 1], or not finite."""

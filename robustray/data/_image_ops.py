@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torchvision.transforms.v2.functional import autocontrast, equalize, rgb_to_grayscale  # type: ignore[import-untyped]
 
-from robustray.data._affine import turned, warp
+from robustray.data.affine import turned, warp
 from robustray.errors import UserError
 
 OPS = ("Identity", "ShearX", "ShearY", "TranslateX", "TranslateY", "Rotate", "Brightness", "Color", "Contrast",

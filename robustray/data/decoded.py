@@ -15,11 +15,11 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from robustray._files import whole_folder
 from robustray.data.base import Images
 from robustray.data.reading import by, content, readable
 from robustray.data.stored import cache
 from robustray.errors import UserError
+from robustray.files import whole_folder
 
 log = logging.getLogger("robustray")
 EIGHT_BITS = ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBX", "CMYK", "YCbCr")

@@ -13,10 +13,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from robustray._files import whole_folder
 from robustray.data.decoded import Decoded
 from robustray.data.stored import cache
 from robustray.errors import UserError
+from robustray.files import whole_folder
 
 log = logging.getLogger("robustray")
 _LOCAL_HEADER = struct.Struct("<26xHH")  # a zip member's: lengths of its name and its extra field

@@ -35,11 +35,11 @@ class Rotation(Spatial):
     degrees: Real = Field(15, gt=0, le=180, description="largest angle to either side")
 
     def __call__(self, x: Tensor, generator: torch.Generator) -> Tensor:
-        from robustray.data import _affine
+        from robustray.data import affine
 
-        angle = _affine.uniform(x, self.degrees, (), generator)
+        angle = affine.uniform(x, self.degrees, (), generator)
         how = self.resampling
-        return _affine.turned(x, angle, x.new_zeros(len(x), 2), how.interpolation, how.fill)
+        return affine.turned(x, angle, x.new_zeros(len(x), 2), how.interpolation, how.fill)
 
 
 @register
@@ -50,8 +50,8 @@ class Translation(Spatial):
     pixels: Real = Field(2, gt=0, le=1000, description="largest distance in each direction")
 
     def __call__(self, x: Tensor, generator: torch.Generator) -> Tensor:
-        from robustray.data import _affine
+        from robustray.data import affine
 
-        shift = _affine.uniform(x, self.pixels, (2,), generator)
+        shift = affine.uniform(x, self.pixels, (2,), generator)
         how = self.resampling
-        return _affine.turned(x, x.new_zeros(len(x)), shift, how.interpolation, how.fill)
+        return affine.turned(x, x.new_zeros(len(x)), shift, how.interpolation, how.fill)

@@ -14,7 +14,7 @@ from robustray.registry import Real, register
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from robustray.defenses._step import Loss, Step
+    from robustray.defenses.step import Loss, Step
 
 
 @register
@@ -62,8 +62,8 @@ class Adversarial(Defense):
     def loss(self, step: Step, x_adv: Tensor) -> Loss:
         import torch
 
-        from robustray.attacks._losses import cross_entropy
-        from robustray.defenses._step import Loss
+        from robustray.attacks.losses import cross_entropy
+        from robustray.defenses.step import Loss
 
         if self.keep_clean:
             clean, robust = step.logits(torch.cat([step.x, x_adv])).chunk(2)
@@ -89,7 +89,7 @@ class Adversarial(Defense):
     def _attacked(self, step: Step) -> Tensor:
         import torch
 
-        from robustray.attacks._norms import per_image
+        from robustray.attacks.norms import per_image
 
         if not (self.ignore_incorrect or self.prevent_label_leaking):
             return step.attack()

@@ -14,7 +14,7 @@ from robustray.registry import Part, Real
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from robustray.defenses._step import Loss, Step
+    from robustray.defenses.step import Loss, Step
 
 
 class Passes(NamedTuple):
@@ -81,7 +81,7 @@ class Defense(Part):
 
     def targets(self, step: Step, logits: Tensor) -> Tensor:
         """What the loss descends to: the step's targets, smoothed as the options say; [B], or [B, K] as logits."""
-        from robustray.attacks._losses import smoothed
+        from robustray.attacks.losses import smoothed
 
         if not self.label_smoothing:
             return step.targets

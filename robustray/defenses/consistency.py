@@ -13,7 +13,7 @@ from robustray.registry import Real, register
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from robustray.defenses._step import Loss, Step
+    from robustray.defenses.step import Loss, Step
 
 
 @register
@@ -48,9 +48,9 @@ class Consistency(Defense):
         return step.attack()
 
     def loss(self, step: Step, x_adv: Tensor) -> Loss:
-        from robustray.attacks._divergences import divergence, of_logits
-        from robustray.attacks._losses import cross_entropy
-        from robustray.defenses._step import Loss
+        from robustray.attacks.divergences import divergence, of_logits
+        from robustray.attacks.losses import cross_entropy
+        from robustray.defenses.step import Loss
 
         logits = step.logits(x_adv)
         first, second = (of_logits(half / self.temperature) for half in logits.chunk(2))

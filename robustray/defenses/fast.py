@@ -14,7 +14,7 @@ from robustray.registry import Real, register
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from robustray.defenses._step import Loss, Step
+    from robustray.defenses.step import Loss, Step
 
 
 @register
@@ -41,8 +41,8 @@ class Fast(Defense):
         return step.attack()
 
     def loss(self, step: Step, x_adv: Tensor) -> Loss:
-        from robustray.attacks._losses import cross_entropy
-        from robustray.defenses._step import Loss
+        from robustray.attacks.losses import cross_entropy
+        from robustray.defenses.step import Loss
 
         logits = step.logits(x_adv)
         return Loss(robust=cross_entropy(logits, self.targets(step, logits)))

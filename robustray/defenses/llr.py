@@ -14,7 +14,7 @@ from robustray.registry import Real, register
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from robustray.defenses._step import Loss, Step
+    from robustray.defenses.step import Loss, Step
 
 
 @register
@@ -43,8 +43,8 @@ class Llr(Defense):
     def perturb(self, step: Step) -> Tensor:
         import torch
 
-        from robustray.attacks._guard import attack_mode
-        from robustray.attacks._losses import cross_entropy
+        from robustray.attacks.losses import cross_entropy
+        from robustray.attacks.mode import attack_mode
 
         if has_loss(step.bound.attack):
             return step.attack()
@@ -62,8 +62,8 @@ class Llr(Defense):
     def loss(self, step: Step, x_adv: Tensor) -> Loss:
         import torch
 
-        from robustray.attacks._losses import cross_entropy
-        from robustray.defenses._step import Loss
+        from robustray.attacks.losses import cross_entropy
+        from robustray.defenses.step import Loss
 
         x = step.x.detach().requires_grad_()
         here, there = (

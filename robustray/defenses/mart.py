@@ -14,7 +14,7 @@ from robustray.registry import Real, register
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from robustray.defenses._step import Loss, Step
+    from robustray.defenses.step import Loss, Step
 
 
 @register
@@ -38,9 +38,9 @@ class Mart(Defense):
         return step.attack()
 
     def loss(self, step: Step, x_adv: Tensor) -> Loss:
-        from robustray.attacks._divergences import divergence, of_logits
-        from robustray.attacks._losses import cross_entropy
-        from robustray.defenses._step import Loss
+        from robustray.attacks.divergences import divergence, of_logits
+        from robustray.attacks.losses import cross_entropy
+        from robustray.defenses.step import Loss
 
         clean, robust = step.logits(step.x), step.logits(x_adv)
         p, q = of_logits(clean), of_logits(robust)

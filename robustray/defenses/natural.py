@@ -11,7 +11,7 @@ from robustray.registry import register
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from robustray.defenses._step import Loss, Step
+    from robustray.defenses.step import Loss, Step
 
 
 @register
@@ -25,8 +25,8 @@ class Natural(Defense):
         return step.x
 
     def loss(self, step: Step, x_adv: Tensor) -> Loss:
-        from robustray.attacks._losses import cross_entropy
-        from robustray.defenses._step import Loss
+        from robustray.attacks.losses import cross_entropy
+        from robustray.defenses.step import Loss
 
         logits = step.logits(x_adv)
         return Loss(clean=cross_entropy(logits, self.targets(step, logits)))

@@ -14,7 +14,7 @@ from robustray.registry import Real, register
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from robustray.defenses._step import Loss, Step
+    from robustray.defenses.step import Loss, Step
 
 
 @register
@@ -45,8 +45,8 @@ class Rst(Defense):
     def loss(self, step: Step, x_adv: Tensor) -> Loss:
         import torch
 
-        from robustray.attacks._losses import cross_entropy
-        from robustray.defenses._step import Loss
+        from robustray.attacks.losses import cross_entropy
+        from robustray.defenses.step import Loss
 
         robust, clean = step.logits(x_adv), step.logits(step.x)
         targets = self.targets(step, clean)

@@ -15,8 +15,8 @@ from robustray.registry import Real, register
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from robustray.attacks._divergences import Distribution
-    from robustray.defenses._step import Loss, Step
+    from robustray.attacks.divergences import Distribution
+    from robustray.defenses.step import Loss, Step
 
 Divergence = Literal["lse", "kl", "js", "js_sqrt", "kl_sqrt", "rkl_sqrt", "l1_square", "l2", "linf", "lp"]
 
@@ -38,7 +38,7 @@ class _Score(Defense):
     soft_labels: ClassVar[bool] = True
 
     def _distance(self, target: Distribution, output: Distribution) -> Tensor:
-        from robustray.attacks._divergences import divergence
+        from robustray.attacks.divergences import divergence
 
         return divergence(self.divergence, target, output, self.order)
 
@@ -47,7 +47,7 @@ class _Score(Defense):
 
         A square root is left out: it turns no gradient, and its own is lost in rounding where x' is near x.
         """
-        from robustray.attacks._divergences import divergence, of_logits
+        from robustray.attacks.divergences import divergence, of_logits
 
         name = self.divergence.removesuffix("_sqrt")
         return step.attack(
@@ -55,15 +55,15 @@ class _Score(Defense):
         )
 
     def _label(self, y: Tensor, logits: Tensor, smoothing: float = 0.0) -> Distribution:
-        from robustray.attacks._divergences import of_labels
-        from robustray.attacks._losses import smoothed
+        from robustray.attacks.divergences import of_labels
+        from robustray.attacks.losses import smoothed
 
         return of_labels(smoothed(y, logits, smoothing, self.smoothed_onto))
 
     def _bounded(self, distances: Tensor, logits: Tensor) -> Tensor:
         """Mean of max(D - b, 0), b = D((1 - c, c / (K - 1), ...), e_y): c^2 K / (K - 1) in lse, -log(1 - c) in kl."""
-        from robustray.attacks._divergences import of_labels
-        from robustray.attacks._losses import smoothed
+        from robustray.attacks.divergences import of_labels
+        from robustray.attacks.losses import smoothed
 
         if not self.clip:
             return distances.mean()
@@ -91,7 +91,7 @@ class Score(_Score):
     )
 
     def perturb(self, step: Step) -> Tensor:
-        from robustray.attacks._divergences import of_logits
+        from robustray.attacks.divergences import of_logits
 
         if has_loss(step.bound.attack):
             return step.attack()
@@ -99,8 +99,8 @@ class Score(_Score):
         return self._climbed(step, lambda _: clean)
 
     def loss(self, step: Step, x_adv: Tensor) -> Loss:
-        from robustray.attacks._divergences import of_logits
-        from robustray.defenses._step import Loss
+        from robustray.attacks.divergences import of_logits
+        from robustray.defenses.step import Loss
 
         logits = step.logits(step.x)
         clean, robust = of_logits(logits), of_logits(step.logits(x_adv))
@@ -131,8 +131,8 @@ class ScorePgd(_Score):
         return self._climbed(step, lambda logits: self._label(step.y, logits))
 
     def loss(self, step: Step, x_adv: Tensor) -> Loss:
-        from robustray.attacks._divergences import of_logits
-        from robustray.defenses._step import Loss
+        from robustray.attacks.divergences import of_logits
+        from robustray.defenses.step import Loss
 
         logits = step.logits(x_adv)
         label = self._label(step.targets, logits, self.label_smoothing)

@@ -14,7 +14,7 @@ from robustray.registry import Real, register
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from robustray.defenses._step import Loss, Step
+    from robustray.defenses.step import Loss, Step
 
 
 @register
@@ -42,7 +42,7 @@ class SelfSupervised(Defense):
         """
         import torch
 
-        from robustray.models._heads import OwnHead
+        from robustray.models.heads import OwnHead
 
         images, _, height, width = step.x.shape
         if height != width or images < 2:
@@ -62,8 +62,8 @@ class SelfSupervised(Defense):
         return step.attack()
 
     def loss(self, step: Step, x_adv: Tensor) -> Loss:
-        from robustray.attacks._losses import cross_entropy
-        from robustray.defenses._step import Loss
+        from robustray.attacks.losses import cross_entropy
+        from robustray.defenses.step import Loss
 
         outputs = step.logits(x_adv)
         half = len(outputs) - len(outputs) // 2

@@ -14,7 +14,7 @@ from robustray.registry import Real, register
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from robustray.defenses._step import Loss, Step
+    from robustray.defenses.step import Loss, Step
 
 
 @register
@@ -37,7 +37,7 @@ class Trades(Defense):
     soft_labels: ClassVar[bool] = True
 
     def perturb(self, step: Step) -> Tensor:
-        from robustray.attacks._losses import kl
+        from robustray.attacks.losses import kl
 
         if has_loss(step.bound.attack):
             return step.attack()
@@ -45,9 +45,9 @@ class Trades(Defense):
         return step.attack(lambda outputs, _: kl(clean, outputs.logits, "none"))
 
     def loss(self, step: Step, x_adv: Tensor) -> Loss:
-        from robustray.attacks._divergences import divergence, of_logits
-        from robustray.attacks._losses import cross_entropy
-        from robustray.defenses._step import Loss
+        from robustray.attacks.divergences import divergence, of_logits
+        from robustray.attacks.losses import cross_entropy
+        from robustray.defenses.step import Loss
 
         clean, robust = step.logits(step.x), step.logits(x_adv)
         return Loss(

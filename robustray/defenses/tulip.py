@@ -13,7 +13,7 @@ from robustray.registry import Real, register
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from robustray.defenses._step import Loss, Step
+    from robustray.defenses.step import Loss, Step
 
 
 @register
@@ -41,9 +41,9 @@ class Tulip(Defense):
     def loss(self, step: Step, x_adv: Tensor) -> Loss:
         import torch
 
-        from robustray.attacks import _norms
-        from robustray.attacks._losses import cross_entropy
-        from robustray.defenses._step import Loss
+        from robustray.attacks import norms
+        from robustray.attacks.losses import cross_entropy
+        from robustray.defenses.step import Loss
 
         x = x_adv if x_adv.requires_grad else x_adv.detach().requires_grad_()
 
@@ -52,7 +52,7 @@ class Tulip(Defense):
 
         def ahead(logits: Tensor) -> Tensor:
             (gradient,) = torch.autograd.grad(losses(logits).sum(), x, retain_graph=True)
-            return x + _norms.step(gradient, x, self.h, "l2", 1)
+            return x + norms.step(gradient, x, self.h, "l2", 1)
 
         here, there = (losses(logits) for logits in step.pair(x, ahead))
         slope = (there - here) / self.h

@@ -38,8 +38,8 @@ class Architecture(Part):
         """
         from torch import nn
 
-        from robustray.models._heads import ClassLogits
-        from robustray.models._normalise import Normalise
+        from robustray.models.heads import ClassLogits
+        from robustray.models.normalise import Normalise
 
         _, height, width, channels = data.load("train").images.shape
         if min(height, width) < self.smallest:

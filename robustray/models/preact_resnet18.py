@@ -29,7 +29,7 @@ class PreactResnet18(ConvNet):
     width: Count = Field(64, ge=1, le=4096, description="channels of the first stage; 64 is published")
 
     def network(self, channels: int, height: int, width: int, classes: int) -> nn.Module:
-        from robustray.models._preactivation import preactivated
+        from robustray.models.preactivation import preactivated
 
         return preactivated(
             channels,

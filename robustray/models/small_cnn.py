@@ -24,7 +24,7 @@ class SmallCnn(Architecture):
     def network(self, channels: int, height: int, width: int, classes: int) -> nn.Module:
         from torch import nn
 
-        from robustray.models._tiny_conv import TinyConv2d
+        from robustray.models.tiny_conv import TinyConv2d
 
         features = 2 * self.width * ((height + 1) // 2) * ((width + 1) // 2)
         return nn.Sequential(

@@ -44,7 +44,7 @@ class WideResnet(ConvNet):
         return value
 
     def network(self, channels: int, height: int, width: int, classes: int) -> nn.Module:
-        from robustray.models._preactivation import preactivated
+        from robustray.models.preactivation import preactivated
 
         blocks = (self.depth - 4) // 6
         return preactivated(

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from robustray._lazy import lazy
+from robustray.lazy import lazy
 
 if TYPE_CHECKING:
-    from robustray.training._trainer import Trainer
     from robustray.training.averaging import Averaging, Ema, NoAveraging
     from robustray.training.awp import Awp
     from robustray.training.curricula import Curriculum
@@ -19,6 +18,7 @@ if TYPE_CHECKING:
     from robustray.training.sam import Sam
     from robustray.training.schedules import Constant, Cosine, Cyclic, Late, MultiStep, OneCycle, Schedule
     from robustray.training.stages import Stages
+    from robustray.training.trainer import Trainer
     from robustray.training.updates import Minibatch, Plain, Update
     from robustray.training.weight_noise import WeightNoise
 
@@ -79,7 +79,7 @@ __getattr__ = lazy(
         "Schedule": "schedules",
         "Sgd": "optimisers",
         "Stages": "stages",
-        "Trainer": "_trainer",
+        "Trainer": "trainer",
         "Update": "updates",
         "WeightNoise": "weight_noise",
     },

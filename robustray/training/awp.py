@@ -12,7 +12,7 @@ from robustray.training.updates import BoundUpdate, Minibatch, Stateless, Update
 if TYPE_CHECKING:
     from torch import nn
 
-    from robustray.defenses._step import Loss
+    from robustray.defenses.step import Loss
 
 
 @register
@@ -47,18 +47,18 @@ class Awp(Update):
 
 class _BoundAwp(Stateless):
     def __init__(self, rule: Awp, model: nn.Module) -> None:
-        from robustray.training import _weights
+        from robustray import weight_space
 
         self.rule = rule
-        self.layers = _weights.layers(model)
+        self.layers = weight_space.layers(model)
 
     def __call__(self, batch: Minibatch) -> Loss:
         import torch
 
-        from robustray.training import _weights
+        from robustray import weight_space
 
         x_adv = batch.attack()
-        with _weights.kept(self.layers) as home:
+        with weight_space.kept(self.layers) as home:
             for _ in range(self.rule.steps):
                 with batch.undone():
                     batch.gradient(x_adv)
@@ -67,7 +67,7 @@ class _BoundAwp(Stateless):
                         if weight.grad is None:
                             continue
                         radius = self.rule.xi * torch.linalg.vector_norm(start)
-                        moved = weight + self.rule.step_size * radius * _weights.unit(weight.grad) - start
+                        moved = weight + self.rule.step_size * radius * weight_space.unit(weight.grad) - start
                         length = torch.linalg.vector_norm(moved)
                         weight.copy_(start + torch.where(length > radius, radius / length, 1) * moved)
             return batch.gradient(x_adv)

@@ -13,7 +13,7 @@ from robustray.training.updates import BoundUpdate, Minibatch, Update
 if TYPE_CHECKING:
     from torch import nn
 
-    from robustray.defenses._step import Loss
+    from robustray.defenses.step import Loss
 
 
 @register
@@ -61,13 +61,13 @@ class _BoundEntropy:
     def __call__(self, batch: Minibatch) -> Loss:
         import torch
 
-        from robustray.training import _weights
+        from robustray import weight_space
 
         rule, gamma = self.rule, self.rule.gamma_at(self.batches)
         self.batches += 1
         if rule.steps == 0:
             return batch.gradient(batch.attack())
-        with _weights.kept(self.weights) as home:
+        with weight_space.kept(self.weights) as home:
             means = [start.clone() for start in home]
             for _ in range(rule.steps):
                 loss = batch.gradient(batch.attack())

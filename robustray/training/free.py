@@ -12,7 +12,7 @@ from robustray.training.updates import BoundUpdate, Minibatch, Update
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-    from robustray.defenses._step import Loss
+    from robustray.defenses.step import Loss
 
 
 @register

@@ -46,17 +46,17 @@ class Optimiser(Part):
         Clipping (Stutz et al., ICCV 2021, arXiv:2104.04448) is of all trainable parameters. Their normalisation layers
         have the scale 1 + weight; of a plain scale that is the interval around 1.
         """
-        from robustray.training import _weights
+        from robustray import weight_space
 
         if self.decays == "all":
             groups: list[dict[str, Any]] = [{"params": list(model.parameters()), "weight_decay": self.weight_decay}]
         else:
             decays = (self.weight_decay, 0.0)
-            parts = zip(_weights.split(model), decays, strict=True)
+            parts = zip(weight_space.split(model), decays, strict=True)
             groups = [{"params": part, "weight_decay": decay} for part, decay in parts if part]
         built = self.over(groups)
         if self.clip is not None:
-            clamp = _weights.Clamp(model, self.clip)
+            clamp = weight_space.Clamp(model, self.clip)
             clamp()
             built.register_step_post_hook(lambda *_: clamp())
         return built

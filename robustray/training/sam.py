@@ -12,7 +12,7 @@ from robustray.training.updates import BoundUpdate, Minibatch, Stateless, Update
 if TYPE_CHECKING:
     from torch import nn
 
-    from robustray.defenses._step import Loss
+    from robustray.defenses.step import Loss
 
 
 @register
@@ -43,14 +43,14 @@ class _BoundSam(Stateless):
     def __call__(self, batch: Minibatch) -> Loss:
         import torch
 
-        from robustray.training import _weights
+        from robustray import weight_space
 
         x_adv = batch.attack()
         with batch.undone():
             batch.gradient(x_adv)
-        with _weights.kept(self.weights), torch.no_grad():
+        with weight_space.kept(self.weights), torch.no_grad():
             found = [weight for weight in self.weights if weight.grad is not None]
-            up = _weights.unit(torch.cat([weight.grad.flatten() for weight in found if weight.grad is not None]))
+            up = weight_space.unit(torch.cat([weight.grad.flatten() for weight in found if weight.grad is not None]))
             for weight, step in zip(found, torch.split(up, [weight.numel() for weight in found]), strict=True):
                 weight.add_(step.view_as(weight), alpha=self.rule.rho)
             with torch.enable_grad():

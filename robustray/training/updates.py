@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor, nn
 
-    from robustray.defenses._step import Loss
+    from robustray.defenses.step import Loss
 
 
 @dataclass(frozen=True)

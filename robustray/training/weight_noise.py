@@ -12,7 +12,7 @@ from robustray.training.updates import BoundUpdate, Minibatch, Stateless, Update
 if TYPE_CHECKING:
     from torch import nn
 
-    from robustray.defenses._step import Loss
+    from robustray.defenses.step import Loss
 
 
 @register
@@ -35,20 +35,20 @@ class WeightNoise(Update):
 
 class _BoundNoise(Stateless):
     def __init__(self, rule: WeightNoise, model: nn.Module) -> None:
-        from robustray.training import _weights
+        from robustray import weight_space
 
         self.rule = rule
-        self.layers = _weights.layers(model)
+        self.layers = weight_space.layers(model)
 
     def __call__(self, batch: Minibatch) -> Loss:
         import torch
 
-        from robustray.training import _weights
+        from robustray import weight_space
 
         x_adv = batch.attack()
-        with _weights.kept(self.layers):
+        with weight_space.kept(self.layers):
             with torch.no_grad():
                 for w in self.layers:
                     noise = torch.randn(w.shape, generator=batch.generator, device=w.device, dtype=w.dtype)
-                    w.add_(self.rule.xi * torch.linalg.vector_norm(w) * _weights.unit(noise))
+                    w.add_(self.rule.xi * torch.linalg.vector_norm(w) * weight_space.unit(noise))
             return batch.gradient(x_adv)

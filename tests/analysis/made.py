@@ -15,7 +15,8 @@ from numpy.typing import ArrayLike, NDArray
 from analysis.collect import judged_frontier, table
 from analysis.pareto import dominates
 from robustray.verdicts import CLEAN, Shard, judgement_folder, write_shard
-from sweeps.record import REPLICATE_OF, Judged, Record, Skipped
+from sweeps.record import Judged, Record, Skipped
+from sweeps.record.record import REPLICATE_OF
 
 OBJECTIVES = {"clean_accuracy": "max", "robust_accuracy": "max"}
 SCRIPT = "<script>alert(1)</script>"

@@ -14,7 +14,7 @@ import pytest
 from analysis import compare, load, palette
 from analysis.figures import frontier_figure, out_of_view
 from analysis.points import band, hover, leaders, points_on_test, selection_points, stage, staircase
-from robustray.evaluation.flags import MEANING
+from robustray.judging.flags import MEANING
 from tests.analysis import made as the
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from analysis import load, sheet, summary, words
 from analysis.judgements import device_seconds
-from robustray.evaluation.flags import MEANING
+from robustray.judging.flags import MEANING
 from sweeps.record import Judged, Record, read
 from tests.analysis import made as the
 

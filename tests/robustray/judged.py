@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from robustray.__main__ import main
 from robustray.attacks import Threat
-from robustray.models._normalise import Normalise
+from robustray.models.normalise import Normalise
 from robustray.verdicts import Shard, Verdicts, read_shards
 from tests.robustray.made import trial
 

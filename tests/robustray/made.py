@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from robustray.data import DataSource
-from robustray.models._heads import ClassLogits
+from robustray.models.heads import ClassLogits
 from robustray.registry import Part, parts
 from robustray.trial import TrialConfig
 from tests.robustray import made_folders

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from robustray import Loss
 from robustray.attacks import Threat
 from robustray.training import Minibatch
-from robustray.training._randomness import Randomness
+from robustray.training.randomness import Randomness
 
 THREAT = Threat(eps=0.1)
 

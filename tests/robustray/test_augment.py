@@ -27,10 +27,10 @@ from robustray.data import (
     Rotation,
     Translation,
     TrivialAugment,
-    _affine,
     _image_ops,
-    _labels,
+    affine,
 )
+from robustray.data import labels as _labels
 from robustray.data.spatial import Resampling
 from robustray.errors import UserError
 from tests.robustray.made import generator, variants
@@ -157,11 +157,11 @@ def test_translations_are_uniform_and_independent() -> None:
 
 @pytest.mark.parametrize("size", [8, 9])
 @pytest.mark.parametrize("fill", ["zeros", "reflect"])
-def test_quarter_turns_are_exact(size: int, fill: _affine.Fill) -> None:
+def test_quarter_turns_are_exact(size: int, fill: affine.Fill) -> None:
     """Counter-clockwise; four of them, or none, are the identity."""
     x = coloured(5, size=size)
     degrees = torch.tensor([0.0, 90.0, 180.0, -90.0, 360.0])
-    out = _affine.turned(x, degrees, torch.zeros(5, 2), "bilinear", fill)
+    out = affine.turned(x, degrees, torch.zeros(5, 2), "bilinear", fill)
     for image, before, turns in zip(out, x, (0, 1, 2, 3, 0), strict=True):
         torch.testing.assert_close(image, before.rot90(turns, (1, 2)), rtol=0, atol=1e-5)
 
@@ -170,7 +170,7 @@ def test_quarter_turns_are_exact(size: int, fill: _affine.Fill) -> None:
 def test_turned_equals_torchvision(degrees: float, shape: tuple[int, int], right: int, down: int) -> None:
     """Rotation first, then translation; bilinear, black outside."""
     x = torch.rand(1, 3, *shape, generator=generator())
-    found = _affine.turned(x, torch.tensor([degrees]), torch.tensor([[right, down]]).float(), "bilinear", "zeros")
+    found = affine.turned(x, torch.tensor([degrees]), torch.tensor([[right, down]]).float(), "bilinear", "zeros")
     expected = theirs.affine(
         x,
         angle=-degrees,
@@ -187,7 +187,7 @@ def test_what_lies_outside() -> None:
     x = coloured(1, size=6)
     shift = torch.tensor([[2.0, 0.0]])
     for fill, column in (("zeros", torch.zeros(1, 3, 6)), ("reflect", x[:, :, :, 1])):
-        out = _affine.turned(x, torch.zeros(1), shift, "nearest", fill)  # type: ignore[arg-type]
+        out = affine.turned(x, torch.zeros(1), shift, "nearest", fill)  # type: ignore[arg-type]
         torch.testing.assert_close(out[..., 0], column, rtol=0, atol=1e-6)
         torch.testing.assert_close(out[..., 2:], x[..., :4], rtol=0, atol=1e-6)
     black = Rotation(degrees=180, resampling=Resampling(fill="zeros"))(torch.ones(50, 1, 9, 9), generator())

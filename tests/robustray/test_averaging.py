@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 from robustray.training import Averaging, Ema, NoAveraging
-from robustray.training._average import Average
+from robustray.training.average import Average
 from tests.robustray.made import batch, network, same, state
 
 

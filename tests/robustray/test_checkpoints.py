@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 import torch
 
-from robustray._files import write_whole
-from robustray.training import _checkpoints
-from robustray.training._checkpoints import DamagedCheckpoint, load, load_last, save, save_last, weights_hash
+from robustray.files import write_whole
+from robustray.training import checkpoints
+from robustray.training.checkpoints import DamagedCheckpoint, load, load_last, save, save_last, weights_hash
 
 
 def content(number: int) -> dict[str, Any]:
@@ -132,7 +132,7 @@ def test_a_failure_to_write_leaves_a_whole_one(tmp_path: Path, monkeypatch: pyte
 
     with monkeypatch.context() as broken:
         if place == "before":
-            broken.setattr(_checkpoints, "save", full)
+            broken.setattr(checkpoints, "save", full)
         else:
             broken.setattr(os, "fsync", full)
         for _ in range(2):  # a second failure must not lose what the first one left

@@ -11,10 +11,10 @@ from torch import nn
 
 from robustray import Step
 from robustray.attacks import Attack, Threat
-from robustray.attacks._guard import attack_mode
+from robustray.attacks.mode import attack_mode
 from robustray.attacks.threats import Norm
 from robustray.defenses import Defense
-from robustray.training._precision import Autocast
+from robustray.training.precision import Autocast
 from tests.robustray.made import (
     Boom,
     Fails,

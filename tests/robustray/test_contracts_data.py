@@ -13,11 +13,11 @@ import pytest
 import torch
 
 from robustray.data import DataSource, Images, base, stored
-from robustray.data._device import DeviceImages
+from robustray.data.device import DeviceImages
 from robustray.data.stored import Stored
 from robustray.errors import UserError
+from robustray.judge import Judge
 from robustray.registry import parts
-from robustray.trial import Judge
 from tests.robustray.made import every, made_folder
 from tests.robustray.made_folders import MAKERS, Folder
 

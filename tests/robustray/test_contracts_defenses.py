@@ -16,7 +16,7 @@ from robustray.attacks import Attack, Pgd, Threat
 from robustray.attacks.threats import Norm
 from robustray.defenses import Defense
 from robustray.registry import parts
-from robustray.training._precision import Autocast
+from robustray.training.precision import Autocast
 from robustray.trial import TrialConfig
 from tests.robustray.made import (
     Boom,

@@ -13,9 +13,9 @@ from torch import Tensor, nn
 from robustray.data import Digits, Npz
 from robustray.errors import UserError
 from robustray.models import Architecture
-from robustray.models._heads import OUT, OwnHead
-from robustray.models._normalise import Normalise
-from robustray.training._precision import Autocast
+from robustray.models.heads import OUT, OwnHead
+from robustray.models.normalise import Normalise
+from robustray.training.precision import Autocast
 from tests.robustray.made import every, generator, made, same, state, variants
 
 Shape = tuple[int, int, int]

@@ -8,7 +8,8 @@ from typing import Any, Literal, get_args
 import pytest
 from pydantic import ValidationError
 
-from robustray.registry import Count, Options, Part, Real, explain, kinds, parts, register
+from robustray.options import words
+from robustray.registry import Count, Options, Part, Real, kinds, parts, register
 from robustray.training.updates import BoundUpdate, Update
 from robustray.trial import TrialConfig
 from tests.robustray.made import JUDGE, made
@@ -73,7 +74,7 @@ def test_unknown_option_is_refused(cls: type[Part]) -> None:
 @every_part
 def test_explained(cls: type[Part]) -> None:
     """Every option is documented, and its help names it with its default."""
-    text = explain(cls)
+    text = words.text(cls)
     assert cls.__doc__ is not None
     assert cls.__doc__.splitlines()[0] in text
     for name, field in cls.model_fields.items():

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from robustray.training import Averaging, Optimiser, Schedule, Update
-from robustray.training._average import Average
+from robustray.training.average import Average
 from robustray.training.averaging import Ema
 from tests.robustray.made import Boom, batch, made, network, same, state, variants
 from tests.robustray.minibatch import THREAT, cross_entropy, minibatch, slopes

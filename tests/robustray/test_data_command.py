@@ -23,7 +23,7 @@ import typer
 from torchvision import datasets  # type: ignore[import-untyped]
 from typer.testing import CliRunner
 
-from robustray._data_command import data
+from robustray.commands.data import data
 from robustray.data import Cifar10, ImageFolder, Mnist, Svhn, TinyImageNet, stored
 from robustray.errors import UserError
 from robustray.registry import parts

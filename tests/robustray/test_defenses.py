@@ -16,10 +16,10 @@ from torch import Tensor, nn
 
 from robustray import Loss, Step, UserError
 from robustray.attacks import Pgd, Threat
-from robustray.attacks._divergences import divergence, of_labels, of_logits
 from robustray.attacks.base import Outputs
+from robustray.attacks.divergences import divergence, of_labels, of_logits
 from robustray.attacks.pgd import StepSize
-from robustray.data._device import DeviceImages
+from robustray.data.device import DeviceImages
 from robustray.defenses import (
     Adversarial,
     Consistency,
@@ -35,9 +35,9 @@ from robustray.defenses import (
     Trades,
     Tulip,
 )
-from robustray.models._heads import ClassLogits, OwnHead
+from robustray.models.heads import ClassLogits, OwnHead
+from robustray.subjects.trial import load_model
 from robustray.training import Trainer
-from robustray.training._trainer import load_model
 from tests.robustray.made import batch, generator, linear, network, trial
 
 CLASSES = 5

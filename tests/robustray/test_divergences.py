@@ -13,8 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from robustray.attacks._divergences import divergence, of_labels, of_logits
-from robustray.attacks._losses import smoothed
+from robustray.attacks.divergences import divergence, of_labels, of_logits
+from robustray.attacks.losses import smoothed
 from robustray.defenses.score import Divergence
 
 

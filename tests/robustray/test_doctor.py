@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from robustray import _doctor
-from robustray._doctor import Finding
+from robustray.commands import doctor
+from robustray.commands.doctor import Finding
 
 
 @pytest.fixture(autouse=True)
@@ -25,7 +25,7 @@ def _elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def found() -> dict[str, Finding]:
     """What is found now; where a check has several findings, its last."""
-    return {finding.what: finding for finding in _doctor.findings(ray=False)}
+    return {finding.what: finding for finding in doctor.findings(ray=False)}
 
 
 def test_the_command(tmp_path: Path) -> None:
@@ -71,16 +71,16 @@ def test_threads_that_hurt(wrong: str, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_gpus_are_shared_at_the_same_time_where_mps_is_reached(tmp_path: Path) -> None:
     pipes = tmp_path / "nvidia-mps"
-    assert _doctor.mps(True, pipes, True).state == "advice"
-    assert "CUDA_MPS_PIPE_DIRECTORY" in _doctor.mps(True, pipes, True).told
-    assert f"`{_doctor.MPS} -d`" in _doctor.mps(False, pipes, True).told
-    assert _doctor.mps(False, pipes, False).state == "ok"
+    assert doctor.mps(True, pipes, True).state == "advice"
+    assert "CUDA_MPS_PIPE_DIRECTORY" in doctor.mps(True, pipes, True).told
+    assert f"`{doctor.MPS} -d`" in doctor.mps(False, pipes, True).told
+    assert doctor.mps(False, pipes, False).state == "ok"
     pipes.mkdir()
     (pipes / "control").touch()
-    assert _doctor.mps(True, pipes, True) == Finding(
+    assert doctor.mps(True, pipes, True) == Finding(
         "CUDA MPS", "ok", "runs: trials that share a GPU use it at the same time"
     )
-    assert "left over" in _doctor.mps(False, pipes, True).told
+    assert "left over" in doctor.mps(False, pipes, True).told
 
 
 def test_data_is_found_where_it_lies(tmp_path: Path) -> None:
@@ -105,19 +105,19 @@ def test_a_cluster_that_does_not_answer(monkeypatch: pytest.MonkeyPatch) -> None
 def test_a_port_that_is_taken() -> None:
     with socket.socket() as taken, contextlib.suppress(OSError):  # where somebody else has it, that is as good
         taken.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        taken.bind(("127.0.0.1", _doctor.DASHBOARD))
+        taken.bind(("127.0.0.1", doctor.DASHBOARD))
         taken.listen()
         assert found()["ports"].state == "advice"
-    assert f"{_doctor.DASHBOARD} is " in found()["ports"].told
+    assert f"{doctor.DASHBOARD} is " in found()["ports"].told
 
 
 def test_a_ray_that_does_not_start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "ray.py").write_text("raise ImportError('half installed')\n")
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
-    assert _doctor.started(60) == Finding("ray", "wrong", "a local Ray does not start: ImportError: half installed")
+    assert doctor.started(60) == Finding("ray", "wrong", "a local Ray does not start: ImportError: half installed")
     (tmp_path / "ray.py").write_text(f"import os, time\nopen({str(tmp_path / 'pid')!r}, 'w').write(str(os.getpid()))\n"
                                      "time.sleep(600)\n")  # fmt: skip
-    given_up = _doctor.started(2)
+    given_up = doctor.started(2)
     assert given_up.state == "wrong"
     assert "no local Ray within 2 s" in given_up.told
     if (tmp_path / "pid").exists():
@@ -127,4 +127,4 @@ def test_a_ray_that_does_not_start(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 
 @pytest.mark.cluster
 def test_a_ray_that_starts() -> None:
-    assert _doctor.started(120) == Finding("ray", "ok", "a local Ray starts and runs a task")
+    assert doctor.started(120) == Finding("ray", "ok", "a local Ray starts and runs a task")

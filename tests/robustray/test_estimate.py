@@ -9,11 +9,11 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from robustray.attacks import Threat, _autoattack
+from robustray.attacks import Threat, autoattack
 from robustray.attacks.threats import Norm
-from robustray.evaluation.estimate import Clock, forwards, work
-from robustray.evaluation.plan import CLAIMED, EARLY, JOINED
-from robustray.trial import VERSIONS, AttackName, Strength
+from robustray.attacks.versions import VERSIONS, AttackName, Strength
+from robustray.judging.plan import CLAIMED, EARLY, JOINED
+from robustray.judging.time_left import Clock, forwards, work
 from robustray.verdicts import CLEAN
 from tests.robustray.made import linear
 
@@ -32,9 +32,7 @@ def test_forwards_are_those_of_the_attacks(power: Strength, attack: AttackName, 
     x[torch.arange(2), torch.arange(2)] = 1
     calls: list[int] = []
     model.register_forward_pre_hook(lambda _, inputs: calls.append(len(inputs[0])))
-    x_adv, _ = _autoattack.run(
-        attack, model, x.view(2, 1, 6, 6), torch.arange(2), Threat(norm=norm, eps=0.01), 0, power
-    )
+    x_adv, _ = autoattack.run(attack, model, x.view(2, 1, 6, 6), torch.arange(2), Threat(norm=norm, eps=0.01), 0, power)
     first, *theirs = calls
     assert first == 1, "how many classes there are is asked once"
     assert theirs == [2] * forwards(attack, norm, power)

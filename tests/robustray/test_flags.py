@@ -16,8 +16,9 @@ from scipy.stats import binomtest
 from torch import Tensor, nn
 
 from robustray.attacks import Threat
-from robustray.evaluation import _checks, judge
-from robustray.evaluation.flags import MEANING, SHARE, WHITE_BOX, beyond_chance, found
+from robustray.judging import checks as own_checks
+from robustray.judging import judge
+from robustray.judging.flags import MEANING, SHARE, WHITE_BOX, beyond_chance, found
 from robustray.verdicts import CLEAN, Shard, read_shards
 from tests.robustray.judged import learned
 from tests.robustray.made import generator, linear
@@ -86,7 +87,7 @@ def test_randomised(change: dict[str, Any], flagged: bool) -> None:
     model = Through(plain(), **change)
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        assert ("randomised" in _checks.flags(model, images())) is flagged
+        assert ("randomised" in own_checks.flags(model, images())) is flagged
 
 
 def test_dropout_is_a_flag_only_where_it_is_left_on(tmp_path: Path) -> None:
@@ -132,8 +133,8 @@ class Dynamic(nn.Module):
 
 @pytest.mark.parametrize("way", ["grad", "method", "function", "func", "jacobian"])
 def test_dynamic(way: str) -> None:
-    assert _checks.flags(Dynamic(way).eval().requires_grad_(False), images()) == ["dynamic"]
-    assert _checks.flags(plain(), images()) == [], "an ordinary model afterwards is ordinary"
+    assert own_checks.flags(Dynamic(way).eval().requires_grad_(False), images()) == ["dynamic"]
+    assert own_checks.flags(plain(), images()) == [], "an ordinary model afterwards is ordinary"
 
 
 class Said:
@@ -168,7 +169,7 @@ def test_in_autoattack_one_dynamic_model_makes_every_later_one_dynamic(monkeypat
     ],
 )
 def test_probabilities(logits: Callable[[Tensor], Tensor], flagged: bool) -> None:
-    told = _checks.flags(Through(plain(), logits=logits), images())
+    told = own_checks.flags(Through(plain(), logits=logits), images())
     assert told == (["probabilities"] if flagged else [])
 
 
@@ -190,7 +191,7 @@ def test_checks_agree_with_those_of_autoattack() -> None:
                 checks.check_randomized(model, x, model(x).argmax(1), logger=said)
                 checks.check_range_output(model, x, logger=said)
             theirs = [name for name, word in words.items() if any(word in line for line in said.lines)]
-            assert _checks.flags(model, x) == theirs
+            assert own_checks.flags(model, x) == theirs
 
 
 # What the attacks find.
@@ -320,6 +321,6 @@ def test_flags_do_not_depend_on_the_order_of_shards(data: st.DataObject) -> None
 
 def test_every_flag_has_a_meaning() -> None:
     model = Through(Dynamic("grad"), logits=lambda z: (z + torch.randn(z.shape)).softmax(1))
-    told = _checks.flags(model.eval(), images())
+    told = own_checks.flags(model.eval(), images())
     assert told == ["randomised", "dynamic", "probabilities"]
     assert {*told, "zero_gradients", "square_beats_white_box", "outside"} == set(MEANING)

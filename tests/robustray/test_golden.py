@@ -13,7 +13,7 @@ from robustray.attacks import Pgd, Threat
 from robustray.attacks.pgd import StepSize
 from robustray.attacks.threats import Norm
 from robustray.training import Ema
-from robustray.training._average import Average
+from robustray.training.average import Average
 from tests.conftest import Golden
 from tests.robustray.golden import RENORM, bound, close, from_noise, tiny
 

@@ -16,9 +16,9 @@ from pyautoattack import AutoAttack
 from torch import Tensor, nn
 
 from robustray.attacks import Threat
+from robustray.attacks.versions import VERSIONS
 from robustray.data.digits import Digits
-from robustray.evaluation import judge
-from robustray.trial import VERSIONS
+from robustray.judging import judge
 from robustray.verdicts import CLEAN, read_shards
 from tests.conftest import Golden
 from tests.robustray.golden import tiny

@@ -15,8 +15,8 @@ from torch import Tensor, nn
 
 from robustray import Step
 from robustray.attacks import Pgd, Threat
-from robustray.attacks._losses import smoothed
 from robustray.attacks.base import Outputs
+from robustray.attacks.losses import smoothed
 from robustray.defenses import Adversarial, Defense, Llr, Mart, Rst, Score, ScorePgd, Trades, Tulip
 from tests.conftest import Golden
 from tests.robustray.golden import RENORM, TRADES_L2, bound, close, from_noise, norm_of, tiny

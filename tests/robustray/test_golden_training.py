@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from robustray import Step
 from robustray.defenses import Adversarial, Defense, Rst, Trades
 from robustray.training import Awp, Ema, Plain, Sgd, Update
-from robustray.training._average import Average
+from robustray.training.average import Average
 from tests.conftest import Golden
 from tests.robustray.golden import RENORM, TRADES_L2, bound, close, from_noise, tiny
 from tests.robustray.made import state

@@ -13,11 +13,11 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from robustray.attacks import Threat, _autoattack
+from robustray.attacks import Threat, autoattack
 from robustray.errors import UserError
-from robustray.evaluation import judge
-from robustray.evaluation._case import Case
-from robustray.evaluation.flags import found
+from robustray.judging import judge
+from robustray.judging.case import Case
+from robustray.judging.flags import found
 from robustray.seeding import derive
 from robustray.training import Trainer
 from robustray.verdicts import CLEAN, Shard, Verdicts, read_shard, read_shards
@@ -29,14 +29,14 @@ def test_verdicts_are_what_the_model_says(tmp_path: Path, monkeypatch: pytest.Mo
     """Predicted again by hand from the very images the attacks returned; each attack sees what stood before it."""
     model, x, y = learned()
     returned: list[tuple[str, Tensor, Tensor, Tensor]] = []
-    run = _autoattack.run
+    run = autoattack.run
 
     def spy(attack: str, model: nn.Module, x: Tensor, y: Tensor, *arguments: Any) -> tuple[Tensor, int]:
         x_adv, zero = run(attack, model, x, y, *arguments)
         returned.append((attack, x.clone(), y.clone(), x_adv.clone()))
         return x_adv, zero
 
-    monkeypatch.setattr(_autoattack, "run", spy)
+    monkeypatch.setattr(autoattack, "run", spy)
     shards: list[Shard] = []
     verdicts = judge(model, x, y, THREAT, VERSION, tmp_path, shard_size=25, progress=shards.append)
     model.eval()
@@ -109,7 +109,7 @@ def test_every_attack_on_every_shard_has_a_seed_of_its_own(tmp_path: Path, monke
         seeds.append(seed)
         return x, 0
 
-    monkeypatch.setattr(_autoattack, "run", spy)
+    monkeypatch.setattr(autoattack, "run", spy)
     for folder, seed in (("a", 0), ("b", 0), ("c", 1)):
         judge(model, x, y, THREAT, VERSION, tmp_path / folder, shard_size=25, seed=seed)
     first, again, other = seeds[:6], seeds[6:12], seeds[12:]
@@ -125,7 +125,7 @@ def test_nothing_is_done_twice(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     def forbidden(*_: object) -> Tensor:
         raise AssertionError("an attack was run again")
 
-    monkeypatch.setattr(_autoattack, "run", forbidden)
+    monkeypatch.setattr(autoattack, "run", forbidden)
     assert same_verdicts(judge(model, x, y, THREAT, "apgd-ce", tmp_path), first)
     with pytest.raises(AssertionError, match="run again"):
         judge(model, x, y, THREAT, "apgd-ce", tmp_path / "elsewhere")
@@ -168,7 +168,7 @@ def test_nothing_left_to_attack(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     model, x, _y = learned()
     with torch.no_grad():
         wrong = (model.eval()(x).argmax(1) + 1) % 10
-    monkeypatch.setattr(_autoattack, "run", lambda *_: pytest.fail("an attack was run on no images"))
+    monkeypatch.setattr(autoattack, "run", lambda *_: pytest.fail("an attack was run on no images"))
     verdicts = judge(model, x, wrong, THREAT, "standard", tmp_path)
     assert not verdicts.clean.any()
     assert verdicts.robust_accuracy == 0
@@ -182,7 +182,7 @@ def test_images_outside_the_threat_are_not_broken(
 ) -> None:
     """Whatever an attack says of them; that it did is said."""
     model, x, y = learned()
-    monkeypatch.setattr(_autoattack, "run", lambda attack, model, x, *rest: (lie(x), 0))
+    monkeypatch.setattr(autoattack, "run", lambda attack, model, x, *rest: (lie(x), 0))
     verdicts = judge(model, x, y, THREAT, "apgd-ce", tmp_path)
     assert verdicts.robust.tolist() == verdicts.clean.tolist()
     (inside,) = tmp_path.iterdir()
@@ -199,7 +199,7 @@ def test_images_outside_the_threat_are_not_broken(
 def test_images_inside_count_beside_images_outside(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A batch in which one attack image of three breaks the rules: only that one is not counted."""
     model, x, y = learned()
-    run = _autoattack.run
+    run = autoattack.run
 
     def cheats(attack: str, model: nn.Module, x: Tensor, *rest: Any) -> tuple[Tensor, int]:
         x_adv, zero = run(attack, model, x, *rest)
@@ -207,7 +207,7 @@ def test_images_inside_count_beside_images_outside(tmp_path: Path, monkeypatch: 
         return x_adv, zero
 
     honest = judge(model, x, y, THREAT, "apgd-ce", tmp_path / "honest")
-    monkeypatch.setattr(_autoattack, "run", cheats)
+    monkeypatch.setattr(autoattack, "run", cheats)
     verdicts = judge(model, x, y, THREAT, "apgd-ce", tmp_path / "cheats")
     cheated = np.flatnonzero(honest.clean)[::3]
     assert verdicts.robust[cheated].all()
@@ -218,7 +218,7 @@ def test_images_inside_count_beside_images_outside(tmp_path: Path, monkeypatch: 
 
 def test_an_attack_that_does_nothing_breaks_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     model, x, y = learned()
-    monkeypatch.setattr(_autoattack, "run", lambda attack, model, x, *rest: (x, 0))
+    monkeypatch.setattr(autoattack, "run", lambda attack, model, x, *rest: (x, 0))
     verdicts = judge(model, x, y, THREAT, VERSION, tmp_path)
     assert verdicts.robust.tolist() == verdicts.clean.tolist()
 
@@ -247,7 +247,7 @@ def test_a_trained_trial(tmp_path: Path) -> None:
 def test_a_batch_that_does_not_fit_is_attacked_in_fixed_halves(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     sizes: list[int] = []
 
-    run = _autoattack.run
+    run = autoattack.run
 
     def small(attack: str, model: nn.Module, x: Tensor, *rest: Any) -> tuple[Tensor, int]:
         sizes.append(len(x))
@@ -258,7 +258,7 @@ def test_a_batch_that_does_not_fit_is_attacked_in_fixed_halves(tmp_path: Path, m
     model, x, y = learned()
     with torch.no_grad():
         right = (model(x).argmax(1) == y).nonzero()[:8, 0]
-    monkeypatch.setattr(_autoattack, "run", small)
+    monkeypatch.setattr(autoattack, "run", small)
     halves = judge(model, x[right], y[right], THREAT, "apgd-ce", tmp_path)
     assert sizes == [8, 4, 2, 2, 4, 2, 2]
     (folder,) = tmp_path.iterdir()
@@ -279,6 +279,6 @@ def test_one_image_that_does_not_fit_is_an_error(tmp_path: Path, monkeypatch: py
         raise torch.cuda.OutOfMemoryError
 
     model, x, y = learned()
-    monkeypatch.setattr(_autoattack, "run", full)
+    monkeypatch.setattr(autoattack, "run", full)
     with pytest.raises(torch.cuda.OutOfMemoryError):
         judge(model, x, y, THREAT, "apgd-ce", tmp_path)

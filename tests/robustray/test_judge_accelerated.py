@@ -12,10 +12,11 @@ from torch import Tensor, nn
 
 from robustray.attacks import Threat
 from robustray.attacks.threats import Norm
-from robustray.evaluation import _early, _images
-from robustray.evaluation._judge import judge_shard
-from robustray.evaluation.plan import Plan
-from robustray.trial import Judge
+from robustray.judge import Judge
+from robustray.judging import early as _early
+from robustray.judging import images
+from robustray.judging.plan import Plan
+from robustray.judging.stage import judge_shard
 from robustray.verdicts import CLEAN, Verdicts, read_shard
 from tests.robustray.judged import Command, learned, said, written
 from tests.robustray.made import generator, linear
@@ -28,7 +29,7 @@ def test_every_early_break_is_a_break(command: Command, tmp_path: Path) -> None:
     written(tmp_path)
     judged = command.judge(*ON_TEST, "--accelerated", "--save-adversarial")
     early, clean = read_shard(judged.folder, "early", 0), read_shard(judged.folder, CLEAN, 0)
-    later, kept = read_shard(judged.folder, "apgd-ce", 0), _images.load(judged.folder, "early", 0)
+    later, kept = read_shard(judged.folder, "apgd-ce", 0), images.load(judged.folder, "early", 0)
     assert early is not None
     assert clean is not None
     assert later is not None

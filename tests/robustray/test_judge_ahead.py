@@ -11,10 +11,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from robustray.evaluation import _shards, _workers
-from robustray.evaluation._judge import judge_shard
-from robustray.evaluation.plan import Plan
-from robustray.trial import Judge
+from robustray.judge import Judge
+from robustray.judging import shard_size
+from robustray.judging import workers as _workers
+from robustray.judging.plan import Plan
+from robustray.judging.stage import judge_shard
 from robustray.verdicts import CLEAN, Shard, read_shard, write_shard
 from tests.robustray.judged import Command, contents, learned, written
 from tests.robustray.made import JUDGE
@@ -155,10 +156,10 @@ def test_shards_are_fewer_where_one_keeps_two_workers_busy(monkeypatch: pytest.M
     import torch
     from torch import nn
 
-    monkeypatch.setattr(_shards, "_step", lambda model, x: len(x))
+    monkeypatch.setattr(shard_size, "_step", lambda model, x: len(x))
     x = torch.zeros(300, 1, 2, 2)
     wanted = replace(plan(), rows=np.arange(300, dtype=np.int64))
-    assert [_shards.shared_out(nn.Identity(), x, 500, wanted, workers) for workers in (1, 2, 3, 4)] == [
+    assert [shard_size.shared_out(nn.Identity(), x, 500, wanted, workers) for workers in (1, 2, 3, 4)] == [
         500,
         500,
         150,

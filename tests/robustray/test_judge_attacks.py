@@ -16,11 +16,11 @@ from pyautoattack.square import SquareAttack
 from scipy.stats import binom, norm
 from torch import Tensor, nn
 
-from robustray.attacks import Threat, _autoattack
+from robustray.attacks import Threat, autoattack
 from robustray.attacks.threats import Norm
+from robustray.attacks.versions import VERSIONS, AttackName, strength
 from robustray.errors import UserError
-from robustray.evaluation import judge
-from robustray.trial import VERSIONS, AttackName, strength
+from robustray.judging import judge
 from robustray.verdicts import CLEAN, read_shard, read_shards
 from tests.robustray.judged import THREAT, same_verdicts
 from tests.robustray.made import batch, generator, linear, network
@@ -53,14 +53,14 @@ def known(norm: Norm) -> tuple[nn.Module, Tensor, Tensor, NDArray[np.bool_]]:
 def returned(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, Tensor, Tensor]]:
     """Every attack's batch and what it gave back."""
     seen: list[tuple[str, Tensor, Tensor]] = []
-    run = _autoattack.run
+    run = autoattack.run
 
     def spy(attack: str, model: nn.Module, x: Tensor, *rest: Any) -> tuple[Tensor, int]:
         x_adv, zero = run(attack, model, x, *rest)
         seen.append((attack, x.clone(), x_adv.clone()))
         return x_adv, zero
 
-    monkeypatch.setattr(_autoattack, "run", spy)
+    monkeypatch.setattr(autoattack, "run", spy)
     return seen
 
 
@@ -147,7 +147,7 @@ def test_settings_are_those_of_the_authors(version: str, norm: Norm, monkeypatch
         AutoAttack(model, norm=named, eps=RADIUS[norm], version=version).run_standard_evaluation(x, y)
     theirs = settings.taken()
     for attack in VERSIONS[version]:
-        _autoattack.run(attack, model, x, y, Threat(norm=norm, eps=RADIUS[norm]), 7, strength(version))
+        autoattack.run(attack, model, x, y, Threat(norm=norm, eps=RADIUS[norm]), 7, strength(version))
     ours = settings.taken()
     assert len(theirs) == len(VERSIONS[version])
     for attack, mine, original in zip(VERSIONS[version], ours, theirs, strict=True):
@@ -165,7 +165,7 @@ def test_settings_as_published() -> None:
             model = linear(torch.randn(12, 25, generator=generator(1))).eval()
             x = torch.rand(3, 1, 5, 5)
             for attack in VERSIONS[version]:
-                _autoattack.run(attack, model, x, model(x).argmax(1), Threat(norm=norm, eps=0.1), 7, strength(version))
+                autoattack.run(attack, model, x, model(x).argmax(1), Threat(norm=norm, eps=0.1), 7, strength(version))
             return held.taken()
 
     euclidean: tuple[Norm, ...] = ("linf", "l2")

@@ -15,7 +15,7 @@ import torch
 from pyautoattack import AutoAttack
 from scipy.stats import binomtest
 
-from robustray.evaluation.result import entry, in_255ths
+from robustray.judging.result import entry, in_255ths
 from robustray.verdicts import CLEAN, Verdicts, read_shards
 from tests.robustray.judged import Command, learned, written
 
@@ -188,13 +188,13 @@ def test_the_same_command_goes_on_and_decides_the_shards_once(
     command: Command, small: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A size that was decided stays, whatever memory is free later; a later version goes on in the same folder."""
-    from robustray.evaluation import _shards
+    from robustray.judging import shard_size
 
     base = ("rows.py:Rows", "--data", small, "--eps", "10/255")
-    monkeypatch.setattr(_shards, "ON_CPU", 16)
+    monkeypatch.setattr(shard_size, "ON_CPU", 16)
     first = command.judge(*base, "--version", "apgd-ce")
     assert first.result["shard_size"] == 16
-    monkeypatch.setattr(_shards, "ON_CPU", 500)
+    monkeypatch.setattr(shard_size, "ON_CPU", 500)
     stamps = {path: path.stat().st_mtime_ns for path in first.folder.glob("*-*.parquet")}
     assert len(stamps) == 6
     again = command.judge(*base, "--version", "apgd")

@@ -28,7 +28,7 @@ from tests.robustray.judged import contents, written
 ROOT = Path(__file__).parents[2]
 ATTACKS = ("apgd-ce", "apgd-dlr")
 SHARDS = 8
-PRELOAD = ["robustray.evaluation._workers", "robustray._judge_command", "pandas", "scipy.stats", "sweeps.driver"]
+PRELOAD = ["robustray.judging.workers", "robustray.commands.judge", "pandas", "scipy.stats", "sweeps.driver"]
 """What a command imports, loaded once; the last for tests of sweeps, which have the same server."""
 
 

@@ -15,8 +15,8 @@ from pyautoattack.state import EvaluationState
 from torch import Tensor
 
 from robustray.data.digits import Digits
-from robustray.evaluation import _images
-from robustray.evaluation.flags import MEANING
+from robustray.judging import images
+from robustray.judging.flags import MEANING
 from robustray.verdicts import CLEAN, Shard, Verdicts, read_shard
 from tests.robustray.judged import Command, learned, written
 
@@ -78,7 +78,7 @@ def test_images_of_plain_autoattack(form: str, theirs: Theirs, command: Command)
     assert joined.broken.tolist() == theirs.fooled[joined.image].tolist()
     assert 0 < joined.broken.sum() < len(joined.image)
     assert apgd.image.tolist() == joined.survivors.tolist()
-    kept = _images.load(judged.folder, "joined", 0)
+    kept = images.load(judged.folder, "joined", 0)
     assert kept is not None
     assert np.array_equal(kept[1], x_adv[torch.from_numpy(kept[0]).long()].float().numpy())
     assert command("judge", "--verify", judged.folder).code == 0

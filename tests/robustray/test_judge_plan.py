@@ -12,10 +12,11 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from robustray.attacks import Threat, _autoattack
-from robustray.evaluation import _shards, judge
-from robustray.evaluation.plan import Plan, family
-from robustray.trial import VERSIONS, Judge, strength
+from robustray.attacks import Threat, autoattack
+from robustray.attacks.versions import VERSIONS, strength
+from robustray.judge import Judge
+from robustray.judging import judge, shard_size
+from robustray.judging.plan import Plan, family
 from robustray.verdicts import shard_path
 from tests.robustray.judged import THREAT, learned, same_verdicts
 from tests.robustray.made import JUDGE, trial
@@ -72,7 +73,7 @@ def test_the_first_attacks_of_standard_are_the_beginning_of_standard(
     model, x, y = learned()
     x, y = x[:30], y[:30]
     ran: list[str] = []
-    run = _autoattack.run
+    run = autoattack.run
 
     def spy(attack: str, *arguments: Any) -> tuple[Tensor, int]:
         ran.append(attack)
@@ -82,7 +83,7 @@ def test_the_first_attacks_of_standard_are_the_beginning_of_standard(
         (folder,) = (tmp_path / "parts").iterdir()
         return {path.name: (path.stat().st_ino, path.stat().st_mtime_ns) for path in folder.iterdir()}
 
-    monkeypatch.setattr(_autoattack, "run", spy)
+    monkeypatch.setattr(autoattack, "run", spy)
     first = judge(model, x, y, THREAT, "apgd-ce", tmp_path / "parts")
     assert ran == ["apgd-ce"]
     before = written()
@@ -178,17 +179,17 @@ def test_stages_are_in_order(tmp_path: Path) -> None:
 @pytest.mark.parametrize(("overhead", "expected"), [(0.0, 150), (20.0, 150), (1000.0, 500)])
 def test_a_shard_is_shared_out_where_that_pays(overhead: float, expected: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """Two CPU workers share a network whose time is arithmetic, and not one whose time is overhead."""
-    monkeypatch.setattr(_shards, "_step", lambda model, x: overhead + len(x))
+    monkeypatch.setattr(shard_size, "_step", lambda model, x: overhead + len(x))
     model, x = nn.Identity(), torch.zeros(300, 1, 2, 2)
     made = Plan.of(Judge.model_validate(JUDGE | {"version": "apgd"}), "w", "validation")
     plan = replace(made, rows=np.arange(300, dtype=np.int64))
-    assert _shards.shared_out(model, x, 500, plan, 2) == expected
-    assert _shards.shared_out(model, x, 500, plan, 1) == 500
-    assert _shards.shared_out(model, x, 120, plan, 2) == 120
+    assert shard_size.shared_out(model, x, 500, plan, 2) == expected
+    assert shard_size.shared_out(model, x, 500, plan, 1) == 500
+    assert shard_size.shared_out(model, x, 120, plan, 2) == 120
 
 
 def test_timing_a_step_leaves_the_model_as_it_was() -> None:
     model = nn.Sequential(nn.Flatten(), nn.Linear(4, 3)).train()
-    assert _shards._step(model, torch.rand(5, 1, 2, 2)) > 0
+    assert shard_size._step(model, torch.rand(5, 1, 2, 2)) > 0
     assert model.training
     assert all(weight.requires_grad and weight.grad is None for weight in model.parameters())

@@ -15,9 +15,9 @@ import pytest
 from rich.console import Console
 from rich.progress import Progress
 
-from robustray._judge_progress import Bars, Log, _left, bars
-from robustray.evaluation.plan import Plan
-from robustray.trial import Judge
+from robustray.commands.judge_progress import Bars, Log, _left, bars
+from robustray.judge import Judge
+from robustray.judging.plan import Plan
 from robustray.verdicts import CLEAN, Shard
 from tests.robustray.made import JUDGE
 

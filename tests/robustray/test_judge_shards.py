@@ -11,9 +11,9 @@ import pytest
 import torch
 from torch import nn
 
-from robustray.evaluation import _shards
-from robustray.evaluation.plan import Plan
-from robustray.trial import Judge
+from robustray.judge import Judge
+from robustray.judging import shard_size
+from robustray.judging.plan import Plan
 from tests.robustray.made import JUDGE, generator, linear
 
 CPU = torch.device("cpu")
@@ -26,14 +26,14 @@ def images(n: int, channels: int = 1, side: int = 8) -> torch.Tensor:
 @pytest.mark.parametrize("n", [1, 3, 8])
 def test_memory_of_linear_networks_is_as_in_closed_form(n: int) -> None:
     """Autograd keeps no activation of a linear layer whose weights are frozen, and of a ReLU its result: 4 bytes a unit."""
-    copies = _shards.COPIES * 64 * 4
-    assert _shards.bytes_per_image(linear(torch.zeros(10, 64)), images(n)) == copies
+    copies = shard_size.COPIES * 64 * 4
+    assert shard_size.bytes_per_image(linear(torch.zeros(10, 64)), images(n)) == copies
     hidden = nn.Sequential(
         nn.Flatten(), nn.Linear(64, 100), nn.ReLU(), nn.Linear(100, 30), nn.ReLU(), nn.Linear(30, 10)
     )
-    assert _shards.bytes_per_image(hidden, images(n)) == copies + 4 * (100 + 30)
+    assert shard_size.bytes_per_image(hidden, images(n)) == copies + 4 * (100 + 30)
     assert (
-        _shards.bytes_per_image(nn.Sequential(nn.Flatten(), nn.Sigmoid(), nn.Linear(64, 10)), images(n))
+        shard_size.bytes_per_image(nn.Sequential(nn.Flatten(), nn.Sigmoid(), nn.Linear(64, 10)), images(n))
         == copies + 4 * 64
     )
 
@@ -44,7 +44,7 @@ def test_weights_are_not_activations(frozen: bool) -> None:
     model = nn.Sequential(nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4), nn.Flatten(), nn.Linear(4 * 36, 5000)).train()
     model.requires_grad_(not frozen)
     before = {name: value.clone() for name, value in model.state_dict().items()}
-    assert _shards.bytes_per_image(model, images(4)) < 5000 * 4 * 36
+    assert shard_size.bytes_per_image(model, images(4)) < 5000 * 4 * 36
     assert model.training
     assert all(parameter.requires_grad is not frozen for parameter in model.parameters())
     assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
@@ -60,13 +60,13 @@ def conv(width: int, depth: int) -> nn.Module:
 def test_memory_of_convolutions_grows_with_width_depth_and_size() -> None:
     """At least the result of every ReLU, which autograd must keep; not much more."""
     for model, width, depth in ((conv(4, 1), 4, 1), (conv(16, 1), 16, 1), (conv(16, 4), 16, 4)):
-        activations = _shards.bytes_per_image(model, images(4)) - _shards.COPIES * 64 * 4
+        activations = shard_size.bytes_per_image(model, images(4)) - shard_size.COPIES * 64 * 4
         results = 4 * width * 64 * depth
         assert results <= activations <= 2.5 * results + 4 * 64
-    sizes = [_shards.bytes_per_image(conv(width, 2), images(2)) for width in (2, 4, 8, 16, 32)]
+    sizes = [shard_size.bytes_per_image(conv(width, 2), images(2)) for width in (2, 4, 8, 16, 32)]
     assert sizes == sorted(sizes)
-    assert _shards.bytes_per_image(conv(8, 2), images(1)) == pytest.approx(
-        _shards.bytes_per_image(conv(8, 2), images(8)), rel=0.2
+    assert shard_size.bytes_per_image(conv(8, 2), images(1)) == pytest.approx(
+        shard_size.bytes_per_image(conv(8, 2), images(8)), rel=0.2
     )
 
 
@@ -76,15 +76,15 @@ Memory = namedtuple("Memory", "available")
 def test_size_shrinks_with_free_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     """The largest allowed size whose attacks take a share of what is free; never less than one image."""
     model = nn.Sequential(nn.Flatten(), nn.Linear(64, 100), nn.ReLU(), nn.Linear(100, 10))
-    need = _shards.bytes_per_image(model, images(4))
+    need = shard_size.bytes_per_image(model, images(4))
     found = []
-    for free in (2**40, *(int(n * need / _shards.SHARE * 1.01) for n in _shards.SIZES), 10, 0):
+    for free in (2**40, *(int(n * need / shard_size.SHARE * 1.01) for n in shard_size.SIZES), 10, 0):
         monkeypatch.setattr(psutil, "virtual_memory", lambda free=free: Memory(free))
-        found.append(_shards.size(model, images(4), CPU))
-    most = [min(n, _shards.ON_CPU) for n in _shards.SIZES]
-    assert found == [_shards.ON_CPU, *most, 1, 1]
-    monkeypatch.setattr(psutil, "virtual_memory", lambda: Memory(int(250 * need / _shards.SHARE * 1.01)))
-    assert [_shards.size(model, images(4), CPU, workers) for workers in (1, 2, 4, 1000)] == [250, 120, 60, 1]
+        found.append(shard_size.size(model, images(4), CPU))
+    most = [min(n, shard_size.ON_CPU) for n in shard_size.SIZES]
+    assert found == [shard_size.ON_CPU, *most, 1, 1]
+    monkeypatch.setattr(psutil, "virtual_memory", lambda: Memory(int(250 * need / shard_size.SHARE * 1.01)))
+    assert [shard_size.size(model, images(4), CPU, workers) for workers in (1, 2, 4, 1000)] == [250, 120, 60, 1]
 
 
 def plan(size: int, **changes: object) -> Plan:
@@ -93,20 +93,20 @@ def plan(size: int, **changes: object) -> Plan:
 
 def test_a_size_is_decided_once(tmp_path: Path) -> None:
     """By the judgement that is the same but for it; damaged or foreign folders are passed over."""
-    assert _shards.recorded(tmp_path / "nowhere", plan(500)) is None
+    assert shard_size.recorded(tmp_path / "nowhere", plan(500)) is None
     plan(120).folder(tmp_path)
     plan(7, threat={"eps": 0.2}).folder(tmp_path)
     for name, text in (("a", "no json"), ("b", "[]"), ("c", "{}")):
         (tmp_path / name).mkdir()
         (tmp_path / name / "judgement.json").write_text(text)
-    assert _shards.recorded(tmp_path, plan(500)) == 120
-    assert _shards.recorded(tmp_path, plan(500, version="apgd")) == 120, "the same family"
-    assert _shards.recorded(tmp_path, plan(500, threat={"eps": 0.2})) == 7
-    assert _shards.recorded(tmp_path, plan(500, version="plus")) is None
+    assert shard_size.recorded(tmp_path, plan(500)) == 120
+    assert shard_size.recorded(tmp_path, plan(500, version="apgd")) == 120, "the same family"
+    assert shard_size.recorded(tmp_path, plan(500, threat={"eps": 0.2})) == 7
+    assert shard_size.recorded(tmp_path, plan(500, version="plus")) is None
     (folder,) = (
         path
         for path in tmp_path.glob("validation-*")
         if json.loads((path / "judgement.json").read_text())["shard"] == 7
     )
     (folder / "judgement.json").unlink()
-    assert _shards.recorded(tmp_path, plan(500, threat={"eps": 0.2})) is None
+    assert shard_size.recorded(tmp_path, plan(500, threat={"eps": 0.2})) is None

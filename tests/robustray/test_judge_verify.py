@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 
-from robustray.evaluation import _images
+from robustray.judging import images
 from robustray.verdicts import CLEAN, Verdicts, read_shard, shard_path, write_shard
 from tests.robustray.judged import Command, Ended, learned, written
 
@@ -61,7 +61,7 @@ def test_saved_images_are_those_that_broke(judged: Path) -> None:
     seen = []
     for stage in STAGES:
         for number in range(3):
-            kept, shard = _images.load(judged, stage, number), read_shard(judged, stage, number)
+            kept, shard = images.load(judged, stage, number), read_shard(judged, stage, number)
             assert kept is not None
             assert shard is not None
             rows, x_adv = kept
@@ -88,7 +88,7 @@ Change = Callable[[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]
     ids=["far", "dark", "nan", "one less", "other rows"],
 )
 def test_changed_images_are_found(change: Change, said: str, command: Command, judged: Path) -> None:
-    path = _images.path(judged, "apgd-ce", 0)
+    path = images.path(judged, "apgd-ce", 0)
     with np.load(path) as file:
         rows, x_adv = change(file["image"], file["x_adv"])
     np.savez_compressed(path, image=rows, x_adv=x_adv)
@@ -99,7 +99,7 @@ def test_a_harmless_image_is_found(command: Command, judged: Path) -> None:
     """The clean image in place of the adversarial one: inside the threat, but it breaks nothing."""
     from robustray.data.digits import Digits
 
-    path = _images.path(judged, "apgd-ce", 0)
+    path = images.path(judged, "apgd-ce", 0)
     with np.load(path) as file:
         rows, x_adv = file["image"], file["x_adv"]
     clean = Digits().load("test").images[rows[0]].transpose(2, 0, 1) / np.float32(255)
@@ -109,7 +109,7 @@ def test_a_harmless_image_is_found(command: Command, judged: Path) -> None:
 
 @pytest.mark.parametrize("damage", ["missing", "damaged", "pickled"])
 def test_lost_images_are_found(damage: str, command: Command, judged: Path) -> None:
-    shard, path = read_shard(judged, "apgd-ce", 0), _images.path(judged, "apgd-ce", 0)
+    shard, path = read_shard(judged, "apgd-ce", 0), images.path(judged, "apgd-ce", 0)
     assert shard is not None
     if damage == "missing":
         path.unlink()
@@ -128,14 +128,14 @@ def test_lost_verdicts_are_found(command: Command, judged: Path) -> None:
 
 def test_forged_verdicts_are_found(command: Command, judged: Path) -> None:
     """An image taken from the broken ones, its saved image with it: the numbers no longer say the same."""
-    shard, kept = read_shard(judged, "apgd-ce", 0), _images.load(judged, "apgd-ce", 0)
+    shard, kept = read_shard(judged, "apgd-ce", 0), images.load(judged, "apgd-ce", 0)
     assert shard is not None
     assert kept is not None
     at = int(np.flatnonzero(shard.broken)[0])
     broken, correct = shard.broken.copy(), shard.correct.copy()
     broken[at], correct[at] = False, 1
     write_shard(judged, replace(shard, broken=broken, correct=correct))
-    np.savez(_images.path(judged, "apgd-ce", 0), image=kept[0][1:], x_adv=kept[1][1:])
+    np.savez(images.path(judged, "apgd-ce", 0), image=kept[0][1:], x_adv=kept[1][1:])
     assert any("does not say what the verdicts add up to" in line for line in verify(command, judged, 1))
 
 

@@ -15,12 +15,12 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from robustray.data import Generated, Images, Mix, PseudoLabelled
-from robustray.data._device import DeviceImages
-from robustray.data._mixed import MixedImages, mixed_order
+from robustray.data.device import DeviceImages
+from robustray.data.mixed import MixedImages, mixed_order
 from robustray.data.plain_pickle import read_pickle
 from robustray.errors import UserError
 from robustray.training import Trainer
-from robustray.training._randomness import Randomness
+from robustray.training.randomness import Randomness
 from sweeps import Sweep
 from sweeps.driver import look_ahead
 from tests.robustray.extra import IMAGES, LABELS

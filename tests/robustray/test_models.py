@@ -10,8 +10,8 @@ from pydantic import ValidationError
 from torch import Tensor, nn
 
 from robustray.models import Architecture, Cnn1, Cnn2, PreactResnet18, Resnet18, Resnet50, Vgg16, WideResnet
-from robustray.models._preactivation import PreActivation
 from robustray.models.activations import activation
+from robustray.models.preactivation import PreActivation
 from robustray.training.optimisers import Sgd
 from tests.robustray.made import generator
 

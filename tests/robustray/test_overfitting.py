@@ -9,11 +9,11 @@ import torch
 from torch import nn
 
 from robustray.attacks import Threat
-from robustray.data._device import DeviceImages
 from robustray.data.base import Images
+from robustray.data.device import DeviceImages
 from robustray.defenses import Fast
-from robustray.defenses._overfitting import Guard
 from robustray.training import Trainer
+from robustray.training.overfitting import Guard
 from tests.robustray.made import linear, same, state, trial
 
 

@@ -15,7 +15,8 @@ from scipy.optimize import brentq
 from torch import Tensor, nn
 
 from robustray import Step
-from robustray.attacks import Pgd, Threat, _losses
+from robustray.attacks import Pgd, Threat
+from robustray.attacks import losses as _losses
 from robustray.attacks.base import Outputs
 from robustray.attacks.pgd import StepSize
 from robustray.attacks.threats import Norm

@@ -17,11 +17,12 @@ from torch import nn
 from torch._dynamo.utils import counters
 
 from robustray import UserError
-from robustray._numerics import channels_last, numerics
-from robustray.training import Trainer, _precision
-from robustray.training._precision import Autocast, network
-from robustray.training._trainer import load_model
+from robustray.numerics import channels_last, numerics
+from robustray.subjects.trial import load_model
+from robustray.training import Trainer
+from robustray.training import precision as _precision
 from robustray.training.optimisers import Optimiser
+from robustray.training.precision import Autocast, network
 from robustray.trial import TrialConfig
 from tests.robustray.made import every, made, state, trial
 

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from robustray.defenses import Defense
 from robustray.errors import Paused, UserError
-from robustray.training import Trainer, _checkpoints
+from robustray.training import Trainer, checkpoints
 from robustray.trial import TrialConfig
 from tests.robustray.combinations import covering
 from tests.robustray.made import every, made, same, state, trial
@@ -57,7 +57,7 @@ def identical(left: Any, right: Any, where: str) -> None:
 
 def ends_alike(a: Trainer, b: Trainer) -> None:
     """Everything a checkpoint holds: weights, average, optimiser, update, generators, history and report."""
-    left, right = (_checkpoints.load(trainer.folder / "last.pt") for trainer in (a, b))
+    left, right = (checkpoints.load(trainer.folder / "last.pt") for trainer in (a, b))
     assert left["optimiser"]["state"]
     assert left["report"]["weights"]
     identical(left, right, "last.pt")
@@ -153,17 +153,17 @@ def test_a_failed_write_is_made_good(tmp_path: Path, monkeypatch: pytest.MonkeyP
     """The disk was full at the end of epoch 1, and again at the end of epoch 2."""
     whole = Trainer(trial(), tmp_path / "whole", device="cpu")
     whole.run()
-    save = _checkpoints.save
+    save = checkpoints.save
 
     def full(path: Path, state: dict[str, Any]) -> None:
         raise OSError(28, "No space left on device")
 
     for _ in range(2):
         trainer = Trainer(trial(), tmp_path / "full", device="cpu")
-        monkeypatch.setattr(_checkpoints, "save", full)
+        monkeypatch.setattr(checkpoints, "save", full)
         with pytest.raises(OSError, match="No space"):
             trainer.epoch()
-        monkeypatch.setattr(_checkpoints, "save", save)
+        monkeypatch.setattr(checkpoints, "save", save)
         trainer = Trainer(trial(), tmp_path / "full", device="cpu")
         trainer.epoch()
     ends_alike(trainer, whole)
@@ -183,7 +183,7 @@ def test_a_damaged_checkpoint_gives_way_and_stays_out_of_it(tmp_path: Path, capl
     assert "last.pt" in caplog.text
     assert again.completed == 1
     again.epoch()
-    assert _checkpoints.load(folder / "previous.pt")["completed"] == 1  # not what was damaged
+    assert checkpoints.load(folder / "previous.pt")["completed"] == 1  # not what was damaged
     again.run()
     ends_alike(again, whole)
 
@@ -194,7 +194,7 @@ def test_nothing_whole_is_a_new_beginning(tmp_path: Path, caplog: pytest.LogCapt
     assert trainer.completed == 0
     assert "last.pt" in caplog.text
     trainer.run()
-    assert _checkpoints.load(tmp_path / "last.pt")["completed"] == 2
+    assert checkpoints.load(tmp_path / "last.pt")["completed"] == 2
 
 
 def test_a_finished_trial_stays_finished(tmp_path: Path) -> None:

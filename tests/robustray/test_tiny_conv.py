@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from hypothesis import given
 from hypothesis import strategies as st
 
-from robustray.models._tiny_conv import TinyConv2d
+from robustray.models.tiny_conv import TinyConv2d
 
 
 @given(

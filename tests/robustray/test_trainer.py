@@ -16,15 +16,18 @@ from torch import Tensor, nn
 from robustray import Loss, Step
 from robustray.attacks import Pgd, Threat
 from robustray.data import DataSource, Images
-from robustray.data._device import DeviceImages
+from robustray.data.device import DeviceImages
 from robustray.defenses import Defense
+from robustray.devices import pick_device
 from robustray.errors import Diverged, UserError
-from robustray.evaluation._accuracy import accuracies
-from robustray.evaluation._classifier import load
+from robustray.measures.accuracy import accuracies
 from robustray.models.small_cnn import SmallCnn
 from robustray.registry import parts
-from robustray.training import Trainer, _checkpoints, _trainer
-from robustray.training._trainer import load_model, pick_device
+from robustray.subjects.classifier import load
+from robustray.subjects.trial import load_model
+from robustray.training import Trainer
+from robustray.training import checkpoints as _checkpoints
+from robustray.training import trainer as _trainer
 from robustray.trial import TrialConfig
 from tests.robustray.combinations import covering
 from tests.robustray.made import Passes, every, made, same, state, trial, variants
@@ -375,7 +378,7 @@ def test_batches_larger_than_the_data(tmp_path: Path) -> None:
 
 def test_validation_counts_every_image_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """In batches that do not divide the list; modes as before; robust only where correct as it is."""
-    monkeypatch.setattr("robustray.evaluation._accuracy.BATCH", 7)
+    monkeypatch.setattr("robustray.measures.accuracy.BATCH", 7)
     trainer = Trainer(trial(), tmp_path, device="cpu")
     trainer.run()
     model = trainer.average.model.train()

@@ -13,8 +13,10 @@ from pydantic import ValidationError
 
 from robustray.attacks import Pgd, Threat
 from robustray.attacks.pgd import StepSize
+from robustray.attacks.versions import VERSIONS
 from robustray.defenses import Adversarial, Trades
-from robustray.trial import VERSIONS, Judge, JudgeImages, TrialConfig
+from robustray.judge import Judge, JudgeImages
+from robustray.trial import TrialConfig
 from tests.robustray.made import JUDGE, trial
 
 SMALL: dict[str, Any] = {"data": {"name": "digits", "validation": 60}, "threat": {"eps": 0.1}}
@@ -157,10 +159,11 @@ def test_options_cost_no_torch() -> None:
     program = """
 import sys
 import robustray
-from robustray.registry import explain, kinds, parts
+from robustray.options.words import text
+from robustray.registry import kinds, parts
 robustray.TrialConfig.model_validate({"judge": {"data": "digits", "threat": {"eps": "8/255"}}}).to_yaml()
-assert all(explain(part) for kind in kinds() for part in parts(kind).values())
-import robustray.verdicts, robustray.evaluation.plan
+assert all(text(part) for kind in kinds() for part in parts(kind).values())
+import robustray.verdicts, robustray.judging.plan
 from robustray.attacks import Pgd
 from robustray.data import Digits
 from robustray.defenses import Trades

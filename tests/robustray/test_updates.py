@@ -11,9 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
+from robustray import weight_space
 from robustray.attacks import Threat
 from robustray.attacks.threats import Norm
-from robustray.training import Awp, EntropySgd, Free, Plain, Sam, Update, WeightNoise, _weights
+from robustray.training import Awp, EntropySgd, Free, Plain, Sam, Update, WeightNoise
 from tests.robustray.made import batch, generator, network, same, state
 from tests.robustray.minibatch import cross_entropy, minibatch, slopes
 
@@ -237,10 +238,10 @@ def test_layers_are_told_apart_by_what_they_are() -> None:
     """Convolutions and linear layers are perturbed, whatever their name; scales of norms and all biases are not."""
     model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.GroupNorm(2, 4), nn.BatchNorm2d(4), nn.Flatten(), nn.Linear(4, 2))
     model[4].bias.requires_grad_(False)
-    weights, rest = _weights.split(model)
+    weights, rest = weight_space.split(model)
     assert [id(w) for w in weights] == [id(model[0].weight), id(model[4].weight)]
     assert {id(w) for w in rest} == {id(p) for i in (1, 2) for p in model[i].parameters()} | {id(model[0].bias)}
-    assert {id(w) for w in _weights.scales(model)} == {id(model[1].weight), id(model[2].weight)}
+    assert {id(w) for w in weight_space.scales(model)} == {id(model[1].weight), id(model[2].weight)}
 
 
 @pytest.mark.parametrize("norm", ["linf", "l2"])

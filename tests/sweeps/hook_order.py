@@ -5,9 +5,9 @@ from __future__ import annotations
 import tempfile
 from pathlib import Path
 
-from sweeps.backends.ray import RayTune
-from sweeps.packing import Share
-from sweeps.queues import DONE, Job, Result, Signal, Verdict
+from sweeps.running.packing import Share
+from sweeps.running.queues import DONE, Job, Result, Signal, Verdict
+from sweeps.running.ray import RayTune
 from tests.sweeps.small import small_sweep
 
 CONFIGS = [

@@ -10,9 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import sweeps
-from sweeps import record
 from sweeps.driver import BackendName
-from sweeps.record import Snapshot
+from sweeps.record import Snapshot, record
 from sweeps.space import Sweep
 
 SPACE = """
@@ -89,7 +88,7 @@ def _drive(space: str, overrides: Sequence[str], folder: str, backend: BackendNa
 def driver_process(space: Path, folder: Path, *overrides: str, backend: BackendName = "local") -> Iterator[BaseProcess]:
     """A driver in a process of its own, started from a server that has torch loaded already; killed at the end."""
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["robustray.training._trainer", "robustray.attacks._autoattack", "sweeps.driver"])
+    context.set_forkserver_preload(["robustray.training.trainer", "robustray.attacks.autoattack", "sweeps.driver"])
     process = context.Process(target=_drive, args=(str(space), overrides, str(folder), backend))
     process.start()
     try:

@@ -16,15 +16,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from robustray.errors import UserError
-from robustray.evaluation import _shards, _workers
-from robustray.training._trainer import load_model
+from robustray.judging import shard_size, workers
+from robustray.subjects.trial import load_model
 from robustray.verdicts import CLEAN, read_shard
-from sweeps import worker
-from sweeps.backends import local
-from sweeps.backends import ray as on_ray
-from sweeps.packing import Share
-from sweeps.queues import DONE, Chain, Job, Primed, Result, Signal, Verdict
-from sweeps.worker import BLOCKED, JudgeTask, MeasureTask, TrainTask, deaths, open_task
+from sweeps.running import local, worker
+from sweeps.running import ray as on_ray
+from sweeps.running.packing import Share
+from sweeps.running.queues import DONE, Chain, Job, Primed, Result, Signal, Verdict
+from sweeps.running.worker import BLOCKED, JudgeTask, MeasureTask, TrainTask, deaths, open_task
 from tests.robustray.made import JUDGE, trial
 
 
@@ -267,13 +266,13 @@ def test_a_probe_finds_a_shard_size(
     """As many images as fit; a trial that cannot be loaded is no reason to stop, the usual size will do."""
     work = {"kind": "probe", "folder": str(trained[0]), "cpus": 1.0, "gpus": 0.0, "session": "one", "max_failures": 2}
     said = open_task(work).step()
-    assert said == {"outcome": "complete", "done": True, "training_iteration": 1, "shard_size": _shards.ON_CPU}
+    assert said == {"outcome": "complete", "done": True, "training_iteration": 1, "shard_size": shard_size.ON_CPU}
     _, model, _ = load_model(trained[0], "cpu")
-    need = _shards.bytes_per_image(model, torch.rand(8, 1, 8, 8))
-    free = int(31 * need / _shards.SHARE)
+    need = shard_size.bytes_per_image(model, torch.rand(8, 1, 8, 8))
+    free = int(31 * need / shard_size.SHARE)
     monkeypatch.setattr(psutil, "virtual_memory", lambda: SimpleNamespace(available=free))
     for there, fits in ((1, 30), (2, 8)):  # on a CPU, as many workers share the memory as there are cores for
-        monkeypatch.setattr(_workers, "cores", lambda there=there: there)
+        monkeypatch.setattr(workers, "cores", lambda there=there: there)
         assert open_task(work).step()["shard_size"] == fits
     lost = open_task(work | {"folder": str(tmp_path)}).step()
     assert (lost["outcome"], lost["done"]) == ("failed", True)

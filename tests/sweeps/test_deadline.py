@@ -13,8 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from robustray.errors import UserError
-from sweeps import deadline
-from sweeps.deadline import Deadline
+from sweeps.running import deadline
+from sweeps.running.deadline import Deadline
 from tests.sweeps.small import facts, run_quietly, small_sweep
 
 

@@ -8,10 +8,12 @@ from pathlib import Path
 import pytest
 
 from robustray.errors import UserError
-from robustray.evaluation._probe import seconds_per_image
-from robustray.training import Trainer, _probe
+from robustray.judging.cost import seconds_per_image
+from robustray.training import Trainer
+from robustray.training import cost as _probe
 from robustray.trial import TrialConfig
-from sweeps import dry_run, record
+from sweeps import dry_run
+from sweeps.record import record
 from sweeps.space import Sweep
 from tests.robustray.made import batch, network
 from tests.sweeps.small import run_quietly, small_sweep

@@ -17,14 +17,14 @@ import torch
 
 import sweeps
 from robustray import registry
-from robustray._files import write_whole
-from robustray.defenses._step import Loss, Step
 from robustray.defenses.natural import Natural
+from robustray.defenses.step import Loss, Step
 from robustray.errors import UserError
-from sweeps import record
-from sweeps.lock import FolderLock
+from robustray.files import write_whole
+from sweeps.record import record
+from sweeps.record.lock import FolderLock
+from sweeps.running.worker import TrainTask
 from sweeps.space import Sweep
-from sweeps.worker import TrainTask
 from tests.sweeps.small import SPACE, driver_process, facts, run_quietly, small_sweep
 
 
@@ -279,7 +279,7 @@ def test_attacks_that_compare_more_classes_than_there_are_are_refused(tmp_path: 
 
 
 def test_a_full_disk_stops_the_sweep_and_fails_no_trial(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from robustray.training import _checkpoints
+    from robustray.training import checkpoints
 
     folder = tmp_path / "small"
     sweep = small_sweep(tmp_path, "search.trials=3")
@@ -291,7 +291,7 @@ def test_a_full_disk_stops_the_sweep_and_fails_no_trial(tmp_path: Path, monkeypa
             raise OSError(errno.ENOSPC, "No space left on device")
         write_whole(path, content)
 
-    monkeypatch.setattr(_checkpoints, "write_whole", full)
+    monkeypatch.setattr(checkpoints, "write_whole", full)
     with pytest.raises(UserError, match="no space left"):
         run_quietly(sweep, folder)
     assert [trial.outcome for trial in record.read(folder).trials] == ["complete", None]

@@ -18,17 +18,17 @@ from analysis import load
 from robustray import registry
 from robustray.data.base import Images
 from robustray.data.digits import Digits
-from robustray.evaluation.plan import Plan
+from robustray.judging.plan import Plan
 from robustray.trial import TrialConfig
 from robustray.verdicts import CLEAN, Shard, read_shard, shard_path, write_shard
-from sweeps import record
 from sweeps.frontier import dominates, non_dominated
-from sweeps.judgement import Judgement
-from sweeps.judging import Judging
-from sweeps.progress import Console
-from sweeps.queues import DONE, WAIT, Job
-from sweeps.record import REPLICATE_OF, Record, Snapshot
+from sweeps.judging.judgement import Judgement
+from sweeps.judging.queue import Judging
+from sweeps.record import Record, Snapshot, record
+from sweeps.record.record import REPLICATE_OF
+from sweeps.running.queues import DONE, WAIT, Job
 from sweeps.space import Sweep
+from sweeps.view.console import Console
 from tests.sweeps.small import SPACE, run_quietly, small_sweep
 
 IMAGES = 10
@@ -435,7 +435,7 @@ def counting_source() -> Any:
 
 
 def _rebuild() -> None:
-    from robustray.trial import Judge
+    from robustray.judge import Judge
 
     for model in (Judge, TrialConfig, Sweep):
         model.model_rebuild(force=True)

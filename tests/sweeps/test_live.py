@@ -15,16 +15,17 @@ from hypothesis import strategies as st
 from rich.cells import cell_len
 from rich.console import Console
 
-from sweeps._chart import ASCII, MARKS, Member, chart
-from sweeps.activity import Activity, Standing
 from sweeps.frontier import dominates
-from sweeps.live import Frame, Mood
-from sweeps.outlook import Countdown, Outlook
-from sweeps.overview import Overview
-from sweeps.queues import Job
 from sweeps.record import Judged, Members, Outcome, Skipped, Snapshot, TrialRecord
-from sweeps.space import Search, Sweep
-from sweeps.watch import Watch
+from sweeps.running.queues import Job
+from sweeps.space import Sweep
+from sweeps.space.space import Search
+from sweeps.view.activity import Activity, Standing
+from sweeps.view.chart import ASCII, MARKS, Member, chart
+from sweeps.view.live import Frame, Mood
+from sweeps.view.outlook import Countdown, Outlook
+from sweeps.view.overview import Overview
+from sweeps.view.watch import Watch
 from tests.sweeps.small import small_sweep
 
 ACCURACIES = ("clean_accuracy", "robust_accuracy")

@@ -13,15 +13,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from robustray.errors import UserError
-from robustray.evaluation import _workers
-from robustray.training import Trainer, _checkpoints, _probe
+from robustray.judging import workers
+from robustray.training import Trainer, checkpoints, cost
 from robustray.trial import TrialConfig
-from sweeps import dry_run, packing, record, worker
-from sweeps.backends import ray as on_ray
-from sweeps.packing import Machine, Share
-from sweeps.queues import DONE, WAIT, Job, Placed, Result, Signal, Verdict
-from sweeps.space import Resources
-from sweeps.worker import open_task
+from sweeps import dry_run
+from sweeps.record import record
+from sweeps.running import packing, worker
+from sweeps.running import ray as on_ray
+from sweeps.running.packing import Machine, Share
+from sweeps.running.queues import DONE, WAIT, Job, Placed, Result, Signal, Verdict
+from sweeps.running.worker import open_task
+from sweeps.space.space import Resources
 from tests.sweeps.small import run_quietly, small_sweep
 
 CORES = st.integers(1, 256)
@@ -153,13 +155,13 @@ def known(monkeypatch: pytest.MonkeyPatch) -> Known:
     def install(seconds: Callable[[int], float]) -> list[int]:
         tried: list[int] = []
 
-        def trial(config: TrialConfig, *, device: str = "auto", threads: int | None = None) -> _probe.TrialCost:
+        def trial(config: TrialConfig, *, device: str = "auto", threads: int | None = None) -> cost.TrialCost:
             assert threads is not None
             tried.append(threads)
-            return _probe.TrialCost(seconds(threads), steps=10, validation=1.0, validations=5, checkpoint=1000)
+            return cost.TrialCost(seconds(threads), steps=10, validation=1.0, validations=5, checkpoint=1000)
 
-        monkeypatch.setattr(_probe, "trial", trial)
-        monkeypatch.setattr(_workers, "cores", lambda: 4)
+        monkeypatch.setattr(cost, "trial", trial)
+        monkeypatch.setattr(workers, "cores", lambda: 4)
         monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
         return tried
 
@@ -203,7 +205,7 @@ def test_the_share_is_measured_once_and_kept(tmp_path: Path, known: Known) -> No
         assert run_quietly(small_sweep(tmp_path, *auto, "search.trials=2"), folder)
         assert tried == []
         assert run_quietly(small_sweep(tmp_path, *auto, "resources={trials_per_device: 2}", "search.trials=3"), folder)
-        assert [_checkpoints.load(folder / f"trials/{n:04d}/last.pt")["threads"] for n in range(3)] == [4, 4, 2]
+        assert [checkpoints.load(folder / f"trials/{n:04d}/last.pt")["threads"] for n in range(3)] == [4, 4, 2]
     finally:
         torch.set_num_threads(threads)
     assert "4 threads for each trial" in (folder / "events.log").read_text()

@@ -9,8 +9,9 @@ import pytest
 from optuna.trial import TrialState
 
 from robustray.errors import UserError
-from sweeps import record, sampling
-from sweeps.record import JOURNAL, Judged, Record, Skipped, repair
+from sweeps.record import Judged, Record, Skipped, record
+from sweeps.record.record import JOURNAL, repair
+from sweeps.search import sampling
 from sweeps.space import Sweep
 from tests.sweeps.small import small_sweep
 

@@ -18,8 +18,9 @@ from optuna.distributions import CategoricalDistribution, FloatDistribution, Int
 
 from robustray.errors import UserError
 from robustray.trial import TrialConfig
-from sweeps.distributions import Distribution, Kind, Parameter
-from sweeps.space import METRICS, Sweep
+from sweeps.space import Sweep
+from sweeps.space.distributions import Distribution, Kind, Parameter
+from sweeps.space.space import METRICS
 
 EXAMPLE = """
 name: trades_beta

@@ -20,10 +20,10 @@ import pytest
 from rich.cells import cell_len
 
 import sweeps
-from sweeps import record
-from sweeps.progress import Show
+from sweeps.record import record
+from sweeps.running.worker import Report, TrainTask
 from sweeps.space import Sweep
-from sweeps.worker import Report, TrainTask
+from sweeps.view.console import Show
 from tests.sweeps.actors import kill_actors
 from tests.sweeps.small import SPACE, small_sweep
 
@@ -60,7 +60,7 @@ def test_quiet_says_the_outcome_and_verbose_every_epoch(tmp_path: Path) -> None:
 def test_output_of_this_process_and_its_children_is_kept(tmp_path: Path) -> None:
     script = (
         "import os, subprocess, sys, pathlib\n"
-        "from sweeps.terminal import output_kept\n"
+        "from sweeps.view.terminal import output_kept\n"
         "print('before', flush=True)\n"
         "with output_kept(pathlib.Path('output.log')) as out:\n"
         "    print('from python'); print('an error', file=sys.stderr); os.write(1, b'native\\n')\n"
@@ -113,7 +113,7 @@ def test_a_live_view_is_never_written_over_and_leaves_the_terminal_as_it_was(
     small_sweep(tmp_path, text=SPACE.replace("epochs: 3", "epochs: 3" if ending == "done" else "epochs: 60"))
     ours, theirs = _terminal()
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["robustray.training._trainer", "robustray.attacks._autoattack", "sweeps.driver"])
+    context.set_forkserver_preload(["robustray.training.trainer", "robustray.attacks.autoattack", "sweeps.driver"])
     folder = tmp_path / "small"
     arguments = (os.ttyname(theirs), str(tmp_path / "small.yaml"), str(folder), str(ending))
     process = context.Process(target=_on_a_terminal, args=arguments)

@@ -1,0 +1,102 @@
+"""The adapter to AutoAttack by its authors (Croce and Hein, ICML 2020, arXiv:2003.01690)."""
+
+from __future__ import annotations
+
+import logging
+import re
+from typing import Any
+
+import torch
+from pyautoattack import AutoAttack
+from torch import Tensor, nn
+
+from robustray.attacks.threats import Threat
+from robustray.attacks.versions import CLASSES_NEEDED, Strength
+from robustray.errors import UserError
+
+_NORMS = {"linf": "Linf", "l2": "L2", "l1": "L1"}
+_TARGETED = {"apgd-t", "fab-t"}
+_GRID = 5
+
+
+def run(
+    attack: str, model: nn.Module, x: Tensor, y: Tensor, threat: Threat, seed: int, strength: Strength = "standard"
+) -> tuple[Tensor, int]:
+    """Runs one attack of the authors' version on a batch, in float32.
+
+    Args:
+        attack: `apgd-ce`, `apgd-dlr`, `apgd-t`, `fab`, `fab-t` or `square`.
+        model: in eval mode, parameters frozen. x [B, C, H, W] in [0, 1]; y [B], all classified correctly.
+        seed: what the attack seeds torch with; the caller's random state is untouched.
+        strength: whose number of restarts, targets and averaged gradients: `standard`, `plus` or `rand`.
+
+    Returns:
+        x' [B, C, H, W], where an image the attack did not break comes back in some state inside the threat; and at how
+        many images the gradient was exactly zero where APGD on a difference of logits started (the most of any start).
+
+    Raises:
+        UserError: the model has too few classes for the attack, or its images are too small.
+    """
+    if attack == "square" and threat.norm != "linf" and min(x.shape[2:]) < _GRID:
+        raise UserError(
+            f"square in {threat.norm} begins with a grid of {_GRID} x {_GRID} tiles, but images have {x.shape[2]} x "
+            f"{x.shape[3]} pixels: list other attacks in judge.version"
+        )
+    devices = [x.device] if x.device.type == "cuda" else []
+    said = _ZeroGradients()
+    with torch.random.fork_rng(devices=devices):
+        torch.manual_seed(seed)  # theirs comes after their first forward pass, in which a randomised model draws
+        chosen = attack_of(attack, model, x, threat, seed, strength)
+        if hasattr(chosen, "logger"):
+            chosen.logger = said.logger
+        # contiguous: the authors' L1 projection takes views. clamp: their Square leaves [0, 1] by a rounding error in L1.
+        x_adv: Tensor = chosen.perturb(x.clone(memory_format=torch.contiguous_format), y.clone())
+    return x_adv.detach().clamp(0, 1), said.most
+
+
+def attack_of(attack: str, model: nn.Module, x: Tensor, threat: Threat, seed: int, strength: Strength) -> Any:
+    """The authors' attack object with the settings it has when its turn comes; `perturb(x, y)` runs it.
+
+    Raises:
+        UserError: the model has too few classes for the attack.
+    """
+    with torch.no_grad():
+        classes = model(x[:1]).shape[1]
+    needed = CLASSES_NEEDED.get(attack, 2)
+    if classes < needed:
+        raise UserError(
+            f"{attack} compares {needed} classes, but the model has {classes}: list other attacks in judge.version"
+        )
+    suite = AutoAttack(model, norm=_NORMS[threat.norm], eps=threat.eps, seed=seed, version=strength, device=x.device)
+    suite.apgd.loss = "dlr" if attack == "apgd-dlr" else "ce"
+    suite.fab.targeted = attack == "fab-t"
+    if attack == "fab-t":
+        suite.fab.n_restarts = 1  # as the authors set it when its turn comes
+    if attack in _TARGETED:  # with fewer than ten classes there are fewer targets
+        suite.apgd_targeted.n_target_classes = min(suite.apgd_targeted.n_target_classes, classes - 1)
+        suite.fab.n_target_classes = min(suite.fab.n_target_classes, classes - 1)
+    return {
+        "apgd-ce": suite.apgd,
+        "apgd-dlr": suite.apgd,
+        "apgd-t": suite.apgd_targeted,
+        "fab": suite.fab,
+        "fab-t": suite.fab,
+        "square": suite.square,
+    }[attack]
+
+
+class _ZeroGradients(logging.Handler):
+    """Reads the one number that AutoAttack only says in a log line."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.most = 0
+        self.logger = logging.Logger("autoattack")  # its own, outside the tree: nothing is printed
+        self.logger.addHandler(self)
+
+    def emit(self, record: logging.LogRecord) -> None:
+        count = re.search(r"there are (\d+) points with zero gradient", record.getMessage())
+        self.most = max(self.most, int(count[1]) if count else 0)
+
+
+logging.getLogger("auto-attack").addHandler(logging.NullHandler())

@@ -1,0 +1,74 @@
+"""What several restarts of an attack climb, and which of their images is kept."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from robustray.attacks import losses as _losses
+from robustray.attacks.base import Objective
+from robustray.attacks.norms import per_image
+from robustray.errors import UserError
+
+
+def objectives(
+    loss: str | None, model: nn.Module, x: Tensor, y: Tensor, labels: Tensor, restarts: int
+) -> list[Objective]:
+    """One of an attack's own losses for each restart, each per image [B]; None is cross-entropy.
+
+    Args:
+        loss: as `Pgd.loss`. A targeted loss climbs toward the wrong classes at x in turn, the most likely first.
+        x: clean images [B, C, H, W]; y: labels [B] or soft labels [B, K]; labels: [B].
+    """
+    if loss is None or loss == "ce":
+        return [lambda outputs, _: _losses.cross_entropy(outputs.logits, y, "none")] * restarts
+    if loss == "margin":
+        return [lambda outputs, _: _losses.margin(outputs.logits, labels)] * restarts
+    if loss == "dlr":
+        return [lambda outputs, _: _losses.dlr(outputs.logits, labels)] * restarts
+    with torch.no_grad():
+        clean = model(x)
+    if loss == "kl":
+        p = clean.softmax(1)
+        return [lambda outputs, _: _losses.kl(p, outputs.logits, "none")] * restarts
+    targets = _losses.wrong_classes(clean, labels)
+    return [_toward(loss, labels, targets[:, number % targets.shape[1]]) for number in range(restarts)]
+
+
+def _toward(loss: str, labels: Tensor, target: Tensor) -> Objective:
+    if loss == "ce-targeted":
+        return lambda outputs, _: -_losses.cross_entropy(outputs.logits, target, "none")
+    of = {"margin-targeted": _losses.margin, "dlr-targeted": _losses.dlr}[loss]
+    return lambda outputs, _: of(outputs.logits, labels, target)
+
+
+class Worst:
+    """Per image the worst of the x' it was given: a misclassified one before others, then the highest loss.
+
+    Args:
+        labels: [B].
+    """
+
+    def __init__(self, labels: Tensor) -> None:
+        self.labels = labels
+        self._kept: tuple[Tensor, Tensor, Tensor] | None = None
+
+    def add(self, x_adv: Tensor, logits: Tensor, losses: Tensor) -> Tensor:
+        """The worst so far, [B, C, H, W], after x_adv with its logits [B, K] and losses [B]. NaN is kept once it is there.
+
+        Raises:
+            UserError: the loss is one number for the whole batch, by which images cannot be told apart.
+        """
+        if losses.shape != self.labels.shape:
+            raise UserError(
+                "restarts keep the worst x' of each image, but this defense's attack climbs one number for the whole "
+                "batch: set attack.loss, for example ce, or restarts: 1"
+            )
+        wrong = logits.argmax(1) != self.labels
+        if self._kept is not None:
+            before, was_wrong, highest = self._kept
+            worse = (wrong & ~was_wrong) | ((wrong == was_wrong) & (losses > highest)) | losses.isnan()
+            x_adv = torch.where(per_image(worse, x_adv), x_adv, before)
+            wrong, losses = wrong | was_wrong, torch.where(worse, losses, highest)
+        self._kept = x_adv, wrong, losses
+        return x_adv

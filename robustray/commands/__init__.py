@@ -1,0 +1,1 @@
+"""The command line of one model, a file for each command."""

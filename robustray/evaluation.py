@@ -1,0 +1,7 @@
+"""The former name of `robustray.judging`, for scripts of before."""
+
+from __future__ import annotations
+
+from robustray.judging.stage import judge
+
+__all__ = ["judge"]

@@ -1,0 +1,106 @@
+"""One model with its images: what is judged, stage by stage and shard by shard."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from torch import nn
+
+from robustray.data.device import DeviceImages
+from robustray.data.splits import Indices
+from robustray.devices import pick_device
+from robustray.judge import Judge
+from robustray.judging.plan import Plan
+from robustray.judging.stage import Tick, judge_shard
+from robustray.memory import keep_large_blocks
+from robustray.numerics import channels_last
+from robustray.subjects.trial import load_model
+from robustray.trial import TrialConfig
+from robustray.verdicts import Shard
+
+
+class Case:
+    """A classifier, the images of one split, and the plan by which it is judged on them."""
+
+    def __init__(
+        self,
+        model: nn.Module,
+        weights: str,
+        judge: Judge,
+        split: Literal["validation", "test"],
+        root: Path,
+        *,
+        shard_size: int,
+        device: str = "auto",
+        named: Mapping[str, Any] | None = None,
+        files: Mapping[str, tuple[Path, ...]] | None = None,
+    ) -> None:
+        """Makes the plan and its folder.
+
+        Args:
+            model: maps pixels [B, C, H, W] in [0, 1] to logits. weights: their hash.
+            judge: data, threat, version. root: where judgements lie.
+            named: what else tells this model from others. files: images and verdicts of others to join.
+        """
+        self.device = pick_device(device)
+        self.model = model.to(self.device).eval().requires_grad_(False)
+        self.judge = judge
+        self.plan = Plan.of(judge, weights, split, shard_size=shard_size, model=named, files=files)
+        self.folder = self.plan.folder(root)
+        if self.device.type == "cpu":
+            keep_large_blocks()
+            channels_last(self.model, self._batch(self.plan.rows[:2])[0])
+
+    @classmethod
+    def of_trial(
+        cls,
+        folder: Path,
+        root: Path,
+        split: Literal["validation", "test"],
+        *,
+        shard_size: int,
+        weights: str | None = None,
+        device: str = "auto",
+        version: str | None = None,
+    ) -> Case:
+        """A trial's selected model, judged as the trial says.
+
+        Args:
+            folder: the trial's folder. root: where its judgements lie.
+            weights: the hash that the selected weights must have; anything else is an error.
+            version: instead of the trial's own `judge.version`.
+
+        Raises:
+            UserError: no whole checkpoint. RuntimeError: the checkpoint holds other weights.
+        """
+        config, model, found = _trial(folder, weights, device)
+        if weights is not None and found != weights:
+            raise RuntimeError(f"{folder}: the selected weights are {found[:12]}, the record says {weights[:12]}")
+        judge = config.judge if version is None else config.judge.model_copy(update={"version": version})
+        return cls(model, found, judge, split, root, shard_size=shard_size, device=device)
+
+    def images(self, shard: int) -> tuple[torch.Tensor, torch.Tensor]:
+        """One shard's pixels [n, C, H, W] in [0, 1] and labels [n], on the device."""
+        return self._batch(self.plan.shard(shard))
+
+    def _batch(self, rows: Indices) -> tuple[torch.Tensor, torch.Tensor]:
+        kept = DeviceImages(self.judge.data.load(self.plan.split).take(rows), self.device)  # type: ignore[arg-type]
+        return kept.batch(slice(None))
+
+    def shard(
+        self, stage: str, number: int, *, keep_images: bool = False, ahead: bool = False, tick: Tick | None = None
+    ) -> Shard:
+        """Runs one stage on one shard (or reads what is there); options as in `judge_shard`."""
+        x, y = self.images(number)
+        return judge_shard(
+            self.model, x, y, self.plan, self.folder, stage, number, keep_images=keep_images, ahead=ahead, tick=tick
+        )
+
+
+@lru_cache(maxsize=2)  # the stages of one trial come in a row
+def _trial(folder: Path, weights: str | None, device: str) -> tuple[TrialConfig, nn.Module, str]:
+    return load_model(folder, device)

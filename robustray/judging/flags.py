@@ -1,0 +1,64 @@
+"""What casts doubt on a judgement. AutoAttack logs a line about each; here they are fields that travel with the numbers."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from typing import get_args
+
+from robustray.attacks.versions import AttackName
+from robustray.judging.plan import EARLY
+from robustray.verdicts import CLEAN, Shard
+
+SQUARE = "square"
+
+MEANING: Mapping[str, str] = {
+    "randomised": "the same image gets different answers: only version rand, which averages over passes, can judge it",
+    "dynamic": "the model calls autograd in its forward pass: it may change while it is attacked",
+    "probabilities": "the model gives probabilities, not logits: gradients through them vanish and attacks stop early",
+    "zero_gradients": "the gradient is exactly zero at images an attack starts from: gradient attacks are blind there",
+    "square_beats_white_box": "Square, which sees no gradients, broke images that the gradient attacks before it left",
+    "outside": "adversarial images lie outside the threat or outside [0, 1]; they were not counted",
+}
+"""Flags by name. A flagged model is judged in full, shown with a mark, and neither prunes others nor is a member of the
+frontier: its robust accuracy may be too high (see the flags document of AutoAttack)."""
+
+WHITE_BOX = {EARLY, *get_args(AttackName)} - {SQUARE}
+"""Stages that follow gradients."""
+SHARE = 0.002
+"""Above this share of images, what Square breaks or where gradients are zero means something: AutoAttack's 0.2 %."""
+CHANCE = 0.05
+
+
+def found(shards: Iterable[Shard]) -> tuple[str, ...]:
+    """The flags of a judgement, from what its shards say, in whatever order; sorted.
+
+    AutoAttack warns when Square lowers robust accuracy by more than 0.2 points, and at any image whose gradient is zero.
+    One image of 400 is 0.25 points, so both counts must also be too many to be a share of 0.2 % by chance (binomial
+    tail below 5 %): 3 images of 400, 29 of 10,000. An image whose gradient is zero in several attacks counts once, one
+    that Square breaks only where a gradient attack had looked at it and left it.
+    """
+    said: set[str] = set()
+    images, zero = 0, Counter[str]()
+    left: set[int] = set()  # images a gradient attack had its chance with
+    by_square: set[int] = set()
+    for shard in shards:
+        said.update(shard.info.get("flags", ()))
+        zero[shard.attack] += int(shard.info.get("zero_gradients", 0))
+        if shard.info.get("outside", 0):
+            said.add("outside")
+        if shard.attack == CLEAN:
+            images += len(shard.image)
+        elif shard.attack == SQUARE:
+            by_square.update(shard.image[shard.broken].tolist())
+        elif shard.attack in WHITE_BOX:
+            left.update(shard.survivors.tolist())
+    counts = {"zero_gradients": max(zero.values(), default=0), "square_beats_white_box": len(left & by_square)}
+    return tuple(sorted(said | {name for name, count in counts.items() if beyond_chance(count, images)}))
+
+
+def beyond_chance(count: int, images: int) -> bool:
+    """Whether `count` of `images` is more than `SHARE`, and more than chance makes of that share."""
+    from scipy.stats import binom
+
+    return images > 0 and count > SHARE * images and float(binom.sf(count - 1, images, SHARE)) < CHANCE

@@ -1,0 +1,213 @@
+"""Runs the (stage, shard) pairs of a judgement on one device or on several, one process each."""
+
+from __future__ import annotations
+
+import contextlib
+import multiprocessing
+import os
+import signal
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from dataclasses import dataclass
+from pathlib import Path
+from queue import Empty
+from typing import Any, Literal
+
+from robustray.devices import cores
+from robustray.errors import UserError
+from robustray.judge import Judge
+from robustray.judging.case import Case
+from robustray.judging.plan import Plan
+from robustray.verdicts import Shard
+
+Told = Callable[[str, int, float], None]
+"""Told of a running attack: stage, shard, how far (0 to 1)."""
+Turn = tuple[int, int]
+"""A stage's place in the plan, and a shard."""
+
+
+@dataclass(frozen=True)
+class Order:
+    """Everything a process needs to judge one model. Plain data: it travels."""
+
+    spec: str
+    architecture: str | None
+    weights: str  # their hash, which every process must find
+    judge: Judge
+    split: Literal["validation", "test"]
+    root: Path
+    shard_size: int
+    named: Mapping[str, Any]
+    files: Mapping[str, tuple[Path, ...]]
+    keep_images: bool
+
+    def open(self, device: str) -> Case:
+        """Loads the model onto a device.
+
+        Raises:
+            UserError: it cannot be loaded, or has other weights now.
+        """
+        from robustray.subjects import classifier
+
+        data, norm = self.judge.data, self.judge.threat.norm
+        found = classifier.load(self.spec, architecture=self.architecture, data=data, norm=norm)
+        if found.weights != self.weights:
+            raise UserError(
+                f"{self.spec}: another process gets other weights; a factory must always give the same network"
+            )
+        return Case(
+            found.model,
+            found.weights,
+            self.judge,
+            self.split,
+            self.root,
+            shard_size=self.shard_size,
+            device=device,
+            named=self.named,
+            files=self.files,
+        )
+
+
+def places(plan: Plan, devices: list[str]) -> int:
+    """How many processes have something to do."""
+    return min(len(devices), plan.shards * plan.workers_per_shard)
+
+
+def run(case: Case, order: Order, devices: list[str], told: Told) -> Iterator[Shard]:
+    """Every stage on every shard, the earliest stage first; yields verdicts as they come.
+
+    Args:
+        case: the model, loaded on the first device; used where there is only one.
+        devices: a process for each; the same one may be named more than once.
+
+    Raises:
+        UserError: a process could not load the model, or died.
+    """
+    plan = case.plan
+    if places(plan, devices) == 1:
+        for stage in plan.stages:
+            for shard in range(plan.shards):
+                yield case.shard(stage, shard, keep_images=order.keep_images, tick=_bound(told, stage, shard))
+        return
+    yield from _in_processes(plan, order, devices[: places(plan, devices)], told)
+
+
+def _bound(told: Told, stage: str, shard: int) -> Callable[[float], None]:
+    return lambda fraction: told(stage, shard, fraction)
+
+
+def _in_processes(plan: Plan, order: Order, devices: list[str], told: Told) -> Iterator[Shard]:
+    import torch
+
+    context = _context()
+    news, free = context.Queue(), context.Queue()
+    for device in devices:
+        free.put(device)
+    cpus = min(torch.get_num_threads(), cores())
+    pool = ProcessPoolExecutor(len(devices), context, initializer=_open, initargs=(order, free, news))
+    flying: dict[Future[Shard], Turn] = {}
+    ahead: set[Future[Shard]] = set()
+    progress = [0] * plan.shards  # stages each shard is through
+    begun: set[Turn] = set()  # ahead of their time, once
+    try:
+        while flying or min(progress) < len(plan.stages):
+            for position, shard in _ready(plan, progress, set(flying.values()), begun)[: len(devices) - len(flying)]:
+                early = position > progress[shard]
+                threads = _threads(plan, plan.stages[position], cpus, devices.count("cpu"))
+                future = pool.submit(_work, plan.stages[position], shard, early, threads)
+                flying[future] = position, shard
+                if early:
+                    begun.add((position, shard))
+                    ahead.add(future)
+            done, _ = wait(flying, timeout=0.2, return_when=FIRST_COMPLETED)
+            with contextlib.suppress(Empty):
+                while True:
+                    told(*news.get_nowait())
+            for future in done:
+                _, shard = flying.pop(future)
+                verdicts = future.result()
+                if future not in ahead:  # else its turn, when it comes, finds it done
+                    progress[shard] += 1
+                    yield verdicts
+    except Exception as error:
+        from concurrent.futures.process import BrokenProcessPool
+
+        if isinstance(error, BrokenProcessPool):
+            raise UserError(
+                "a judging process died (out of memory?); whole shards are kept: use fewer devices or a smaller --batch"
+            ) from None
+        raise
+    finally:
+        processes = list((pool._processes or {}).values())
+        pool.shutdown(wait=False, cancel_futures=True)
+        if flying:
+            for process in processes:
+                process.terminate()
+
+
+def _ready(plan: Plan, progress: list[int], flying: set[Turn], begun: set[Turn]) -> list[Turn]:
+    """What can be started, the most urgent first: whose turn it is, then what may go ahead of it."""
+    turns = sorted((p, s) for s, p in enumerate(progress) if p < len(plan.stages))
+    nexts = [(p + 1, s) for p, s in turns if (p, s) in flying and p + 1 < len(plan.stages)]
+    may = [(p, s) for p, s in nexts if plan.ahead(plan.stages[p]) and (p, s) not in begun]
+    return [turn for turn in turns if turn not in flying] + may
+
+
+def _threads(plan: Plan, stage: str, cpus: int, workers: int) -> int:
+    """CPU threads of a stage: the same in every run, whatever else is at work at that moment, so that bits are the same.
+
+    More threads than cores would wait for each other.
+    """
+    following = plan.stages[plan.stages.index(stage) + 1 :][:1]
+    paired = any(map(plan.ahead, (stage, *following)))
+    return max(1, cpus // max(1, min(workers, plan.shards * (2 if paired else 1))))
+
+
+def _context() -> Any:
+    """Processes that come from a server with torch loaded, once for all of them, and no CUDA of anybody's."""
+    if "forkserver" not in multiprocessing.get_all_start_methods():
+        return multiprocessing.get_context("spawn")
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload([__name__, "pandas"])  # which pyarrow imports when it meets its first array
+    return context
+
+
+_case: Case | UserError
+_order: Order
+_news: Any
+
+
+def _open(order: Order, free: Any, news: Any) -> None:
+    """In a new process: loads the model onto a device of its own; Ctrl-C is the parent's business, and so is its end."""
+    global _case, _order, _news
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_leave_with_parent, daemon=True).start()
+    news.cancel_join_thread()  # what nobody reads any more must not keep the process
+    device = free.get()
+    _order, _news = order, news
+    try:
+        _case = order.open(device)
+    except UserError as error:  # said in answer to the first piece of work; here it would be a traceback
+        _case = error
+
+
+def _leave_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
+
+
+def _work(stage: str, shard: int, ahead: bool, threads: int) -> Shard:
+    import torch
+
+    if isinstance(_case, UserError):
+        raise _case
+    if _case.device.type == "cpu":
+        torch.set_num_threads(threads)
+
+    def tick(fraction: float) -> None:
+        _news.put((stage, shard, fraction))
+
+    return _case.shard(stage, shard, keep_images=_order.keep_images, ahead=ahead, tick=tick)

@@ -1,0 +1,75 @@
+"""What a training sees: which images in which order, augmented and moved, and their labels."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from robustray.data import affine
+from robustray.data.device import DeviceImages
+from robustray.data.labels import noisy, probabilities
+from robustray.data.mixed import MixedImages, mixed_order
+from robustray.errors import UserError
+from robustray.training.curricula import Amounts
+from robustray.training.randomness import Randomness
+from robustray.trial import TrialConfig
+
+
+class Batches:
+    """The batches of a trial's training.
+
+    Raises:
+        UserError: the data is missing or too small, or the images of a mix do not fit.
+    """
+
+    def __init__(self, config: TrialConfig, randomness: Randomness, device: torch.device) -> None:
+        self.config = config
+        self.randomness = randomness
+        data, size, mix = config.judge.data, config.batch.size, config.batch.mix
+        train = data.load("train")
+        if len(train) < size:
+            raise UserError(f"batch.size is {size}, but there are only {len(train)} training images")
+        self.images = DeviceImages(train, device)
+        self.classes = data.classes
+        self.mixed: MixedImages | None = None
+        self.steps = len(train) // size  # the rest of an epoch's order is dropped, so that shapes stay fixed
+        if mix is not None:
+            height, width, channels = train.images.shape[1:]
+            self.mixed = MixedImages(self.images, mix.read((height, width, channels), self.classes))
+            self.steps = mix.steps(len(train), size)
+
+    def order(self, epoch: int) -> Tensor:
+        """Rows of all batches of an epoch, one after the other: on the device, or with a mix on the host."""
+        own, size, mix = len(self.images), self.config.batch.size, self.config.batch.mix
+        if self.mixed is None or mix is None:
+            return self.randomness.order(epoch, own).to(self.images.labels.device)
+        other, drawn = len(self.mixed.labels), mix.drawn(size)
+        return mixed_order(
+            self.config.seed, epoch, lambda number: self.randomness.order(number, own),
+            own=own, other=other, steps=self.steps, size=size, drawn=drawn,
+        )  # fmt: skip
+
+    def view(self, rows: Tensor, amounts: Amounts) -> tuple[Tensor, Tensor]:
+        """Images [B, C, H, W] in [0, 1] and labels, [B] or [B, K], drawn anew at every call: augmented, then moved."""
+        x, y = (self.mixed or self.images).batch(rows)
+        streams, augmentations = self.randomness.streams, self.config.batch.augment
+        if any(augmentation.soft_labels for augmentation in augmentations):
+            y = probabilities(y, self.classes, x.dtype)
+        for augmentation in augmentations:
+            x, y = augmentation.labelled(x, y, streams["augment"])
+        if self.config.curriculum is not None and (amounts.rotation or amounts.translation):
+            how = self.config.curriculum.resampling
+            degrees = affine.uniform(x, amounts.rotation, (), streams["spatial"])
+            shift = affine.uniform(x, amounts.translation, (2,), streams["spatial"])
+            x = affine.turned(x, degrees, shift, how.interpolation, how.fill)
+        return x, y
+
+    def targets(self, y: Tensor) -> Tensor:
+        """What the loss sees of the labels: the attack sees them without noise."""
+        noise = self.config.batch.label_noise
+        return noisy(y, self.classes, noise, self.randomness.streams["labels"]) if noise else y
+
+    def pseudo(self, rows: Tensor) -> Tensor | None:
+        """Boolean [B]: whose labels a model gave to images it found; None where there are no such images."""
+        mix = self.config.batch.mix
+        return self.mixed.others(rows) if self.mixed is not None and mix is not None and mix.pseudo else None

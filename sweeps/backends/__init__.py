@@ -1,1 +1,0 @@
-"""Places to run: each drives any queue with next, report and finish."""

@@ -1,0 +1,1 @@
+"""Which trial to judge with which attack next."""

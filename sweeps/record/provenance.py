@@ -1,0 +1,149 @@
+"""`sweep.yaml`: what a results folder is the result of, and whether it may be continued."""
+
+from __future__ import annotations
+
+import platform
+import shlex
+import subprocess
+import sys
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+
+from robustray.errors import UserError
+from robustray.files import write_whole
+from sweeps.space import Sweep
+
+FILE = "sweep.yaml"
+_LOOKED_AT: tuple[Literal["train", "validation"], ...] = ("train", "validation")  # test is not even hashed
+_PACKAGES = ("robustray", "torch", "torchvision", "ray", "optuna", "pyautoattack", "numpy", "scikit-learn")
+
+
+def prepare(sweep: Sweep, folder: Path, *, fresh: bool) -> Path | None:
+    """Makes a sweep's folder ready: new, or checked to hold the same sweep. The caller holds the folder's lock.
+
+    Args:
+        fresh: rename a folder that is there, and start anew.
+
+    Returns:
+        Where the old folder went with `fresh`, else None.
+
+    Raises:
+        UserError: the folder holds another sweep, one on other images, or something else; the message says what differs and
+            what to do.
+    """
+    moved = _set_aside(folder) if fresh else None
+    path = folder / FILE
+    _look(folder)
+    known = _read(path)
+    data = sweep.judge.data
+    images = {split: data.identity(split) for split in _LOOKED_AT}
+    if known is not None:
+        changes = sweep.difference(known.get("space", {}))
+        if known.get("data", images) != images:
+            changes.append("the images are others than before")
+        if changes:
+            shown = "; ".join(changes[:5]) + (f" and {len(changes) - 5} more" if len(changes) > 5 else "")
+            raise UserError(
+                f"{folder}: holds another sweep of this name ({shown}); give the new one another name, or --fresh to "
+                "rename the old folder"
+            )
+        known["space"] = sweep.resolved()  # trials and resources may differ
+    elif (folder / "study.journal").exists():
+        raise UserError(f"{folder}: has a record but no readable {FILE}; put it back, or --fresh to rename the folder")
+    else:
+        known = {
+            "space": sweep.resolved(),
+            "space_hash": sweep.space_hash,
+            "data": images,
+            "created": _now(),
+            **_circumstances(),
+            "resumed": [],
+        }
+    folder.mkdir(parents=True, exist_ok=True)
+    _write(path, known)
+    return moved
+
+
+def note_resume(folder: Path) -> None:
+    """Writes down that work went on, and under which circumstances, where they are not those of the start."""
+    known = _read(folder / FILE) or {}
+    now = _circumstances()
+    changed = {key: value for key, value in now.items() if key == "command" or known.get(key) != value}
+    known["resumed"] = [*known.get("resumed", []), {"at": _now(), **changed}]
+    _write(folder / FILE, known)
+
+
+def _write(path: Path, about: dict[str, Any]) -> None:
+    write_whole(path, yaml.safe_dump(about, sort_keys=False, allow_unicode=True))
+
+
+def _look(folder: Path) -> None:
+    """A folder of something else is left alone."""
+    if folder.exists() and not folder.is_dir():
+        raise UserError(f"{folder}: is a file, where the sweep's folder would be; give the sweep another name")
+    there = sorted(entry.name for entry in folder.glob("*")) if folder.exists() else []
+    if there and FILE not in there and "study.journal" not in there:
+        raise UserError(
+            f"{folder}: holds {there[0]}{' and more' if len(there) > 1 else ''}, but no sweep; give the sweep another name, or "
+            "--fresh to rename the folder"
+        )
+
+
+def _set_aside(folder: Path) -> Path | None:
+    if not folder.exists():
+        return None
+    moved = folder.with_name(f"{folder.name}.{datetime.now():%Y-%m-%dT%H-%M-%S-%f}")
+    folder.rename(moved)
+    return moved
+
+
+def _read(path: Path) -> dict[str, Any] | None:
+    try:
+        known = yaml.safe_load(path.read_text())
+    except FileNotFoundError:
+        return None
+    except (OSError, yaml.YAMLError, UnicodeDecodeError) as error:
+        raise UserError(f"{path}: not readable ({str(error).splitlines()[0]}); put it back, or --fresh") from None
+    if not isinstance(known, dict):
+        raise UserError(f"{path}: not a description of a sweep; put it back, or --fresh to rename the folder")
+    return known
+
+
+def _circumstances() -> dict[str, Any]:
+    return {
+        "versions": {"python": platform.python_version(), **{name: _version(name) for name in _PACKAGES}},
+        "commit": _commit(),
+        "host": platform.node(),
+        "machine": f"{platform.system()} {platform.machine()}",
+        "command": shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]),
+    }
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+def _version(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
+
+
+def _commit() -> str | None:
+    """The commit of the checkout this file lies in, `+changes` where it is not clean; None outside a checkout."""
+    here = Path(__file__).parents[1]
+
+    def git(*words: str) -> str:
+        return subprocess.run(["git", *words], cwd=here, capture_output=True, text=True, check=True, timeout=10).stdout  # noqa: S603, S607
+
+    try:
+        if Path(git("rev-parse", "--show-toplevel").strip()) != here.parent.resolve():
+            return None  # installed inside somebody else's repository
+        return git("rev-parse", "HEAD").strip() + ("+changes" if git("status", "--porcelain", "-uno").strip() else "")
+    except (OSError, subprocess.SubprocessError):
+        return None

@@ -1,0 +1,1 @@
+"""Where jobs come from and where they run."""

@@ -1,0 +1,153 @@
+"""Work to be placed: what a backend drives, whatever the work is.
+
+A queue is asked for work (`next`), told of progress (`report`) and of the end (`finish`). Backends know nothing else:
+training trials and judging them are two queues, and a chain of queues is a queue.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from enum import Enum
+from typing import Any, Literal, Protocol
+
+from robustray.errors import UserError
+from sweeps.running.packing import Share
+from sweeps.running.worker import BLOCKED
+
+Result = Mapping[str, Any]
+Verdict = Literal["go", "stop"]
+
+
+class Signal(Enum):
+    """No work just now: WAIT while something running may bring more, DONE when nothing ever will."""
+
+    WAIT = "wait"
+    DONE = "done"
+
+
+WAIT, DONE = Signal.WAIT, Signal.DONE
+
+
+@dataclass(frozen=True)
+class Job:
+    """One piece of work. `work` is plain data and all that a worker process gets."""
+
+    name: str
+    number: int  # the trial it belongs to
+    work: Mapping[str, Any]
+
+
+class Queue(Protocol):
+    """Where work comes from and its news go to."""
+
+    def next(self) -> Job | Signal:
+        """The next piece of work."""
+        ...
+
+    def report(self, job: Job, result: Result) -> Verdict:
+        """Progress of a job that has not ended; `stop` ends it there. Saying the same twice changes nothing."""
+        ...
+
+    def finish(self, job: Job, outcome: str, result: Result, cause: str | None) -> None:
+        """A job has ended: with its own `outcome`, `stopped`, or `failed`; `result` is the last one it gave."""
+        ...
+
+
+class Primed:
+    """A queue whose first answer is already known."""
+
+    def __init__(self, first: Job, queue: Queue) -> None:
+        self._first: Job | None = first
+        self._queue = queue
+        self.report = queue.report
+        self.finish = queue.finish
+
+    def next(self) -> Job | Signal:
+        first, self._first = self._first, None
+        return first if first is not None else self._queue.next()
+
+
+class Chain:
+    """Queues in order: a later one gives work only while the earlier ones have none to give."""
+
+    def __init__(self, *queues: Queue) -> None:
+        self._queues = queues
+        self._owner: dict[str, Queue] = {}
+
+    def next(self) -> Job | Signal:
+        signals = []
+        for queue in self._queues:
+            job = queue.next()
+            if isinstance(job, Job):
+                self._owner[job.name] = queue
+                return job
+            signals.append(job)
+        return WAIT if WAIT in signals else DONE
+
+    def report(self, job: Job, result: Result) -> Verdict:
+        return self._owner[job.name].report(job, result)
+
+    def finish(self, job: Job, outcome: str, result: Result, cause: str | None) -> None:
+        owner = self._owner.pop(job.name)
+        if outcome == BLOCKED:
+            raise UserError(str(result.get("cause")))
+        owner.finish(job, outcome, result, cause)
+
+
+class Placed:
+    """A queue whose jobs know what they get of a machine. One that runs out of memory beside others is tried again alone.
+
+    Alone means with a whole GPU. One becomes free when nothing more is handed out, so others wait until that job has been
+    heard of; then they go on beside it.
+    """
+
+    def __init__(self, queue: Queue, share: Share, told: Callable[[str], None]) -> None:
+        """Looks at `queue`.
+
+        Args:
+            share: what every job gets. told: takes a line for the user.
+        """
+        self._queue = queue
+        self._share = share
+        self._told = told
+        self._beside: set[str] = set()  # jobs at work that share a GPU
+        self._again: list[Job] = []
+        self._awaited: str | None = None  # a job that was handed out alone, and not heard of so far
+
+    def next(self) -> Job | Signal:
+        if self._awaited is not None:
+            return WAIT
+        if self._again:
+            job = self._again.pop(0)
+            self._awaited = job.name
+            session = f"{job.work.get('session')} alone"  # an attempt that ended by itself is no death of its process
+            return self._with(job, self._share.alone(), session=session)
+        found = self._queue.next()
+        if isinstance(found, Job):
+            if self._share.sharers > 1:
+                self._beside.add(found.name)
+            return self._with(found, self._share)
+        return WAIT if self._beside else found  # one of them may have to be tried again
+
+    def report(self, job: Job, result: Result) -> Verdict:
+        self._heard(job)
+        return self._queue.report(job, result)
+
+    def finish(self, job: Job, outcome: str, result: Result, cause: str | None) -> None:
+        self._heard(job)
+        if job.name in self._beside:
+            self._beside.discard(job.name)
+            if outcome == "out_of_memory":
+                self._again.append(job)
+                self._told(f"{job.name} ran out of memory beside others; it is tried again alone")
+                return
+        self._queue.finish(job, outcome, result, cause)
+
+    def _heard(self, job: Job) -> None:
+        if self._awaited == job.name:
+            self._awaited = None
+
+    @staticmethod
+    def _with(job: Job, share: Share, **more: object) -> Job:
+        return replace(job, work={**job.work, **more, "cpus": share.cpus, "gpus": share.gpus})

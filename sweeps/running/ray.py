@@ -1,0 +1,288 @@
+"""Ray Tune: trials and judge shards on every core and device of a machine or a cluster.
+
+All of Ray is in this file. Searcher, scheduler and callback are thin: each hook is one call into the queue. Ray's own
+checkpoints, restore, loggers and display are off; what has to survive is in the sweep's record and the trials' folders.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.util
+import json
+import logging
+import os
+import signal
+import tempfile
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+from robustray.commands.doctor import reached
+from robustray.errors import UserError
+from sweeps.running.packing import Machine, Share
+from sweeps.running.queues import WAIT, Job, Queue
+from sweeps.running.worker import Report, Task, open_task
+
+# Before ray is imported: workers stay in the working directory, no files and no output of Tune's, tokens on.
+os.environ.update(
+    {
+        "RAY_CHDIR_TO_TRIAL_DIR": "0",
+        "RAY_AIR_NEW_OUTPUT": "0",
+        "RAY_AUTH_MODE": "token",
+        "RAY_USAGE_STATS_ENABLED": "0",
+        "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
+        "TUNE_GLOBAL_CHECKPOINT_S": "1e9",
+        "TUNE_PRINT_ALL_TRIAL_ERRORS": "0",
+    }
+)
+
+import ray
+from ray import tune
+from ray.tune.experiment import Trial
+from ray.tune.schedulers import FIFOScheduler, TrialScheduler
+from ray.tune.search import Searcher
+
+
+class Worker(tune.Trainable):  # type: ignore[misc]
+    """One actor, reused for job after job: importing torch costs seconds, a job on a warm actor milliseconds."""
+
+    def setup(self, config: dict[str, Any]) -> None:
+        """Imports what is slow. A ghost of a finished job may run this, so it touches nothing on disk."""
+        import torch._dynamo  # noqa: F401  the first optimiser of a process would
+
+        import robustray.training.trainer  # noqa: F401
+
+        self.reset_config(config)
+
+    def reset_config(self, new_config: dict[str, Any]) -> bool:
+        self._work = json.loads(new_config["work"])
+        self._task: Task | None = None
+        return True
+
+    def step(self) -> dict[str, Any]:
+        if self._task is None:
+            self._task = open_task(self._work)
+        report = self._task.step()
+        # as one string: Tune flattens what it is given
+        return {
+            "training_iteration": report["training_iteration"],
+            "done": report["done"],
+            "report": json.dumps(report),
+        }
+
+
+class _Shared:
+    """What searcher and scheduler know together. Tune tells the searcher neither who stopped a trial nor why one died."""
+
+    def __init__(self, queue: Queue) -> None:
+        self.queue = queue
+        self.jobs: dict[str, Job] = {}  # by Tune's trial id
+        self.stopped: set[str] = set()
+        self.causes: dict[str, str] = {}
+        self.drained = False  # the queue has said that nothing more will come
+        self.error: BaseException | None = None
+
+    @contextlib.contextmanager
+    def guard(self) -> Iterator[None]:
+        """An exception in a hook ends the sweep in order; it is raised again once Tune has let go."""
+        try:
+            yield
+        except Exception as error:
+            self.error = self.error or error
+
+
+class _Search(Searcher):  # type: ignore[misc]
+    def __init__(self, shared: _Shared) -> None:
+        super().__init__()
+        self._shared = shared
+
+    def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
+        shared = self._shared
+        with shared.guard():
+            if shared.error is None:
+                job = shared.queue.next()
+                if job is WAIT:
+                    return None
+                if isinstance(job, Job):
+                    shared.jobs[trial_id] = job
+                    return {"work": json.dumps(dict(job.work))}
+                shared.drained = True
+        finished: str = Searcher.FINISHED
+        return finished
+
+    def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
+        shared = self._shared
+        job = shared.jobs.pop(trial_id)
+        cause = shared.causes.pop(trial_id, None)
+        with shared.guard():
+            report = json.loads(result["report"]) if result and not error else {}
+            if shared.error is not None and "outcome" not in report:
+                return  # the sweep is being stopped, which is no end of this job: it stays unfinished
+            outcome = "stopped" if trial_id in shared.stopped else report.get("outcome", "failed")
+            shared.queue.finish(job, outcome, report, cause if outcome == "failed" else None)
+
+    def set_search_properties(self, metric: str | None, mode: str | None, config: Any, **spec: Any) -> bool:
+        return True
+
+    def save(self, checkpoint_path: str) -> None:
+        """Nothing: the record is elsewhere."""
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {}  # Tune pickles it, and never reads it back
+
+
+class _Schedule(FIFOScheduler):  # type: ignore[misc]
+    def __init__(self, shared: _Shared) -> None:
+        super().__init__()
+        self._shared = shared
+
+    def on_trial_result(self, tune_controller: Any, trial: Trial, result: dict[str, Any]) -> str:
+        shared = self._shared
+        with shared.guard():
+            verdict = shared.queue.report(shared.jobs[trial.trial_id], json.loads(result["report"]))
+            if shared.error is None and verdict == "stop":
+                shared.stopped.add(trial.trial_id)
+                return str(TrialScheduler.STOP)
+        return str(TrialScheduler.STOP if shared.error else TrialScheduler.CONTINUE)
+
+    def on_trial_error(self, tune_controller: Any, trial: Trial) -> None:
+        lines: list[str] = []
+        with contextlib.suppress(OSError, TypeError):
+            lines = Path(trial.error_file).read_text().strip().splitlines()
+        self._shared.causes[trial.trial_id] = lines[-1] if lines else "its process died"
+
+    def choose_trial_to_run(self, tune_controller: Any) -> Trial | None:
+        """The stock one walks all trials ever made, at every step."""
+        for status in (Trial.PENDING, Trial.PAUSED):
+            for trial in tune_controller.get_live_trials():
+                if trial.status == status:
+                    return trial
+        return None
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {}
+
+
+class RayTune:
+    """Runs a queue on Ray Tune: a cluster where RAY_ADDRESS names one, else a local one for the time of the sweep."""
+
+    def __init__(self, *, talks: bool = False) -> None:
+        """Connects to Ray.
+
+        Args:
+            talks: let Ray and the workers print, since their output is kept in a file.
+
+        Raises:
+            UserError: the cluster cannot be reached.
+        """
+        self._connect(talks)
+        self._nodes = [_amounts(node["Resources"]) for node in ray.nodes() if node["Alive"]]
+        gpus, cpus = max((gpus, cpus) for cpus, gpus in self._nodes)
+        self.machine = Machine(max(1, int(cpus)), int(gpus))
+        self.slots = 0
+        self.described = "on Ray"
+
+    def measure(self, work: Mapping[str, Any]) -> Report:
+        """Does a piece of work before any queue, on a node of its own or a whole GPU. A process that dies is a failure."""
+        wanted = {"num_gpus": 1} if self.machine.gpus else {"num_cpus": self.machine.cores}
+        try:
+            said: Report = ray.get(ray.remote(max_retries=0, **wanted)(_measured).remote(dict(work)))
+        except ray.exceptions.RayError as error:
+            return {"outcome": "failed", "cause": str(error).strip().splitlines()[0]}
+        return said
+
+    def settle(self, share: Share) -> None:
+        """Takes the share that most jobs will have: it decides how many run at a time.
+
+        Raises:
+            UserError: no job fits.
+        """
+        self.slots = sum(share.jobs_on(cpus, gpus) for cpus, gpus in self._nodes)
+        if self.slots < 1:
+            ray.shutdown()
+            cpus, gpus = (sum(amounts) for amounts in zip(*self._nodes, strict=True))
+            raise UserError(
+                f"no job fits on one node: each wants {share.cpus:g} CPUs and {share.gpus:g} GPUs, all nodes together have "
+                f"{cpus:g} and {gpus:g}"
+            )
+        each = f", {share.threads} threads each" if share.threads > 1 else ""
+        each += f", {share.sharers} to a GPU" if share.sharers > 1 else ""
+        self.described = f"{self.slots} at a time on Ray{each}"
+
+    def _connect(self, talks: bool) -> None:
+        address = os.environ.get("RAY_ADDRESS")
+        if address and (found := reached(address)).state == "wrong":  # Ray would try for a minute
+            raise UserError(f"RAY_ADDRESS: {found.told}")
+        with_dashboard = all(
+            importlib.util.find_spec(name) for name in ("aiohttp_cors", "opencensus", "prometheus_client")
+        )
+        said: dict[str, Any] = {"log_to_driver": talks, "logging_level": "INFO" if talks else "ERROR"}
+        local: dict[str, Any] = {} if address else {"include_dashboard": with_dashboard, "dashboard_host": "127.0.0.1"}
+        logging.getLogger("ray.tune.analysis").setLevel("ERROR")  # it misses Tune's own result files, which are off
+        terminate = signal.getsignal(signal.SIGTERM)
+        try:
+            context = ray.init(address=address or "local", **said, **local)
+        except Exception as error:
+            where = f"the cluster at {address}" if address else "a local Ray"
+            lines = str(error).strip().splitlines() or [type(error).__name__]
+            raise UserError(
+                f"cannot start on {where}: {lines[0]} (tokens are on: RAY_AUTH_MODE=token on both sides, the same token)"
+            ) from error
+        signal.signal(signal.SIGTERM, terminate)  # Ray puts its own in place, which leaves with a stack trace
+        url = getattr(context, "dashboard_url", None)
+        self.dashboard = f"http://{url}" if url else None
+
+    def run(self, queue: Queue) -> bool:
+        """Drives the queue to its end; True if SIGINT or SIGTERM ended it before."""
+        shared = _Shared(queue)
+        before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}  # Tune leaves its own
+        signal.signal(signal.SIGTERM, _forward)
+        try:
+            with tempfile.TemporaryDirectory(prefix="robustray-") as scratch:
+                self._fit(shared, scratch)
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+            ray.shutdown()
+        if shared.error is not None:
+            raise shared.error
+        return bool(shared.jobs) or not shared.drained
+
+    def _fit(self, shared: _Shared, scratch: str) -> None:
+        tuner = tune.Tuner(
+            tune.with_resources(Worker, _wanted),
+            tune_config=tune.TuneConfig(
+                search_alg=_Search(shared),
+                scheduler=_Schedule(shared),
+                num_samples=-1,
+                max_concurrent_trials=self.slots,  # unset, one slot is all that short trials ever get
+                reuse_actors=True,
+            ),
+            run_config=tune.RunConfig(
+                storage_path=scratch,
+                verbose=0,
+                failure_config=tune.FailureConfig(max_failures=-1),  # attempts are counted in the trial's own folder
+                checkpoint_config=tune.CheckpointConfig(checkpoint_frequency=0, checkpoint_at_end=False),
+            ),
+        )
+        tuner.fit()
+
+
+def _amounts(node: Mapping[str, float]) -> tuple[float, float]:
+    """CPUs and GPUs of a node."""
+    return node.get("CPU", 0.0), node.get("GPU", 0.0)
+
+
+def _measured(work: dict[str, Any]) -> Report:
+    return open_task(work).step()
+
+
+def _wanted(config: dict[str, Any]) -> tune.PlacementGroupFactory:
+    """What a job asks Ray for. Tune keeps an actor for jobs that ask for the same."""
+    work = json.loads(config["work"])
+    return tune.PlacementGroupFactory([{"CPU": work["cpus"], "GPU": work["gpus"]}])
+
+
+def _forward(number: int, frame: FrameType | None) -> None:
+    os.kill(os.getpid(), signal.SIGINT)

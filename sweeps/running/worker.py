@@ -1,0 +1,342 @@
+"""What runs in a worker, whatever backend started it: one job, step by step. Knows neither Ray nor Optuna.
+
+Expected ends are results, not exceptions: a diverged trial, a full device, a bug in a plug-in. Only a broken process
+raises, so that whoever runs it replaces the process.
+"""
+
+from __future__ import annotations
+
+import errno
+import json
+import logging
+import os
+import resource
+import sys
+import time
+import traceback
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+import yaml
+
+from robustray.errors import UserError
+from robustray.files import write_whole
+from sweeps.running import packing
+from sweeps.running.packing import Share
+
+if TYPE_CHECKING:
+    from robustray.training import Trainer
+    from robustray.trial import TrialConfig
+
+log = logging.getLogger("robustray")
+BLOCKED = "blocked"
+"""The outcome of a job that is stopped by what the user can mend: the sweep stops, and the job stays unfinished."""
+NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
+Report = dict[str, Any]
+CACHE = "TORCHINDUCTOR_CACHE_DIR"
+USERS_CACHE = os.environ.get(CACHE)
+"""Where compiled networks go if the user says so; torch itself puts a folder of its own there once it is imported."""
+
+
+class Task(Protocol):
+    """A job at work."""
+
+    def step(self) -> Report:
+        """Works until there is something to report. `done: True` marks the last report, which carries an `outcome`."""
+        ...
+
+    def interrupt(self) -> bool:
+        """Asks a running step to stop soon, keeping what it did; False where it cannot be asked."""
+        ...
+
+
+def open_task(work: Mapping[str, Any]) -> Task:
+    """The task of a job. Touches nothing on disk: that is the first step's business (a ghost actor may open it too)."""
+    kinds: dict[str, Callable[[Mapping[str, Any]], Task]] = {
+        "train": TrainTask,
+        "judge": JudgeTask,
+        "probe": ProbeTask,
+        "measure": MeasureTask,
+    }
+    return kinds[work["kind"]](work)
+
+
+class TrainTask:
+    """Trains one trial, an epoch a step."""
+
+    def __init__(self, work: Mapping[str, Any]) -> None:
+        self.work = work
+        self.folder = Path(work["folder"])
+        self.trainer: Trainer | None = None
+        self._interrupted = False
+
+    def step(self) -> Report:
+        from robustray.errors import Paused
+
+        try:
+            with _logging_to(self.folder / "log.txt"):
+                return self._step()
+        except Paused:
+            raise
+        except Exception as error:
+            return _failure(error, self.folder / "log.txt", self.trainer.completed if self.trainer else 0)
+
+    def _step(self) -> Report:
+        if self.trainer is None:
+            died = self._count_attempt()
+            if died > self.work["max_failures"]:
+                cause = f"its process died {died} times in a row without writing a checkpoint"
+                log.error(cause)
+                return {"outcome": "failed", "cause": cause, "done": True, "epoch": 0, "training_iteration": 0}
+            self.trainer = self._open()
+            if self.trainer.report is not None:  # said before, but it may never have arrived
+                return self.trainer.report
+        return self.trainer.epoch()
+
+    def _open(self) -> Trainer:
+        from robustray.training import Trainer
+        from robustray.trial import TrialConfig
+
+        config = TrialConfig.model_validate(yaml.safe_load((self.folder / "trial.yaml").read_text()))
+        threads = _settle(self.work).threads
+        if config.compile != "off":
+            _settle_compiler(self.folder, threads)
+        trainer = Trainer(config, self.folder, threads=threads)
+        if self._interrupted:
+            trainer.stop.set()
+        log.info("at epoch %d, step %d of %d epochs", trainer.completed, trainer.batch_in_epoch, trainer.epochs)
+        return trainer
+
+    def _count_attempt(self) -> int:
+        checkpoint = self.folder / "last.pt"
+        written = checkpoint.stat().st_mtime_ns if checkpoint.exists() else 0
+        return deaths(self.folder / "attempts.json", self.work["session"], written)
+
+    def interrupt(self) -> bool:
+        self._interrupted = True
+        if self.trainer is not None:
+            self.trainer.stop.set()
+        return True
+
+
+class JudgeTask:
+    """Runs one attack on one shard of one trial's images."""
+
+    def __init__(self, work: Mapping[str, Any]) -> None:
+        self.work = work
+
+    def step(self) -> Report:
+        try:
+            return self._judge()
+        except UserError as error:  # this trial's checkpoint, say: no reason to stop the others
+            return {"outcome": "failed", "cause": str(error), "done": True, "training_iteration": 1}
+        except Exception as error:
+            return _failure(error, Path(self.work["folder"]) / "log.txt", 1)
+
+    def _judge(self) -> Report:
+        from robustray.judging.case import Case
+
+        _settle(self.work)
+        version = self.work["version"] or "own"
+        name = "-".join([version, *(str(self.work[key]) for key in ("split", "attack", "shard"))])
+        died = deaths(Path(self.work["judgements"]) / f"attempts-{name}.json", self.work["session"], 0)
+        if died > self.work["max_failures"]:
+            cause = f"its process died {died} times in a row"
+            return {"outcome": "failed", "cause": cause, "done": True, "training_iteration": 1}
+        case = Case.of_trial(
+            Path(self.work["folder"]),
+            Path(self.work["judgements"]),
+            self.work["split"],
+            shard_size=self.work["shard_size"],
+            weights=self.work["weights"],
+            version=self.work["version"],
+        )
+        verdicts = case.shard(self.work["attack"], self.work["shard"])
+        return {
+            "outcome": "complete",
+            "done": True,
+            "training_iteration": 1,
+            "broken": int(verdicts.broken.sum()),
+            "seconds": float(verdicts.info["seconds"]),
+            "flags": list(verdicts.info.get("flags", ())),
+        }
+
+    def interrupt(self) -> bool:
+        return False  # an attack is the authors' code; its shard is simply judged again
+
+
+class ProbeTask:
+    """Finds out how many images a shard of the judge may have on this worker's device."""
+
+    def __init__(self, work: Mapping[str, Any]) -> None:
+        self.work = work
+
+    def step(self) -> Report:
+        import numpy as np
+
+        from robustray.data.device import DeviceImages
+        from robustray.devices import cores, pick_device
+        from robustray.judging.shard_size import size
+        from robustray.subjects.trial import load_model
+
+        try:
+            share = _settle(self.work)
+            config, model, _ = load_model(Path(self.work["folder"]))
+            device = pick_device()
+            few = config.judge.data.load("validation").take(np.arange(min(8, config.judge.data.validation)))
+            sharers = share.sharers if device.type == "cuda" else max(1, cores() // share.threads)
+            found = size(model, DeviceImages(few, device).batch(slice(None))[0], device, sharers)
+        except UserError as error:  # this trial's checkpoint, say: the queue goes on with the usual size
+            return {"outcome": "failed", "cause": str(error), "done": True, "training_iteration": 1}
+        except Exception as error:
+            return _failure(error, Path(self.work["folder"]) / "log.txt", 1)
+        return {"outcome": "complete", "done": True, "training_iteration": 1, "shard_size": found}
+
+    def interrupt(self) -> bool:
+        return False
+
+
+class MeasureTask:
+    """Finds out how many trials should run at a time on this worker's device, from a few steps of one."""
+
+    def __init__(self, work: Mapping[str, Any]) -> None:
+        self.work = work
+
+    def step(self) -> Report:
+        from robustray.devices import pick_device
+        from robustray.trial import TrialConfig
+
+        try:
+            config = TrialConfig.model_validate(yaml.safe_load(self.work["trial"]))
+            if config.compile != "off" and "folder" in self.work:
+                _settle_compiler(Path(self.work["folder"]), self.work["cores"])
+            measured = _measured_on_gpu if pick_device().type == "cuda" else _measured_on_cores
+            trials = measured(config, self.work["cores"])
+        except Exception as error:  # the trial itself will say it better
+            return {"outcome": "failed", "cause": str(error), "done": True, "training_iteration": 1}
+        return {"outcome": "complete", "done": True, "training_iteration": 1, "trials": trials}
+
+    def interrupt(self) -> bool:
+        return False
+
+
+def _measured_on_cores(config: TrialConfig, cores: int) -> int:
+    import psutil
+
+    rates = dict[int, float]()
+    for trials in packing.splits(cores):
+        rates[trials] = config.batch.size / _seconds(config, cores // trials)
+        if trials * rates[trials] < packing.NEIGHBOURS * max(n * rate for n, rate in rates.items()):
+            break  # still more threads are no better
+    process = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+    return packing.on_cores(cores, rates, process, psutil.virtual_memory().available)
+
+
+def _measured_on_gpu(config: TrialConfig, cores: int) -> int:
+    import torch
+
+    size = config.batch.size
+    free, _ = torch.cuda.mem_get_info()
+    torch.cuda.reset_peak_memory_stats()
+    whole = _seconds(config, 1)
+    peak = torch.cuda.max_memory_reserved()
+    halved = config.model_copy(update={"batch": config.batch.model_copy(update={"size": size // 2})})
+    half = _seconds(halved, 1) if size >= 4 else whole  # batches of one have no statistics
+    return packing.on_gpu(cores, peak, free, whole, half)
+
+
+def _seconds(config: TrialConfig, threads: int) -> float:
+    """Of an optimiser step; the best of a few measurements where they are quick, since others may be at work."""
+    from robustray.training import cost
+
+    begun, found = time.monotonic(), list[float]()
+    while not found or (len(found) < 3 and time.monotonic() - begun < 0.5):
+        found.append(cost.trial(config, threads=threads).step)
+    return min(found)
+
+
+def _settle_compiler(folder: Path, threads: int) -> None:
+    """One trial compiles for all, on every node that sees the results, and so does what is measured before them.
+
+    Args:
+        folder: a trial's. threads: processes that may compile beside this one; of itself torch takes one for each core.
+    """
+    if USERS_CACHE is None:
+        os.environ[CACHE] = str(folder.resolve().parents[2] / ".compiled")
+    if "TORCHINDUCTOR_COMPILE_THREADS" not in os.environ:
+        import torch._inductor.config
+
+        torch._inductor.config.compile_threads = threads
+
+
+def _settle(work: Mapping[str, Any]) -> Share:
+    """Keeps this process to its job's share of the machine."""
+    import torch
+
+    share = Share(work["cpus"], work["gpus"])
+    torch.set_num_threads(share.threads)
+    if torch.cuda.is_available():
+        torch.cuda.set_per_process_memory_fraction(share.memory)
+    return share
+
+
+def deaths(path: Path, session: str, place: int) -> int:
+    """How often this life of the driver has begun at this very place before: each time, a process died there.
+
+    Args:
+        path: where it is counted. session: names the life of the driver. place: changes with every progress.
+    """
+    here = {"session": session, "place": place}
+    try:
+        last = json.loads(path.read_text())
+    except (OSError, ValueError):
+        last = {}
+    count: int = last["deaths"] + 1 if last.get("here") == here else 0
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_whole(path, json.dumps({"here": here, "deaths": count}))
+    return count
+
+
+def _failure(error: Exception, log_file: Path, epoch: int) -> Report:
+    """The report of a job that ended in an exception; re-raised where the process itself is broken."""
+    import torch
+
+    from robustray.errors import Diverged
+
+    broken = getattr(torch, "AcceleratorError", None)
+    if isinstance(error, torch.cuda.OutOfMemoryError):
+        outcome = "out_of_memory"
+        torch.cuda.empty_cache()
+    elif isinstance(error, OSError) and error.errno in NO_SPACE:
+        cause = f"{log_file.parent}: no space left on the disk; free some and run the same command again"
+        return {"outcome": BLOCKED, "cause": cause, "done": True, "epoch": epoch, "training_iteration": epoch}
+    elif isinstance(error, UserError):
+        return {"outcome": BLOCKED, "cause": str(error), "done": True, "epoch": epoch, "training_iteration": epoch}
+    elif (broken is not None and isinstance(error, broken)) or "CUDA error" in str(error):
+        raise error
+    else:
+        outcome = "diverged" if isinstance(error, Diverged) else "failed"
+    with _logging_to(log_file):
+        log.error("%s\n%s", outcome, "".join(traceback.format_exception(error)))
+    lines = str(error).strip().splitlines() or [""]
+    cause = lines[0] if isinstance(error, Diverged) else f"{type(error).__name__}: {lines[0]}"
+    return {"outcome": outcome, "cause": cause, "done": True, "epoch": epoch, "training_iteration": epoch}
+
+
+class _logging_to:
+    """Sends the `robustray` logger to a file while the block runs."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __enter__(self) -> None:
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        self.handler = logging.FileHandler(self.path, delay=True)
+        self.handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+        log.addHandler(self.handler)
+        log.setLevel(logging.INFO)
+
+    def __exit__(self, *_: object) -> None:
+        log.removeHandler(self.handler)
+        self.handler.close()

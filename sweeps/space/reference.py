@@ -1,0 +1,143 @@
+"""The pages of docs/reference, from the same fields as the YAML schema: `make reference` writes them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from robustray.attacks.threats import Threat
+from robustray.files import write_whole
+from robustray.judge import Judge
+from robustray.options import words as words
+from robustray.registry import Options, Part, kinds, parts
+from robustray.trial import TrialConfig
+from sweeps.space import Sweep
+from sweeps.space.distributions import MEANING
+from sweeps.space.space import MEASURED, Bound, Resources, Search, Stopping
+
+FOLDER = Path(__file__).parents[2] / "docs" / "reference"
+SECTIONS: dict[str, type[Options]] = {
+    "sweep": Sweep,
+    "judge": Judge,
+    "trial": TrialConfig,
+    "threat": Threat,
+    "constraints": Bound,
+    "search": Search,
+    "stopping": Stopping,
+    "resources": Resources,
+}
+"""The file's own keys that hold options, as `--explain` knows them."""
+_NOTE = "<!-- Written by `make reference` from the fields of the options. Change those. -->\n\n"
+
+
+def pages() -> dict[str, str]:
+    """Every page by its file name."""
+    written = {"search_space.md": _search_space(), "judge.md": _section("judge"), "trial.md": _trial()}
+    written |= {f"{kind}.md": _kind(kind) for kind in kinds()}
+    written["README.md"] = _index()
+    return {name: _NOTE + text for name, text in written.items()}
+
+
+def write() -> None:
+    """Writes the pages, and removes those of kinds that are gone."""
+    FOLDER.mkdir(parents=True, exist_ok=True)
+    new = pages()
+    for old in FOLDER.glob("*.md"):
+        if old.name not in new:
+            old.unlink()
+    for name, text in new.items():
+        write_whole(FOLDER / name, text)
+
+
+def _index() -> str:
+    lines = [
+        "# Reference",
+        "",
+        "Every option with its values, its default and what it means. `python run_sweep.py --explain NAME` prints the same.",
+        "",
+        "- [The search space](search_space.md), [the judge](judge.md), [a trial](trial.md)",
+    ]
+    lines += [
+        f"- [{kind}]({kind}.md): {', '.join(f'[{name}]({kind}.md#{name})' for name in parts(kind))}" for kind in kinds()
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _search_space() -> str:
+    own = [option for option in words.options(Sweep) if not option.name.startswith("judge.")]
+    bounds = [
+        words.Option(f"constraints.METRIC.{option.name}", option.values, option.default, option.description)
+        for option in words.options(Bound)
+    ]
+    return "\n".join(
+        [
+            "# The search space",
+            "",
+            words.docstring(Sweep),
+            "",
+            *_table([*own, *bounds]),
+            "",
+            "## Distributions",
+            "",
+            "Any value inside `trial` may be a mapping with one of these keys. Names of parameters are dotted paths; inside a",
+            "choice the path carries the branch: `defense.trades.beta`. Two branches of one name need a `label`.",
+            "",
+            "| distribution | what stands under it |",
+            "|---|---|",
+            *(f"| `{kind}` | {_cell(meaning)} |" for kind, meaning in MEANING.items()),
+            "",
+            "## Metrics",
+            "",
+            "What `objectives` and `constraints` may name.",
+            "",
+            "| metric | what it is |",
+            "|---|---|",
+            *(f"| `{name}` | {_cell(meaning)} |" for name, meaning in MEASURED.items()),
+            "",
+        ]
+    )
+
+
+def _section(name: str) -> str:
+    cls = SECTIONS[name]
+    return "\n".join([f"# {name}", "", words.docstring(cls), "", *_table(words.options(cls)), ""])
+
+
+def _trial() -> str:
+    own = [option for option in words.options(TrialConfig) if option.name.partition(".")[0] != "judge"]
+    about = "The keys of `trial` in a search space; the judge stands beside it. In the trial.yaml of one model, they stand at"
+    return "\n".join(["# trial", "", about, "the top, with `judge` among them.", "", *_table(own), ""])
+
+
+def _kind(kind: str) -> str:
+    return "\n".join([f"# {kind}", "", *(line for cls in parts(kind).values() for line in _part(cls))])
+
+
+def _part(cls: type[Part]) -> Iterator[str]:
+    first, _, rest = words.docstring(cls).partition("\n")
+    yield from (f"## {words.name_of(cls)}", "", first, "")
+    if rest.strip():
+        yield from ("```text", rest.strip("\n"), "```", "")
+    yield from (*_table(words.options(cls)), "")
+    cost = words.cost(cls)
+    if cost:
+        yield from (f"Cost: {cost}.", "")
+    yield from ("```yaml", words.example(cls), "```", "")
+
+
+def _table(options: list[words.Option]) -> Iterator[str]:
+    if not options:
+        yield "No options."
+        return
+    yield from ("| option | values | default | meaning |", "|---|---|---|---|")
+    for option in options:
+        default = option.default if option.default == words.REQUIRED else f"`{option.default}`"
+        yield f"| `{option.name}` | {_cell(option.values)} | {_cell(default)} | {_cell(option.description)} |"
+
+
+def _cell(text: str) -> str:
+    return text.replace("|", r"\|")
+
+
+if __name__ == "__main__":
+    write()

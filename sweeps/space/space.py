@@ -1,0 +1,319 @@
+"""The search space: a YAML file becomes a `Sweep`, and every mistake in it one line with file, line, key and remedy."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Annotated, Any, ClassVar, Literal
+
+from pydantic import AfterValidator, Field, ValidationError, ValidationInfo, field_validator, model_validator
+from pydantic_core import PydanticCustomError
+
+from robustray.errors import UserError, nearest
+from robustray.judge import Judge
+from robustray.options.mistakes import Mistakes, mistakes
+from robustray.options.yaml import Document, Keys, dotted, show
+from robustray.registry import Count, Options, Real
+from robustray.trial import TrialConfig
+from sweeps.space import template as _template
+from sweeps.space.distributions import Parameter
+from sweeps.space.overrides import override
+
+MEASURED = {
+    "clean_accuracy": "fraction of validation images classified correctly",
+    "robust_accuracy": "fraction that the attack left correct: judge.cheap in training; the judge's attacks on the frontier",
+    "cost_seconds": "seconds of training, validation included",
+    "cost_device_hours": "the same in hours of a device",
+    "cost_passes": "training passes: a forward of an image is 1, a backward to it 1, to the weights 1 more",
+}
+METRICS = tuple(MEASURED)
+"""What a trial reports, in the order of all tables: objectives and constraints are named after these."""
+NAME = "[A-Za-z0-9_-][A-Za-z0-9._-]{0,99}"
+
+
+def _known_metric(name: str) -> str:
+    if name not in METRICS:
+        raise PydanticCustomError("metric", "is not a metric; {hint}", {"hint": nearest(name, METRICS)})
+    return name
+
+
+Metric = Annotated[str, AfterValidator(_known_metric)]
+_BY_METRIC: dict[str, Any] = {"propertyNames": {"enum": [*METRICS]}}  # pydantic leaves the keys of a mapping unsaid
+Direction = Literal["max", "min"]
+
+
+class Bound(Options):
+    """What a feasible trial's metric must keep to; ends included."""
+
+    min: Real | None = Field(None, description="smallest allowed value")
+    max: Real | None = Field(None, description="largest allowed value")
+
+    @model_validator(mode="after")
+    def _some_range(self) -> Bound:
+        if self.min is None and self.max is None:
+            raise ValueError("needs a min, a max, or both")
+        if self.min is not None and self.max is not None and self.min > self.max:
+            raise ValueError(f"min must not be above max, but {show(self.min)} is above {show(self.max)}")
+        return self
+
+
+class Search(Options):
+    """How trials are chosen."""
+
+    sampler: Literal["tpe", "random"] = Field("tpe", description="tpe learns from finished trials; random does not")
+    trials: Count = Field(24, ge=1, description="how many trials")
+    seed: Count = Field(0, ge=0, le=2**53, description="every random choice of the search derives from it")
+
+
+class Stopping(Options):
+    """Which trials end early. A bare name is short for a mapping with that name."""
+
+    short: ClassVar[str | None] = "name"
+    name: Literal["fifo"] = Field("fifo", description="fifo lets every trial run to its end")
+
+
+class Resources(Options):
+    """What one trial gets, and how often it may fail."""
+
+    cpus: Literal["auto"] | Annotated[Real, Field(gt=0)] = Field("auto", description="CPU cores per trial")
+    gpus: Literal["auto"] | Annotated[Real, Field(ge=0)] = Field("auto", description="GPUs per trial, fractions too")
+    trials_per_device: Literal["auto"] | Annotated[Count, Field(ge=1)] = Field(
+        "auto",
+        description="trials that share a GPU or, without GPUs, the cores of a machine; auto measures the first trial, once",
+    )
+    max_failures: Count = Field(3, ge=0, description="attempts without progress before a trial counts as failed")
+
+    @model_validator(mode="after")
+    def _one_way(self) -> Resources:
+        if self.trials_per_device != "auto" and (self.cpus != "auto" or self.gpus != "auto"):
+            raise ValueError("takes trials_per_device, or cpus and gpus, but not both: each says what a trial gets")
+        return self
+
+
+class Sweep(Options):
+    """A family of trials and how to search it: one judge, one template, and the distributions of what is searched.
+
+    Validation has built every branch of every choice, with its numbers at both ends and in between: mistakes show at once.
+    """
+
+    name: str = Field(
+        description="also the folder of the results: letters, digits, '.', '_' and '-'",
+        json_schema_extra={"pattern": f"^{NAME}$"},
+    )
+    judge: Judge = Field(description="what every trial is measured by; constants only")
+    trial: dict[str, Any] = Field({}, description="the template of a trial; any leaf may be a distribution")
+    objectives: dict[Metric, Direction] = Field(
+        {"clean_accuracy": "max", "robust_accuracy": "max"},
+        description="what to find the frontier of",
+        json_schema_extra=_BY_METRIC,
+    )
+    constraints: dict[Metric, Bound] = Field(
+        {}, description="what a trial must keep to, to be on the frontier", json_schema_extra=_BY_METRIC
+    )
+    search: Search = Field(Search(), description="how trials are chosen")
+    stopping: Stopping = Field(Stopping(), description="which trials end early")
+    resources: Resources = Field(Resources(), description="what a trial gets")
+
+    @classmethod
+    def from_yaml(cls, path: str | os.PathLike[str], *, overrides: Sequence[str] = ()) -> Sweep:
+        """Reads a search space.
+
+        Args:
+            path: the YAML file.
+            overrides: replacements of single values, `trial.defense.beta=3`, applied in order.
+
+        Returns:
+            The sweep, validated in full.
+
+        Raises:
+            UserError: anything is wrong. One line: `x.yaml:12: trial.defense.betta: unknown key; did you mean 'beta'?`
+        """
+        document = Document.read(path)
+        for text in overrides:
+            override(document, text)
+        try:
+            return cls.model_validate(document.value)
+        except ValidationError as error:
+            raise document.error(mistakes(error, cls)) from None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _only_trials_vary(cls, value: Any) -> Any:
+        if isinstance(value, dict):
+            outside = {key: tree for key, tree in value.items() if key in cls.model_fields and key != "trial"}
+            found = dict.fromkeys(_distributions(outside), "takes constants; only trial may hold a distribution")
+            if found:
+                raise Mistakes(found)
+        return value
+
+    @field_validator("name")
+    @classmethod
+    def _folder(cls, value: str) -> str:
+        if not re.fullmatch(NAME, value):
+            raise ValueError(f"must be up to 100 letters, digits, '.', '_' or '-', not '.' first, not {show(value)}")
+        return value
+
+    @field_validator("trial")
+    @classmethod
+    def _every_corner(cls, value: dict[str, Any], info: ValidationInfo) -> dict[str, Any]:
+        if "judge" in value:
+            raise Mistakes({("judge",): "stands beside trial, not inside: all trials of a sweep share one judge"})
+        template = _template.compile_template(value)
+        found: dict[Keys, str] = {}
+        for choose in _template.corners(template):
+            try:
+                TrialConfig.model_validate({"judge": info.data.get("judge"), **_template.fill(template, choose)})
+            except ValidationError as error:
+                for filled, what in mistakes(error, TrialConfig).items():
+                    if filled[:1] == ("judge",):  # it has its own mistakes, and they are known
+                        continue
+                    keys, distribution = _template.source_keys(template, filled, choose)
+                    whole = {"uniform": "int", "loguniform": "logint"}.get(distribution.kind if distribution else "")
+                    remedy = f"; use {whole}" if whole and what.startswith("must be a whole number") else ""
+                    found.setdefault(keys, what + remedy)
+        if found:
+            raise Mistakes(found)
+        return value
+
+    @field_validator("objectives")
+    @classmethod
+    def _in_order(cls, value: dict[str, Direction]) -> dict[str, Direction]:
+        if not value:
+            raise ValueError(f"needs at least one of {', '.join(METRICS)}")
+        # An Optuna study knows its objectives by position: two spellings of one set must not swap them on resume.
+        return {name: value[name] for name in METRICS if name in value}
+
+    @property
+    def template(self) -> Any:
+        """The template as plain data with `Searched` leaves."""
+        return _template.compile_template(self.trial)
+
+    @property
+    def space(self) -> tuple[Parameter, ...]:
+        """The searched options in template order, those of every branch right after their choice."""
+        return tuple(_template.parameters(self.template))
+
+    def examples(self) -> Iterator[TrialConfig]:
+        """Trials that between them show every branch of every choice, with numbers low, high and in between."""
+        for choose in _template.corners(self.template):
+            yield TrialConfig.model_validate({"judge": self.judge, **_template.fill(self.template, choose)})
+
+    def ask(self, suggest: Callable[[Parameter], object]) -> dict[str, object]:
+        """Draws one trial, define-by-run: in template order, a branch's parameters only when that branch was chosen.
+
+        Args:
+            suggest: the value for a parameter; for a choice of sub-trees, a label.
+
+        Returns:
+            The value of every parameter that was asked for, by name, as `trial_config` takes it.
+
+        Raises:
+            UserError: a suggestion is outside its distribution.
+        """
+        params: dict[str, object] = {}
+
+        def choose(searched: _template.Searched) -> object:
+            value = params[searched.parameter.name] = _checked(searched.parameter, suggest(searched.parameter))
+            return value
+
+        _template.fill(self.template, choose)
+        return params
+
+    def trial_config(self, params: Mapping[str, object]) -> TrialConfig:
+        """The trial with these values in the template.
+
+        Args:
+            params: the value of every parameter that is active under the choices among them.
+
+        Returns:
+            The whole description of the trial, the judge included.
+
+        Raises:
+            UserError: a value is missing, outside its distribution, or belongs to no active parameter; or the values do
+                not go together.
+        """
+        used: set[str] = set()
+
+        def choose(searched: _template.Searched) -> object:
+            name = searched.parameter.name
+            if name not in params:
+                raise UserError(f"{name}: the parameter has no value; it is {searched.parameter.distribution}")
+            used.add(name)
+            return _checked(searched.parameter, params[name])
+
+        filled = _template.fill(self.template, choose)
+        for name in params:
+            if name not in used:
+                inactive = [parameter for parameter in self.space if parameter.name == name]
+                when = " and ".join(
+                    f"{choice} is {label!r}" for parameter in inactive for choice, label in parameter.condition
+                )
+                raise UserError(
+                    f"{name}: {f'exists only when {when}' if when else f'no such parameter; {nearest(name, used)}'}"
+                )
+        try:
+            return TrialConfig.model_validate({"judge": self.judge, **filled})
+        except ValidationError as error:
+            keys, what = next(iter(mistakes(error, TrialConfig).items()))
+            raise UserError(f"trial.{dotted(keys)}: {what}") from None
+
+    def resolved(self) -> dict[str, Any]:
+        """Everything as plain data for JSON or YAML, defaults outside the template written out.
+
+        `Sweep.model_validate` reads it back: the same space, with the same hash.
+        """
+        return {**self.model_dump(mode="json"), "trial": _template.plain(self.template)}
+
+    @property
+    def space_hash(self) -> str:
+        """SHA-256, in hex, of all that must not change between runs of one sweep: `trials` and `resources` may."""
+        text = json.dumps(_fixed(self.resolved()), sort_keys=True, separators=(",", ":"), allow_nan=False)
+        return hashlib.sha256(text.encode()).hexdigest()
+
+    def difference(self, other: Mapping[str, Any]) -> list[str]:
+        """What sets this sweep apart from an earlier one, as far as `space_hash` sees it.
+
+        Args:
+            other: the earlier sweep's `resolved()`.
+
+        Returns:
+            Lines `key: old -> new`, none when the hashes are equal.
+        """
+        return list(_changes(_fixed(other), _fixed(self.resolved()), ()))
+
+
+def _checked(parameter: Parameter, value: object) -> object:
+    try:
+        return parameter.distribution.checked(value)
+    except ValueError as error:
+        raise UserError(f"{parameter.name}: {error}") from None
+
+
+def _distributions(tree: object) -> list[Keys]:
+    if _template.distribution_kinds(tree):
+        return [()]
+    inside = tree.items() if isinstance(tree, dict) else enumerate(tree) if isinstance(tree, list) else ()
+    return [(key, *below) for key, value in inside for below in _distributions(value)]
+
+
+def _fixed(resolved: Mapping[str, Any]) -> dict[str, Any]:
+    """What `space_hash` covers."""
+    fixed = {key: value for key, value in resolved.items() if key != "resources"}
+    if isinstance(fixed.get("search"), dict):
+        fixed["search"] = {key: value for key, value in fixed["search"].items() if key != "trials"}
+    return fixed
+
+
+_ABSENT = object()
+
+
+def _changes(old: Any, new: Any, keys: Keys) -> list[str]:
+    mappings = isinstance(old, dict) and isinstance(new, dict)
+    if mappings and not _template.distribution_kinds(old) and not _template.distribution_kinds(new):
+        every = [*old, *(key for key in new if key not in old)]
+        return [line for key in every for line in _changes(old.get(key, _ABSENT), new.get(key, _ABSENT), (*keys, key))]
+    texts = ["(absent)" if value is _ABSENT else json.dumps(value, sort_keys=True) for value in (old, new)]
+    return [] if texts[0] == texts[1] else [f"{dotted(keys)}: {texts[0]} -> {texts[1]}"]

@@ -1,0 +1,87 @@
+"""Makes frames of the view, from what the record says and what is going on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from sweeps.record import Snapshot
+from sweeps.space import Sweep
+from sweeps.view.activity import Activity
+from sweeps.view.live import Frame, Mood
+from sweeps.view.outlook import Countdown, Outlook
+from sweeps.view.overview import Overview
+
+EVENTS = "events.log"
+OUTPUT = "output.log"
+
+
+class Watch:
+    """A sweep looked at. `frame` may be called from another thread than the driver's."""
+
+    def __init__(
+        self,
+        sweep: Sweep,
+        folder: Path,
+        read: Callable[[], Snapshot],
+        activity: Activity,
+        until: Callable[[], float] | None = None,
+    ) -> None:
+        """Looks at a sweep.
+
+        Args:
+            folder: of its results. read: gives the record as it stands.
+            until: seconds until a deadline, where there is one.
+        """
+        self.sweep = sweep
+        self.folder = folder
+        self.read = read
+        self.activity = activity
+        self.until = until
+        self.where = ""
+        self.slots = 1
+        self.dashboard: str | None = None
+        self._snapshot = read()
+        self._news = False
+        self._countdown = Countdown(activity.clock)
+
+    def news(self) -> None:
+        """The record has changed: it is read again for the next frame."""
+        self._news = True
+
+    def frame(self, mood: Mood) -> Frame:
+        """What is to be seen now."""
+        if self._news:
+            self._news = False
+            self._snapshot = self.read()
+        snapshot, activity = self._snapshot, self.activity
+        with activity.lock:
+            overview = Overview.of(self.sweep, snapshot, activity)
+            outlook = Outlook.of(self.sweep, snapshot, activity, overview, self.slots)
+            runs = list(activity.runs.values())
+            at_work = {run.job.number for run in runs}
+            return Frame(
+                name=self.sweep.name,
+                objectives=tuple(self.sweep.objectives),
+                where=self.where,
+                slots=self.slots,
+                dashboard=self.dashboard,
+                logs=self._logs(),
+                elapsed=activity.clock() - activity.since,
+                until=None if self.until is None else self.until(),
+                overview=overview,
+                outlook=outlook,
+                left=self._countdown.left(outlook),
+                runs=runs,
+                standing=dict(activity.standing),
+                params={trial.number: trial.params for trial in snapshot.trials if trial.number in at_work},
+                now=activity.clock(),
+                shard_size=snapshot.settings.get("shard_size"),
+                events=tuple(activity.events),
+                mood=mood,
+            )
+
+    def _logs(self) -> tuple[str, ...]:
+        folder, here = self.folder, Path.cwd()
+        shown = folder.relative_to(here) if folder.is_relative_to(here) else folder
+        return EVENTS, OUTPUT, "trials/*/log.txt", f"in {shown}"
