@@ -44,7 +44,7 @@ def _explain(name: str | None) -> None:
     """Prints everything of that name: what it does, its paper, its options."""
     if name is None:
         return
-    from robustray.options import words as words
+    from robustray import words
     from sweeps.space.reference import SECTIONS
 
     typer.echo(words.found(name, SECTIONS))

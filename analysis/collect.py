@@ -2,24 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from analysis.pareto import frontier, nondominated, wilson
+from analysis.pareto import wilson
+from robustray.measures.metrics import ACCURACIES, METRICS
 from sweeps import record
+from sweeps.standing import SELECTION, TEST
 
 OPTION = "option."
-SELECTION, TEST = "validation", "test"  # the splits' names in the record
-_NUMBERS = {
-    "judged": SELECTION,
-    "test": TEST,
-}
-_METRICS = ("clean_accuracy", "robust_accuracy", "cost_seconds", "cost_device_hours", "cost_passes")
-_ACCURACIES = ("clean_accuracy", "robust_accuracy")
+_NUMBERS = {"judged": SELECTION, "test": TEST}
 
 _BEFORE = {"trial": "int64", "status": "object", "feasible": "bool", "cause": "object"}
 _AFTER = {
@@ -32,7 +28,7 @@ _AFTER = {
     **{
         f"{split}_{name}": "float64"
         for split in _NUMBERS
-        for accuracy in _ACCURACIES
+        for accuracy in ACCURACIES
         for name in (accuracy, f"{accuracy}_low", f"{accuracy}_high")
     },
     "judged_images": "Int64",
@@ -52,7 +48,7 @@ def load(folder: Path | str) -> pd.DataFrame:
 
     - `trial` its number, `status` (complete, stopped, diverged, out_of_memory, failed, running), `feasible`, `cause`;
     - `option.<parameter>` for every searched option, in the order they were first handed out;
-    - what was told of the checkpoint that counts, by its own name: `clean_accuracy`, `robust_accuracy` (tune part of
+    - what was measured of the checkpoint that counts, by metric: `clean_accuracy`, `robust_accuracy` (tune part of
       validation, cheap attack), `cost_seconds`, `cost_device_hours`, `cost_passes`, and every measure. One whose name
       is taken by another column is called `metric.<name>`;
     - `replicate_of`: the trial whose options it has, with another seed;
@@ -75,9 +71,7 @@ def table(snapshot: record.Snapshot) -> pd.DataFrame:
     members = set(snapshot.members[-1].trials) if snapshot.members else set()
     rows = [_row(trial, snapshot, trial.number in members) for trial in snapshot.trials]
     options = _names(trial.params for trial in snapshot.trials)
-    metrics = dict.fromkeys(
-        [*_METRICS, *(_metric(name) for name in _names(trial.metrics for trial in snapshot.trials))]
-    )
+    metrics = dict.fromkeys([*METRICS, *(_metric(name) for name in _names(trial.metrics for trial in snapshot.trials))])
     columns: dict[str, pd.Series[Any]] = {}
     for name, dtype in _BEFORE.items():
         columns[name] = pd.Series([row[name] for row in rows], dtype=dtype)
@@ -94,58 +88,6 @@ def table(snapshot: record.Snapshot) -> pd.DataFrame:
 def options(df: pd.DataFrame) -> list[str]:
     """The columns that hold searched options, in order."""
     return [name for name in df.columns if name.startswith(OPTION)]
-
-
-def objectives_judged(objectives: Mapping[str, str]) -> dict[str, str]:
-    """The sweep's objectives as its frontier uses them: judged accuracies, everything else as told."""
-    return {f"judged_{name}" if name in _ACCURACIES else name: mode for name, mode in objectives.items()}
-
-
-def objectives_on_test(objectives: Mapping[str, str]) -> dict[str, str]:
-    """The sweep's objectives on test, to see which members dominate which there. Nothing is chosen by them."""
-    return {f"test_{name}" if name in _ACCURACIES else name: mode for name, mode in objectives.items()}
-
-
-def settings(df: pd.DataFrame) -> pd.Series[Any]:
-    """The setting of each trial, by its first trial: those with the same options and other training seeds share one."""
-    return df["replicate_of"].fillna(df["trial"]).astype("int64")
-
-
-def judged_frontier(df: pd.DataFrame, objectives: Mapping[str, str]) -> set[int]:
-    """The trials on the frontier of judged accuracies, as the sweep fixes its members.
-
-    A setting stands where the mean over its seeds stands. It takes part once all its complete trials are judged in full or
-    could not be, none of its seeds is still in training, and none is infeasible or flagged.
-
-    Args:
-        df: as `load` gives it.
-        objectives: the sweep's, by their told names.
-    """
-    judged = objectives_judged(objectives)
-    known = df.assign(setting=settings(df))
-    awaited = known.loc[known["replicate_of"].notna() & (known["status"] == "running"), "setting"]
-    complete = known[(known["status"] == "complete") & ~known["setting"].isin(awaited)]
-    trusted = complete["feasible"] & (complete["flags"] == "") & complete["judging"].isin(("full", "failed"))
-    complete = complete[trusted.groupby(complete["setting"]).transform("all")]
-    full = complete[complete["judging"] == "full"]
-    standing = frontier(full.groupby("setting")[list(judged)].mean(), judged)
-    return set(full.loc[full["setting"].isin(standing.index), "trial"])
-
-
-def dominated_on_test(df: pd.DataFrame, objectives: Mapping[str, str]) -> pd.Series[bool]:
-    """Which members another member dominates on test; False for all that are not members or have no test result.
-
-    Settings are compared by the means over their seeds: a seed is not held against another one of its own setting.
-
-    Args:
-        df: as `load` gives it.
-        objectives: the sweep's, by their told names.
-    """
-    on_test = objectives_on_test(objectives)
-    read = df[df["member"] & df[list(on_test)].notna().all(axis=1)]
-    means = read.groupby(settings(read))[list(on_test)].mean()
-    dominated = means.index[~nondominated(means.to_numpy(dtype=float), [mode == "max" for mode in on_test.values()])]
-    return settings(df).isin(dominated) & df.index.isin(read.index)
 
 
 def _row(trial: record.TrialRecord, snapshot: record.Snapshot, member: bool) -> dict[str, Any]:

@@ -11,15 +11,15 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from analysis import collect, judgements, paired, points
-from analysis.collect import SELECTION, TEST
+from analysis import collect, judgements, paired, points, standing
 from analysis.paired import Floats
 from analysis.pareto import wilson
 from robustray.errors import UserError, nearest
+from robustray.measures.metrics import ACCURACIES, METRICS
 from sweeps import record
+from sweeps.standing import SELECTION, TEST
 
-ACCURACIES = ("clean_accuracy", "robust_accuracy")
-METRICS = ("clean", "robust")
+SHORT = tuple(METRICS[name].short for name in ACCURACIES)  # `clean`, `robust`
 _ENDS = ("difference", "difference_low", "difference_high", "p")
 _KNOWN = ("trial", "setting", "member", "flags", "judge_version", "autoattack")
 
@@ -135,9 +135,9 @@ def table(
     Args:
         models: their verdicts.
         df: the sweep as `analysis.load` gives it, every row of it.
-        objectives: the sweep's, by their told names.
+        objectives: the sweep's, by metric.
     """
-    rows = df.assign(setting=collect.settings(df)).set_index("trial", drop=False).loc[models.trials]
+    rows = df.assign(setting=standing.settings(df)).set_index("trial", drop=False).loc[models.trials]
     means = paired.resample(models.verdicts, resamples=resamples, seed=seed)  # [B, K, 2]
     accuracy, error = models.verdicts.mean(axis=-1), paired.standard_error(models.verdicts)
     z, images = paired.simultaneous(means, accuracy, error), models.verdicts.shape[-1]
@@ -164,14 +164,14 @@ def seeds(models: Paired, df: pd.DataFrame) -> pd.DataFrame:
     standard deviation from seed to seed (see `paired.spread`), `_images` the standard error of one seed's accuracy over the
     drawing of images. Flagged trials take no part.
     """
-    rows = df.assign(setting=collect.settings(df)).set_index("trial").loc[models.trials]
+    rows = df.assign(setting=standing.settings(df)).set_index("trial").loc[models.trials]
     found = []
     for first in sorted(set(rows["setting"])):
         verdicts = models.verdicts[((rows["setting"] == first) & (rows["flags"] == "")).to_numpy(dtype=bool)]
         if len(verdicts) < 2:
             continue
         row: dict[str, float] = {"trial": int(first), "seeds": len(verdicts)}
-        for which, metric in enumerate(METRICS):
+        for which, metric in enumerate(SHORT):
             part = verdicts[:, which]
             images = float(np.sqrt(np.mean(paired.standard_error(part) ** 2)))
             row |= {
@@ -225,14 +225,14 @@ def _neighbours(models: Paired, means: Floats, leading: pd.DataFrame, seed: int)
     found = []
     for this, other in pairwise(ordered):
         row: dict[str, Any] = {"trial": trials[this][0], "next": trials[other][0]}
-        for which, metric in enumerate(METRICS):
+        for which, metric in enumerate(SHORT):
             mine, theirs = (models.verdicts[at[setting], which].mean(axis=0) for setting in (this, other))
             resampled = means[:, at[this], which].mean(axis=1) - means[:, at[other], which].mean(axis=1)
             ends = (mine.mean() - theirs.mean(), *paired.interval(resampled), paired.mcnemar(mine, theirs, seed=seed))
             row |= dict(zip((f"{metric}_{end}" for end in _ENDS), ends, strict=True))
         found.append(row)
-    result = pd.DataFrame(found, columns=["trial", "next", *(f"{metric}_{end}" for metric in METRICS for end in _ENDS)])
-    tests = [f"{metric}_p" for metric in METRICS]
+    result = pd.DataFrame(found, columns=["trial", "next", *(f"{metric}_{end}" for metric in SHORT for end in _ENDS)])
+    tests = [f"{metric}_p" for metric in SHORT]
     result[tests] = paired.holm(result[tests].to_numpy(dtype=float).ravel()).reshape(-1, len(tests))
     return result.astype({"next": "Int64"})
 
@@ -246,7 +246,7 @@ def _pair(found: Mapping[str, judgements.Judgement], resamples: int, seed: int) 
     verdicts = np.array([_both(judgement) for judgement in found.values()])  # [2, 2, N]
     means = paired.resample(verdicts, resamples=resamples, seed=seed)
     rows = []
-    for which in range(len(METRICS)):
+    for which in range(len(SHORT)):
         a, b = verdicts[:, which]
         low, high = paired.interval(means[:, 0, which] - means[:, 1, which])
         rows.append(
@@ -265,4 +265,4 @@ def _pair(found: Mapping[str, judgements.Judgement], resamples: int, seed: int) 
                 "flags_b": flags[1],
             }
         )
-    return pd.DataFrame(rows, index=pd.Index(METRICS, name="accuracy"))
+    return pd.DataFrame(rows, index=pd.Index(SHORT, name="accuracy"))

@@ -9,10 +9,8 @@ import pandas as pd
 from analysis import collect
 from analysis.pareto import hypervolume
 from robustray.errors import UserError
+from robustray.measures.metrics import ACCURACIES, COSTS
 from sweeps import record
-
-COSTS = ("cost_seconds", "cost_device_hours", "cost_passes")
-_ACCURACIES = ["clean_accuracy", "robust_accuracy"]
 
 
 def training_curves(folder: Path | str) -> pd.DataFrame:
@@ -65,9 +63,9 @@ def hypervolume_curve(folder: Path | str) -> pd.DataFrame:
         (rows["status"] == "complete")
         & rows["feasible"]
         & (rows["flags"] == "")
-        & rows[_ACCURACIES].notna().all(axis=1)
+        & rows[list(ACCURACIES)].notna().all(axis=1)
     )
-    points = rows[_ACCURACIES].to_numpy(dtype=float)
+    points = rows[list(ACCURACIES)].to_numpy(dtype=float)
     counted = counts.to_numpy(dtype=bool)
     reached = [hypervolume(points[:end][counted[:end]]) for end in range(1, len(numbers) + 1)]
     spent = rows[list(COSTS)].fillna(0.0).cumsum().reset_index(drop=True)

@@ -11,9 +11,10 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from analysis import palette, points, words
-from analysis.collect import TEST, options
+from analysis.collect import options
 from analysis.palette import Colours, Theme, ThemeName
-from analysis.points import ACCURACIES, Stage
+from analysis.points import USUAL, Stage
+from sweeps.standing import TEST
 
 FONT = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Helvetica Neue', Arial, sans-serif"
 _MOST_LABELS = 16  # members whose numbers are written beside them; more would be a crowd
@@ -69,7 +70,7 @@ def frontier_figure(
     df: pd.DataFrame,
     *,
     title: str = "",
-    objectives: Mapping[str, str] = ACCURACIES,
+    objectives: Mapping[str, str] = USUAL,
     theme: ThemeName = "light",
     threat: str = "",
     compared: pd.DataFrame | None = None,
@@ -84,7 +85,7 @@ def frontier_figure(
     Args:
         df: as `analysis.load` gives it.
         title: plain text over the figure; none where empty.
-        objectives: the sweep's, by their told names: "max" or "min".
+        objectives: the sweep's, by metric: "max" or "min".
         theme: colours, "light" or "dark".
         threat: plain text behind the robust axis' name, such as "linf, eps 8/255".
         compared: as `analysis.compare` gives it; the simultaneous 95 % band of the frontier is then drawn, for its split.
@@ -116,7 +117,7 @@ def frontier_figure(
     return figure
 
 
-def out_of_view(df: pd.DataFrame, objectives: Mapping[str, str] = ACCURACIES) -> int:
+def out_of_view(df: pd.DataFrame, objectives: Mapping[str, str] = USUAL) -> int:
     """How many drawn trials lie outside the first view: far below the frontier, at chance level say."""
     selected, tested = points.selection_points(df, objectives), points.points_on_test(df, objectives)
     view = _view(selected, tested)

@@ -96,8 +96,8 @@ def of_sweep(folder: Path, snapshot: Snapshot, split: str) -> dict[int, Judgemen
             continue
         found = result[number] = read(folder / judged.folder)
         counts = [found.verdicts.clean_correct.sum(), found.verdicts.robust_correct.sum()]
-        told = [judged.clean_correct, judged.robust]
-        if len(found.verdicts) != judged.images or np.abs(np.subtract(counts, told)).max() > _OFF:
+        recorded = [judged.clean_correct, judged.robust]
+        if len(found.verdicts) != judged.images or np.abs(np.subtract(counts, recorded)).max() > _OFF:
             raise UserError(
                 f"{found.folder}: verdicts are missing or damaged, {counts[1]:g} of {len(found.verdicts)} images stand and "
                 f"the record says {judged.robust:g} of {judged.images}; restore the folder's files"
@@ -121,8 +121,8 @@ def alike(judgements: Mapping[str, Judgement], parts: Iterable[str] = (*IMAGES, 
             here, there = one.parts.get(part), other.parts.get(part)
             if here != there:
                 raise UserError(
-                    f"{first} and {name} cannot be compared, they differ in {_NAMES.get(part, part)}: {_told(here)} and "
-                    f"{_told(there)}; judge both alike"
+                    f"{first} and {name} cannot be compared, they differ in {_NAMES.get(part, part)}: {_in_words(here)} and "
+                    f"{_in_words(there)}; judge both alike"
                 )
         for values in ("image", "label"):
             if not np.array_equal(getattr(one.verdicts, values), getattr(other.verdicts, values)):
@@ -155,7 +155,7 @@ def _seconds(shard: Path) -> float:
         return 0.0
 
 
-def _told(part: Any) -> str:
+def _in_words(part: Any) -> str:
     """A part of a judgement in a few words."""
     if isinstance(part, Mapping):
         return threat_in_words(part)

@@ -24,11 +24,12 @@ from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 
 from analysis import points, summary, tables, words
-from analysis.collect import SELECTION, TEST
 from analysis.comparison import Comparison
+from analysis.device_time import DeviceTime
 from analysis.figures import frontier_figure, out_of_view
 from analysis.sheet import Sheet
 from sweeps.record import Snapshot
+from sweeps.standing import SELECTION, TEST
 
 _NAMES = {"space_hash": "space hash"}
 
@@ -47,7 +48,7 @@ def render(
     sheet: Sheet,
     folder: Path,
     comparisons: Mapping[str, Comparison],
-    seconds: Mapping[str, float],
+    spent: DeviceTime,
 ) -> str:
     """The whole page as HTML.
 
@@ -57,7 +58,7 @@ def render(
         sheet: what `sweep.yaml` says.
         folder: the sweep's folder; only its name is shown, and only where the sheet has none.
         comparisons: what verdicts say, by split, where there are any.
-        seconds: device time of judging, by split.
+        spent: device time.
     """
     decisive = comparisons.get(TEST) or comparisons.get(SELECTION)
     plotly, script, style = _asset(get_plotlyjs()), _asset(_read("page.js")), _asset(_read("page.css"))
@@ -71,7 +72,7 @@ def render(
         name=name,
         threat=sheet.threat,
         verdict=summary.verdict(df, snapshot.objectives),
-        merits=summary.merits(df, snapshot, sum(seconds.values())),
+        merits=summary.merits(df, snapshot, spent),
         warnings=summary.warnings(df, snapshot, sheet),
         stage=points.stage(df),
         judge=words.judge_name(df),
@@ -87,7 +88,7 @@ def render(
         flagged=bool((df["flags"] != "").any()),
         trials=tables.trials(df),
         gaps=summary.gaps(df),
-        judging=_judging(df, seconds),
+        judging=_judging(df, spent.by_split),
         events=snapshot.members,
         provenance=_provenance(sheet),
         fault=sheet.fault,

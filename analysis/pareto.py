@@ -11,6 +11,8 @@ import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 from scipy.special import ndtri
 
+from sweeps import frontier as order
+
 CONFIDENCE = 0.95
 Z = float(ndtri((1 + CONFIDENCE) / 2))  # 1.96
 _MODES = ("max", "min")
@@ -26,9 +28,11 @@ def dominates(a: ArrayLike, b: ArrayLike, maximise: bool | Sequence[bool] = True
         b: [m] objectives of the other.
         maximise: which objectives are better when larger, one for all or one each.
     """
-    sign = np.where(np.asarray(maximise, dtype=bool), 1.0, -1.0)
-    left, right = sign * np.asarray(a, dtype=float), sign * np.asarray(b, dtype=float)
-    return bool(np.all(left >= right) and np.any(left > right))
+    left, right = np.asarray(a, dtype=float), np.asarray(b, dtype=float)
+    flags = np.broadcast_to(np.asarray(maximise, dtype=bool), left.shape)
+    objectives = {str(at): "max" if flag else "min" for at, flag in enumerate(flags)}
+    one, other = (dict(zip(objectives, point.tolist(), strict=True)) for point in (left, right))
+    return order.dominates(one, other, objectives)
 
 
 def nondominated(points: ArrayLike, maximise: bool | Sequence[bool] = True) -> NDArray[np.bool_]:
@@ -42,12 +46,7 @@ def nondominated(points: ArrayLike, maximise: bool | Sequence[bool] = True) -> N
         [n]; equal points stand or fall together, and the order of rows does not matter.
     """
     values = np.asarray(points, dtype=float)
-    known = ~np.isnan(values).any(axis=1)
-    result = np.zeros(len(values), dtype=np.bool_)
-    if known.any():
-        flags = maximise if isinstance(maximise, bool) else [bool(flag) for flag in maximise]
-        result[known] = moocore.is_nondominated(values[known], maximise=flags, keep_weakly=True)
-    return result
+    return order.undominated(np.where(np.asarray(maximise, dtype=bool), -values, values))
 
 
 def frontier(df: pd.DataFrame, objectives: Mapping[str, str]) -> pd.DataFrame:

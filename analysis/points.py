@@ -12,11 +12,14 @@ import numpy as np
 import pandas as pd
 
 from analysis import words
-from analysis.collect import dominated_on_test, judged_frontier, options, settings
+from analysis.collect import options
 from analysis.pareto import frontier
+from analysis.standing import dominated_on_test, judged_frontier, settings
 from robustray.judging.flags import MEANING
+from robustray.measures.metrics import ACCURACIES, METRICS
 
-ACCURACIES: Mapping[str, str] = {"clean_accuracy": "max", "robust_accuracy": "max"}
+USUAL: Mapping[str, str] = {name: METRICS[name].direction for name in ACCURACIES}
+"""The objectives of a sweep that names none."""
 Stage = Literal["members", "judging", "cheap"]
 _CAUSE = 90  # characters of a cause, or of a line, that fit a hover label
 _COLUMNS = ["row", "trial", "setting", "kind", "x", "y", "hover"]
@@ -29,7 +32,7 @@ def stage(df: pd.DataFrame) -> Stage:
     return "judging" if (df["judging"] == "full").any() else "cheap"
 
 
-def leaders(df: pd.DataFrame, objectives: Mapping[str, str] = ACCURACIES) -> set[int]:
+def leaders(df: pd.DataFrame, objectives: Mapping[str, str] = USUAL) -> set[int]:
     """Trials on the frontier: its members, or before they are fixed those that would be by the best numbers so far."""
     now = stage(df)
     if now == "members":
@@ -37,7 +40,7 @@ def leaders(df: pd.DataFrame, objectives: Mapping[str, str] = ACCURACIES) -> set
     return judged_frontier(df, objectives) if now == "judging" else set(frontier(df, objectives)["trial"])
 
 
-def selection_points(df: pd.DataFrame, objectives: Mapping[str, str] = ACCURACIES) -> pd.DataFrame:
+def selection_points(df: pd.DataFrame, objectives: Mapping[str, str] = USUAL) -> pd.DataFrame:
     """A row per trial that has numbers on the selection set to draw.
 
     Returns:
@@ -50,12 +53,12 @@ def selection_points(df: pd.DataFrame, objectives: Mapping[str, str] = ACCURACIE
     for position, trial in enumerate(_rows(df)):
         x, y = _place(trial)
         if not (np.isnan(x) or np.isnan(y)):
-            kind, said = _kind(trial, leading), hover(trial, named)
-            rows.append([position, trial["trial"], setting[position], kind, 100 * x, 100 * y, said])
+            kind, label = _kind(trial, leading), hover(trial, named)
+            rows.append([position, trial["trial"], setting[position], kind, 100 * x, 100 * y, label])
     return pd.DataFrame(rows, columns=_COLUMNS)
 
 
-def points_on_test(df: pd.DataFrame, objectives: Mapping[str, str] = ACCURACIES) -> pd.DataFrame:
+def points_on_test(df: pd.DataFrame, objectives: Mapping[str, str] = USUAL) -> pd.DataFrame:
     """A row per member whose test result is read, in percent, kinds `test` and `test_dominated`.
 
     One that was flagged after it had been fixed as a member is `test_flagged`.
@@ -69,11 +72,11 @@ def points_on_test(df: pd.DataFrame, objectives: Mapping[str, str] = ACCURACIES)
         if np.isnan(trial["test_clean_accuracy"]) or not (trial["member"] or trial["flags"]):
             continue
         kind = "test_flagged" if trial["flags"] else "test_dominated" if dominated[position] else "test"
-        said = hover(trial, named, dominated=dominated[position])
+        label = hover(trial, named, dominated=dominated[position])
         x, x_low, x_high = (100 * trial[f"test_clean_accuracy{end}"] for end in ("", "_low", "_high"))
         y, y_low, y_high = (100 * trial[f"test_robust_accuracy{end}"] for end in ("", "_low", "_high"))
         place = [position, trial["trial"], setting[position], kind]
-        rows.append([*place, x, y, said, x_low, x_high, y_low, y_high])
+        rows.append([*place, x, y, label, x_low, x_high, y_low, y_high])
     return pd.DataFrame(rows, columns=[*_COLUMNS, "x_low", "x_high", "y_low", "y_high"])
 
 
@@ -148,8 +151,8 @@ def hover(trial: Mapping[str, Any], option_columns: list[str], *, dominated: boo
     if dominated:
         lines.append("  another member dominates it on test")
     for flag in filter(None, trial["flags"].split(", ")):
-        told = textwrap.wrap(f"{flag}: {MEANING.get(flag, '')}", _CAUSE)
-        lines += [f"<b>flagged</b> {_safe(told[0])}", *(f"  {_safe(more)}" for more in told[1:])]
+        first, *more = textwrap.wrap(f"{flag}: {MEANING.get(flag, '')}", _CAUSE)
+        lines += [f"<b>flagged</b> {_safe(first)}", *(f"  {_safe(line)}" for line in more)]
     if trial["cause"]:
         lines.append(_safe(trial["cause"]))
     return "<br>".join(lines)
@@ -181,10 +184,10 @@ def _kind(trial: Mapping[str, Any], leading: set[int]) -> str:
 
 
 def _pair(trial: Mapping[str, Any], prefix: str) -> str:
-    parts = [
-        f"{words.percent(trial[column])} {name} [{words.interval(trial[f'{column}_low'], trial[f'{column}_high'])}]"
-        for name, column in (("clean", f"{prefix}clean_accuracy"), ("robust", f"{prefix}robust_accuracy"))
-    ]
+    parts = []
+    for name in ACCURACIES:
+        around = words.interval(trial[f"{prefix}{name}_low"], trial[f"{prefix}{name}_high"])
+        parts.append(f"{words.percent(trial[prefix + name])} {METRICS[name].short} [{around}]")
     return ", ".join(parts)
 
 

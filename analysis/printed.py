@@ -11,22 +11,23 @@ from rich.table import Table
 from rich.text import Text
 
 from analysis import words
-from analysis.collect import TEST
-from analysis.comparison import METRICS
+from analysis.comparison import SHORT
 from analysis.pareto import CONFIDENCE
+from robustray.measures.metrics import ACCURACIES
+from sweeps.standing import TEST
 
 
 def trials(compared: pd.DataFrame) -> Group:
     """The trials of a sweep as `analysis.compare` gives them, the most accurate first."""
-    table = _table("trial", "", "clean", "robust", "stands", "next", *(f"p {metric}" for metric in METRICS))
+    table = _table("trial", "", *SHORT, "stands", "next", *(f"p {metric}" for metric in SHORT))
     for _, trial in compared.sort_values(["clean_accuracy", "trial"], ascending=[False, True]).iterrows():
         table.add_row(
             str(trial["trial"]),
             "member" if trial["member"] else "flagged" if trial["flags"] else "",
-            *(_accuracy(trial, f"{metric}_accuracy") for metric in METRICS),
+            *(_accuracy(trial, name) for name in ACCURACIES),
             words.probability(trial["nondominated"]),
             "" if words.missing(trial["next"]) else str(trial["next"]),
-            *(_p(trial[f"{metric}_p"]) for metric in METRICS),
+            *(_p(trial[f"{metric}_p"]) for metric in SHORT),
             style="" if trial["member"] else "dim",
         )
     first = compared.iloc[0]

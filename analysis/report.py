@@ -10,11 +10,13 @@ from typing import Any
 
 import pandas as pd
 
-from analysis import collect, comparison, judgements, page, sheet
+from analysis import collect, comparison, device_time, page, sheet, standing
 from analysis.figures import frontier_figure
 from robustray.errors import UserError
 from robustray.files import write_whole
+from robustray.measures.metrics import ACCURACIES
 from sweeps import record
+from sweeps.standing import SELECTION, TEST
 
 FOLDER = "report"
 _PICTURE = {"format": "png", "width": 1100, "height": 760, "scale": 2}
@@ -23,7 +25,7 @@ _MEMBER_COLUMNS = [
     f"{split}_{name}"
     for split in ("judged", "test")
     for name in (
-        *(f"{metric}_accuracy{end}" for metric in ("clean", "robust") for end in ("", "_low", "_high")),
+        *(f"{accuracy}{end}" for accuracy in ACCURACIES for end in ("", "_low", "_high")),
         "images",
     )
 ]
@@ -71,7 +73,7 @@ def publish(folder: Path | str, *, picture: bool = True) -> Report:
     contents: dict[Path, str | bytes] = {
         target / "trials.csv": df.to_csv(index=False),
         target / "frontier.csv": members(df, snapshot.objectives, comparisons).to_csv(index=False),
-        index: page.render(df, snapshot, about, folder, comparisons, judgements.device_seconds(folder, snapshot)),
+        index: page.render(df, snapshot, about, folder, comparisons, device_time.of_sweep(folder, snapshot)),
     }
     if picture:
         try:
@@ -94,13 +96,13 @@ def members(
 
     Args:
         df: as `analysis.load` gives it.
-        objectives: the sweep's, by their told names; those that are not accuracies are columns too.
+        objectives: the sweep's, by metric; those that are not accuracies are columns too.
         comparisons: what verdicts say, by split, where there are any.
     """
-    told = [name for name in objectives if name in df.columns and name not in ("clean_accuracy", "robust_accuracy")]
-    columns = ["trial", *collect.options(df), *_MEMBER_COLUMNS, *told, "judge_version", "gap_clean", "gap_robust"]
-    marked = df[columns].assign(dominated_on_test=collect.dominated_on_test(df, objectives))
-    for split, prefix in ((collect.SELECTION, "judged"), (collect.TEST, "test")):
+    unjudged = [name for name in objectives if name in df.columns and name not in ACCURACIES]
+    columns = ["trial", *collect.options(df), *_MEMBER_COLUMNS, *unjudged, "judge_version", "gap_clean", "gap_robust"]
+    marked = df[columns].assign(dominated_on_test=standing.dominated_on_test(df, objectives))
+    for split, prefix in ((SELECTION, "judged"), (TEST, "test")):
         chances: Any = comparisons[split].trials.set_index("trial")["nondominated"] if split in comparisons else {}
         marked[f"{prefix}_nondominated"] = marked["trial"].map(chances).astype(float)
     return marked[df["member"]].sort_values(["judged_clean_accuracy", "trial"], ascending=[False, True])
@@ -111,7 +113,7 @@ def _comparisons(
 ) -> dict[str, comparison.Comparison]:
     """By split. Verdicts that are not there or not alike are a note: the rest of a report does without them."""
     result = {}
-    for split in (collect.SELECTION, collect.TEST):
+    for split in (SELECTION, TEST):
         try:
             found = comparison.of_sweep(folder, snapshot, df, split)
         except UserError as error:

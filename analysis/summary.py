@@ -9,10 +9,12 @@ import numpy as np
 import pandas as pd
 
 from analysis import points, words
-from analysis.collect import dominated_on_test, judged_frontier, settings
+from analysis.device_time import DeviceTime
 from analysis.pareto import hypervolume, wilson
 from analysis.sheet import Sheet
+from analysis.standing import dominated_on_test, judged_frontier, settings
 from robustray.judging.flags import MEANING
+from robustray.measures.metrics import ACCURACIES, METRICS
 from sweeps.record import Snapshot
 
 _SMALL = 1000  # images; below, a 95 % interval is wider than 6 points
@@ -36,39 +38,40 @@ def verdict(df: pd.DataFrame, objectives: Mapping[str, str]) -> str:
     finished = int((df["status"] != "running").sum())
     if points.stage(df) == "cheap":
         have = "has" if finished == 1 else "have"
-        told = f"{finished} of {words.count(total, 'trial')} {have} finished; nothing is judged yet."
+        sentence = f"{finished} of {words.count(total, 'trial')} {have} finished; nothing is judged yet."
         span = _span(leading, "")
-        return f"{told} By the {words.CHEAP} on validation the best so far {span}." if span else told
+        return f"{sentence} By the {words.CHEAP} on validation the best so far {span}." if span else sentence
     be = "is" if len(leading) == 1 else "are"
     if points.stage(df) == "judging":
-        told = f"{len(leading)} of {words.count(total, 'trial')} {be} on the frontier so far; members are not fixed."
-        return f"{told} On the {words.SELECTION_SET} it {_span(leading, 'judged_')}."
-    told = f"{len(leading)} of {words.count(total, 'trial')} {be} on the frontier."
+        sentence = (
+            f"{len(leading)} of {words.count(total, 'trial')} {be} on the frontier so far; members are not fixed."
+        )
+        return f"{sentence} On the {words.SELECTION_SET} it {_span(leading, 'judged_')}."
+    sentence = f"{len(leading)} of {words.count(total, 'trial')} {be} on the frontier."
     if leading["test_clean_accuracy"].isna().any():
-        return f"{told} On the {words.SELECTION_SET} it {_span(leading, 'judged_')}."
+        return f"{sentence} On the {words.SELECTION_SET} it {_span(leading, 'judged_')}."
     # Its ends on test are those that hold there: a member that another one dominates is no end of anything.
     holding = leading[~dominated_on_test(leading, objectives)]
-    return f"{told} On {_images(leading, 'test_images')} test images it {_span(holding, 'test_')}."
+    return f"{sentence} On {_images(leading, 'test_images')} test images it {_span(holding, 'test_')}."
 
 
-def merits(df: pd.DataFrame, snapshot: Snapshot, judging: float) -> list[tuple[str, str, str]]:
-    """The few numbers at the top of the page: (value, name, remark). `judging` is its device time in seconds."""
+def merits(df: pd.DataFrame, snapshot: Snapshot, spent: DeviceTime) -> list[tuple[str, str, str]]:
+    """The few numbers at the top of the page: (value, name, remark)."""
     now = points.stage(df)
     ended = df["status"].value_counts()
     others = ", ".join(f"{n} {words.status(str(name))}" for name, n in ended.items() if name != "complete")
     leading = df[df["trial"].isin(points.leaders(df, snapshot.objectives))]
     prefix = "" if now == "cheap" else "judged_"
-    accuracies = [f"{prefix}clean_accuracy", f"{prefix}robust_accuracy"]
-    area = leading.groupby(settings(leading))[accuracies].mean().dropna()
+    area = leading.groupby(settings(leading))[[prefix + name for name in ACCURACIES]].mean().dropna()
     measured = words.CHEAP if now == "cheap" else words.SELECTION_SET
     opened = sum(bool(event.opened) for event in snapshot.members)
-    hours = float(df["cost_device_hours"].sum())
+    included = "device time, every attempt" if spent.every_attempt else "device time"
     return [
         (str(len(df)), "trials", others or ("all complete" if len(df) else "none yet")),
         (str(len(leading)), "on the frontier" if now == "members" else "on the frontier so far", measured),
         (f"{hypervolume(area.to_numpy()):.3f}", "hypervolume", f"{measured}, from 0"),
-        (words.duration(3600 * hours), "training", "device time"),
-        (words.duration(judging), "judging", "device time"),
+        (words.duration(spent.training), "training", included),
+        (words.duration(spent.judging), "judging", included),
         (str(opened), "reading of test" if opened == 1 else "readings of test", "members fixed first"),
     ]
 
@@ -76,7 +79,7 @@ def merits(df: pd.DataFrame, snapshot: Snapshot, judging: float) -> list[tuple[s
 def gaps(df: pd.DataFrame) -> list[Gap]:
     """How far the selection set flatters the members, for clean and robust accuracy; empty before test is read."""
     result = []
-    for metric in ("clean", "robust"):
+    for metric in (METRICS[name].short for name in ACCURACIES):
         known = df.loc[df["member"], ["trial", f"gap_{metric}"]].dropna()
         if len(known):
             values = known[f"gap_{metric}"].to_numpy(dtype=float)
@@ -164,13 +167,14 @@ def _small(df: pd.DataFrame) -> list[str]:
 
 def _span(leading: pd.DataFrame, prefix: str) -> str:
     """`runs from 97.5 % clean / 36.0 % robust (trial 3) to ...`, or `is ...` for a single one."""
-    known = leading.dropna(subset=[f"{prefix}clean_accuracy", f"{prefix}robust_accuracy"])
+    columns = {prefix + name: METRICS[name].short for name in ACCURACIES}
+    known = leading.dropna(subset=list(columns))
     if known.empty:
         return ""
-    ordered = known.sort_values([f"{prefix}clean_accuracy", f"{prefix}robust_accuracy"], ascending=[False, True])
+    ordered = known.sort_values(list(columns), ascending=[False, True])
     ends = [
-        f"{words.percent(row[f'{prefix}clean_accuracy'])} clean / "
-        f"{words.percent(row[f'{prefix}robust_accuracy'])} robust (trial {row['trial']})"
+        " / ".join(f"{words.percent(row[column])} {short}" for column, short in columns.items())
+        + f" (trial {row['trial']})"
         for row in (ordered.iloc[0], ordered.iloc[-1])
     ]
     return f"runs from {ends[0]} to {ends[1]}" if len(known) > 1 else f"is {ends[0]}"

@@ -9,9 +9,11 @@ from typing import Any
 import pandas as pd
 
 from analysis import words
-from analysis.collect import SELECTION, TEST, dominated_on_test, options
-from analysis.comparison import METRICS, Comparison
+from analysis.collect import options
+from analysis.comparison import SHORT, Comparison
 from analysis.pareto import CONFIDENCE
+from analysis.standing import dominated_on_test
+from sweeps.standing import SELECTION, TEST
 
 _NAMES = {SELECTION: words.SELECTION_SET, TEST: "test"}
 
@@ -48,7 +50,7 @@ def members(df: pd.DataFrame, objectives: Mapping[str, str], comparisons: Mappin
 
     Args:
         df: as `analysis.load` gives it.
-        objectives: the sweep's, by their told names.
+        objectives: the sweep's, by metric.
         comparisons: by split, of those that have one: the probabilities of being non-dominated.
     """
     named = options(df)
@@ -68,7 +70,7 @@ def members(df: pd.DataFrame, objectives: Mapping[str, str], comparisons: Mappin
     frame = frame.sort_values(["judged_clean_accuracy", "trial"], ascending=[False, True])
     rows = []
     for trial in _records(frame):
-        told = "" if words.missing(trial["test_clean_accuracy"]) else "dominated" if trial["dominated"] else "yes"
+        stands = "" if words.missing(trial["test_clean_accuracy"]) else "dominated" if trial["dominated"] else "yes"
         on_test, on_selection = (chances.get(split, {}).get(trial["trial"]) for split in (TEST, SELECTION))
         rows.append(
             [
@@ -78,7 +80,9 @@ def members(df: pd.DataFrame, objectives: Mapping[str, str], comparisons: Mappin
                 _accuracy(trial, "test_robust_accuracy"),
                 _plain(trial["judged_clean_accuracy"], mark="soft"),
                 _plain(trial["judged_robust_accuracy"], mark="soft"),
-                Cell(told or "not read yet", words.probability(on_test), mark="hollow" if told == "dominated" else ""),
+                Cell(
+                    stands or "not read yet", words.probability(on_test), mark="hollow" if stands == "dominated" else ""
+                ),
                 *([Cell(words.probability(on_selection))] if SELECTION in chances else []),
             ]
         )
@@ -88,11 +92,9 @@ def members(df: pd.DataFrame, objectives: Mapping[str, str], comparisons: Mappin
 def neighbours(comparison: Comparison) -> Table:
     """Each frontier trial against the next more robust one: differences in points, and whether images tell them apart."""
     heads = [Head("from"), Head("to")]
-    for metric in METRICS:
+    for metric in SHORT:
         heads += [
-            Head(
-                f"{metric} lost" if metric == METRICS[0] else f"{metric} gained", "points, 95 % interval", numeric=True
-            )
+            Head(f"{metric} lost" if metric == SHORT[0] else f"{metric} gained", "points, 95 % interval", numeric=True)
         ]
         heads += [Head("p", metric, numeric=True)]
     steps = {trial["trial"]: trial for trial in _records(comparison.trials.dropna(subset="next"))}
@@ -102,7 +104,7 @@ def neighbours(comparison: Comparison) -> Table:
         trial = steps[at]
         at = trial["next"]
         cells = [Cell(str(trial["trial"]), mark="trial"), Cell(str(trial["next"]))]
-        for metric, sign in zip(METRICS, (1, -1), strict=True):
+        for metric, sign in zip(SHORT, (1, -1), strict=True):
             ends = sorted(sign * trial[f"{metric}_difference_{end}"] for end in ("low", "high"))
             around = " to ".join(map(words.points, ends))
             cells.append(Cell(words.points(sign * trial[f"{metric}_difference"]), remark=around))
@@ -115,7 +117,7 @@ def neighbours(comparison: Comparison) -> Table:
 def seeds(comparisons: Mapping[str, Comparison]) -> Table:
     """Spread over training seeds beside the noise of images, for settings trained more than once."""
     heads = [Head("trial", numeric=True), Head("seeds", numeric=True), Head("on")]
-    for metric in METRICS:
+    for metric in SHORT:
         heads += [
             Head(metric, "mean", numeric=True),
             Head("by seed", f"{metric}, sd", numeric=True),
@@ -125,7 +127,7 @@ def seeds(comparisons: Mapping[str, Comparison]) -> Table:
     for split in (TEST, SELECTION):
         for setting in _records(comparisons[split].seeds) if split in comparisons else []:
             cells = [Cell(str(setting["trial"]), mark="trial"), Cell(str(setting["seeds"])), Cell(_NAMES[split])]
-            for metric in METRICS:
+            for metric in SHORT:
                 cells += [
                     Cell(words.number(setting[f"{metric}_mean"])),
                     Cell(words.number(setting[f"{metric}_seeds"]), mark="strong"),

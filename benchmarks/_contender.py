@@ -112,14 +112,14 @@ class Clocked(Trainer):
     clock: Clock
     loss = float("nan")
 
-    def _train_step(self, rows: Tensor) -> None:
-        before = float(self.sums.get("loss", 0.0))
-        self.clock(partial(super()._train_step, rows))
-        self.loss = float(self.sums["loss"]) - before
+    def train_step(self, rows: Tensor) -> None:
+        before = float(self.sums.losses.get("loss", 0.0))
+        self.clock(partial(super().train_step, rows))
+        self.loss = float(self.sums.losses["loss"]) - before
         if self.clock.done:
             self.stop.set()
 
-    def _save(self) -> None:
+    def save(self) -> None:
         pass
 
 
@@ -161,7 +161,7 @@ def flops(order: Order) -> float:
     size = order.config.batch.size
     with FlopCounterMode(display=False) as counter, trainer.at_work():
         counter.mod_tracker.__exit__()  # which module an operation is of; its hooks do not bear a gradient to images
-        trainer._train_step(trainer.batches.order(0)[:size])
+        trainer.train_step(trainer.batches.order(0)[:size])
     return float(counter.get_total_flops() / size)
 
 

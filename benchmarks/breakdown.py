@@ -82,12 +82,12 @@ def recorded(trainer: Trainer, rows: list[torch.Tensor]) -> tuple[float, dict[st
     with trainer.at_work():
         for each in rows[:-1]:
             begun = time.perf_counter()
-            trainer._train_step(each)
+            trainer.train_step(each)
             if cuda:
                 torch.cuda.synchronize(trainer.device)
             times.append(time.perf_counter() - begun)
         with profile(activities=watched) as found:
-            trainer._train_step(rows[-1])
+            trainer.train_step(rows[-1])
             if cuda:
                 torch.cuda.synchronize(trainer.device)
     return statistics.median(times[WARM[trainer.config.compile] :]), *by_kind(found.key_averages(), cuda=cuda)

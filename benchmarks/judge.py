@@ -29,6 +29,7 @@ from _bench import Bench
 from pyautoattack import AutoAttack
 from torch import Tensor, nn
 
+from robustray import subjects
 from robustray.attacks import Pgd, Threat
 from robustray.data import Digits, ImageFolder, Mnist
 from robustray.devices import cores
@@ -37,16 +38,14 @@ from robustray.judging import shard_size
 from robustray.judging.plan import Plan
 from robustray.judging.workers import Order, run
 from robustray.numerics import numerics
-from robustray.subjects import classifier
 from robustray.trial import TrialConfig
 from robustray.verdicts import Verdicts, read_shards
 from sweeps.judging.queue import Judging
 from sweeps.record import Record, TrialRecord
 from sweeps.running.local import Local
 from sweeps.running.packing import Share
-from sweeps.running.queues import Placed
+from sweeps.running.queues import Sized
 from sweeps.space import Sweep
-from sweeps.view.console import Console
 
 HERE = Path(__file__).parent
 SEEDS = (0, 1, 2)
@@ -102,7 +101,7 @@ def one_model(
     """Both ways on one model, alternating."""
     root = Path(tempfile.mkdtemp()) / "judgements"
     torch.set_num_threads(cores())  # training the model may have left another number: the authors' code has them all
-    found = classifier.load(str(spec), architecture=architecture, data=judge.data, norm=judge.threat.norm)
+    found = subjects.load(str(spec), architecture=architecture, data=judge.data, norm=judge.threat.norm)
     order = Order(
         spec=str(spec),
         architecture=architecture,
@@ -228,7 +227,7 @@ def frontier(bench: Bench, trials: int) -> None:
         shutil.copytree(root / "trained", folder)
         sweep = unjudged.model_copy(update={"judge": unjudged.judge.model_copy(update={"trials": way})})
         with Record(folder, sweep.objectives) as record:
-            Local().run(Placed(_Validation(sweep, record), Share(1.0, 0.0), print))
+            Local().run(Sized(_Validation(sweep, record), Share(1.0, 0.0), print))
             snapshot = record.snapshot()
             members[way] = snapshot.members[-1].trials
             spent[way] = sum(_seconds(record.judgements(trial.number)) for trial in snapshot.trials)
@@ -247,7 +246,7 @@ class _Validation(Judging):
     """Judging that ends when the members are fixed: test is not this benchmark's business."""
 
     def __init__(self, sweep: Sweep, record: Record) -> None:
-        super().__init__(sweep, record, Console(lambda line: None), session="bench", training=lambda: False)
+        super().__init__(sweep, record, lambda event: None, session="bench", training=lambda: False)
 
     def _start(self, key: tuple[int, Any], trial: TrialRecord, *, randomised: bool = False) -> None:
         if key[1] != "test":

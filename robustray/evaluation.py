@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from robustray.judging.stage import judge
+from robustray.judging.in_memory import judge
 
 __all__ = ["judge"]

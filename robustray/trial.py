@@ -3,11 +3,21 @@
 from __future__ import annotations
 
 import os
-from typing import Annotated, Any, Literal
+from collections.abc import Callable, Collection, Mapping
+from typing import Annotated, Any, Literal, NamedTuple, Self
 
 import yaml
-from pydantic import Field, ValidationError, ValidationInfo, field_validator, model_validator
-from pydantic_core import PydanticCustomError
+from pydantic import (
+    Field,
+    GetJsonSchemaHandler,
+    ModelWrapValidatorHandler,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
+from pydantic.json_schema import JsonSchemaValue
+from pydantic_core import PydanticCustomError, core_schema
 
 from robustray.attacks.base import Attack
 from robustray.attacks.threats import Threat
@@ -18,14 +28,17 @@ from robustray.defenses.trades import Trades
 from robustray.judge import Judge
 from robustray.models.base import Architecture
 from robustray.models.small_cnn import SmallCnn
-from robustray.options.mistakes import mistakes
-from robustray.options.yaml import Document
+from robustray.moved import MOVED, moved, was_of, written
+from robustray.options.mistakes import Mistakes, mistakes
+from robustray.options.yaml import Document, Keys
 from robustray.registry import Count, Options, Real, Registered, parts
 from robustray.training.averaging import Averaging, Ema
 from robustray.training.curricula import Curriculum
 from robustray.training.optimisers import Optimiser, Sgd
 from robustray.training.schedules import OneCycle, Schedule
 from robustray.training.updates import Plain, Update
+
+_DUMPER: Any = getattr(yaml, "CSafeDumper", yaml.SafeDumper)  # a fifth of the time, where PyYAML was built with libyaml
 
 
 class Batch(Options):
@@ -40,6 +53,14 @@ class Batch(Options):
     )
     label_noise: Real = Field(
         0.0, ge=0, le=1, description="share of labels that the loss sees replaced by a random class; attacks see none"
+    )
+    label_smoothing: Real = Field(
+        0.0, ge=0, lt=1, description="mass s that the loss moves off the true class; attacks see labels as they are"
+    )
+    smoothed_onto: Literal["all", "others"] | None = Field(
+        None,
+        description="who shares that mass: all K classes (the true one keeps 1 - s + s/K), or the K - 1 others; "
+        "null: as the defense's paper has it",
     )
 
     @model_validator(mode="after")
@@ -62,6 +83,13 @@ class Checkpoints(Options):
     validate_every: Count = Field(1, ge=1, description="epochs between validations; the last epoch always has one")
     every: Count | None = Field(
         None, ge=1, description="epochs between averages that are kept for good, as epoch-<epoch>.pt; null: none are"
+    )
+    collapse: Real | None = Field(
+        None,
+        ge=0,
+        le=1,
+        description="fall of PGD accuracy on training images within an epoch at which training ends, with the weights of "
+        "the epoch before; 1: it never does; null: as the defense's paper has it",
     )
     minutes: Real = Field(
         10, gt=0, description="a checkpoint inside an epoch at least this often; every epoch ends in one"
@@ -118,77 +146,50 @@ class TrialConfig(Options):
         """In YAML `off` is false."""
         return "off" if value is False else value
 
-    @field_validator("compile")
-    @classmethod
-    def _traceable(cls, value: str, info: ValidationInfo) -> str:
-        defense = info.data.get("defense")
-        if value != "off" and defense is not None and defense.second_order:
-            raise PydanticCustomError(
-                "second_order",
-                "defense {name} differentiates gradients, which compiled networks cannot; use compile: off",
-                {"name": defense.name},
-            )
-        return value
-
-    @field_validator("defense")
-    @classmethod
-    def _takes_the_labels(cls, value: Defense, info: ValidationInfo) -> Defense:
-        batch = info.data.get("batch")
-        mixing = [each.name for each in batch.augment if each.soft_labels] if batch is not None else []
-        if mixing and not value.soft_labels:
-            takers = ", ".join(name for name, cls in parts("defense").items() if getattr(cls, "soft_labels", False))
-            raise PydanticCustomError(
-                "soft_labels",
-                "{name} needs labels of one class, but {mixing} in batch.augment mixes them; leave it out, or use one of "
-                "{takers}",
-                {"name": value.name, "mixing": mixing[0], "takers": takers, "key": "name"},
-            )
-        return value
-
-    @field_validator("schedule")
-    @classmethod
-    def _momentum_stays_one(cls, value: Schedule, info: ValidationInfo) -> Schedule:
-        optimiser = info.data.get("optimiser")
-        if optimiser is not None and not value.widest <= optimiser.inertia < 1 - value.widest:
-            raise PydanticCustomError(
-                "swing",
-                "momentum_swing {swing} takes the optimiser's momentum of {inertia} out of 0 to 1",
-                {"swing": value.widest, "inertia": optimiser.inertia, "key": "momentum_swing"},
-            )
-        return value
-
-    @field_validator("curriculum")
-    @classmethod
-    def _has_what_to_change(cls, value: Curriculum | None, info: ValidationInfo) -> Curriculum | None:
-        defense, schedule = info.data.get("defense"), info.data.get("schedule")
-        if value is None or defense is None or schedule is None or "attack" not in info.data:
-            return value
-        value.check(schedule)
-        attack = defense.attack_with(info.data["attack"])
-        for scale, part, option in (("beta_scale", defense, "beta"), ("step_scale", attack, "step_size")):
-            if scale in value.changed and option not in type(part).model_fields:
-                raise ValueError(f"{scale} needs something to scale, but {part.kind} {part.name} has no {option}")
-        return value
-
-    @field_validator("checkpoints")
-    @classmethod
-    def _tune_part(cls, value: Checkpoints, info: ValidationInfo) -> Checkpoints:
-        judge = info.data.get("judge")
-        if judge is not None and judge.one_list and value.select == "best_robust":
-            raise PydanticCustomError(
-                "one_list",
-                "select: best_robust needs validation images of its own, but judge.images.validation takes all of them; "
-                "judge fewer images, hold out more, or select: last",
-                {"key": "select"},
-            )
-        return value
-
     @model_validator(mode="before")
     @classmethod
     def _mapping(cls, value: object) -> object:
         if not isinstance(value, dict | cls):
             raise PydanticCustomError("no_mapping", "must be a mapping with a key 'judge'")
         return value
+
+    @model_validator(mode="wrap")
+    @classmethod
+    def _whole(cls, value: Any, handler: ModelWrapValidatorHandler[Self], info: ValidationInfo) -> Self:
+        """Reads options where they were before, and sees that all of them go together."""
+        if not isinstance(value, dict):
+            return handler(value)
+        data, places = moved(value)
+        try:
+            config = handler(data)
+        except ValidationError as error:
+            if not places:
+                raise
+            raise Mistakes({places.get(keys, keys): what for keys, what in mistakes(error, cls).items()}) from None
+        if value.keys() >= _RECORD:
+            return config.without_ignored()
+        if not (info.context or {}).get("loose") and (found := config.objections()):
+            raise Mistakes({written(keys, value): what for keys, what in found.items()})
+        return config
+
+    @classmethod
+    def loose(cls, data: Mapping[str, Any]) -> TrialConfig:
+        """As `model_validate`, but leaves it to `objections` whether the options go together."""
+        return cls.model_validate(dict(data), context={"loose": True})
+
+    @classmethod
+    def __get_pydantic_json_schema__(
+        cls, schema: core_schema.CoreSchema, handler: GetJsonSchemaHandler
+    ) -> JsonSchemaValue:
+        """With options in the places where they were before as well."""
+        made = super().__get_pydantic_json_schema__(schema, handler)
+        sections = handler.resolve_ref_schema(made)["properties"]
+        for (section, option), (other, name) in MOVED.items():
+            new = handler.resolve_ref_schema(_reference(sections[other]))["properties"][name]
+            for part, reference in sections[section]["discriminator"]["mapping"].items():
+                if was_of(part, option):
+                    handler.resolve_ref_schema({"$ref": reference})["properties"].setdefault(option, new)
+        return made
 
     @classmethod
     def from_yaml(cls, path: str | os.PathLike[str]) -> TrialConfig:
@@ -213,10 +214,173 @@ class TrialConfig(Options):
         """The defense's published attack with the trial's own options put in."""
         return self.defense.attack_with(self.attack)
 
+    @property
+    def smoothed_onto(self) -> Literal["all", "others"]:
+        """Who shares the mass that label smoothing takes."""
+        return self.batch.smoothed_onto or self.defense.published_smoothing
+
+    @property
+    def collapse(self) -> float:
+        """The fall of PGD accuracy within an epoch that ends training; 1: none does."""
+        said = self.checkpoints.collapse
+        return self.defense.published_collapse if said is None else said
+
+    def ignored(self) -> dict[Keys, str]:
+        """What is asked for and would change nothing, by its key: who it is that does not look at it."""
+        return {keys: who for keys in self.addressed() if (who := self.ignores(keys))}
+
+    def addressed(self) -> frozenset[Keys]:
+        """What is asked for and is for the making of x' alone, by its key."""
+        found: list[Keys] = []
+        if self.attack is not None:
+            found.append(("attack",))
+        if self.threat is not None and self.threat != self.judge.threat:
+            found.append(("threat",))
+        if self.curriculum is not None:
+            own = type(self.curriculum).model_fields
+            said = self.curriculum.model_fields_set
+            scales = self.curriculum.changed & {"eps_scale", "step_scale"}
+            found += [("curriculum", scale) for scale in sorted(scales) if scale in said or scale not in own]
+        defaults = type(self.defense).model_fields
+        found += [
+            ("defense", option)
+            for option in sorted(self.defense.perturbs_by)
+            if getattr(self.defense, option) != defaults[option].default
+        ]
+        return frozenset(found)
+
+    def ignores(self, keys: Keys) -> str:
+        """Who does not look at an option for the making of x', "" where somebody does."""
+        if not self.update.own_attack:
+            return "" if "an_adversary" in self.defense.demands else f"{self.defense.name} has no adversary"
+        heeded = keys in (("threat",), ("curriculum", "eps_scale"))
+        return "" if heeded else f"update {self.update.name} makes x' itself"
+
+    def objections(self, heeded: Collection[Keys] = ()) -> dict[Keys, str]:
+        """What does not go together, by the key to change.
+
+        Args:
+            heeded: what may be ignored, since others who share it look at it.
+        """
+        found = {rule.key: f"{wrong}; {rule.remedy(self)}" for rule in RULES if (wrong := rule.wrong(self))}
+        ignored = {keys: f"{who} and would ignore it; leave it out" for keys, who in self.ignored().items()}
+        return {keys: what for keys, what in ignored.items() if keys not in heeded} | found
+
+    def without_ignored(self) -> Self:
+        """The same training without what it does not look at."""
+        changes: dict[str, Any] = {key: None for key in ("attack", "threat") if self.ignores((key,))}
+        if self.curriculum is not None:
+            scales = {scale for scale in ("eps_scale", "step_scale") if self.ignores(("curriculum", scale))}
+            changes["curriculum"] = self.curriculum.without(scales)
+        if options := [option for option in self.defense.perturbs_by if self.ignores(("defense", option))]:
+            defaults = type(self.defense).model_fields
+            changes["defense"] = self.defense.model_copy(update={name: defaults[name].default for name in options})
+        return self.model_copy(update=changes)
+
     def resolved(self) -> TrialConfig:
-        """The same trial with every default written out."""
-        return self.model_copy(update={"threat": self.training_threat, "attack": self.training_attack})
+        """The same trial with every default written out, and null where nobody would look."""
+        onto = self.smoothed_onto if self.batch.label_smoothing else None
+        said = {
+            "threat": None if self.ignores(("threat",)) else self.training_threat,
+            "attack": None if self.ignores(("attack",)) else self.training_attack,
+            "batch": self.batch.model_copy(update={"smoothed_onto": onto}),
+            "checkpoints": self.checkpoints.model_copy(update={"collapse": self.collapse}),
+        }
+        return self.without_ignored().model_copy(update=said)
 
     def to_yaml(self) -> str:
         """The trial as YAML, every option written out; `TrialConfig.model_validate(yaml.safe_load(text))` reads it."""
-        return yaml.safe_dump(self.resolved().model_dump(mode="json"), sort_keys=False)
+        return yaml.dump(self.resolved().model_dump(mode="json"), Dumper=_DUMPER, sort_keys=False)
+
+
+class Rule(NamedTuple):
+    """What must hold between the options of a trial."""
+
+    key: Keys
+    """The option to change."""
+    wrong: Callable[[TrialConfig], str]
+    """What is wrong with a trial; "" where the rule holds or does not apply."""
+    remedy: Callable[[TrialConfig], str]
+
+
+def _second_order(trial: TrialConfig) -> str:
+    asked = trial.compile != "off" and "second_order" in trial.defense.demands
+    return f"defense {trial.defense.name} differentiates gradients, which compiled networks cannot" if asked else ""
+
+
+def _hard_labels(trial: TrialConfig) -> str:
+    mixing = [each.name for each in trial.batch.augment if each.soft_labels]
+    asked = mixing and "hard_labels" in trial.defense.demands
+    wrong = f"{trial.defense.name} needs labels of one class, but {(*mixing, '')[0]} in batch.augment mixes them"
+    return wrong if asked else ""
+
+
+def _takers(trial: TrialConfig) -> str:
+    known = parts("defense").items()
+    takers = [name for name, cls in known if issubclass(cls, Defense) and "hard_labels" not in cls.demands]
+    return f"leave it out, or use one of {', '.join(takers)}"
+
+
+def _float32(trial: TrialConfig) -> str:
+    asked = trial.precision != "fp32" and "float32" in trial.defense.demands
+    return f"the penalty of {trial.defense.name} is rounding noise in {trial.precision}" if asked else ""
+
+
+def _an_adversary(trial: TrialConfig) -> str:
+    asked = trial.update.own_attack and "an_adversary" not in trial.defense.demands
+    return f"{trial.update.name} attacks images, but defense {trial.defense.name} has no adversary" if asked else ""
+
+
+def _momentum(trial: TrialConfig) -> str:
+    swing, momentum = trial.schedule.largest_momentum_shift, trial.optimiser.base_momentum
+    stays = swing <= momentum < 1 - swing
+    return "" if stays else f"momentum_swing {swing} takes the optimiser's momentum of {momentum} out of 0 to 1"
+
+
+def _never(trial: TrialConfig) -> str:
+    try:
+        if trial.curriculum is not None:
+            trial.curriculum.check(trial.schedule)
+    except ValueError as error:
+        return str(error)
+    return ""
+
+
+def _scaled(trial: TrialConfig) -> str:
+    if trial.curriculum is None:
+        return ""
+    whole = ("beta_scale", trial.defense, "beta"), ("step_scale", trial.training_attack, "step_size")
+    for scale, part, option in whole:
+        if scale in trial.curriculum.changed and option not in type(part).model_fields:
+            return f"{scale} needs something to scale, but {part.kind} {part.name} has no {option}"
+    return ""
+
+
+def _one_list(trial: TrialConfig) -> str:
+    asked = trial.judge.one_list and trial.checkpoints.select == "best_robust"
+    wrong = "select: best_robust needs validation images of its own, but judge.images.validation takes all of them"
+    return wrong if asked else ""
+
+
+RULES = (
+    Rule(("compile",), _second_order, lambda _: "use compile: off"),
+    Rule(("defense", "name"), _hard_labels, _takers),
+    Rule(("precision",), _float32, lambda _: "use precision: fp32"),
+    Rule(("update", "name"), _an_adversary, lambda _: "use another update"),
+    Rule(("schedule", "momentum_swing"), _momentum, lambda _: "use a smaller swing"),
+    Rule(("curriculum",), _never, lambda _: "or change the schedule"),
+    Rule(("curriculum",), _scaled, lambda _: "leave the scale out"),
+    Rule(("checkpoints", "select"), _one_list, lambda _: "judge fewer images, hold out more, or select: last"),
+)
+"""What must hold between options; what one option must be by itself is said where it is declared."""
+
+_RECORD = frozenset({
+    "judge", "seed", "batch", "model", "threat", "attack", "defense", "update", "averaging", "optimiser", "schedule",
+    "curriculum", "precision", "compile", "deterministic", "checkpoints",
+})  # fmt: skip
+"""A mapping with all of these was written by `to_yaml` and tells what was trained: it is a record, and no request."""
+
+
+def _reference(node: Mapping[str, Any]) -> dict[str, Any]:
+    """The reference in a node of a JSON Schema, beside which there may be a default or a description."""
+    return {"$ref": node["$ref"]} if "$ref" in node else {"$ref": node["allOf"][0]["$ref"]}

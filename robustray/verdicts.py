@@ -8,7 +8,6 @@ attack has rows only for images that no earlier one broke. A file that is there 
 from __future__ import annotations
 
 import hashlib
-import io
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -17,11 +16,11 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from robustray.errors import UserError
 from robustray.files import write_whole
+from robustray.shards import Rows, Store
 
 CLEAN = "clean"
 _STANDS = 0.5  # a randomised model is wrong about an image that most of its passes get wrong
@@ -35,6 +34,7 @@ SCHEMA = pa.schema(
         ("correct", pa.float32()),  # fraction of forward passes at x' that give the label: 0 or 1 unless randomised
     ]
 )
+STORE = Store(SCHEMA)
 
 
 @dataclass(frozen=True)
@@ -61,9 +61,14 @@ def fingerprint(parts: Mapping[str, Any]) -> str:
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:12]
 
 
+def judgement_path(root: Path, split: str, version: str, parts: Mapping[str, Any]) -> Path:
+    """Where the folder of one judgement lies under `root`."""
+    return root / f"{split}-{version}-{fingerprint(parts)}"
+
+
 def judgement_folder(root: Path, split: str, version: str, parts: Mapping[str, Any]) -> Path:
     """The folder of one judgement under `root`, made with its `judgement.json` when it is not there."""
-    folder = root / f"{split}-{version}-{fingerprint(parts)}"
+    folder = judgement_path(root, split, version, parts)
     if not (folder / "judgement.json").exists():
         folder.mkdir(parents=True, exist_ok=True)
         write_whole(folder / "judgement.json", json.dumps(parts, indent=2, sort_keys=True))
@@ -72,48 +77,19 @@ def judgement_folder(root: Path, split: str, version: str, parts: Mapping[str, A
 
 def shard_path(folder: Path, attack: str, shard: int) -> Path:
     """Where the verdicts of one (attack, shard) lie."""
-    return folder / f"{attack}-{shard:04d}.parquet"
+    return STORE.path(folder, attack, shard)
 
 
 def write_shard(folder: Path, verdicts: Shard) -> None:
     """Writes one shard's verdicts, whole or not at all."""
-    table = pa.table(
-        [pa.array(column, type=field.type) for column, field in zip(_columns(verdicts), SCHEMA, strict=True)],
-        schema=SCHEMA,
-    )
-    info = json.dumps(dict(verdicts.info), sort_keys=True)
-    table = table.replace_schema_metadata({"robustray": info, "sha256": _digest(verdicts)})
-    buffer = io.BytesIO()
-    pq.write_table(table, buffer)
-    write_whole(shard_path(folder, verdicts.attack, verdicts.shard), buffer.getvalue())
+    columns = {name: getattr(verdicts, name) for name in SCHEMA.names}
+    STORE.write(folder, Rows(verdicts.attack, verdicts.shard, columns, verdicts.info))
 
 
 def read_shard(folder: Path, attack: str, shard: int) -> Shard | None:
     """One shard's verdicts, or None where the attack has not been run on it (or its file is damaged: it is run again)."""
-    path = shard_path(folder, attack, shard)
-    try:
-        table = pq.read_table(path)
-        metadata = table.schema.metadata or {}
-        image, label, predicted, broken, correct = (table.column(name).to_numpy() for name in SCHEMA.names)
-        verdicts = Shard(attack, shard, image, label, predicted, broken, correct, json.loads(metadata[b"robustray"]))
-        whole = table.schema.equals(SCHEMA) and metadata[b"sha256"].decode() == _digest(verdicts)
-        return verdicts if whole else None
-    except (pa.ArrowException, OSError, KeyError, ValueError):
-        return None
-
-
-def _columns(verdicts: Shard) -> list[NDArray[Any]]:
-    columns = (verdicts.image, verdicts.label, verdicts.predicted, verdicts.broken, verdicts.correct)
-    return [np.asarray(c, field.type.to_pandas_dtype()) for c, field in zip(columns, SCHEMA, strict=True)]
-
-
-def _digest(verdicts: Shard) -> str:
-    """SHA-256 over all that a shard says: parquet itself would give a changed byte back as another verdict."""
-    said = json.dumps([verdicts.attack, verdicts.shard, dict(verdicts.info)], sort_keys=True)
-    digest = hashlib.sha256(said.encode())
-    for column in _columns(verdicts):
-        digest.update(column.dtype.str.encode() + column.tobytes())
-    return digest.hexdigest()
+    rows = STORE.read(folder, attack, shard)
+    return None if rows is None else Shard(attack, shard, **rows.columns, info=rows.info)
 
 
 def stages(folder: Path) -> tuple[str, ...]:
@@ -132,8 +108,7 @@ def stages(folder: Path) -> tuple[str, ...]:
 def read_shards(folder: Path, attacks: Sequence[str]) -> Iterator[Shard]:
     """Every shard that is there, attack by attack in the given order, `clean` first."""
     for attack in (CLEAN, *attacks):
-        numbers = sorted(int(path.stem.rsplit("-", 1)[1]) for path in folder.glob(f"{attack}-[0-9]*.parquet"))
-        for number in numbers:
+        for number in STORE.shards(folder, attack):
             shard = read_shard(folder, attack, number)
             if shard is not None:
                 yield shard

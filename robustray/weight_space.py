@@ -5,28 +5,26 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
-import torch
-from torch import Tensor, nn
-from torch.nn.modules.batchnorm import _NormBase
+from robustray._later import Tensor, nn, torch
 
-NORMS = (_NormBase, nn.GroupNorm, nn.LayerNorm, nn.RMSNorm)
-"""Normalisation layers; instance norms are among the first."""
+
+def normalises(module: nn.Module) -> bool:
+    """Whether it is a normalisation layer: of a batch, an instance, a group or a layer."""
+    batch_or_instance = nn.modules.batchnorm._NormBase
+    return isinstance(module, (batch_or_instance, nn.GroupNorm, nn.LayerNorm, nn.RMSNorm))
 
 
 def scales(model: nn.Module) -> set[nn.Parameter]:
     """What normalisation layers multiply with."""
-    return {
-        module.weight
-        for module in model.modules()
-        if isinstance(module, NORMS) and isinstance(getattr(module, "weight", None), nn.Parameter)
-    }
+    found = [getattr(module, "weight", None) for module in model.modules() if normalises(module)]
+    return {weight for weight in found if isinstance(weight, nn.Parameter)}
 
 
 def split(model: nn.Module) -> tuple[list[nn.Parameter], list[nn.Parameter]]:
     """The trainable parameters as (weights, rest): biases and what belongs to normalisation layers are the rest."""
     rest = set(scales(model))
     for module in model.modules():
-        rest |= {p for name, p in module.named_parameters(recurse=False) if name == "bias" or isinstance(module, NORMS)}
+        rest |= {p for name, p in module.named_parameters(recurse=False) if name == "bias" or normalises(module)}
     trainable = [p for p in model.parameters() if p.requires_grad]
     return [p for p in trainable if p not in rest], [p for p in trainable if p in rest]
 
@@ -59,12 +57,12 @@ class Clamp:
             ([p for p in trainable if p in around], 1 - reach, 1 + reach),
         ]
 
-    @torch.no_grad()
     def __call__(self) -> None:
-        for parameters, low, high in self.intervals:
-            if parameters:
-                torch._foreach_clamp_min_(parameters, low)
-                torch._foreach_clamp_max_(parameters, high)
+        with torch.no_grad():
+            for parameters, low, high in self.intervals:
+                if parameters:
+                    torch._foreach_clamp_min_(parameters, low)
+                    torch._foreach_clamp_max_(parameters, high)
 
 
 def unit(direction: Tensor) -> Tensor:

@@ -7,61 +7,31 @@ import errno
 import importlib.util
 import uuid
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Literal
 
 from robustray.attacks.versions import CLASSES_NEEDED
 from robustray.errors import UserError
+from sweeps.events import Bus, Concluded, Listener, Placed, Said, Watched
 from sweeps.judging.queue import Judging
+from sweeps.judging.shards import FILES, Shards
+from sweeps.listeners.accounts import Accounts
 from sweeps.record import Record, provenance
+from sweeps.record.ledger import Ledger
 from sweeps.record.lock import FolderLock
 from sweeps.running import packing
-from sweeps.running.packing import Machine, Share
-from sweeps.running.queues import Chain, Job, Placed, Primed, Queue
-from sweeps.running.worker import NO_SPACE, Report
+from sweeps.running.packing import Share
+from sweeps.running.place import Place
+from sweeps.running.queues import Chain, Job, Primed, Queue, Sized
+from sweeps.running.worker import NO_SPACE
 from sweeps.search.controller import Controller
 from sweeps.search.stopping import first_in_first_out
 from sweeps.space import Sweep
-from sweeps.view.console import Console, Show, Watched
+from sweeps.view.console import Console, Show
 
 BackendName = Literal["ray", "local"]
-
-
-class Backend(Protocol):
-    """A place to run jobs."""
-
-    @property
-    def described(self) -> str:
-        """Where and how many at a time, for the first line."""
-        ...
-
-    @property
-    def slots(self) -> int:
-        """Jobs at a time."""
-        ...
-
-    @property
-    def dashboard(self) -> str | None:
-        """Where its own view is, if it has one."""
-        ...
-
-    @property
-    def machine(self) -> Machine:
-        """A node of it."""
-        ...
-
-    def measure(self, work: Mapping[str, Any]) -> Report:
-        """Does a piece of work while nothing else runs."""
-        ...
-
-    def settle(self, share: Share) -> None:
-        """Takes what each job will get."""
-        ...
-
-    def run(self, queue: Queue) -> bool:
-        """Drives a queue to its end; True if it was interrupted before."""
-        ...
 
 
 def run(
@@ -95,47 +65,70 @@ def run(
     with _clear_errors(folder), FolderLock(folder) as held:
         moved = provenance.prepare(sweep, folder, fresh=fresh)
         if moved is not None:
-            console.say(f"the old results are in {moved}")
+            console(Said(f"the old results are in {moved}"))
         with (
             Record(folder, sweep.objectives, held=held) as record,
             console.watching(sweep, record, noisy=backend == "ray"),
         ):
-            return _drive(sweep, record, backend, console)
+            return drive(sweep, record, partial(_place, backend, console), tell=console)
 
 
-def _drive(sweep: Sweep, record: Record, backend: BackendName, console: Console) -> bool:
+def drive(
+    sweep: Sweep,
+    record: Record,
+    place: Callable[[], Place],
+    *,
+    tell: Listener = lambda event: None,
+    shards: Shards = FILES,
+) -> bool:
+    """Searches and judges a sweep, over any place: what `run` does in a folder that is prepared, and simulations too.
+
+    Args:
+        place: opens where jobs run; not called where nothing is left to do.
+        tell: is told of all that happens.
+        shards: where verdicts come from: files, or memory where no worker writes any.
+
+    Returns:
+        True if the sweep ran to its end, False if it was interrupted.
+    """
     session = uuid.uuid4().hex
-    controller = Controller(sweep, record, first_in_first_out, console, session=session)
-    judging = Judging(sweep, record, console, session=session, training=lambda: bool(controller.running))
-    before = record.trials()
-    done = sum(trial.outcome is not None for trial in before)
-    console.say(f"{sweep.name}: {sweep.search.trials} trials" + (f", {done} done before" if done else ""))
+    bus = Bus(tell)
+    controller = Controller(sweep, record, first_in_first_out, bus, session=session)
+    bus.add(controller.heard)
+    judging = Judging(sweep, record, bus, session=session, training=lambda: bool(controller.running), shards=shards)
+    done, resumed = len(record.ended()), bool(record.trials())
+    bus(Said(f"{sweep.name}: {sweep.search.trials} trials" + (f", {done} done before" if done else "")))
     queue = Chain(controller, judging)
     first = queue.next()
     interrupted = False
     if isinstance(first, Job):  # else everything is done, and no cluster need be started to say so
-        if before:
+        if resumed:
             provenance.note_resume(record.folder)
-        if backend == "ray":
-            console.say("starting Ray ...")
-        place = _backend(backend, talks=console.keeps_output)
-        share = _share(sweep, record, place, first, console)
-        place.settle(share)
-        console.placed(place.described, place.slots, place.dashboard)
-        interrupted = place.run(Watched(Placed(Primed(first, queue), share, console.event), console))
+        with Ledger(record.folder) as ledger, Accounts(ledger) as accounts:
+            bus.add(accounts)
+            interrupted = _work(sweep, record, place(), Primed(first, queue), first, bus)
     if not interrupted:
-        _conclude(record, console)
+        _conclude(record, bus)
     return not interrupted
 
 
-def _conclude(record: Record, console: Console) -> None:
+def _work(sweep: Sweep, record: Record, place: Place, queue: Queue, first: Job, tell: Listener) -> bool:
+    """Drives the queue to its end at a place; True if it was interrupted before."""
+    share = _share(sweep, record, place, first, tell)
+    place.settle(share)
+    tell(Placed(place.described, place.slots, place.dashboard))
+    return place.run(Watched(Sized(queue, share, lambda line: tell(Said(line, timed=True))), tell))
+
+
+def _conclude(record: Record, tell: Listener) -> None:
     trials = record.trials()
     counts = Counter(str(trial.outcome) for trial in trials)
-    console.outcome("all done: " + ", ".join(f"{count} {outcome}" for outcome, count in sorted(counts.items())))
+    tell(Concluded("all done: " + ", ".join(f"{count} {outcome}" for outcome, count in sorted(counts.items()))))
     if not counts["complete"]:
         cause, times = Counter(trial.cause for trial in trials).most_common(1)[0]
         number = next(trial.number for trial in trials if trial.cause == cause)
-        console.outcome(f"no trial completed; {times} times: {cause}  (see {record.trial_folder(number) / 'log.txt'})")
+        log = record.trial_folder(number) / "log.txt"
+        tell(Concluded(f"no trial completed; {times} times: {cause}  (see {log})"))
 
 
 def look_ahead(sweep: Sweep) -> None:
@@ -161,35 +154,36 @@ def look_ahead(sweep: Sweep) -> None:
             )
 
 
-def _share(sweep: Sweep, record: Record, place: Backend, first: Job, console: Console) -> Share:
+def _share(sweep: Sweep, record: Record, place: Place, first: Job, tell: Listener) -> Share:
     """What each job gets: as the space says, else as it was measured when the sweep began: a resumed trial needs the same."""
     machine = place.machine
     share = packing.asked(sweep.resources, machine)
     if share is not None:
         return share
     name = packing.setting(machine)
-    number = record.snapshot().settings.get(name)
+    number = record.setting(name)
     if number is None:
-        console.say("timing a few steps ...")
+        tell(Said("timing a few steps ..."))
         folder = first.work["folder"]
         described = (Path(folder) / "trial.yaml").read_text()
         said = place.measure({"kind": "measure", "folder": folder, "trial": described, "cores": machine.cores_per_gpu})
         number = record.setting(name, packing.found(said.get("trials"), machine))
         why = f" (could not be measured: {said.get('cause')})" if said["outcome"] != "complete" else ""
-        console.say(f"{packing.described(number, machine)}{why}")
+        tell(Said(f"{packing.described(number, machine)}{why}"))
     return packing.kept(number, machine)
 
 
-def _backend(name: BackendName, *, talks: bool) -> Backend:
+def _place(name: BackendName, console: Console) -> Place:
     if name == "local":
         from sweeps.running.local import Local
 
         return Local()
+    console(Said("starting Ray ..."))
     if importlib.util.find_spec("ray") is None:
         raise UserError("Ray is not installed; --backend local runs without it, one trial after another")
     from sweeps.running.ray import RayTune
 
-    return RayTune(talks=talks)
+    return RayTune(talks=console.keeps_output)
 
 
 @contextlib.contextmanager

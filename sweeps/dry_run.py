@@ -19,7 +19,7 @@ from robustray.attacks.versions import strength
 from robustray.errors import UserError
 from robustray.trial import TrialConfig
 from sweeps import driver
-from sweeps.record.record import DIRECTIONS
+from sweeps.record import DIRECTIONS
 from sweeps.running import packing
 from sweeps.running.packing import Machine, Share
 from sweeps.running.worker import open_task
@@ -198,8 +198,9 @@ def _trials(sweep: Sweep, trials: Sequence[tuple[dict[str, Any], TrialConfig]], 
 
 def _passes(config: TrialConfig) -> float:
     """Forward and backward passes per training image and step."""
-    size = config.batch.size
-    return config.update.passes(*config.defense.passes(config.training_attack, size)) / size
+    from robustray.training.passes import per_batch
+
+    return per_batch(config) / config.batch.size
 
 
 def _lines(table: Table) -> Iterator[str]:

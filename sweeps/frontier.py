@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Hashable, Mapping, Sequence
+from fractions import Fraction
 from typing import Any, TypeVar
 
 import moocore
@@ -11,6 +13,8 @@ from numpy.typing import NDArray
 
 Values = Mapping[str, float]
 K = TypeVar("K", bound=Hashable)
+_LARGEST = 10**7
+"""Denominators up to here are told apart: two fractions c/n differ by 1e-14 or more, and a float near 1 by 1e-16."""
 
 
 def dominates(a: Values, b: Values, objectives: Mapping[str, str]) -> bool:
@@ -22,24 +26,54 @@ def dominates(a: Values, b: Values, objectives: Mapping[str, str]) -> bool:
 
 def non_dominated(points: Mapping[K, Values], objectives: Mapping[str, str]) -> list[K]:
     """Keys of the points that no other point dominates; of equal points all stay."""
-    if not points:
-        return []
-    keep = moocore.is_nondominated(minimised(list(points.values()), objectives), keep_weakly=True)
+    keep = undominated(minimised(list(points.values()), objectives))
     return [key for key, kept in zip(points, keep.tolist(), strict=True) if kept]
 
 
-def ranks(points: Sequence[Values], objectives: Mapping[str, str]) -> list[int]:
-    """0 for the non-dominated, 1 for what is non-dominated among the rest, and so on."""
-    return [int(rank) for rank in moocore.pareto_rank(minimised(points, objectives)).tolist()] if points else []
+def undominated(values: NDArray[np.float64]) -> NDArray[np.bool_]:
+    """Which rows no other row dominates; of equal rows all stay.
+
+    Args:
+        values: [n, m], all better when smaller; a row with a nan takes no part.
+
+    Returns:
+        [n]
+    """
+    result = np.zeros(len(values), dtype=np.bool_)
+    known = ~np.isnan(values).any(axis=1)
+    if known.any():
+        result[known] = moocore.is_nondominated(values[known], keep_weakly=True)
+    return result
+
+
+def ranks(values: NDArray[np.float64]) -> NDArray[np.int64]:
+    """[n] 0 for the non-dominated rows of [n, m], all better when smaller; 1 for those among the rest; and so on."""
+    if not len(values):
+        return np.zeros(0, np.int64)
+    return np.asarray(moocore.pareto_rank(values), dtype=np.int64)
 
 
 def mean(points: Sequence[Values], objectives: Mapping[str, str]) -> dict[str, float]:
-    """The mean of each objective. One point comes back as it is: rounding must not decide a tie."""
-    if len(points) == 1:
-        return {name: points[0][name] for name in objectives}
-    return {name: float(np.mean([point[name] for point in points])) for name in objectives}
+    """The mean of each objective, rounded once: equal means of counts are equal numbers, so rounding decides no tie."""
+    return {name: _mean([point[name] for point in points]) for name in objectives}
+
+
+def _mean(values: Sequence[float]) -> float:
+    if len(values) == 1:
+        return float(values[0])
+    if not all(map(math.isfinite, values)):
+        return float(np.mean(values))
+    return float(sum(map(_exact, values), Fraction()) / len(values))
+
+
+def _exact(value: float) -> Fraction:
+    """The fraction with a small denominator that a number is the rounding of: 7/10 for 0.7; else the number as it is."""
+    near = Fraction(value).limit_denominator(_LARGEST)
+    return near if float(near) == value else Fraction(value)
 
 
 def minimised(points: Sequence[Values], objectives: Mapping[str, str]) -> NDArray[Any]:
     """[n, m] numbers that are all better when smaller."""
-    return np.array([[-p[n] if mode == "max" else p[n] for n, mode in objectives.items()] for p in points], dtype=float)
+    signs = [(name, -1.0 if mode == "max" else 1.0) for name, mode in objectives.items()]
+    rows = [[sign * point[name] for name, sign in signs] for point in points]
+    return np.array(rows, dtype=float).reshape(len(points), len(signs))

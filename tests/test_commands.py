@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import yaml
 
-from sweeps.record import record
+from sweeps import record
 from sweeps.space import Sweep
 from tests.sweeps.small import SPACE
 

@@ -11,8 +11,8 @@ import pytest
 import yaml
 from jsonschema import Draft7Validator
 
+from robustray import words as _explain
 from robustray.errors import UserError
-from robustray.options import words as _explain
 from robustray.options.yaml import Document
 from robustray.registry import Part, kinds, parts
 from sweeps.space import Sweep
@@ -86,11 +86,13 @@ def test_values_in_words() -> None:
     assert said["step_size.of_eps"] == "a number, above 0, or null"
 
 
-def test_costs_are_the_parts_own() -> None:
-    assert "21 passes" in _explain.cost(parts("defense")["trades"])  # 10 steps of 2, and f(x) once
-    assert "3 passes per image" in _explain.cost(parts("defense")["natural"])
-    assert _explain.cost(parts("update")["awp"]) == "makes x' once and takes the loss with its gradient twice per batch"
-    assert _explain.cost(parts("averaging")["ema"]) == ""
+def test_costs_are_the_attacks_own() -> None:
+    """What a step of a defense or an update costs is counted, and stands in its docstring as a formula."""
+    assert _explain.cost(parts("attack")["pgd"]) == "20 passes per image, with the options' defaults"
+    assert "Passes per image with K attack steps: 1 + 2K + 6." in _explain.text(parts("defense")["trades"])
+    assert all(
+        "Passes per image" in (cls.__doc__ or "") for kind in ("defense", "update") for cls in parts(kind).values()
+    )
 
 
 # ------------------------------------------------------------------------------------------------------------- schema

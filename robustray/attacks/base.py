@@ -5,26 +5,24 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple
+from typing import Any, ClassVar, Literal, NamedTuple
 
 from pydantic import Field
 
+from robustray._later import Tensor, nn, torch
+from robustray.attacks.mode import attack_mode
 from robustray.attacks.threats import Threat
 from robustray.errors import NotFinite
 from robustray.registry import Part
-
-if TYPE_CHECKING:
-    import torch
-    from torch import Tensor, nn
 
 
 class Outputs(NamedTuple):
     """What a model says of a batch: logits [B, classes]."""
 
-    logits: Any  # Tensor; Any because named tuples evaluate their annotations
+    logits: Tensor
 
 
-Objective = Callable[[Outputs, "Tensor"], "Tensor"]
+Objective = Callable[[Outputs, Tensor], Tensor]
 """What an attack climbs: (outputs at x', x') -> per image [B], or one scalar for the batch where images are coupled.
 
 Attacks that compare images, as restarts do, need the first. Steps ask for the gradient of the sum.
@@ -93,8 +91,6 @@ class Attack(Part):
             UserError: the loss does not fit: too few classes, or one number for a batch that restarts must tell apart.
             NotFinite: the result is not finite, as the model or its gradients are not.
         """
-        from robustray.attacks.mode import attack_mode
-
         if violations is None and not bool(((x >= 0) & (x <= 1)).all()):  # a NaN is outside
             raise ValueError("images must be pixels in [0, 1]: put normalisation into the model's first layer")
         with attack_mode(model, self.mode):

@@ -5,9 +5,7 @@ from __future__ import annotations
 import math
 from typing import NamedTuple
 
-import torch
-import torch.nn.functional as F
-from torch import Tensor
+from robustray._later import F, Tensor, torch
 
 LOG_OF_ZERO = math.log(1e-12)
 """What stands for the logarithm of a label's zeros. Only `rkl` sees it, which is infinite there without."""

@@ -4,10 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-import torch
-import torch.nn.functional as F
-from torch import Tensor
-
+from robustray._later import F, Tensor, torch
 from robustray.errors import UserError
 
 Reduction = Literal["mean", "none"]

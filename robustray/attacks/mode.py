@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from torch import nn
-from torch.nn.modules.batchnorm import _BatchNorm
+from robustray._later import nn
 
 
 @contextmanager
@@ -21,7 +20,7 @@ def attack_mode(model: nn.Module, mode: str) -> Iterator[None]:
     """
     flags = [(module, module.training) for module in model.modules()]
     trainable = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    tracked = [m for m in model.modules() if isinstance(m, _BatchNorm) and m.track_running_stats]
+    tracked = [m for m in model.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm) and m.track_running_stats]
     for parameter in trainable:
         parameter.requires_grad_(False)
     try:

@@ -7,11 +7,13 @@ is 0, which would hide a broken model behind unharmed images.
 from __future__ import annotations
 
 import math
+from typing import Literal
 
-import torch
-from torch import Tensor
+from robustray._later import Tensor, torch
 
-from robustray.attacks.threats import Norm, Rule
+Norm = Literal["linf", "l2", "l1"]
+Rule = Literal["sign", "l2", "max_abs", "sparse"]
+"""How a gradient becomes a step; `step` has the formulas."""
 
 ORDER: dict[Norm, float] = {"linf": math.inf, "l2": 2, "l1": 1}
 STEEPEST: dict[Norm, Rule] = {"linf": "sign", "l2": "l2", "l1": "sparse"}

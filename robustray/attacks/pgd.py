@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 from pydantic import Field, model_serializer, model_validator
 from pydantic_core import PydanticCustomError
 
+from robustray._later import Tensor, nn, torch
 from robustray.attacks.base import Attack, Objective, Outputs
-from robustray.attacks.threats import Projection, Rule, Threat
+from robustray.attacks.norms import Rule, per_image
+from robustray.attacks.restarts import Worst, objectives
+from robustray.attacks.threats import Projection, Threat
 from robustray.registry import Count, Options, Real, register
-
-if TYPE_CHECKING:
-    import torch
-    from torch import Tensor, nn
 
 
 class StepSize(Options):
@@ -123,19 +122,15 @@ class Pgd(Attack):
         start: Tensor | None,
         generator: torch.Generator | None,
     ) -> Tensor:
-        import torch
-
-        from robustray.attacks import restarts as _restarts
-
         given = [] if start is None else list(start.to(x) if start.ndim > x.ndim else start.to(x)[None])
         if len(given) > self.restarts:
             raise ValueError(f"{len(given)} starts were given for restarts: {self.restarts}")
         labels = y if y.ndim == 1 else y.argmax(1)
         if objective is None or self.loss is not None:
-            climbs = _restarts.objectives(self.loss, model, x, y, labels, self.restarts)
+            climbs = objectives(self.loss, model, x, y, labels, self.restarts)
         else:
             climbs = [objective] * self.restarts
-        worst = _restarts.Worst(labels)
+        worst = Worst(labels)
         for number, climb in enumerate(climbs):
             x_adv = given[number] if number < len(given) else self._start(x, threat, generator)
             x_adv = self._climb(model, x, labels, x_adv, threat, climb)
@@ -148,10 +143,6 @@ class Pgd(Attack):
     def _climb(
         self, model: nn.Module, x: Tensor, labels: Tensor, x_adv: Tensor, threat: Threat, climb: Objective
     ) -> Tensor:
-        import torch
-
-        from robustray.attacks.norms import per_image
-
         step_size = self.step_size.within(threat.eps)
         left = torch.full_like(labels, self.tau or 0)  # steps an image still has once it is misclassified
         for _ in range(self.steps):
@@ -169,8 +160,6 @@ class Pgd(Attack):
         return x_adv if self.steps else threat.project(x_adv, x, self.projection)
 
     def _start(self, x: Tensor, threat: Threat, generator: torch.Generator | None) -> Tensor:
-        import torch
-
         if self.start == "none":
             return x.clone()
         if self.start == "gaussian":

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import torch
-from torch import Tensor, nn
-
-from robustray.attacks import losses as _losses
+from robustray._later import Tensor, nn, torch
+from robustray.attacks import losses
 from robustray.attacks.base import Objective
 from robustray.attacks.norms import per_image
 from robustray.errors import UserError
@@ -21,24 +19,24 @@ def objectives(
         x: clean images [B, C, H, W]; y: labels [B] or soft labels [B, K]; labels: [B].
     """
     if loss is None or loss == "ce":
-        return [lambda outputs, _: _losses.cross_entropy(outputs.logits, y, "none")] * restarts
+        return [lambda outputs, _: losses.cross_entropy(outputs.logits, y, "none")] * restarts
     if loss == "margin":
-        return [lambda outputs, _: _losses.margin(outputs.logits, labels)] * restarts
+        return [lambda outputs, _: losses.margin(outputs.logits, labels)] * restarts
     if loss == "dlr":
-        return [lambda outputs, _: _losses.dlr(outputs.logits, labels)] * restarts
+        return [lambda outputs, _: losses.dlr(outputs.logits, labels)] * restarts
     with torch.no_grad():
         clean = model(x)
     if loss == "kl":
         p = clean.softmax(1)
-        return [lambda outputs, _: _losses.kl(p, outputs.logits, "none")] * restarts
-    targets = _losses.wrong_classes(clean, labels)
+        return [lambda outputs, _: losses.kl(p, outputs.logits, "none")] * restarts
+    targets = losses.wrong_classes(clean, labels)
     return [_toward(loss, labels, targets[:, number % targets.shape[1]]) for number in range(restarts)]
 
 
 def _toward(loss: str, labels: Tensor, target: Tensor) -> Objective:
     if loss == "ce-targeted":
-        return lambda outputs, _: -_losses.cross_entropy(outputs.logits, target, "none")
-    of = {"margin-targeted": _losses.margin, "dlr-targeted": _losses.dlr}[loss]
+        return lambda outputs, _: -losses.cross_entropy(outputs.logits, target, "none")
+    of = {"margin-targeted": losses.margin, "dlr-targeted": losses.dlr}[loss]
     return lambda outputs, _: of(outputs.logits, labels, target)
 
 

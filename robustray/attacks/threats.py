@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 from pydantic import Field, ValidationInfo, field_validator
 from pydantic_core import PydanticCustomError
 
+from robustray._later import Tensor, torch
+from robustray.attacks import norms
+from robustray.attacks.norms import Norm, Rule
 from robustray.registry import Options, Real
 
-if TYPE_CHECKING:
-    import torch
-    from torch import Tensor
-
-Norm = Literal["linf", "l2", "l1"]
-Rule = Literal["sign", "l2", "max_abs", "sparse"]
-"""How a gradient becomes a step; `norms.step` has the formulas."""
 Projection = Literal["nearest", "box_ball", "ball_box"]
 """How an image comes back into ball and box; `Threat.project` says."""
 
@@ -56,8 +52,6 @@ class Threat(Options):
             rule: `nearest`: the nearest such point, exact in every norm. `box_ball`: clamped to [0, 1], then scaled
                 toward x into the ball. `ball_box`: scaled toward x into the ball, then clamped.
         """
-        from robustray.attacks import norms
-
         if rule == "nearest":
             return norms.nearest(x_adv, x, self.norm, self.eps)
         if rule == "box_ball":
@@ -82,14 +76,10 @@ class Threat(Options):
                 sign, l2 l2), in l1 the sparse step of SLIDE.
             density: fraction of the pixels that a sparse step moves, unless some of them meet the end of [0, 1].
         """
-        from robustray.attacks import norms
-
         return x_adv + norms.step(gradient, x_adv, step_size, rule or norms.STEEPEST[self.norm], density)
 
     def uniform(self, x: Tensor, generator: torch.Generator | None = None) -> Tensor:
         """A random start inside the ball and [0, 1], [B, C, H, W]; how it is drawn in each norm `norms.uniform` says."""
-        from robustray.attacks import norms
-
         return norms.uniform(x, self.norm, self.eps, generator)
 
     def inside(self, x_adv: Tensor, x: Tensor) -> Tensor:
@@ -98,8 +88,6 @@ class Threat(Options):
         The ball is wider by what float32 cannot help: every one of D pixels stored one ULP away changes the p-norm by
         D^(1/p) ULP at most, and a length is summed up to a TOLERANCE.
         """
-        from robustray.attacks import norms
-
         pixels = x[0].numel() if len(x) else 1
         allowed = self.eps + TOLERANCE * max(1, self.eps) + ULP * pixels ** (1 / norms.ORDER[self.norm])
         boxed: Tensor = ((x_adv >= 0) & (x_adv <= 1)).flatten(1).all(1)  # a NaN compares false: it is outside

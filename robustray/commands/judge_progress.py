@@ -99,7 +99,7 @@ class Bars:
         self.clock = clock
         norm, power = plan.threat.norm, plan.strength
         work = {stage: time_left.work(stage, norm, power) for stage in plan.stages}
-        self.estimate = time_left.Clock(work, len(plan.rows), workers)
+        self.pace = time_left.Clock(work, len(plan.rows), workers)
         self.width = max(map(len, plan.stages))  # so that bars stay where they are
         self.now: TaskID = shown.add_task(plan.stages[0].ljust(self.width), total=1.0, left="")
         self.all: TaskID = shown.add_task("all", total=1.0, left="")
@@ -118,7 +118,7 @@ class Bars:
         self.running.pop((shard.attack, shard.shard), None)
         broken = int(shard.broken.sum())
         self.standing[shard.shard] = len(shard.image) - broken
-        self.estimate.finished(shard.attack, len(shard.image), broken, float(shard.info["seconds"]))
+        self.pace.finished(shard.attack, len(shard.image), broken, float(shard.info["seconds"]))
         self.through[shard.attack].add(shard.shard)
         self._draw()
 
@@ -128,15 +128,15 @@ class Bars:
         for (name, shard), (fraction, _) in self.running.items():
             part[name] = part.get(name, 0.0) + fraction * self.standing[shard]
         now = self.clock()
-        left = self.estimate.seconds_left(part, sum(now - begun for _, begun in self.running.values()))
+        left = self.pace.seconds_left(part, sum(now - begun for _, begun in self.running.values()))
         inside = sum(fraction for (name, _), (fraction, _) in self.running.items() if name == stage)
         self.shown.update(
             self.now,
             description=stage.ljust(self.width),
             completed=(len(self.through[stage]) + inside) / self.plan.shards,
-            left=_left(None if left is None else left * self.estimate.share(stage, part)),
+            left=_left(None if left is None else left * self.pace.share(stage, part)),
         )
-        self.shown.update(self.all, completed=self.estimate.done(part), left=_left(left))
+        self.shown.update(self.all, completed=self.pace.done(part), left=_left(left))
 
 
 def _left(seconds: float | None) -> str:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import torch
-from torch import Tensor
+from robustray._later import Tensor, torch
 
 
 def inside(centre: Tensor, size: Tensor, length: int) -> Tensor:

@@ -5,9 +5,7 @@ from __future__ import annotations
 import math
 from typing import Literal
 
-import torch
-import torch.nn.functional as F
-from torch import Tensor
+from robustray._later import F, Tensor, torch
 
 Interpolation = Literal["bilinear", "nearest"]
 Fill = Literal["zeros", "reflect"]

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import ClassVar, Literal
 
 from pydantic import Field
 
+from robustray._later import F, Tensor, torch
+from robustray.data._boxes import inside
 from robustray.registry import Count, Part, Real, register
-
-if TYPE_CHECKING:
-    import torch
-    from torch import Tensor
 
 
 class Augmentation(Part):
@@ -37,9 +35,6 @@ class Crop(Augmentation):
     padding: Count = Field(4, ge=1, description="pixels of padding on every side")
 
     def __call__(self, x: Tensor, generator: torch.Generator) -> Tensor:
-        import torch
-        import torch.nn.functional as F
-
         batch, _, height, width = x.shape
         padded = F.pad(x, (self.padding,) * 4)
         draw = torch.randint(0, 2 * self.padding + 1, (2, batch, 1), generator=generator, device=x.device)
@@ -56,8 +51,6 @@ class Flip(Augmentation):
     name: Literal["flip"] = "flip"
 
     def __call__(self, x: Tensor, generator: torch.Generator) -> Tensor:
-        import torch
-
         mirrored = torch.rand(len(x), generator=generator, device=x.device) < 0.5
         return torch.where(mirrored[:, None, None, None], x.flip(-1), x)
 
@@ -74,10 +67,6 @@ class Cutout(Augmentation):
     fill: Real = Field(0.5, ge=0, le=1, description="value of the pixels in the hole")
 
     def __call__(self, x: Tensor, generator: torch.Generator) -> Tensor:
-        import torch
-
-        from robustray.data._boxes import inside
-
         batch, _, height, width = x.shape
         centre = torch.rand(2, batch, generator=generator, device=x.device)
         size = torch.full((batch,), float(self.size), device=x.device)

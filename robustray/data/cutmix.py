@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import ClassVar, Literal
 
+from robustray._later import Tensor, torch
+from robustray.data._boxes import inside
 from robustray.data.augment import Augmentation
 from robustray.registry import register
-
-if TYPE_CHECKING:
-    import torch
-    from torch import Tensor
 
 
 @register
@@ -28,10 +26,6 @@ class CutMix(Augmentation):
         return self.labelled(x, x.new_zeros(len(x), 1), generator)[0]
 
     def labelled(self, x: Tensor, y: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-        import torch
-
-        from robustray.data._boxes import inside
-
         batch, _, height, width = x.shape
         partner = torch.randperm(batch, generator=generator, device=x.device)
         draw = torch.rand(3, batch, generator=generator, device=x.device)

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 from pydantic import Field
 
+from robustray._later import Tensor, torch
 from robustray.data.augment import Augmentation
+from robustray.data.image_ops import OPS, SIGNED, apply, strengths
 from robustray.registry import Count, register
-
-if TYPE_CHECKING:
-    import torch
-    from torch import Tensor
 
 
 @register
@@ -27,17 +25,13 @@ class AutoAugment(Augmentation):
     policy: Literal["cifar10", "svhn", "imagenet"] = Field("cifar10", description="the data it was learnt on")
 
     def __call__(self, x: Tensor, generator: torch.Generator) -> Tensor:
-        import torch
-
-        from robustray.data import _image_ops
-
         ops, likely, levels = _learnt(self.policy, x.device)
-        table = _image_ops.strengths(10, *x.shape[2:], False, x.device)
+        table = strengths(10, *x.shape[2:], False, x.device)
         picked = torch.randint(0, len(ops), (len(x),), generator=generator, device=x.device)
         happens = torch.rand(2, len(x), generator=generator, device=x.device)
         for number in range(2):
             op = torch.where(happens[number] <= likely[picked, number], ops[picked, number], 0)
-            x = _image_ops.apply(x, op, _signed(table[op, levels[picked, number]], op, generator))
+            x = apply(x, op, _signed(table[op, levels[picked, number]], op, generator))
         return x
 
 
@@ -50,14 +44,10 @@ class RandAugment(Augmentation):
     level: Count = Field(9, ge=0, le=30, description="how strong they are, of 30")
 
     def __call__(self, x: Tensor, generator: torch.Generator) -> Tensor:
-        import torch
-
-        from robustray.data import _image_ops
-
-        table = _image_ops.strengths(31, *x.shape[2:], False, x.device)
+        table = strengths(31, *x.shape[2:], False, x.device)
         for _ in range(self.operations):
             op = torch.randint(0, len(table) - 1, (len(x),), generator=generator, device=x.device)  # none inverts
-            x = _image_ops.apply(x, op, _signed(table[op, self.level], op, generator))
+            x = apply(x, op, _signed(table[op, self.level], op, generator))
         return x
 
 
@@ -68,22 +58,14 @@ class TrivialAugment(Augmentation):
     name: Literal["trivialaugment"] = "trivialaugment"
 
     def __call__(self, x: Tensor, generator: torch.Generator) -> Tensor:
-        import torch
-
-        from robustray.data import _image_ops
-
-        table = _image_ops.strengths(31, *x.shape[2:], True, x.device)
+        table = strengths(31, *x.shape[2:], True, x.device)
         op = torch.randint(0, len(table) - 1, (len(x),), generator=generator, device=x.device)  # none inverts
         level = torch.randint(0, 31, (len(x),), generator=generator, device=x.device)
-        return _image_ops.apply(x, op, _signed(table[op, level], op, generator))
+        return apply(x, op, _signed(table[op, level], op, generator))
 
 
 def _signed(strength: Tensor, op: Tensor, generator: torch.Generator) -> Tensor:
     """Strengths [B] with a drawn sign, where the operation has one."""
-    import torch
-
-    from robustray.data._image_ops import SIGNED
-
     minus = torch.rand(len(strength), generator=generator, device=strength.device) < 0.5
     return torch.where(minus & (op < SIGNED), -strength, strength)
 
@@ -91,10 +73,7 @@ def _signed(strength: Tensor, op: Tensor, generator: torch.Generator) -> Tensor:
 @lru_cache(maxsize=8)  # made once: what is copied from the host makes it wait
 def _learnt(policy: str, device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
     """Operations, probabilities and levels of a learnt policy, [25, 2] each."""
-    import torch
     from torchvision.transforms import autoaugment  # type: ignore[import-untyped]
-
-    from robustray.data._image_ops import OPS
 
     pairs: list[Any] = autoaugment.AutoAugment(autoaugment.AutoAugmentPolicy(policy)).policies
     ops = torch.tensor([[OPS.index(op) for op, _, _ in pair] for pair in pairs])

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 from pydantic import Field
 
+from robustray._later import Tensor, torch
+from robustray.data import affine
 from robustray.data.augment import Augmentation
 from robustray.registry import Options, Real, register
-
-if TYPE_CHECKING:
-    import torch
-    from torch import Tensor
 
 
 class Resampling(Options):
@@ -35,8 +33,6 @@ class Rotation(Spatial):
     degrees: Real = Field(15, gt=0, le=180, description="largest angle to either side")
 
     def __call__(self, x: Tensor, generator: torch.Generator) -> Tensor:
-        from robustray.data import affine
-
         angle = affine.uniform(x, self.degrees, (), generator)
         how = self.resampling
         return affine.turned(x, angle, x.new_zeros(len(x), 2), how.interpolation, how.fill)
@@ -50,8 +46,6 @@ class Translation(Spatial):
     pixels: Real = Field(2, gt=0, le=1000, description="largest distance in each direction")
 
     def __call__(self, x: Tensor, generator: torch.Generator) -> Tensor:
-        from robustray.data import affine
-
         shift = affine.uniform(x, self.pixels, (2,), generator)
         how = self.resampling
         return affine.turned(x, x.new_zeros(len(x)), shift, how.interpolation, how.fill)

@@ -8,7 +8,7 @@ from robustray.lazy import lazy
 
 if TYPE_CHECKING:
     from robustray.defenses.adversarial import Adversarial
-    from robustray.defenses.base import Defense, Passes
+    from robustray.defenses.base import Defense
     from robustray.defenses.consistency import Consistency
     from robustray.defenses.fast import Fast
     from robustray.defenses.llr import Llr
@@ -28,7 +28,6 @@ __all__ = [
     "Llr",
     "Mart",
     "Natural",
-    "Passes",
     "Rst",
     "Score",
     "ScorePgd",
@@ -47,7 +46,6 @@ __getattr__ = lazy(
         "Llr": "llr",
         "Mart": "mart",
         "Natural": "natural",
-        "Passes": "base",
         "Rst": "rst",
         "Score": "score",
         "ScorePgd": "score",

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import ClassVar, Literal
 
 from pydantic import Field, model_validator
 from pydantic_core import PydanticCustomError
 
-from robustray.attacks.base import Attack
-from robustray.defenses.base import Defense, Passes
+from robustray._later import Tensor, torch
+from robustray.attacks.norms import per_image
+from robustray.defenses.base import Defense
+from robustray.defenses.step import Loss, Step, classes
 from robustray.registry import Real, register
-
-if TYPE_CHECKING:
-    from torch import Tensor
-
-    from robustray.defenses.step import Loss, Step
 
 
 @register
@@ -39,7 +36,7 @@ class Adversarial(Defense):
     ignore_incorrect: bool = Field(False, description="leave images clean that are misclassified without an attack")
     prevent_label_leaking: bool = Field(False, description="attack away from the predicted label, not the true one")
 
-    soft_labels: ClassVar[bool] = True
+    perturbs_by: ClassVar[frozenset[str]] = frozenset({"ignore_incorrect", "prevent_label_leaking"})
 
     @model_validator(mode="after")
     def _clean_once(self) -> Adversarial:
@@ -50,8 +47,6 @@ class Adversarial(Defense):
         return self
 
     def perturb(self, step: Step) -> Tensor:
-        import torch
-
         clean = self._clean(len(step.x))
         if clean == 0:
             return self._attacked(step)
@@ -60,41 +55,25 @@ class Adversarial(Defense):
         return torch.cat([step.x[:clean], self._attacked(step.part(slice(clean, None)))])
 
     def loss(self, step: Step, x_adv: Tensor) -> Loss:
-        import torch
-
-        from robustray.attacks.losses import cross_entropy
-        from robustray.defenses.step import Loss
-
         if self.keep_clean:
             clean, robust = step.logits(torch.cat([step.x, x_adv])).chunk(2)
-            targets = self.targets(step, robust)
-            return Loss(clean=cross_entropy(clean, targets) / 2, robust=cross_entropy(robust, targets) / 2)
+            return Loss(clean=step.cross_entropy(clean) / 2, robust=step.cross_entropy(robust) / 2)
         clean_images = self._clean(len(step.x))
         if clean_images:  # an update may have made x' of every image
             x_adv = torch.cat([step.x[:clean_images], x_adv[clean_images:]])
         logits = step.logits(x_adv)
-        losses = cross_entropy(logits, self.targets(step, logits), "none")
+        losses = step.cross_entropy(logits, "none")
         parts = {"clean": losses[:clean_images], "robust": losses[clean_images:]}
         return Loss(**{name: part.sum() / len(losses) for name, part in parts.items() if len(part)})
-
-    def passes(self, attack: Attack, images: int) -> Passes:
-        predicted = self.ignore_incorrect or self.prevent_label_leaking
-        return Passes(
-            (attack.passes + predicted) * (images - self._clean(images)), (6 if self.keep_clean else 3) * images
-        )
 
     def _clean(self, images: int) -> int:
         return round(self.clean_fraction * images)
 
     def _attacked(self, step: Step) -> Tensor:
-        import torch
-
-        from robustray.attacks.norms import per_image
-
         if not (self.ignore_incorrect or self.prevent_label_leaking):
             return step.attack()
         predicted = step.frozen_logits("train_frozen").argmax(1)
-        x_adv = step.but(y=predicted).attack() if self.prevent_label_leaking else step.attack()
+        x_adv = step.but(attacked=predicted).attack() if self.prevent_label_leaking else step.attack()
         if not self.ignore_incorrect:
             return x_adv
-        return torch.where(per_image(predicted == step.labels, x_adv), x_adv, step.x)
+        return torch.where(per_image(predicted == classes(step.attacked), x_adv), x_adv, step.x)

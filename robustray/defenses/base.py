@@ -3,52 +3,44 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from typing import TYPE_CHECKING, ClassVar, Literal, NamedTuple
+from typing import ClassVar, Literal
 
-from pydantic import Field
-
+from robustray._later import Tensor
 from robustray.attacks.base import Attack
 from robustray.attacks.pgd import Pgd
-from robustray.registry import Part, Real
+from robustray.defenses.step import Loss, Step
+from robustray.registry import Part
 
-if TYPE_CHECKING:
-    from torch import Tensor
+Demand = Literal["an_adversary", "hard_labels", "second_order", "two_backwards", "float32"]
+"""What a defense asks of the trial around it; `robustray.trial` has the rules.
 
-    from robustray.defenses.step import Loss, Step
-
-
-class Passes(NamedTuple):
-    """Passes of one step over a batch: a forward of an image is 1, a backward to the input 1, to the weights 1 more.
-
-    A backward through a gradient to the input, as second-order losses need, counts as a backward of its own: 2.
-    """
-
-    perturb: int
-    """Making x'."""
-    loss: int
-    """One loss at x' with its gradient to the weights."""
+an_adversary     it trains on images that an attack made: the trial's attack and threat are for it.
+hard_labels      its loss needs one class per image: no augmentation may mix labels.
+second_order     its loss differentiates a gradient to the input into the weights.
+two_backwards    its loss asks one forward pass for two gradients, one after the other.
+float32          a term of its loss is lost in rounding where the network computes in less.
+"""
 
 
 class Defense(Part):
     """A way to train against an adversary: which images to make of a batch, and which loss to descend on them.
 
     `prepare` runs once per batch, then `perturb` (parameters frozen), then `loss` (training mode). An update may call
-    `loss` several times. A defense knows nothing of updates, curricula, schedules or averaging: they combine freely.
+    `loss` several times. A defense knows nothing of updates, curricula, schedules, averaging, noise on labels or their
+    smoothing: they combine freely.
     """
 
     kind: ClassVar[str] = "defense"
     published_attack: ClassVar[Attack] = Pgd()
-    soft_labels: ClassVar[bool] = False  # whether y may be [B, K] probabilities
-    second_order: ClassVar[bool] = False  # whether its loss differentiates a gradient to the input into the weights
-    goes_back_twice: ClassVar[bool] = False  # whether its loss asks one pass for two gradients, one after the other
-    aux_outputs: ClassVar[int] = 0  # what it trains of a model beside the classes
-
-    label_smoothing: Real = Field(
-        0.0, ge=0, lt=1, description="mass s that the loss moves off the true class; attacks see labels as they are"
-    )
-    smoothed_onto: Literal["all", "others"] = Field(
-        "all", description="who shares that mass: all K classes (the true one keeps 1 - s + s/K), or the K - 1 others"
-    )
+    published_smoothing: ClassVar[Literal["all", "others"]] = "all"
+    """Who shares the mass that `batch.label_smoothing` takes, where the trial does not say: as its paper has it."""
+    published_collapse: ClassVar[float] = 1.0
+    """`checkpoints.collapse` where the trial does not say."""
+    demands: ClassVar[frozenset[Demand]] = frozenset({"an_adversary"})
+    perturbs_by: ClassVar[frozenset[str]] = frozenset()
+    """Options that `perturb` alone reads: an update that makes x' by itself would ignore them."""
+    aux_outputs: ClassVar[int] = 0
+    """Outputs that it trains of a model beside the classes."""
 
     def prepare(self, step: Step) -> Step:
         """The step with draws that perturb and loss must share. Most defenses need none."""
@@ -62,14 +54,6 @@ class Defense(Part):
     def loss(self, step: Step, x_adv: Tensor) -> Loss:
         """The loss at x', by named parts, with gradients to the weights."""
 
-    @abstractmethod
-    def passes(self, attack: Attack, images: int) -> Passes:
-        """What one step over a batch of so many images costs."""
-
-    def largest_drop(self) -> float | None:
-        """By how much PGD accuracy on training images may fall in an epoch before training ends; None: it never does."""
-        return None
-
     def attack_with(self, wanted: Attack | None) -> Attack:
         """The published attack, with every option that `wanted` sets explicitly put in its place."""
         published = self.published_attack
@@ -78,14 +62,6 @@ class Defense(Part):
         if type(wanted) is not type(published):
             return wanted
         return published.model_copy(update={key: getattr(wanted, key) for key in wanted.model_fields_set})
-
-    def targets(self, step: Step, logits: Tensor) -> Tensor:
-        """What the loss descends to: the step's targets, smoothed as the options say; [B], or [B, K] as logits."""
-        from robustray.attacks.losses import smoothed
-
-        if not self.label_smoothing:
-            return step.targets
-        return smoothed(step.targets, logits, self.label_smoothing, self.smoothed_onto)
 
 
 def has_loss(attack: Attack) -> bool:

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from typing import ClassVar, Literal
 
 from pydantic import Field
 
-from robustray.attacks.base import Attack
-from robustray.defenses.base import Defense, Passes
+from robustray._later import Tensor, torch
+from robustray.attacks.divergences import divergence, of_logits
+from robustray.defenses.base import Defense, Demand
+from robustray.defenses.step import Loss, Step
 from robustray.registry import Real, register
-
-if TYPE_CHECKING:
-    from torch import Tensor
-
-    from robustray.defenses.step import Loss, Step
 
 
 @register
@@ -32,32 +29,25 @@ class Consistency(Defense):
     lam: Real = Field(1.0, ge=0, description="weight of the divergence between the views")
     temperature: Real = Field(0.5, gt=0, description="T, by which logits are divided in the divergence")
 
-    def prepare(self, step: Step) -> Step:
-        import torch
+    demands: ClassVar[frozenset[Demand]] = frozenset({"an_adversary", "hard_labels"})
 
+    def prepare(self, step: Step) -> Step:
         x, y = step.view()
-        pseudo = None if step.pseudo is None else step.pseudo.repeat(2)
         return step.but(
             x=torch.cat([step.x, x]),
-            y=torch.cat([step.y, y]),
-            targets=step.targets.repeat(2),
-            pseudo=pseudo,
+            attacked=torch.cat([step.attacked, y]),
+            targets=torch.cat([step.targets, step.targets]),
+            labels=step.labels.repeat(2),
+            pseudo=None if step.pseudo is None else step.pseudo.repeat(2),
         )
 
     def perturb(self, step: Step) -> Tensor:
         return step.attack()
 
     def loss(self, step: Step, x_adv: Tensor) -> Loss:
-        from robustray.attacks.divergences import divergence, of_logits
-        from robustray.attacks.losses import cross_entropy
-        from robustray.defenses.step import Loss
-
         logits = step.logits(x_adv)
         first, second = (of_logits(half / self.temperature) for half in logits.chunk(2))
         return Loss(
-            robust=cross_entropy(logits, self.targets(step, logits)),
+            robust=step.cross_entropy(logits),
             consistency=self.lam * divergence("js", first, second).mean(),
         )
-
-    def passes(self, attack: Attack, images: int) -> Passes:
-        return Passes(2 * attack.passes * images, 6 * images)

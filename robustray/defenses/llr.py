@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import ClassVar, Literal
 
 from pydantic import Field
 
+from robustray._later import Tensor, torch
 from robustray.attacks.base import Attack
+from robustray.attacks.losses import cross_entropy
+from robustray.attacks.mode import attack_mode
 from robustray.attacks.pgd import Pgd, StepSize
-from robustray.defenses.base import Defense, Passes, has_loss
+from robustray.defenses.base import Defense, Demand, has_loss
+from robustray.defenses.step import Loss, Step
 from robustray.registry import Real, register
-
-if TYPE_CHECKING:
-    from torch import Tensor
-
-    from robustray.defenses.step import Loss, Step
 
 
 @register
@@ -37,38 +36,25 @@ class Llr(Defense):
     mu: Real = Field(3.0, ge=0, description="weight of the linear term, the slope of the loss along d")
 
     published_attack: ClassVar[Attack] = Pgd(start="gaussian", steps=2, step_size=StepSize(of_eps=0.5))
-    soft_labels: ClassVar[bool] = True
-    second_order: ClassVar[bool] = True
+    demands: ClassVar[frozenset[Demand]] = frozenset({"an_adversary", "second_order", "float32"})
 
     def perturb(self, step: Step) -> Tensor:
-        import torch
-
-        from robustray.attacks.losses import cross_entropy
-        from robustray.attacks.mode import attack_mode
-
         if has_loss(step.bound.attack):
             return step.attack()
         x = step.x.detach().requires_grad_()
         with attack_mode(step.model, step.bound.attack.mode), torch.enable_grad():
-            here = cross_entropy(step.model(x), step.y, "none")
+            here = cross_entropy(step.model(x), step.attacked, "none")
             (gradient,) = torch.autograd.grad(here.sum(), x)
         here = here.detach()
         return step.attack(
             lambda outputs, x_adv: (
-                cross_entropy(outputs.logits, step.y, "none") - here - _inner(x_adv - step.x, gradient)
+                cross_entropy(outputs.logits, step.attacked, "none") - here - _inner(x_adv - step.x, gradient)
             ).abs()
         )
 
     def loss(self, step: Step, x_adv: Tensor) -> Loss:
-        import torch
-
-        from robustray.attacks.losses import cross_entropy
-        from robustray.defenses.step import Loss
-
         x = step.x.detach().requires_grad_()
-        here, there = (
-            cross_entropy(logits, self.targets(step, logits), "none") for logits in step.pair(x, lambda _: x_adv)
-        )
+        here, there = (step.cross_entropy(logits, "none") for logits in step.pair(x, lambda _: x_adv))
         (gradient,) = torch.autograd.grad(here.sum(), x, create_graph=True)
         linear = _inner(x_adv - step.x, gradient)
         return Loss(
@@ -76,9 +62,6 @@ class Llr(Defense):
             deviation=self.lam * (there - here - linear).abs().mean(),
             slope=self.mu * linear.abs().mean(),
         )
-
-    def passes(self, attack: Attack, images: int) -> Passes:
-        return Passes((attack.passes + (0 if has_loss(attack) else 2)) * images, 9 * images)
 
 
 def _inner(a: Tensor, b: Tensor) -> Tensor:

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import ClassVar, Literal
 
 from pydantic import Field
 
+from robustray._later import Tensor
 from robustray.attacks.base import Attack
+from robustray.attacks.divergences import divergence, of_logits
 from robustray.attacks.pgd import Pgd
-from robustray.defenses.base import Defense, Passes
+from robustray.defenses.base import Defense, Demand
+from robustray.defenses.step import Loss, Step
 from robustray.registry import Real, register
-
-if TYPE_CHECKING:
-    from torch import Tensor
-
-    from robustray.defenses.step import Loss, Step
 
 
 @register
@@ -33,24 +31,18 @@ class Mart(Defense):
     beta: Real = Field(5.0, ge=0, description="weight of the robust term, which counts less where p_y(x) is high")
 
     published_attack: ClassVar[Attack] = Pgd(start="gaussian")
+    demands: ClassVar[frozenset[Demand]] = frozenset({"an_adversary", "hard_labels"})
 
     def perturb(self, step: Step) -> Tensor:
         return step.attack()
 
     def loss(self, step: Step, x_adv: Tensor) -> Loss:
-        from robustray.attacks.divergences import divergence, of_logits
-        from robustray.attacks.losses import cross_entropy
-        from robustray.defenses.step import Loss
-
         clean, robust = step.logits(step.x), step.logits(x_adv)
         p, q = of_logits(clean), of_logits(robust)
-        y = step.targets
+        y = step.labels
         wrong = q.p.scatter(1, y[:, None], 0).amax(1)
         doubt = 1.0000001 - p.p.gather(1, y[:, None])[:, 0]
         return Loss(
-            boosted=cross_entropy(robust, self.targets(step, robust)) - (1.0001 - wrong).log().mean(),
+            boosted=step.cross_entropy(robust) - (1.0001 - wrong).log().mean(),
             robust=self.beta * (divergence("kl", p, q) * doubt).mean(),
         )
-
-    def passes(self, attack: Attack, images: int) -> Passes:
-        return Passes(attack.passes * images, 6 * images)

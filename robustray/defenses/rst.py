@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import ClassVar, Literal
 
 from pydantic import Field
 
+from robustray._later import Tensor, torch
 from robustray.attacks.base import Attack
 from robustray.attacks.pgd import Pgd, StepSize
-from robustray.defenses.base import Defense, Passes
+from robustray.defenses.base import Defense
+from robustray.defenses.step import Loss, Step
 from robustray.registry import Real, register
-
-if TYPE_CHECKING:
-    from torch import Tensor
-
-    from robustray.defenses.step import Loss, Step
 
 
 @register
@@ -37,27 +34,17 @@ class Rst(Defense):
     )
 
     published_attack: ClassVar[Attack] = Pgd(step_size=StepSize(of_eps=0.2))
-    soft_labels: ClassVar[bool] = True
 
     def perturb(self, step: Step) -> Tensor:
         return step.attack()
 
     def loss(self, step: Step, x_adv: Tensor) -> Loss:
-        import torch
-
-        from robustray.attacks.losses import cross_entropy
-        from robustray.defenses.step import Loss
-
         robust, clean = step.logits(x_adv), step.logits(step.x)
-        targets = self.targets(step, clean)
         weights = torch.ones_like(clean[:, 0])
         if step.pseudo is not None:
             weights = weights.masked_fill(step.pseudo, self.unlabeled_weight)
         weights = weights / weights.sum().clamp_min(torch.finfo(weights.dtype).tiny)
         return Loss(
-            clean=(weights * cross_entropy(clean, targets, "none")).sum(),
-            robust=self.lam * (weights * cross_entropy(robust, targets, "none")).sum(),
+            clean=(weights * step.cross_entropy(clean, "none")).sum(),
+            robust=self.lam * (weights * step.cross_entropy(robust, "none")).sum(),
         )
-
-    def passes(self, attack: Attack, images: int) -> Passes:
-        return Passes(attack.passes * images, 6 * images)

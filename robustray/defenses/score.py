@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import ClassVar, Literal
 
 from pydantic import Field
 
+from robustray._later import Tensor
 from robustray.attacks.base import Attack
+from robustray.attacks.divergences import Distribution, divergence, of_labels, of_logits
+from robustray.attacks.losses import smoothed
 from robustray.attacks.pgd import Pgd
-from robustray.defenses.base import Defense, Passes, has_loss
+from robustray.defenses.base import Defense, has_loss
+from robustray.defenses.step import Loss, Step
 from robustray.registry import Real, register
-
-if TYPE_CHECKING:
-    from torch import Tensor
-
-    from robustray.attacks.divergences import Distribution
-    from robustray.defenses.step import Loss, Step
 
 Divergence = Literal["lse", "kl", "js", "js_sqrt", "kl_sqrt", "rkl_sqrt", "l1_square", "l2", "linf", "lp"]
 
@@ -29,17 +27,11 @@ class _Score(Defense):
     clip: Real = Field(
         0.0, ge=0, lt=1, description="losses count down to that of a prediction with this mass off its label"
     )
-    smoothed_onto: Literal["all", "others"] = Field(
-        "others",
-        description="who shares smoothed mass: the K - 1 others (the true class keeps 1 - s), or all K classes",
-    )
 
     published_attack: ClassVar[Attack] = Pgd(mode="train_frozen")
-    soft_labels: ClassVar[bool] = True
+    published_smoothing: ClassVar[Literal["all", "others"]] = "others"
 
     def _distance(self, target: Distribution, output: Distribution) -> Tensor:
-        from robustray.attacks.divergences import divergence
-
         return divergence(self.divergence, target, output, self.order)
 
     def _climbed(self, step: Step, target: Callable[[Tensor], Distribution]) -> Tensor:
@@ -47,23 +39,18 @@ class _Score(Defense):
 
         A square root is left out: it turns no gradient, and its own is lost in rounding where x' is near x.
         """
-        from robustray.attacks.divergences import divergence, of_logits
 
         name = self.divergence.removesuffix("_sqrt")
         return step.attack(
             lambda outputs, _: divergence(name, target(outputs.logits), of_logits(outputs.logits), self.order)
         )
 
-    def _label(self, y: Tensor, logits: Tensor, smoothing: float = 0.0) -> Distribution:
-        from robustray.attacks.divergences import of_labels
-        from robustray.attacks.losses import smoothed
-
-        return of_labels(smoothed(y, logits, smoothing, self.smoothed_onto))
+    def _label(self, y: Tensor, logits: Tensor) -> Distribution:
+        """Labels y, [B] or [B, K], as a distribution over the classes of logits [B, K]."""
+        return of_labels(smoothed(y, logits, 0, "all"))
 
     def _bounded(self, distances: Tensor, logits: Tensor) -> Tensor:
         """Mean of max(D - b, 0), b = D((1 - c, c / (K - 1), ...), e_y): c^2 K / (K - 1) in lse, -log(1 - c) in kl."""
-        from robustray.attacks.divergences import of_labels
-        from robustray.attacks.losses import smoothed
 
         if not self.clip:
             return distances.mean()
@@ -91,27 +78,19 @@ class Score(_Score):
     )
 
     def perturb(self, step: Step) -> Tensor:
-        from robustray.attacks.divergences import of_logits
-
         if has_loss(step.bound.attack):
             return step.attack()
         clean = of_logits(step.frozen_logits())
         return self._climbed(step, lambda _: clean)
 
     def loss(self, step: Step, x_adv: Tensor) -> Loss:
-        from robustray.attacks.divergences import of_logits
-        from robustray.defenses.step import Loss
-
         logits = step.logits(step.x)
         clean, robust = of_logits(logits), of_logits(step.logits(x_adv))
-        to_label = self._distance(self._label(step.targets, logits, self.label_smoothing), clean)
+        to_label = self._distance(self._label(step.targets, logits), clean)
         to_clean = self._distance(clean, robust)
         if self.clips == "total":
             return Loss(clipped=self._bounded(to_label + self.beta * to_clean, logits))
         return Loss(clean=to_label.mean(), robust=self.beta * self._bounded(to_clean, logits))
-
-    def passes(self, attack: Attack, images: int) -> Passes:
-        return Passes((attack.passes + (not has_loss(attack))) * images, 6 * images)
 
 
 @register
@@ -128,15 +107,9 @@ class ScorePgd(_Score):
     name: Literal["score_pgd"] = "score_pgd"
 
     def perturb(self, step: Step) -> Tensor:
-        return self._climbed(step, lambda logits: self._label(step.y, logits))
+        return self._climbed(step, lambda logits: self._label(step.attacked, logits))
 
     def loss(self, step: Step, x_adv: Tensor) -> Loss:
-        from robustray.attacks.divergences import of_logits
-        from robustray.defenses.step import Loss
-
         logits = step.logits(x_adv)
-        label = self._label(step.targets, logits, self.label_smoothing)
+        label = self._label(step.targets, logits)
         return Loss(robust=self._bounded(self._distance(label, of_logits(logits)), logits))
-
-    def passes(self, attack: Attack, images: int) -> Passes:
-        return Passes(attack.passes * images, 3 * images)

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import ClassVar, Literal
 
 from pydantic import Field
 
-from robustray.attacks.base import Attack
-from robustray.defenses.base import Defense, Passes
+from robustray._later import Tensor, torch
+from robustray.attacks.losses import cross_entropy
+from robustray.defenses.base import Defense, Demand
+from robustray.defenses.step import Loss, Step
 from robustray.errors import UserError
 from robustray.registry import Real, register
-
-if TYPE_CHECKING:
-    from torch import Tensor
-
-    from robustray.defenses.step import Loss, Step
 
 
 @register
@@ -32,6 +29,7 @@ class SelfSupervised(Defense):
     name: Literal["self_supervised"] = "self_supervised"
     weight: Real = Field(1.0, ge=0, description="weight of the rotation term")
 
+    demands: ClassVar[frozenset[Demand]] = frozenset({"an_adversary", "hard_labels"})
     aux_outputs: ClassVar[int] = 4
 
     def prepare(self, step: Step) -> Step:
@@ -40,8 +38,6 @@ class SelfSupervised(Defense):
         Raises:
             UserError: the images are not square, or there is only one.
         """
-        import torch
-
         from robustray.models.heads import OwnHead
 
         images, _, height, width = step.x.shape
@@ -55,23 +51,17 @@ class SelfSupervised(Defense):
         return step.but(
             model=model,
             x=torch.cat([step.x[:half], turned[turns, torch.arange(images - half, device=device)]]),
-            y=torch.cat([step.y[:half], model.heads.classes + turns]),
+            attacked=torch.cat([step.attacked[:half], model.heads.classes + turns]),
         )
 
     def perturb(self, step: Step) -> Tensor:
         return step.attack()
 
     def loss(self, step: Step, x_adv: Tensor) -> Loss:
-        from robustray.attacks.losses import cross_entropy
-        from robustray.defenses.step import Loss
-
         outputs = step.logits(x_adv)
         half = len(outputs) - len(outputs) // 2
         logits = outputs[:half, : -self.aux_outputs]
         return Loss(
-            robust=cross_entropy(logits, self.targets(step.part(slice(half)), logits)),
-            rotation=self.weight * cross_entropy(outputs[half:], step.y[half:]),
+            robust=step.part(slice(half)).cross_entropy(logits),
+            rotation=self.weight * cross_entropy(outputs[half:], step.attacked[half:]),
         )
-
-    def passes(self, attack: Attack, images: int) -> Passes:
-        return Passes(attack.passes * images, 3 * images)

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
-from typing import Any, Self
+from typing import Any, Literal, Self
 
-import torch
-from torch import Tensor, nn
-
+from robustray._later import F, Tensor, nn, torch
 from robustray.attacks.base import BoundAttack, Objective
 from robustray.attacks.mode import attack_mode
 
@@ -30,15 +28,19 @@ class Loss:
 class Step:
     """One batch of one training step.
 
+    Labels are there three times. `targets`, [B] classes or [B, K] probabilities, is what a loss descends to, noise on labels
+    and their smoothing included: `step.cross_entropy(logits)` is the cross-entropy with them. `attacked`, [B] or [B, K], is
+    what attacks climb away from, without noise or smoothing. `labels`, [B], is the classes of the targets before smoothing.
+
     Args:
         model: maps pixels in [0, 1], [B, C, H, W], to logits [B, K].
-        x: images [B, C, H, W] in [0, 1]. y: labels [B], or soft labels [B, K] where a defense takes them: what an attack
-            climbs away from.
+        x: images [B, C, H, W] in [0, 1]. y: labels [B], or probabilities [B, K]: `attacked`.
         attack: the attack bound to the threat of this moment.
         generator: this step's own stream of random numbers; torch's global one when None.
         start: where attacks start, [B, C, H, W] or with restarts [R, B, C, H, W]; drawn by the attack when None.
         violations: boolean scalar on the device that collects attacks' broken promises; with None they raise at once.
-        targets: what the loss descends to, as y; y itself when None. Noise put on labels is for the loss alone.
+        targets: y when None.
+        labels: the likeliest classes of the targets when None.
         pseudo: boolean [B], images whose label a model gave; none when None.
         view: draws another augmentation of the same images, (x, y); the same images again when None.
     """
@@ -54,24 +56,21 @@ class Step:
         start: Tensor | None = None,
         violations: Tensor | None = None,
         targets: Tensor | None = None,
+        labels: Tensor | None = None,
         pseudo: Tensor | None = None,
         view: Callable[[], tuple[Tensor, Tensor]] | None = None,
     ) -> None:
         self.model = model
         self.x = x
-        self.y = y
+        self.attacked = y
         self.bound = attack
         self.generator = generator
         self.start = start
         self.violations = violations
         self.targets = y if targets is None else targets
+        self.labels = classes(self.targets) if labels is None else labels
         self.pseudo = pseudo
         self.view = view or (lambda: (x, y))
-
-    @property
-    def labels(self) -> Tensor:
-        """y as classes [B]: of soft labels the most likely."""
-        return self.y if self.y.ndim == 1 else self.y.argmax(1)
 
     def but(self, **changes: Any) -> Self:
         """The same step with some of its attributes changed."""
@@ -83,11 +82,17 @@ class Step:
         """The step of some of its images."""
         return self.but(
             x=self.x[rows],
-            y=self.y[rows],
+            attacked=self.attacked[rows],
             targets=self.targets[rows],
+            labels=self.labels[rows],
             pseudo=None if self.pseudo is None else self.pseudo[rows],
             start=None if self.start is None else self.start[..., rows, :, :, :],
         )
+
+    def cross_entropy(self, logits: Tensor, reduction: Literal["mean", "none"] = "mean") -> Tensor:
+        """-log softmax(logits) at the targets, mean over the batch or per image [B]. logits [B, K]."""
+        targets = self.targets if self.targets.ndim == 1 else self.targets.to(logits.dtype)
+        return F.cross_entropy(logits, targets, reduction=reduction)
 
     def frozen_logits(self, mode: str | None = None) -> Tensor:
         """f(x) [B, K], a constant, in the attack's mode or in another one that `attack_mode` knows."""
@@ -105,7 +110,7 @@ class Step:
         return self.bound(
             self.model,
             self.x,
-            self.y,
+            self.attacked,
             start=self.start,
             generator=self.generator,
             objective=objective,
@@ -129,6 +134,11 @@ class Step:
         images = other(first)
         _set_random_state(x.device, masks)
         return first, self.logits(images)
+
+
+def classes(y: Tensor) -> Tensor:
+    """Labels y, [B] or probabilities [B, K], as classes [B]: the most likely ones."""
+    return y if y.ndim == 1 else y.argmax(1)
 
 
 def _random_state(device: torch.device) -> Tensor:

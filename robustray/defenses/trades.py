@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import ClassVar, Literal
 
 from pydantic import Field
 
+from robustray._later import Tensor
 from robustray.attacks.base import Attack
+from robustray.attacks.divergences import divergence, of_logits
+from robustray.attacks.losses import kl
 from robustray.attacks.pgd import Pgd
-from robustray.defenses.base import Defense, Passes, has_loss
+from robustray.defenses.base import Defense, has_loss
+from robustray.defenses.step import Loss, Step
 from robustray.registry import Real, register
-
-if TYPE_CHECKING:
-    from torch import Tensor
-
-    from robustray.defenses.step import Loss, Step
 
 
 @register
@@ -34,26 +33,16 @@ class Trades(Defense):
     beta: Real = Field(6.0, ge=0, description="weight of the robust term: more trades clean accuracy for robustness")
 
     published_attack: ClassVar[Attack] = Pgd(start="gaussian")
-    soft_labels: ClassVar[bool] = True
 
     def perturb(self, step: Step) -> Tensor:
-        from robustray.attacks.losses import kl
-
         if has_loss(step.bound.attack):
             return step.attack()
         clean = step.frozen_logits().softmax(1)
         return step.attack(lambda outputs, _: kl(clean, outputs.logits, "none"))
 
     def loss(self, step: Step, x_adv: Tensor) -> Loss:
-        from robustray.attacks.divergences import divergence, of_logits
-        from robustray.attacks.losses import cross_entropy
-        from robustray.defenses.step import Loss
-
         clean, robust = step.logits(step.x), step.logits(x_adv)
         return Loss(
-            clean=cross_entropy(clean, self.targets(step, clean)),
+            clean=step.cross_entropy(clean),
             robust=self.beta * divergence("kl", of_logits(clean), of_logits(robust)).mean(),
         )
-
-    def passes(self, attack: Attack, images: int) -> Passes:
-        return Passes((attack.passes + (not has_loss(attack))) * images, 6 * images)

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import ClassVar, Literal
 
 from pydantic import Field
 
-from robustray.attacks.base import Attack
-from robustray.defenses.base import Defense, Passes
+from robustray._later import Tensor, torch
+from robustray.attacks import norms
+from robustray.defenses.base import Defense, Demand
+from robustray.defenses.step import Loss, Step
 from robustray.registry import Real, register
-
-if TYPE_CHECKING:
-    from torch import Tensor
-
-    from robustray.defenses.step import Loss, Step
 
 
 @register
@@ -32,23 +29,16 @@ class Tulip(Defense):
     lam: Real = Field(1.0, ge=0, description="weight of the squared slope of the loss")
     h: Real = Field(1.0, gt=0, description="length of the finite difference, pixels of [0, 1] in l2")
 
-    soft_labels: ClassVar[bool] = True
-    goes_back_twice: ClassVar[bool] = True
+    demands: ClassVar[frozenset[Demand]] = frozenset({"two_backwards", "float32"})
 
     def perturb(self, step: Step) -> Tensor:
         return step.x
 
     def loss(self, step: Step, x_adv: Tensor) -> Loss:
-        import torch
-
-        from robustray.attacks import norms
-        from robustray.attacks.losses import cross_entropy
-        from robustray.defenses.step import Loss
-
         x = x_adv if x_adv.requires_grad else x_adv.detach().requires_grad_()
 
         def losses(logits: Tensor) -> Tensor:
-            return cross_entropy(logits, self.targets(step, logits), "none")
+            return step.cross_entropy(logits, "none")
 
         def ahead(logits: Tensor) -> Tensor:
             (gradient,) = torch.autograd.grad(losses(logits).sum(), x, retain_graph=True)
@@ -57,6 +47,3 @@ class Tulip(Defense):
         here, there = (losses(logits) for logits in step.pair(x, ahead))
         slope = (there - here) / self.h
         return Loss(clean=here.mean(), slope=self.lam / 2 * slope.square().mean())
-
-    def passes(self, attack: Attack, images: int) -> Passes:
-        return Passes(0, 7 * images)

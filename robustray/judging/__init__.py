@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 from robustray.lazy import lazy
 
 if TYPE_CHECKING:
-    from robustray.judging.stage import judge
+    from robustray.judging.in_memory import judge
 
 __all__ = ["judge"]
 
-__getattr__ = lazy(__name__, {"judge": "stage"})
+__getattr__ = lazy(__name__, {"judge": "in_memory"})

@@ -14,8 +14,10 @@ from robustray.data.device import DeviceImages
 from robustray.data.splits import Indices
 from robustray.devices import pick_device
 from robustray.judge import Judge
+from robustray.judging.bench import Bench
 from robustray.judging.plan import Plan
-from robustray.judging.stage import Tick, judge_shard
+from robustray.judging.stage import judge_shard
+from robustray.judging.ticks import Tick
 from robustray.memory import keep_large_blocks
 from robustray.numerics import channels_last
 from robustray.subjects.trial import load_model
@@ -51,6 +53,7 @@ class Case:
         self.judge = judge
         self.plan = Plan.of(judge, weights, split, shard_size=shard_size, model=named, files=files)
         self.folder = self.plan.folder(root)
+        self.bench = Bench(self.model, self.plan, self.folder)
         if self.device.type == "cpu":
             keep_large_blocks()
             channels_last(self.model, self._batch(self.plan.rows[:2])[0])
@@ -96,9 +99,7 @@ class Case:
     ) -> Shard:
         """Runs one stage on one shard (or reads what is there); options as in `judge_shard`."""
         x, y = self.images(number)
-        return judge_shard(
-            self.model, x, y, self.plan, self.folder, stage, number, keep_images=keep_images, ahead=ahead, tick=tick
-        )
+        return judge_shard(self.bench, x, y, stage, number, keep_images=keep_images, ahead=ahead, tick=tick)
 
 
 @lru_cache(maxsize=2)  # the stages of one trial come in a row

@@ -9,9 +9,9 @@ import torch
 
 from robustray.attacks import norms
 from robustray.attacks.mode import attack_mode
-from robustray.judging import images as _images
+from robustray.judging import images
+from robustray.judging.bench import Batch
 from robustray.judging.case import Case
-from robustray.judging.stage import answers
 from robustray.verdicts import CLEAN, read_shard
 
 
@@ -31,9 +31,9 @@ class Checked:
         return not (self.outside or self.changed or self.missing or self.clean_changed)
 
 
-def verify(case: Case) -> Checked:
+def checked(case: Case) -> Checked:
     """Looks at every saved image of a judgement again, in the batches its verdicts were found in."""
-    images, largest = 0, 0.0
+    seen, largest = 0, 0.0
     outside: list[int] = []
     changed: list[int] = []
     missing: list[int] = []
@@ -48,13 +48,13 @@ def verify(case: Case) -> Checked:
                 missing += rows.tolist()
                 continue
             at = torch.from_numpy(np.searchsorted(rows, shard.image)).to(x.device)
-            batch, labels = x[at].clone(), y[at]
+            batch = Batch(stage, number, shard.image.astype(np.int64), x[at], y[at])
             if stage == CLEAN:
                 with attack_mode(case.model, "eval"):
-                    now = answers(case.model, batch, labels, plan, stage, number)[1].cpu().numpy()
+                    now = case.bench.answers(batch, batch.x)[1].cpu().numpy()
                 clean_changed += shard.image[now != shard.correct].tolist()
                 continue
-            kept = _images.load(case.folder, stage, number)
+            kept = images.load(case.folder, stage, number)
             broken = shard.image[shard.broken]
             if kept is None or not np.array_equal(kept[0], broken):
                 missing += broken.tolist()
@@ -63,12 +63,12 @@ def verify(case: Case) -> Checked:
                 continue
             where = torch.from_numpy(np.flatnonzero(shard.broken)).to(x.device)
             x_adv = torch.from_numpy(kept[1]).to(x)
-            inside = threat.inside(x_adv, batch[where])
+            inside = threat.inside(x_adv, batch.x[where])
             outside += broken[~inside.cpu().numpy()].tolist()
-            largest = max(largest, float(norms.length(x_adv.double() - batch[where], threat.norm).max()))
-            batch[where] = x_adv
+            largest = max(largest, float(norms.length(x_adv.double() - batch.x[where], threat.norm).max()))
+            batch.x[where] = x_adv  # a copy: indexing by a tensor made it
             with attack_mode(case.model, "eval"):
-                now = answers(case.model, batch, labels, plan, stage, number)[1][where].cpu().numpy()
+                now = case.bench.answers(batch, batch.x)[1][where].cpu().numpy()
             changed += broken[now != 0].tolist()
-            images += len(broken)
-    return Checked(images, largest, outside, changed, sorted(set(missing)), clean_changed)
+            seen += len(broken)
+    return Checked(seen, largest, outside, changed, sorted(set(missing)), clean_changed)

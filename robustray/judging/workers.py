@@ -9,22 +9,26 @@ import signal
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from pathlib import Path
 from queue import Empty
 from typing import Any, Literal
 
+import torch
+
+from robustray import subjects
 from robustray.devices import cores
 from robustray.errors import UserError
 from robustray.judge import Judge
+from robustray.judging import turns
 from robustray.judging.case import Case
 from robustray.judging.plan import Plan
+from robustray.judging.turns import Turn
 from robustray.verdicts import Shard
 
 Told = Callable[[str, int, float], None]
 """Told of a running attack: stage, shard, how far (0 to 1)."""
-Turn = tuple[int, int]
-"""A stage's place in the plan, and a shard."""
 
 
 @dataclass(frozen=True)
@@ -48,10 +52,8 @@ class Order:
         Raises:
             UserError: it cannot be loaded, or has other weights now.
         """
-        from robustray.subjects import classifier
-
         data, norm = self.judge.data, self.judge.threat.norm
-        found = classifier.load(self.spec, architecture=self.architecture, data=data, norm=norm)
+        found = subjects.load(self.spec, architecture=self.architecture, data=data, norm=norm)
         if found.weights != self.weights:
             raise UserError(
                 f"{self.spec}: another process gets other weights; a factory must always give the same network"
@@ -69,11 +71,6 @@ class Order:
         )
 
 
-def places(plan: Plan, devices: list[str]) -> int:
-    """How many processes have something to do."""
-    return min(len(devices), plan.shards * plan.workers_per_shard)
-
-
 def run(case: Case, order: Order, devices: list[str], told: Told) -> Iterator[Shard]:
     """Every stage on every shard, the earliest stage first; yields verdicts as they come.
 
@@ -85,12 +82,12 @@ def run(case: Case, order: Order, devices: list[str], told: Told) -> Iterator[Sh
         UserError: a process could not load the model, or died.
     """
     plan = case.plan
-    if places(plan, devices) == 1:
+    if turns.places(plan, len(devices)) == 1:
         for stage in plan.stages:
             for shard in range(plan.shards):
                 yield case.shard(stage, shard, keep_images=order.keep_images, tick=_bound(told, stage, shard))
         return
-    yield from _in_processes(plan, order, devices[: places(plan, devices)], told)
+    yield from _in_processes(plan, order, devices[: turns.places(plan, len(devices))], told)
 
 
 def _bound(told: Told, stage: str, shard: int) -> Callable[[float], None]:
@@ -98,8 +95,6 @@ def _bound(told: Told, stage: str, shard: int) -> Callable[[float], None]:
 
 
 def _in_processes(plan: Plan, order: Order, devices: list[str], told: Told) -> Iterator[Shard]:
-    import torch
-
     context = _context()
     news, free = context.Queue(), context.Queue()
     for device in devices:
@@ -112,9 +107,11 @@ def _in_processes(plan: Plan, order: Order, devices: list[str], told: Told) -> I
     begun: set[Turn] = set()  # ahead of their time, once
     try:
         while flying or min(progress) < len(plan.stages):
-            for position, shard in _ready(plan, progress, set(flying.values()), begun)[: len(devices) - len(flying)]:
+            for position, shard in turns.ready(plan, progress, set(flying.values()), begun)[
+                : len(devices) - len(flying)
+            ]:
                 early = position > progress[shard]
-                threads = _threads(plan, plan.stages[position], cpus, devices.count("cpu"))
+                threads = turns.threads(plan, plan.stages[position], cpus, devices.count("cpu"))
                 future = pool.submit(_work, plan.stages[position], shard, early, threads)
                 flying[future] = position, shard
                 if early:
@@ -130,38 +127,16 @@ def _in_processes(plan: Plan, order: Order, devices: list[str], told: Told) -> I
                 if future not in ahead:  # else its turn, when it comes, finds it done
                     progress[shard] += 1
                     yield verdicts
-    except Exception as error:
-        from concurrent.futures.process import BrokenProcessPool
-
-        if isinstance(error, BrokenProcessPool):
-            raise UserError(
-                "a judging process died (out of memory?); whole shards are kept: use fewer devices or a smaller --batch"
-            ) from None
-        raise
+    except BrokenProcessPool:
+        raise UserError(
+            "a judging process died (out of memory?); whole shards are kept: use fewer devices or a smaller --batch"
+        ) from None
     finally:
         processes = list((pool._processes or {}).values())
         pool.shutdown(wait=False, cancel_futures=True)
         if flying:
             for process in processes:
                 process.terminate()
-
-
-def _ready(plan: Plan, progress: list[int], flying: set[Turn], begun: set[Turn]) -> list[Turn]:
-    """What can be started, the most urgent first: whose turn it is, then what may go ahead of it."""
-    turns = sorted((p, s) for s, p in enumerate(progress) if p < len(plan.stages))
-    nexts = [(p + 1, s) for p, s in turns if (p, s) in flying and p + 1 < len(plan.stages)]
-    may = [(p, s) for p, s in nexts if plan.ahead(plan.stages[p]) and (p, s) not in begun]
-    return [turn for turn in turns if turn not in flying] + may
-
-
-def _threads(plan: Plan, stage: str, cpus: int, workers: int) -> int:
-    """CPU threads of a stage: the same in every run, whatever else is at work at that moment, so that bits are the same.
-
-    More threads than cores would wait for each other.
-    """
-    following = plan.stages[plan.stages.index(stage) + 1 :][:1]
-    paired = any(map(plan.ahead, (stage, *following)))
-    return max(1, cpus // max(1, min(workers, plan.shards * (2 if paired else 1))))
 
 
 def _context() -> Any:
@@ -200,8 +175,6 @@ def _leave_with_parent() -> None:
 
 
 def _work(stage: str, shard: int, ahead: bool, threads: int) -> Shard:
-    import torch
-
     if isinstance(_case, UserError):
         raise _case
     if _case.device.type == "cpu":

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
-if TYPE_CHECKING:
-    from torch import nn
+from robustray._later import nn
 
 ActivationName = Literal["relu", "silu", "gelu", "mish", "softplus", "elu", "leaky_relu", "tanh"]
 
@@ -16,8 +15,6 @@ def activation(name: ActivationName) -> nn.Module:
     silu x * sigmoid(x) (Swish), gelu x * Phi(x), mish x * tanh(log(1 + exp(x))), softplus log(1 + exp(10 x)) / 10, elu
     with alpha 1, leaky_relu with slope 0.1; softplus and leaky_relu as in Pang et al. (ICML 2022, arXiv:2202.10103).
     """
-    from torch import nn
-
     match name:
         case "relu":
             return nn.ReLU(inplace=True)  # of a normalised copy that nobody else reads; a third of the memory

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar
 
+from robustray._later import nn
+from robustray.data.base import DataSource
 from robustray.errors import UserError
 from robustray.registry import Part
-
-if TYPE_CHECKING:
-    from torch import nn
-
-    from robustray.data.base import DataSource
 
 
 class Architecture(Part):
@@ -36,8 +33,6 @@ class Architecture(Part):
         Raises:
             UserError: the images are too small for this architecture.
         """
-        from torch import nn
-
         from robustray.models.heads import ClassLogits
         from robustray.models.normalise import Normalise
 

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import ClassVar, Literal
 
 from pydantic import Field
 
+from robustray._later import nn
 from robustray.models.base import Architecture
 from robustray.registry import Real, register
-
-if TYPE_CHECKING:
-    from torch import nn
 
 
 @register
@@ -28,8 +26,6 @@ class Cnn1(Architecture):
     smallest: ClassVar[int] = 6
 
     def network(self, channels: int, height: int, width: int, classes: int) -> nn.Module:
-        from torch import nn
-
         return nn.Sequential(
             nn.Conv2d(channels, 32, 3),
             nn.ReLU(inplace=True),

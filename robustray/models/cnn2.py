@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import ClassVar, Literal
 
 from pydantic import Field
 
+from robustray._later import nn
 from robustray.models.base import Architecture
 from robustray.registry import Real, register
-
-if TYPE_CHECKING:
-    from torch import nn
 
 
 @register
@@ -29,8 +27,6 @@ class Cnn2(Architecture):
     smallest: ClassVar[int] = 16
 
     def network(self, channels: int, height: int, width: int, classes: int) -> nn.Module:
-        from torch import nn
-
         rows, columns = (((size - 4) // 2 - 4) // 2 for size in (height, width))
         layers: list[nn.Module] = []
         for before, filters in ((channels, 32), (32, 64)):

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 from pydantic import Field
 
+from robustray._later import nn
 from robustray.models.convnet import ConvNet
 from robustray.registry import Count, register
-
-if TYPE_CHECKING:
-    from torch import nn
 
 
 @register

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 from pydantic import Field
 
+from robustray._later import nn
+from robustray.models.activations import activation
 from robustray.models.convnet import ConvNet
 from robustray.registry import Count, register
-
-if TYPE_CHECKING:
-    from torch import nn
 
 
 @register
@@ -32,11 +31,8 @@ class Resnet18(ConvNet):
     )
 
     def network(self, channels: int, height: int, width: int, classes: int) -> nn.Module:
-        from torch import nn
-
         from robustray.models._layers import around_one, blocks, convolution, drawn, head
         from robustray.models._residual import basic
-        from robustray.models.activations import activation
 
         before = self.width
         layers: list[nn.Module] = [

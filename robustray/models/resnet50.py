@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 from pydantic import Field
 
+from robustray._later import nn
+from robustray.models.activations import activation
 from robustray.models.convnet import ConvNet
 from robustray.registry import Count, register
-
-if TYPE_CHECKING:
-    from torch import nn
 
 
 @register
@@ -27,11 +26,8 @@ class Resnet50(ConvNet):
     width: Count = Field(64, ge=1, le=4096, description="channels of the first convolution; 64 is published")
 
     def network(self, channels: int, height: int, width: int, classes: int) -> nn.Module:
-        from torch import nn
-
         from robustray.models._layers import blocks, convolution, drawn, head
         from robustray.models._residual import bottleneck
-        from robustray.models.activations import activation
 
         before = self.width
         layers: list[nn.Module] = [

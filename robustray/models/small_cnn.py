@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 from pydantic import Field
 
+from robustray._later import nn
 from robustray.models.base import Architecture
 from robustray.registry import Count, Real, register
-
-if TYPE_CHECKING:
-    from torch import nn
 
 
 @register
@@ -22,8 +20,6 @@ class SmallCnn(Architecture):
     dropout: Real = Field(0.0, ge=0, lt=1, description="probability that a feature is dropped before the linear layer")
 
     def network(self, channels: int, height: int, width: int, classes: int) -> nn.Module:
-        from torch import nn
-
         from robustray.models.tiny_conv import TinyConv2d
 
         features = 2 * self.width * ((height + 1) // 2) * ((width + 1) // 2)

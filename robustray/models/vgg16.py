@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 from pydantic import Field
 
+from robustray._later import nn
+from robustray.models.activations import activation
 from robustray.models.convnet import ConvNet
 from robustray.registry import Count, register
-
-if TYPE_CHECKING:
-    from torch import nn
 
 
 @register
@@ -26,10 +25,7 @@ class Vgg16(ConvNet):
     width: Count = Field(64, ge=1, le=4096, description="channels of the first group; 64 is published")
 
     def network(self, channels: int, height: int, width: int, classes: int) -> nn.Module:
-        from torch import nn
-
         from robustray.models._layers import convolution, drawn, head
-        from robustray.models.activations import activation
 
         layers: list[nn.Module] = []
         before = channels

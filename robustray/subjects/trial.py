@@ -1,15 +1,18 @@
-"""The model of a trial's folder."""
+"""The model of a trial's folder, or of one of its checkpoints."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
 import yaml
-from torch import nn
+from torch import Tensor, nn
 
 from robustray.devices import pick_device
 from robustray.errors import UserError
+from robustray.subjects.classifier import Classifier
 from robustray.training import checkpoints
 from robustray.trial import TrialConfig
 
@@ -23,15 +26,45 @@ def load_model(folder: Path, device: str = "auto") -> tuple[TrialConfig, nn.Modu
     state, damage = checkpoints.load_last(folder)
     if state is None:
         raise UserError(f"{folder}: no checkpoint{': ' + '; '.join(damage) if damage else ' (last.pt)'}")
-    config = TrialConfig.model_validate(yaml.safe_load(state["config"]))
     weights = state["average"]
     if state["best"] is not None:
         try:
             weights = checkpoints.load(folder / f"best-{int(state['best']['epoch']):04d}.pt")["average"]
         except checkpoints.DamagedCheckpoint as error:
             raise UserError(f"{folder}: {error}") from None
+    config, model = _built(state["config"], weights)
+    model = model.to(pick_device(device)).eval().requires_grad_(False)
+    return config, model, checkpoints.weights_hash(weights)
+
+
+def selected(folder: Path) -> Classifier:
+    """The selected model of a trial's folder, under the folder's name; raises as `load_model`."""
+    config, model, weights = load_model(folder, "cpu")
+    return Classifier(model, folder.absolute().name, weights, config.model.name, config)
+
+
+def whole(state: Any) -> bool:
+    """Whether what a file holds is a checkpoint of a trial, which says what network its weights belong to."""
+    return isinstance(state, dict) and {"config", "average"} <= set(state)
+
+
+def checkpoint(path: Path) -> Classifier:
+    """A checkpoint of a trial: its averaged weights, the ones that are judged.
+
+    Raises:
+        UserError: it is damaged.
+    """
+    try:
+        state = checkpoints.load(path)
+    except checkpoints.DamagedCheckpoint as error:
+        raise UserError(str(error)) from None
+    config, model = _built(state["config"], state["average"])
+    return Classifier.of(model, f"{path.absolute().parent.name}-{path.stem}", config.model.name, config)
+
+
+def _built(options: str, weights: Mapping[str, Tensor]) -> tuple[TrialConfig, nn.Module]:
+    config = TrialConfig.model_validate(yaml.safe_load(options))
     with torch.random.fork_rng(devices=[]):  # building draws initial weights, which are replaced at once
         model = config.model.build(config.judge.data, config.defense.aux_outputs)
     model.load_state_dict(weights)
-    model = model.to(pick_device(device)).eval().requires_grad_(False)
-    return config, model, checkpoints.weights_hash(weights)
+    return config, model

@@ -55,9 +55,8 @@ class Average:
 
         def count(norm: _BatchNorm, _: object) -> None:
             calls[norm] += 1
-            norm.momentum = (
-                1 / calls[norm]
-            )  # a cumulative mean; for None each layer would ask the device for the number
+            # a cumulative mean; for None each layer would ask the device for the number
+            norm.momentum = 1 / calls[norm]
 
         hooks = [norm.register_forward_pre_hook(count) for norm in norms]
         try:

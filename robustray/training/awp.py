@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 from pydantic import Field
 
+from robustray import weight_space
+from robustray._later import nn, torch
+from robustray.defenses.step import Loss
 from robustray.registry import Count, Real, register
 from robustray.training.updates import BoundUpdate, Minibatch, Stateless, Update
-
-if TYPE_CHECKING:
-    from torch import nn
-
-    from robustray.defenses.step import Loss
 
 
 @register
@@ -41,26 +39,17 @@ class Awp(Update):
     def bind(self, model: nn.Module) -> BoundUpdate:
         return _BoundAwp(self, model)
 
-    def passes(self, perturb: int, loss: int) -> int:
-        return perturb + (self.steps + 1) * loss
-
 
 class _BoundAwp(Stateless):
     def __init__(self, rule: Awp, model: nn.Module) -> None:
-        from robustray import weight_space
-
         self.rule = rule
         self.layers = weight_space.layers(model)
 
     def __call__(self, batch: Minibatch) -> Loss:
-        import torch
-
-        from robustray import weight_space
-
         x_adv = batch.attack()
         with weight_space.kept(self.layers) as home:
             for _ in range(self.rule.steps):
-                with batch.undone():
+                with batch.rolled_back():
                     batch.gradient(x_adv)
                 with torch.no_grad():
                     for weight, start in zip(self.layers, home, strict=True):

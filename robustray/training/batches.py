@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from robustray.attacks.losses import smoothed
 from robustray.data import affine
 from robustray.data.device import DeviceImages
 from robustray.data.labels import noisy, probabilities
@@ -64,10 +65,18 @@ class Batches:
             x = affine.turned(x, degrees, shift, how.interpolation, how.fill)
         return x, y
 
-    def targets(self, y: Tensor) -> Tensor:
-        """What the loss sees of the labels: the attack sees them without noise."""
+    def labels(self, y: Tensor) -> Tensor:
+        """What the loss sees of labels y, [B] or [B, K]: the attack sees them without noise."""
         noise = self.config.batch.label_noise
         return noisy(y, self.classes, noise, self.randomness.streams["labels"]) if noise else y
+
+    def targets(self, labels: Tensor) -> Tensor:
+        """What the loss descends to: the labels that it sees, smoothed; [B], or float32 probabilities [B, K]."""
+        amount = self.config.batch.label_smoothing
+        if not amount:
+            return labels
+        p = probabilities(labels, self.classes, torch.float32) if labels.ndim == 1 else labels
+        return smoothed(p, p, amount, self.config.smoothed_onto)
 
     def pseudo(self, rows: Tensor) -> Tensor | None:
         """Boolean [B]: whose labels a model gave to images it found; None where there are no such images."""

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from robustray.files import write_whole
 
@@ -71,6 +71,16 @@ def load_last(folder: Path) -> tuple[dict[str, Any] | None, list[str]]:
             except DamagedCheckpoint as error:
                 damage.append(str(error))
     return None, damage
+
+
+def best(folder: Path, selected: dict[str, float] | None) -> Path:
+    """Where the average of the epoch that a checkpoint names as the best lies; that of epoch 0, which never is, for None."""
+    return folder / f"best-{int(selected['epoch']) if selected else 0:04d}.pt"
+
+
+def contiguous(model: nn.Module) -> dict[str, Tensor]:
+    """A model's weights in the layout that every reader of a checkpoint expects."""
+    return {name: value.contiguous() for name, value in model.state_dict().items()}
 
 
 def weights_hash(state: dict[str, Tensor]) -> str:

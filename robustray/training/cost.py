@@ -56,7 +56,7 @@ def trial(config: TrialConfig, *, device: str = "auto", threads: int | None = No
             for number in range(warm + STEPS):
                 begin = number % trainer.steps_per_epoch * size
                 moment = time.perf_counter()
-                trainer._train_step(order[begin : begin + size])
+                trainer.train_step(order[begin : begin + size])
                 _wait(trainer.device)
                 times.append(time.perf_counter() - moment)
                 if sum(times[warm:]) > PATIENCE:
@@ -65,10 +65,10 @@ def trial(config: TrialConfig, *, device: str = "auto", threads: int | None = No
             tune = config.judge.data.load("validation").take(config.judge.lists()[1])
             images = DeviceImages(tune.take(np.arange(min(IMAGES, len(tune)))), trainer.device)
             moment = time.perf_counter()
-            accuracies(trainer.average.model, images, trainer.cheap)
+            accuracies(trainer.average.model, images, trainer.selection.attack)
             _wait(trainer.device)
             validation = (time.perf_counter() - moment) * len(tune) / len(images)
-            trainer._save()
+            trainer.save()
         checkpoint = (trainer.folder / "last.pt").stat().st_size
     every = config.checkpoints.validate_every
     return TrialCost(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Collection
 from typing import ClassVar, NamedTuple
 
 from pydantic import Field
@@ -70,6 +71,12 @@ class Curriculum(Part):
     @abstractmethod
     def changed(self) -> frozenset[str]:
         """The fields of `Amounts` that it sets."""
+
+    def without(self, amounts: Collection[str]) -> Curriculum | None:
+        """The same as far as it sets other fields of `Amounts`; None where it sets no other."""
+        if self.changed <= set(amounts):
+            return None
+        return self.model_copy(update={name: None for name in amounts if name in type(self).model_fields})
 
     def check(self, schedule: Schedule) -> None:
         """Whether all of it happens under a schedule.

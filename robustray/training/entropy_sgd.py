@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 from pydantic import Field
 
+from robustray import weight_space
+from robustray._later import nn, torch
+from robustray.defenses.step import Loss
 from robustray.registry import Count, Real, register
 from robustray.training.updates import BoundUpdate, Minibatch, Update
-
-if TYPE_CHECKING:
-    from torch import nn
-
-    from robustray.defenses.step import Loss
 
 
 @register
@@ -43,9 +41,6 @@ class EntropySgd(Update):
     def bind(self, model: nn.Module) -> BoundUpdate:
         return _BoundEntropy(self, model)
 
-    def passes(self, perturb: int, loss: int) -> int:
-        return max(self.steps, 1) * (perturb + loss)
-
     def gamma_at(self, batches: int) -> float:
         """gamma_t after t = `batches` batches."""
         growth = min(batches * math.log1p(self.scoping), 700)  # beyond, exp is no number
@@ -59,10 +54,6 @@ class _BoundEntropy:
         self.batches = 0
 
     def __call__(self, batch: Minibatch) -> Loss:
-        import torch
-
-        from robustray import weight_space
-
         rule, gamma = self.rule, self.rule.gamma_at(self.batches)
         self.batches += 1
         if rule.steps == 0:

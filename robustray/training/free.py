@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, ClassVar, Literal
 
 from pydantic import Field
 
+from robustray._later import Tensor, nn
+from robustray.defenses.step import Loss
 from robustray.registry import Count, Real, register
 from robustray.training.updates import BoundUpdate, Minibatch, Update
-
-if TYPE_CHECKING:
-    from torch import Tensor, nn
-
-    from robustray.defenses.step import Loss
 
 
 @register
@@ -36,11 +33,10 @@ class Free(Update):
     replays: Count = Field(8, ge=1, le=1000, description="how often a batch is used: optimiser steps per batch")
     step_size: Real = Field(1.0, gt=0, le=10, description="length of delta's step, relative to eps")
 
+    own_attack: ClassVar[bool] = True
+
     def bind(self, model: nn.Module) -> BoundUpdate:
         return _BoundFree(self)
-
-    def passes(self, perturb: int, loss: int) -> int:
-        return self.replays * loss
 
     @property
     def descents(self) -> int:

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 from pydantic import Field
 
+from robustray import weight_space
+from robustray._later import nn, torch
 from robustray.registry import Part, Real, register
-
-if TYPE_CHECKING:
-    import torch
-    from torch import nn
 
 
 class Optimiser(Part):
@@ -33,11 +31,11 @@ class Optimiser(Part):
 
     @property
     @abstractmethod
-    def inertia(self) -> float:
+    def base_momentum(self) -> float:
         """The momentum that a schedule may move."""
 
     @abstractmethod
-    def steer(self, group: dict[str, Any], inertia: float) -> None:
+    def set_momentum(self, group: dict[str, Any], momentum: float) -> None:
         """Gives a group another momentum."""
 
     def build(self, model: nn.Module) -> torch.optim.Optimizer:
@@ -46,8 +44,6 @@ class Optimiser(Part):
         Clipping (Stutz et al., ICCV 2021, arXiv:2104.04448) is of all trainable parameters. Their normalisation layers
         have the scale 1 + weight; of a plain scale that is the interval around 1.
         """
-        from robustray import weight_space
-
         if self.decays == "all":
             groups: list[dict[str, Any]] = [{"params": list(model.parameters()), "weight_decay": self.weight_decay}]
         else:
@@ -61,11 +57,11 @@ class Optimiser(Part):
             built.register_step_post_hook(lambda *_: clamp())
         return built
 
-    def set(self, built: torch.optim.Optimizer, rate: float, swing: float) -> None:
+    def set(self, built: torch.optim.Optimizer, rate: float, momentum_shift: float) -> None:
         """Prepares a step: the learning rate, and what is added to the momentum."""
         for group in built.param_groups:
             group["lr"] = rate
-            self.steer(group, self.inertia + swing)
+            self.set_momentum(group, self.base_momentum + momentum_shift)
 
 
 @register
@@ -77,19 +73,17 @@ class Sgd(Optimiser):
     nesterov: bool = Field(True, description="Nesterov's form of momentum")
 
     def over(self, groups: list[dict[str, Any]]) -> torch.optim.Optimizer:
-        import torch
-
         # fused: one pass over the weights, five times as fast on a CPU as a pass for each operation
         return torch.optim.SGD(
             groups, lr=0.0, momentum=self.momentum, nesterov=self.nesterov and self.momentum > 0, fused=True
         )
 
     @property
-    def inertia(self) -> float:
+    def base_momentum(self) -> float:
         return self.momentum
 
-    def steer(self, group: dict[str, Any], inertia: float) -> None:
-        group["momentum"] = inertia
+    def set_momentum(self, group: dict[str, Any], momentum: float) -> None:
+        group["momentum"] = momentum
 
 
 class Moments(Optimiser):
@@ -100,11 +94,11 @@ class Moments(Optimiser):
     epsilon: Real = Field(1e-8, gt=0, description="added to the root of the mean square")
 
     @property
-    def inertia(self) -> float:
+    def base_momentum(self) -> float:
         return self.beta1
 
-    def steer(self, group: dict[str, Any], inertia: float) -> None:
-        group["betas"] = (inertia, self.beta2)
+    def set_momentum(self, group: dict[str, Any], momentum: float) -> None:
+        group["betas"] = (momentum, self.beta2)
 
 
 @register
@@ -114,8 +108,6 @@ class Adam(Moments):
     name: Literal["adam"] = "adam"
 
     def over(self, groups: list[dict[str, Any]]) -> torch.optim.Optimizer:
-        import torch
-
         # fused: the others read the step count off a tensor, every step
         return torch.optim.Adam(groups, lr=0.0, betas=(self.beta1, self.beta2), eps=self.epsilon, fused=True)
 
@@ -131,6 +123,4 @@ class AdamW(Moments):
     weight_decay: Real = Field(0.01, ge=0, description="weight decay; `decays` says of what")
 
     def over(self, groups: list[dict[str, Any]]) -> torch.optim.Optimizer:
-        import torch
-
         return torch.optim.AdamW(groups, lr=0.0, betas=(self.beta1, self.beta2), eps=self.epsilon, fused=True)

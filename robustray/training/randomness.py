@@ -27,6 +27,7 @@ class Randomness:
         with self._borrowed():
             torch.manual_seed(derive(seed, "network"))
             self._global = self._capture()
+        self._lent = False
 
     def order(self, epoch: int, count: int) -> Tensor:
         """The order of training images in an epoch, int64 [count]: a function of seed and epoch, so it needs no state."""
@@ -37,13 +38,15 @@ class Randomness:
         """Puts the trial's global stream in force, and keeps where it got to."""
         with self._borrowed():
             self._restore(self._global)
+            self._lent = True
             try:
                 yield
             finally:
+                self._lent = False
                 self._global = self._capture()
 
     @contextmanager
-    def undone(self, model: nn.Module) -> Iterator[None]:
+    def rolled_back(self, model: nn.Module) -> Iterator[None]:
         """Takes back what is drawn and how the model's buffers move inside: the pass after it draws the same masks."""
         buffers = list(model.buffers())
         values = [buffer.clone() for buffer in buffers]
@@ -56,12 +59,9 @@ class Randomness:
             torch._foreach_copy_(buffers, values)
 
     def state_dict(self) -> dict[str, Tensor]:
-        """Where every stream stands. Inside `active` call `sync` first."""
-        return {**{name: stream.get_state() for name, stream in self.streams.items()}, **self._global}
-
-    def sync(self) -> None:
-        """Notes where the global stream stands now (inside `active`, before a checkpoint)."""
-        self._global = self._capture()
+        """Where every stream stands now."""
+        world = self._capture() if self._lent else self._global
+        return {**{name: stream.get_state() for name, stream in self.streams.items()}, **world}
 
     def load_state_dict(self, state: dict[str, Tensor]) -> None:
         """Goes back to a saved place. A stream of another kind of device cannot, and starts anew from the seed."""

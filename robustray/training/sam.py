@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 from pydantic import Field
 
+from robustray import weight_space
+from robustray._later import nn, torch
+from robustray.defenses.step import Loss
 from robustray.registry import Real, register
 from robustray.training.updates import BoundUpdate, Minibatch, Stateless, Update
-
-if TYPE_CHECKING:
-    from torch import nn
-
-    from robustray.defenses.step import Loss
 
 
 @register
@@ -31,9 +29,6 @@ class Sam(Update):
     def bind(self, model: nn.Module) -> BoundUpdate:
         return _BoundSam(self, model)
 
-    def passes(self, perturb: int, loss: int) -> int:
-        return perturb + 2 * loss
-
 
 class _BoundSam(Stateless):
     def __init__(self, rule: Sam, model: nn.Module) -> None:
@@ -41,12 +36,8 @@ class _BoundSam(Stateless):
         self.weights = [weight for weight in model.parameters() if weight.requires_grad]
 
     def __call__(self, batch: Minibatch) -> Loss:
-        import torch
-
-        from robustray import weight_space
-
         x_adv = batch.attack()
-        with batch.undone():
+        with batch.rolled_back():
             batch.gradient(x_adv)
         with weight_space.kept(self.weights), torch.no_grad():
             found = [weight for weight in self.weights if weight.grad is not None]

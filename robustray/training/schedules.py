@@ -25,13 +25,13 @@ class Schedule(Part):
     def factor(self, step: int, total: int) -> float:
         """Learning rate at optimiser step 0 <= step < total, as a fraction of `lr`."""
 
-    def swing(self, step: int, total: int) -> float:
+    def momentum_shift(self, step: int, total: int) -> float:
         """What is added to the optimiser's momentum at a step."""
         return 0.0
 
     @property
-    def widest(self) -> float:
-        """The largest swing in either direction."""
+    def largest_momentum_shift(self) -> float:
+        """The largest `momentum_shift` in either direction."""
         return 0.0
 
     @property
@@ -157,12 +157,12 @@ class OneCycle(Schedule):
     def factor(self, step: int, total: int) -> float:
         return self._annealed(step, total, 1 / 25, 1.0, 1 / 25 / 1e4)
 
-    def swing(self, step: int, total: int) -> float:
-        wide = self.momentum_swing
-        return self._annealed(step, total, wide, -wide, wide) if wide else 0.0
+    def momentum_shift(self, step: int, total: int) -> float:
+        most = self.momentum_swing
+        return self._annealed(step, total, most, -most, most) if most else 0.0
 
     @property
-    def widest(self) -> float:
+    def largest_momentum_shift(self) -> float:
         return self.momentum_swing
 
     def _annealed(self, step: int, total: int, first: float, top: float, last: float) -> float:

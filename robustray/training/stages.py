@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Annotated, Literal
 
 from pydantic import Field, field_validator, model_validator
@@ -62,7 +63,7 @@ class Stage(Options):
     translation: Translation | None = None
 
     @property
-    def said(self) -> dict[str, float]:
+    def changes(self) -> dict[str, float]:
         """What it changes, by the fields of `Amounts`."""
         return {name: value for name in Amounts._fields if (value := getattr(self, name)) is not None}
 
@@ -71,7 +72,7 @@ def staged(stages: tuple[Stage, ...], moment: Moment) -> Amounts:
     amounts = Amounts()
     for stage in stages:
         if stage.begin is None or stage.begin.step(moment) <= moment.step:
-            amounts = amounts._replace(**stage.said)
+            amounts = amounts._replace(**stage.changes)
     return amounts
 
 
@@ -100,7 +101,11 @@ class Stages(Curriculum):
 
     @property
     def changed(self) -> frozenset[str]:
-        return frozenset(name for stage in self.stages for name in stage.said)
+        return frozenset(name for stage in self.stages for name in stage.changes)
+
+    def without(self, amounts: Collection[str]) -> Curriculum | None:
+        unset = {"stages": tuple(stage.model_copy(update=dict.fromkeys(amounts)) for stage in self.stages)}
+        return None if self.changed <= set(amounts) else self.model_copy(update=unset)
 
     def check(self, schedule: Schedule) -> None:
         before = 0.0

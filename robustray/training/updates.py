@@ -6,16 +6,12 @@ from abc import abstractmethod
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol
+from typing import Any, ClassVar, Literal, Protocol
 
+from robustray._later import Tensor, nn, torch
 from robustray.attacks.threats import Threat
+from robustray.defenses.step import Loss
 from robustray.registry import Part, register
-
-if TYPE_CHECKING:
-    import torch
-    from torch import Tensor, nn
-
-    from robustray.defenses.step import Loss
 
 
 @dataclass(frozen=True)
@@ -28,7 +24,7 @@ class Minibatch:
         gradient: x' -> the loss there, with its gradient left in the weights' `.grad` in place of what was there, and in
             that of x' where x' asks for one. Batch norm's buffers move as in any pass in training mode.
         descend: makes an optimiser step of the gradient that is there. The last one of a batch is not the update's.
-        undone: takes back what is drawn and how buffers move inside its block: the pass after it draws the same masks.
+        rolled_back: takes back what is drawn and how buffers move inside its block: the pass after it draws the same masks.
         generator: the update's own stream of random numbers.
     """
 
@@ -37,7 +33,7 @@ class Minibatch:
     attack: Callable[[], Tensor]
     gradient: Callable[[Tensor], Loss]
     descend: Callable[[], None]
-    undone: Callable[[], AbstractContextManager[None]]
+    rolled_back: Callable[[], AbstractContextManager[None]]
     generator: torch.Generator
 
 
@@ -58,14 +54,12 @@ class Update(Part):
 
     kind: ClassVar[str] = "update"
     default: ClassVar[str | None] = "plain"
+    own_attack: ClassVar[bool] = False
+    """Whether it makes x' itself, and does not run the trial's attack."""
 
     @abstractmethod
     def bind(self, model: nn.Module) -> BoundUpdate:
         """This update, at work on a model."""
-
-    @abstractmethod
-    def passes(self, perturb: int, loss: int) -> int:
-        """Passes of one batch, where making x' costs `perturb` of them, and a loss with its gradient `loss`."""
 
     @property
     def descents(self) -> int:
@@ -85,15 +79,12 @@ class Stateless:
 
 @register
 class Plain(Update):
-    """The gradient of the loss at x', nothing else."""
+    """The gradient of the loss at x', nothing else. Passes per image: those of x' and of the loss."""
 
     name: Literal["plain"] = "plain"
 
     def bind(self, model: nn.Module) -> BoundUpdate:
         return _BoundPlain()
-
-    def passes(self, perturb: int, loss: int) -> int:
-        return perturb + loss
 
 
 class _BoundPlain(Stateless):

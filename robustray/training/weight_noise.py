@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 from pydantic import Field
 
+from robustray import weight_space
+from robustray._later import nn, torch
+from robustray.defenses.step import Loss
 from robustray.registry import Real, register
 from robustray.training.updates import BoundUpdate, Minibatch, Stateless, Update
-
-if TYPE_CHECKING:
-    from torch import nn
-
-    from robustray.defenses.step import Loss
 
 
 @register
@@ -29,22 +27,13 @@ class WeightNoise(Update):
     def bind(self, model: nn.Module) -> BoundUpdate:
         return _BoundNoise(self, model)
 
-    def passes(self, perturb: int, loss: int) -> int:
-        return perturb + loss
-
 
 class _BoundNoise(Stateless):
     def __init__(self, rule: WeightNoise, model: nn.Module) -> None:
-        from robustray import weight_space
-
         self.rule = rule
         self.layers = weight_space.layers(model)
 
     def __call__(self, batch: Minibatch) -> Loss:
-        import torch
-
-        from robustray import weight_space
-
         x_adv = batch.attack()
         with weight_space.kept(self.layers):
             with torch.no_grad():

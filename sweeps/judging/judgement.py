@@ -2,98 +2,166 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+import heapq
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
+from robustray.judge import Judge
 from robustray.judging import flags
 from robustray.judging.plan import Plan
-from robustray.verdicts import CLEAN, Verdicts, read_shard, read_shards
+from robustray.verdicts import CLEAN, Shard, Verdicts, judgement_path
+from sweeps.judging.shards import FILES, Shards
 from sweeps.record import TrialRecord
 
+_TIER = 2  # attacks that come before the expensive ones
+Split = Literal["validation", "test"]
 
-@dataclass
+
 class Judgement:
-    """One trial judged on one split, as far as its files say."""
+    """One trial judged on one split. Every answer is kept up to date: asking costs nothing.
 
-    trial: TrialRecord
-    plan: Plan
-    folder: Path
-    broken: dict[tuple[str, int], int] = field(default_factory=dict)  # by (stage, shard), where run
-    flags: set[str] = field(default_factory=set)  # known so far; more may show at the end
-    seconds: float = 0.0
-    in_flight: set[int] = field(default_factory=set)  # shards a stage is running on
-    doomed: bool = False  # dominated while a stage was running: nothing more is handed out
+    Attributes:
+        broken: images by (stage, shard), where it was run.
+        flags: known so far; more may show at the end.
+        seconds: device time spent.
+        in_flight: shards that a stage is running on.
+        doomed: dominated while a stage was running: nothing more is handed out.
+    """
 
-    def __post_init__(self) -> None:
-        for shard in range(self.plan.shards):
-            standing = self.plan.shard(shard).astype(np.int32)
-            for stage in self.plan.stages:
-                done = read_shard(self.folder, stage, shard)
+    def __init__(self, trial: TrialRecord, plan: Plan, folder: Path, shards: Shards = FILES) -> None:
+        """Takes in what was done before.
+
+        Args:
+            folder: of this judgement's verdicts. shards: where they are read from.
+        """
+        self.trial = trial
+        self.plan = plan
+        self.folder = folder
+        self.broken: dict[tuple[str, int], int] = {}
+        self.flags: set[str] = set()
+        self.seconds = 0.0
+        self.in_flight: set[int] = set()
+        self.doomed = False
+        self.images = len(plan.rows)
+        self.clean_bound = self.images
+        """Images that are or may be classified correctly."""
+        self.robust_bound = self.images
+        """Images that no stage has broken so far."""
+        self._shards = shards
+        self._stages = plan.stages
+        self._through = [0] * len(self._stages)  # shards that a stage has been run on
+        self._whole = 0  # stages that have been run on all of them
+        for shard in range(plan.shards):
+            standing = plan.shard(shard).astype(np.int32)
+            for stage in self._stages:
+                done = shards.read(folder, stage, shard)
                 if done is None or not np.array_equal(done.image, standing):
                     break  # what came after it stands on nothing, and is run again
                 standing = done.survivors
-                self.take(stage, shard, {"broken": int(done.broken.sum()), **done.info})
+                self._count(stage, shard, {"broken": int(done.broken.sum()), **done.info})
+        done_by = [sum((stage, shard) in self.broken for stage in self._stages) for shard in range(plan.shards)]
+        self._idle = [(depth, shard) for shard, depth in enumerate(done_by) if depth < len(self._stages)]
+        heapq.heapify(self._idle)
 
-    def take(self, stage: str, shard: int, said: Any) -> None:
+    def take(self, stage: str, shard: int, told: Mapping[str, Any]) -> None:
         """A stage is through a shard: `broken` images, `seconds`, `flags`."""
-        self.broken[stage, shard] = int(said["broken"])
-        self.seconds += float(said["seconds"])
-        self.flags.update(said.get("flags", ()))
+        self._count(stage, shard, told)
+        self.in_flight.discard(shard)
+        if (depth := self._stages.index(stage) + 1) < len(self._stages):
+            heapq.heappush(self._idle, (depth, shard))
 
-    @property
-    def images(self) -> int:
-        return len(self.plan.rows)
-
-    @property
-    def clean_bound(self) -> int:
-        """Images that are or may be classified correctly."""
-        return self.images - sum(count for (stage, _), count in self.broken.items() if stage == CLEAN)
-
-    @property
-    def robust_bound(self) -> int:
-        """Images that no stage has broken so far."""
-        return self.images - sum(self.broken.values())
+    def _count(self, stage: str, shard: int, told: Mapping[str, Any]) -> None:
+        broken, depth = int(told["broken"]), self._stages.index(stage)
+        self.broken[stage, shard] = broken
+        self.robust_bound -= broken
+        if stage == CLEAN:
+            self.clean_bound -= broken
+        self.seconds += float(told["seconds"])
+        self.flags.update(told.get("flags", ()))
+        self._through[depth] += 1
+        while self._whole < len(self._stages) and self._through[self._whole] == self.plan.shards:
+            self._whole += 1
 
     @property
     def looked_at(self) -> bool:
         """Whether the model has been asked about every image: flags that need no attack are known."""
-        return all((CLEAN, shard) in self.broken for shard in range(self.plan.shards))
+        return self._whole > 0
 
     @property
     def finished(self) -> bool:
-        return len(self.broken) == len(self.plan.stages) * self.plan.shards
+        """Whether every stage was run on every shard."""
+        return self._whole == len(self._stages)
 
     @property
     def last_attack(self) -> str:
         """The last stage that was run on every shard; "" where none was."""
-        shards = range(self.plan.shards)
-        whole = [stage for stage in self.plan.stages if all((stage, shard) in self.broken for shard in shards)]
-        return whole[-1] if whole else ""
+        return self._stages[self._whole - 1] if self._whole else ""
+
+    @property
+    def randomised(self) -> bool:
+        """Whether the model turned out to be randomised, and this judgement takes it for another one."""
+        return "randomised" in self.flags and self.plan.strength != "rand"
 
     def ready(self) -> tuple[str, int] | None:
         """The next (stage, shard) to run: the earliest stage first."""
-        for stage in self.plan.stages:
-            for shard in range(self.plan.shards):
-                idle = (stage, shard) not in self.broken and shard not in self.in_flight
-                if idle and all((earlier, shard) in self.broken for earlier in self.plan.before(stage)):
-                    return stage, shard
-        return None
+        if not self._idle:
+            return None
+        depth, shard = self._idle[0]
+        return self._stages[depth], shard
 
-    def bounds(self) -> dict[str, float]:
-        """Accuracies if nothing more is broken: exact where finished, upper bounds otherwise."""
-        return {
-            "clean_accuracy": self.clean_bound / self.images,
-            "robust_accuracy": self.robust_bound / self.images,
-        }
+    def hand_out(self) -> tuple[str, int]:
+        """The next (stage, shard), which from now on is running."""
+        depth, shard = heapq.heappop(self._idle)
+        self.in_flight.add(shard)
+        return self._stages[depth], shard
+
+    def late(self, stage: str) -> bool:
+        """Whether a stage is beyond the tier of APGD: three quarters of the cost, and next to none of the breaks."""
+        return stage in self.plan.attacks[_TIER:]
+
+    def bounds(self) -> tuple[float, float]:
+        """Clean and robust accuracy if nothing more is broken: exact where finished, upper bounds otherwise."""
+        return self.clean_bound / self.images, self.robust_bound / self.images
 
     def conclude(self) -> tuple[float, float, tuple[str, ...]]:
-        """Clean and robust images, means over passes where the model is randomised, and all flags, from the files."""
-        shards = list(read_shards(self.folder, self.plan.stages[1:]))
-        verdicts = Verdicts.of(shards)
+        """Clean and robust images, means over passes where the model is randomised, and all flags, from the verdicts."""
+        done = [self._shards.read(self.folder, stage, shard) for stage, shard in self._in_order()]
+        shards: list[Shard] = [shard for shard in done if shard is not None]
         raised = tuple(sorted(self.flags | set(flags.found(shards))))
         if self.plan.passes == 1:
             return self.clean_bound, self.robust_bound, raised
+        verdicts = Verdicts.of(shards)
         return float(verdicts.clean_correct.sum()), float(verdicts.robust_correct.sum()), raised
+
+    def _in_order(self) -> list[tuple[str, int]]:
+        return [(stage, shard) for stage in self._stages for shard in range(self.plan.shards)]
+
+
+class Plans:
+    """The plans of a sweep's judgements. All of a split share all but the weights: images are listed and hashed once."""
+
+    def __init__(self, judge: Judge) -> None:
+        """Args: judge: of the sweep."""
+        self._judges = {False: judge, True: judge.model_copy(update={"version": "rand"})}
+        self._known: dict[tuple[Split, bool, int], Plan] = {}
+
+    def of(self, trial: TrialRecord, split: Split, shard_size: int, *, randomised: bool = False) -> Plan:
+        """The plan for a trial, as `Plan.of` makes it.
+
+        Args:
+            randomised: whether the model is judged as one that answers differently each time.
+        """
+        key = split, randomised, shard_size
+        if key not in self._known:
+            self._known[key] = Plan.of(self._judges[randomised], "", split, shard_size=shard_size)
+        plan = self._known[key]
+        return replace(plan, parts={**plan.parts, "weights": str(trial.weights)})
+
+
+def folder_of(plan: Plan, root: Path) -> Path:
+    """Where a worker will keep the verdicts, under `root`. Nothing is made here."""
+    return judgement_path(root, plan.split, str(plan.parts["family"]), plan.parts)

@@ -1,7 +1,24 @@
-"""The sweep's one record, and who may write it."""
+"""The sweep's one record: what it says (`facts`), the file behind it (`journal`), and the driver's hand on it (`Record`)."""
 
 from __future__ import annotations
 
-from sweeps.record.record import JOURNAL, Judged, Members, Outcome, Record, Skipped, Snapshot, TrialRecord, read
+from sweeps.record.facts import Issued, Judged, Members, Origin, Outcome, Skipped, Snapshot, TrialRecord
+from sweeps.record.journal import DIRECTIONS, JOURNAL, STUDY, read, repair
+from sweeps.record.record import Record
 
-__all__ = ["JOURNAL", "Judged", "Members", "Outcome", "Record", "Skipped", "Snapshot", "TrialRecord", "read"]
+__all__ = [
+    "DIRECTIONS",
+    "JOURNAL",
+    "STUDY",
+    "Issued",
+    "Judged",
+    "Members",
+    "Origin",
+    "Outcome",
+    "Record",
+    "Skipped",
+    "Snapshot",
+    "TrialRecord",
+    "read",
+    "repair",
+]

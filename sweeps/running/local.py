@@ -9,7 +9,7 @@ from types import FrameType
 from typing import Any
 
 from sweeps.running.packing import Machine, Share
-from sweeps.running.queues import DONE, Job, Queue
+from sweeps.running.queues import DONE, End, Job, Queue
 from sweeps.running.worker import Report, Task, open_task
 
 
@@ -64,10 +64,10 @@ class Local:
         while True:
             result = task.step()
             if result["done"]:
-                queue.finish(job, result["outcome"], result, result.get("cause"))
+                queue.finish(job, End.of(result))
                 return
             if queue.report(job, result) == "stop":
-                queue.finish(job, "stopped", result, None)
+                queue.finish(job, End.of(result, outcome="stopped"))
                 return
 
 

@@ -7,7 +7,7 @@ training trials and judging them are two queues, and a chain of queues is a queu
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from enum import Enum
 from typing import Any, Literal, Protocol
 
@@ -30,6 +30,27 @@ WAIT, DONE = Signal.WAIT, Signal.DONE
 
 
 @dataclass(frozen=True)
+class End:
+    """How a job ended, said once: by the worker that did it, or by the backend where the worker could not."""
+
+    outcome: str  # the job's own; `stopped` by the queue; `failed` where its process died
+    cause: str | None = None
+    result: Result = field(default_factory=dict)  # the last report it gave: metrics, weights, what was broken ...
+    device_seconds: float = 0.0  # that it kept its share of the machine, as far as they are known
+
+    @classmethod
+    def of(cls, report: Result, *, outcome: str | None = None, cause: str | None = None) -> End:
+        """The end that a last report tells of.
+
+        Args:
+            outcome: in place of the report's own, which counts as failed where it has none.
+            cause: where the report names none: one of its own comes before that of an earlier death of its process.
+        """
+        told = outcome or str(report.get("outcome", "failed"))
+        return cls(told, report.get("cause") or cause, dict(report), float(report.get("device_seconds", 0.0)))
+
+
+@dataclass(frozen=True)
 class Job:
     """One piece of work. `work` is plain data and all that a worker process gets."""
 
@@ -49,8 +70,8 @@ class Queue(Protocol):
         """Progress of a job that has not ended; `stop` ends it there. Saying the same twice changes nothing."""
         ...
 
-    def finish(self, job: Job, outcome: str, result: Result, cause: str | None) -> None:
-        """A job has ended: with its own `outcome`, `stopped`, or `failed`; `result` is the last one it gave."""
+    def finish(self, job: Job, end: End) -> None:
+        """A job has ended."""
         ...
 
 
@@ -88,14 +109,14 @@ class Chain:
     def report(self, job: Job, result: Result) -> Verdict:
         return self._owner[job.name].report(job, result)
 
-    def finish(self, job: Job, outcome: str, result: Result, cause: str | None) -> None:
+    def finish(self, job: Job, end: End) -> None:
         owner = self._owner.pop(job.name)
-        if outcome == BLOCKED:
-            raise UserError(str(result.get("cause")))
-        owner.finish(job, outcome, result, cause)
+        if end.outcome == BLOCKED:
+            raise UserError(str(end.cause))
+        owner.finish(job, end)
 
 
-class Placed:
+class Sized:
     """A queue whose jobs know what they get of a machine. One that runs out of memory beside others is tried again alone.
 
     Alone means with a whole GPU. One becomes free when nothing more is handed out, so others wait until that job has been
@@ -134,15 +155,15 @@ class Placed:
         self._heard(job)
         return self._queue.report(job, result)
 
-    def finish(self, job: Job, outcome: str, result: Result, cause: str | None) -> None:
+    def finish(self, job: Job, end: End) -> None:
         self._heard(job)
         if job.name in self._beside:
             self._beside.discard(job.name)
-            if outcome == "out_of_memory":
+            if end.outcome == "out_of_memory":
                 self._again.append(job)
                 self._told(f"{job.name} ran out of memory beside others; it is tried again alone")
                 return
-        self._queue.finish(job, outcome, result, cause)
+        self._queue.finish(job, end)
 
     def _heard(self, job: Job) -> None:
         if self._awaited == job.name:

@@ -21,7 +21,7 @@ from typing import Any
 from robustray.commands.doctor import reached
 from robustray.errors import UserError
 from sweeps.running.packing import Machine, Share
-from sweeps.running.queues import WAIT, Job, Queue
+from sweeps.running.queues import WAIT, End, Job, Queue
 from sweeps.running.worker import Report, Task, open_task
 
 # Before ray is imported: workers stay in the working directory, no files and no output of Tune's, tokens on.
@@ -120,7 +120,7 @@ class _Search(Searcher):  # type: ignore[misc]
             if shared.error is not None and "outcome" not in report:
                 return  # the sweep is being stopped, which is no end of this job: it stays unfinished
             outcome = "stopped" if trial_id in shared.stopped else report.get("outcome", "failed")
-            shared.queue.finish(job, outcome, report, cause if outcome == "failed" else None)
+            shared.queue.finish(job, End.of(report, outcome=outcome, cause=cause if outcome == "failed" else None))
 
     def set_search_properties(self, metric: str | None, mode: str | None, config: Any, **spec: Any) -> bool:
         return True

@@ -59,7 +59,26 @@ def open_task(work: Mapping[str, Any]) -> Task:
         "probe": ProbeTask,
         "measure": MeasureTask,
     }
-    return kinds[work["kind"]](work)
+    return _Timed(kinds[work["kind"]](work))
+
+
+class _Timed:
+    """A task whose reports say how long this process has worked on it."""
+
+    def __init__(self, task: Task) -> None:
+        self._task = task
+        self._seconds = 0.0
+
+    def step(self) -> Report:
+        begun = time.monotonic()
+        try:
+            report = self._task.step()
+        finally:
+            self._seconds += time.monotonic() - begun
+        return {**report, "device_seconds": self._seconds}
+
+    def interrupt(self) -> bool:
+        return self._task.interrupt()
 
 
 class TrainTask:
@@ -105,7 +124,9 @@ class TrainTask:
         trainer = Trainer(config, self.folder, threads=threads)
         if self._interrupted:
             trainer.stop.set()
-        log.info("at epoch %d, step %d of %d epochs", trainer.completed, trainer.batch_in_epoch, trainer.epochs)
+        log.info(
+            "at epoch %d, step %d of %d epochs", trainer.completed, trainer.progress.batch_in_epoch, trainer.epochs
+        )
         return trainer
 
     def _count_attempt(self) -> int:

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections import deque
+from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, get_args
 
 from robustray.files import write_whole
-from sweeps.record import Outcome, Record
-from sweeps.running.queues import DONE, Job, Result, Signal, Verdict
+from robustray.measures.metrics import METRICS
+from sweeps.events import Event, JudgingResumed, JudgingSkipped, Listener, TrialEnded, TrialJudged
+from sweeps.record import Issued, Outcome, Record
+from sweeps.running.queues import DONE, End, Job, Result, Signal, Verdict
 from sweeps.search import sampling
+from sweeps.search.stopping import StoppingRule
+from sweeps.search.study import Study
 from sweeps.space import Sweep
-from sweeps.view.console import Console
-
-StoppingRule = Callable[[int, Result], Verdict]
-_COSTS = ("cost_seconds", "cost_device_hours", "cost_passes")
 
 
 class Controller:
@@ -23,36 +25,37 @@ class Controller:
     Trials that the record has as unfinished come first, with the same options: that is all there is to resuming.
     """
 
-    def __init__(self, sweep: Sweep, record: Record, stopping: StoppingRule, console: Console, *, session: str) -> None:
+    def __init__(self, sweep: Sweep, record: Record, stopping: StoppingRule, tell: Listener, *, session: str) -> None:
         """Reads the record.
 
         Args:
             stopping: decides after each report.
+            tell: is told of every trial that ends.
             session: names this life of the driver; attempts of others do not count.
         """
         self.sweep = sweep
         self.record = record
         self.stopping = stopping
-        self.console = console
+        self.tell = tell
         self.session = session
-        self.unfinished = [trial.number for trial in record.trials() if trial.outcome is None]
+        self.study = Study(sweep, record)
+        self.unfinished = deque(trial.number for trial in record.trials() if trial.outcome is None)
         self.running: set[int] = set()
 
     def next(self) -> Job | Signal:
         if self.unfinished:
-            return self._job(self.unfinished.pop(0))
-        if len(self.record.trials()) < self.sweep.search.trials:
-            return self._job(sampling.ask(self.sweep, self.record))
+            return self._job(self.unfinished.popleft())
+        if self.study.sampled < self.sweep.search.trials:
+            return self._job(self._ask())
         return DONE
 
     def report(self, job: Job, result: Result) -> Verdict:
         return self.stopping(job.number, result)
 
-    def finish(self, job: Job, outcome: str, result: Result, cause: str | None) -> None:
+    def finish(self, job: Job, end: End) -> None:
         self.running.discard(job.number)
-        cause = result.get("cause") or cause  # a cause of its own, before that of an earlier death of its process
-        known: Outcome = outcome if outcome in get_args(Outcome) else "failed"  # type: ignore[assignment]
-        metrics = _finite(result)
+        known: Outcome = end.outcome if end.outcome in get_args(Outcome) else "failed"  # type: ignore[assignment]
+        cause, metrics = end.cause, _finite(end.result)
         missing = [name for name in self.sweep.objectives if name not in metrics]
         if known == "complete" and missing:
             known, cause = "failed", f"reported no finite {' and no '.join(missing)}"
@@ -61,22 +64,35 @@ class Controller:
             known,
             metrics=metrics,
             cause=cause,
-            epoch=int(result.get("epoch", 0)),
-            weights=result.get("weights"),
-            exact=bool(result.get("exact", True)),
+            epoch=int(end.result.get("epoch", 0)),
+            weights=end.result.get("weights"),
+            exact=bool(end.result.get("exact", True)),
             violations=self._violations(metrics) if known == "complete" else None,
         )
-        done = sum(trial.outcome is not None for trial in self.record.trials())
-        self.console.trial(self.record.trial(job.number), done, self.sweep.search.trials)
+        self.study.learn(job.number)
+        self.tell(TrialEnded(self.record.trial(job.number), len(self.record.ended()), self.sweep.search.trials))
+
+    def heard(self, event: Event) -> None:
+        """As a listener: what the judging finds out is what samplers learn from."""
+        match event:
+            case TrialJudged(number, "validation") | JudgingSkipped(number) | JudgingResumed(number):
+                self.study.learn(number)
+
+    def _ask(self) -> int:
+        """Asks for the next trial, writes it to the record, and gives its number."""
+        search = self.sweep.search
+        asked = self.study.ask(sampling.sampler(search.sampler, search.seed, self.study.sampled))
+        number = self.record.issue(Issued(asked.params), asked.distributions, asked.system_attrs)
+        self.study.issued(self.record.trial(number), asked.distributions, asked.system_attrs)
+        return number
 
     def _job(self, number: int) -> Job:
+        trial = self.record.trial(number)
+        config = self.sweep.trial_config(trial.params)
+        if trial.seed is not None:
+            config = config.model_copy(update={"seed": trial.seed})
         folder = self.record.trial_folder(number)
-        config = self.sweep.trial_config(self.record.trial(number).params)
-        folder.mkdir(parents=True, exist_ok=True)
-        described = config.to_yaml()
-        path = folder / "trial.yaml"
-        if not path.exists() or path.read_text() != described:
-            write_whole(path, described)
+        _describe(folder, config.to_yaml())
         self.running.add(number)
         work = {
             "kind": "train",
@@ -97,9 +113,17 @@ class Controller:
         return missed
 
 
+def _describe(folder: Path, trial: str) -> None:
+    """Puts trial.yaml into a trial's folder, unless it says the same already."""
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / "trial.yaml"
+    if not path.exists() or path.read_text() != trial:
+        write_whole(path, trial)
+
+
 def _finite(result: Mapping[str, Any]) -> dict[str, float]:
-    names = ("clean_accuracy", "robust_accuracy", *_COSTS)
-    values = {name: result[name] for name in names if name in result}
+    """The metrics of a report that are numbers."""
+    values = {name: result[name] for name in METRICS if name in result}
     return {
         name: float(value) for name, value in values.items() if isinstance(value, int | float) and math.isfinite(value)
     }

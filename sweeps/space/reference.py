@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
+from robustray import words
 from robustray.attacks.threats import Threat
 from robustray.files import write_whole
 from robustray.judge import Judge
-from robustray.options import words as words
 from robustray.registry import Options, Part, kinds, parts
 from robustray.trial import TrialConfig
 from sweeps.space import Sweep

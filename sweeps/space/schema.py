@@ -15,9 +15,9 @@ from typing import Any
 from pydantic.json_schema import models_json_schema
 
 from robustray.files import write_whole
-from robustray.options.words import summary
 from robustray.registry import KIND, SHORT, parts
 from robustray.trial import TrialConfig
+from robustray.words import summary
 from sweeps.space import Sweep
 from sweeps.space.distributions import KINDS, MEANING
 

@@ -6,7 +6,8 @@ import hashlib
 import json
 import os
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import cached_property
 from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import AfterValidator, Field, ValidationError, ValidationInfo, field_validator, model_validator
@@ -14,6 +15,7 @@ from pydantic_core import PydanticCustomError
 
 from robustray.errors import UserError, nearest
 from robustray.judge import Judge
+from robustray.moved import written
 from robustray.options.mistakes import Mistakes, mistakes
 from robustray.options.yaml import Document, Keys, dotted, show
 from robustray.registry import Count, Options, Real
@@ -163,17 +165,26 @@ class Sweep(Options):
             raise Mistakes({("judge",): "stands beside trial, not inside: all trials of a sweep share one judge"})
         template = _template.compile_template(value)
         found: dict[Keys, str] = {}
+
+        def refuse(wrong: Mapping[Keys, str], choose: _template.Choose) -> None:
+            for filled, what in wrong.items():
+                if filled[:1] == ("judge",):  # it has its own mistakes, and they are known
+                    continue
+                keys, distribution = _template.source_keys(template, filled, choose)
+                whole = {"uniform": "int", "loguniform": "logint"}.get(distribution.kind if distribution else "")
+                remedy = f"; use {whole}" if whole and what.startswith("must be a whole number") else ""
+                found.setdefault(keys, what + remedy)
+
+        read: list[tuple[TrialConfig, dict[str, Any], _template.Choose]] = []
         for choose in _template.corners(template):
+            filled = _template.fill(template, choose)
             try:
-                TrialConfig.model_validate({"judge": info.data.get("judge"), **_template.fill(template, choose)})
+                read.append((TrialConfig.loose({"judge": info.data.get("judge"), **filled}), filled, choose))
             except ValidationError as error:
-                for filled, what in mistakes(error, TrialConfig).items():
-                    if filled[:1] == ("judge",):  # it has its own mistakes, and they are known
-                        continue
-                    keys, distribution = _template.source_keys(template, filled, choose)
-                    whole = {"uniform": "int", "loguniform": "logint"}.get(distribution.kind if distribution else "")
-                    remedy = f"; use {whole}" if whole and what.startswith("must be a whole number") else ""
-                    found.setdefault(keys, what + remedy)
+                refuse(mistakes(error, TrialConfig), choose)
+        heeded = _heeded(config for config, _, _ in read)
+        for config, filled, choose in read:
+            refuse({written(keys, filled): what for keys, what in config.objections(heeded).items()}, choose)
         if found:
             raise Mistakes(found)
         return value
@@ -186,12 +197,12 @@ class Sweep(Options):
         # An Optuna study knows its objectives by position: two spellings of one set must not swap them on resume.
         return {name: value[name] for name in METRICS if name in value}
 
-    @property
+    @cached_property
     def template(self) -> Any:
-        """The template as plain data with `Searched` leaves."""
+        """The template as plain data with `Searched` leaves; not to be changed."""
         return _template.compile_template(self.trial)
 
-    @property
+    @cached_property
     def space(self) -> tuple[Parameter, ...]:
         """The searched options in template order, those of every branch right after their choice."""
         return tuple(_template.parameters(self.template))
@@ -199,7 +210,7 @@ class Sweep(Options):
     def examples(self) -> Iterator[TrialConfig]:
         """Trials that between them show every branch of every choice, with numbers low, high and in between."""
         for choose in _template.corners(self.template):
-            yield TrialConfig.model_validate({"judge": self.judge, **_template.fill(self.template, choose)})
+            yield TrialConfig.loose({"judge": self.judge, **_template.fill(self.template, choose)}).without_ignored()
 
     def ask(self, suggest: Callable[[Parameter], object]) -> dict[str, object]:
         """Draws one trial, define-by-run: in template order, a branch's parameters only when that branch was chosen.
@@ -229,7 +240,8 @@ class Sweep(Options):
             params: the value of every parameter that is active under the choices among them.
 
         Returns:
-            The whole description of the trial, the judge included.
+            The whole description of the trial, the judge included. What the template says for all branches, and the
+            chosen ones do not look at, is left out.
 
         Raises:
             UserError: a value is missing, outside its distribution, or belongs to no active parameter; or the values do
@@ -255,10 +267,19 @@ class Sweep(Options):
                     f"{name}: {f'exists only when {when}' if when else f'no such parameter; {nearest(name, used)}'}"
                 )
         try:
-            return TrialConfig.model_validate({"judge": self.judge, **filled})
+            config = TrialConfig.loose({"judge": self.judge, **filled})
+            wrong = config.objections(self._heeded if config.ignored() else ())
         except ValidationError as error:
-            keys, what = next(iter(mistakes(error, TrialConfig).items()))
-            raise UserError(f"trial.{dotted(keys)}: {what}") from None
+            wrong = mistakes(error, TrialConfig)
+        for keys, what in wrong.items():
+            raise UserError(f"trial.{dotted(written(keys, filled))}: {what}")
+        return config.without_ignored()
+
+    @cached_property
+    def _heeded(self) -> frozenset[Keys]:
+        """Options that some branch looks at, by their keys."""
+        corners = (_template.fill(self.template, choose) for choose in _template.corners(self.template))
+        return _heeded(TrialConfig.loose({"judge": self.judge, **filled}) for filled in corners)
 
     def resolved(self) -> dict[str, Any]:
         """Everything as plain data for JSON or YAML, defaults outside the template written out.
@@ -283,6 +304,13 @@ class Sweep(Options):
             Lines `key: old -> new`, none when the hashes are equal.
         """
         return list(_changes(_fixed(other), _fixed(self.resolved()), ()))
+
+
+def _heeded(configs: Iterable[TrialConfig]) -> frozenset[Keys]:
+    """What some of the trials ask for, for the making of x', and not all of them ignore."""
+    known = list(configs)
+    asked = frozenset[Keys]().union(*(config.addressed() for config in known))
+    return frozenset(keys for keys in asked if not all(config.ignores(keys) for config in known))
 
 
 def _checked(parameter: Parameter, value: object) -> object:

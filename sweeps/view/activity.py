@@ -1,4 +1,4 @@
-"""What a sweep is doing at this moment: the jobs at work, what they last said, and the last events.
+"""What a sweep is doing at this moment: the jobs at work, their last reports, and the last events.
 
 The record knows what has ended; this knows the rest, and forgets it with the driver.
 """
@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from sweeps.events import AttackDone, Event, JobBegun, JobEnded, JobHeard
 from sweeps.running.queues import Job, Result
 
 EVENTS = 50  # kept to be shown; all are in events.log
@@ -25,8 +26,8 @@ class Run:
 
     job: Job
     since: float  # seconds of the activity's clock
-    heard: float  # when it last said something
-    result: Mapping[str, Any] = field(default_factory=dict)  # what it said then; empty before the first epoch
+    heard: float  # when it last reported
+    result: Mapping[str, Any] = field(default_factory=dict)  # that report; empty before the first epoch
 
 
 @dataclass(frozen=True)
@@ -39,7 +40,7 @@ class Standing:
 
 
 class Activity:
-    """Kept by the driver's thread, read by the one that draws: take `lock` to read more than one thing."""
+    """A listener. Kept by the driver's thread, read by the one that draws: take `lock` to read more than one thing."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         """Args: clock: seconds that only grow."""
@@ -49,43 +50,46 @@ class Activity:
         self.runs: dict[str, Run] = {}  # by the job's name
         self.standing: dict[tuple[int, str], Standing] = {}  # by (trial, split)
         self.judge_seconds: dict[tuple[int, str], float] = {}  # device time of shards judged in this life
+        self.news: list[tuple[int, str]] = []  # keys of both, once for every change: readers keep their place in it
         self.events: deque[str] = deque(maxlen=EVENTS)
         self.speed: float | None = None  # training images per second of one trial at work
 
-    def begun(self, job: Job) -> None:
-        """A job was handed out."""
-        now = self.clock()
+    def __call__(self, event: Event) -> None:
+        """Something has happened."""
         with self.lock:
-            self.runs[job.name] = Run(job, now, now)
+            match event:
+                case JobBegun(job):
+                    now = self.clock()
+                    self.runs[job.name] = Run(job, now, now)
+                case JobHeard(job, result):
+                    self._heard(job, result)
+                case JobEnded(job, end):
+                    self._ended(job, end.result)
+                case AttackDone():
+                    standing = Standing(event.attack, event.standing, event.images)
+                    self.standing[event.number, event.split] = standing
+                    self.news.append((event.number, event.split))
 
-    def heard(self, job: Job, result: Result) -> None:
-        """A job has told how far it is."""
-        with self.lock:
-            run = self.runs.get(job.name)
-            if run is not None:
-                self._measure(run.result, result)
-                run.result, run.heard = result, self.clock()
-
-    def ended(self, job: Job, result: Result) -> None:
-        """A job has ended, with the last thing it said."""
-        with self.lock:
-            run = self.runs.pop(job.name, None)
-            if run is not None:
-                self._measure(run.result, result)
-            seconds = _number(result, "seconds")
-            if job.work["kind"] == "judge" and seconds is not None:
-                key = job.number, str(job.work["split"])
-                self.judge_seconds[key] = self.judge_seconds.get(key, 0.0) + seconds
-
-    def stands(self, number: int, split: str, standing: Standing) -> None:
-        """An attack is through a shard."""
-        with self.lock:
-            self.standing[number, split] = standing
-
-    def event(self, line: str) -> None:
-        """Something was said."""
+    def line(self, line: str) -> None:
+        """A line is shown of what has happened."""
         with self.lock:
             self.events.append(line)
+
+    def _heard(self, job: Job, result: Result) -> None:
+        run = self.runs.get(job.name)
+        if run is not None:
+            self._measure(run.result, result)
+            run.result, run.heard = result, self.clock()
+
+    def _ended(self, job: Job, result: Result) -> None:
+        run = self.runs.pop(job.name, None)
+        if run is not None:
+            self._measure(run.result, result)
+        seconds = _number(result, "seconds")
+        if job.work["kind"] == "judge" and seconds is not None:
+            key = job.number, str(job.work["split"])
+            self.judge_seconds[key] = self.judge_seconds.get(key, 0.0) + seconds
+            self.news.append(key)
 
     def _measure(self, before: Mapping[str, Any], after: Mapping[str, Any]) -> None:
         """The speed of the epoch between two reports, or of all epochs up to the first."""

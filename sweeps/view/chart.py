@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
-from itertools import groupby, pairwise
+from itertools import compress, pairwise
 
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
 from rich.text import Text
 
-Point = tuple[float, float]
-_DOTS = ((0x01, 0x02, 0x04, 0x40), (0x08, 0x10, 0x20, 0x80))  # braille: two columns of four dots
+Whole = NDArray[np.intp]
+_DOTS = np.array([[0x01, 0x02, 0x04, 0x40], [0x08, 0x10, 0x20, 0x80]])  # braille: two columns of four dots
 _LABEL = 4  # columns for numbers at the left
 _AROUND = 0.15  # of the frontier's extent, on every side
 _LEAST = 2.0  # points in percent
@@ -45,61 +47,67 @@ MARKS = Marks()
 ASCII = Marks("#", "o", "|", "+", "-", "=", braille=False)
 
 
-def chart(members: Iterable[Member], others: Iterable[Point], width: int, height: int, marks: Marks = MARKS) -> Text:
+def chart(members: Iterable[Member], others: ArrayLike, width: int, height: int, marks: Marks = MARKS) -> list[Text]:
     """Clean accuracy to the right, robust accuracy upwards, both in percent; exactly `height` lines of at most `width`.
 
     The axes hold the frontier with some room around it, so one collapsed trial does not squash it; what lies outside is
     not drawn.
 
     Args:
-        members: of the frontier. others: (clean, robust) of other trials, as fractions.
+        members: of the frontier. others: [n, 2] (clean, robust) of other trials, as fractions.
     """
-    shown = [member for member in members if _finite((member.clean, member.robust))]
-    dots = [point for point in others if _finite(point)]
+    shown = [member for member in members if math.isfinite(member.clean) and math.isfinite(member.robust)]
+    points = np.asarray(others, dtype=float).reshape(-1, 2)
+    points = points[np.isfinite(points).all(axis=1)]
     columns, rows = max(1, width - _LABEL - 1), max(1, height - 2)
-    place = _Place.around([(m.clean, m.robust) for m in shown] or dots, columns, rows)
-    grid = [[0] * columns for _ in range(rows)]
+    shown.sort(key=lambda member: member.judged)  # judged ones last, so that they are on top
+    leading = np.array([(member.clean, member.robust) for member in shown]).reshape(-1, 2)
+    place = _Place.around(leading if shown else points, columns, rows)
+    grid = np.zeros((rows, columns), dtype=np.intp)
     if marks.braille:
-        for x, y in _staircase(shown, place):
-            _dot(grid, x, y)
+        _dot(grid, *_staircase(leading, place))
     cells: dict[tuple[int, int], str] = {}
-    for clean, robust in dots:
-        at = place.dot(clean, robust)
-        if at is None:
-            continue
-        if marks.braille:
-            _dot(grid, *at)
-        else:
-            cells[at[1] // 4, at[0] // 2] = "."
-    for member in sorted(shown, key=lambda member: member.judged):  # judged ones last, so that they are on top
-        at = place.dot(member.clean, member.robust)
-        if at is not None:
-            cells[at[1] // 4, at[0] // 2] = marks.of(member)
-    return _drawn(grid, cells, place, marks)
+    xs, ys, _ = place.dots(points)
+    if marks.braille:
+        _dot(grid, xs, ys)
+    else:
+        cells.update(dict.fromkeys(zip((ys // 4).tolist(), (xs // 2).tolist(), strict=True), "."))
+    xs, ys, inside = place.dots(leading)
+    cells.update(
+        ((y // 4, x // 2), marks.of(member))
+        for x, y, member in zip(xs.tolist(), ys.tolist(), compress(shown, inside), strict=True)
+    )
+    return _drawn(grid.tolist(), cells, place, marks)
 
 
-def _drawn(grid: list[list[int]], cells: dict[tuple[int, int], str], place: _Place, marks: Marks) -> Text:
-    text = Text(no_wrap=True, overflow="crop")
+def _drawn(grid: list[list[int]], cells: dict[tuple[int, int], str], place: _Place, marks: Marks) -> list[Text]:
     styles = {marks.judged: "bold green", marks.cheap: "bold yellow"}
     labels: dict[int, float] = {0: place.top, len(grid) - 1: place.bottom}
     if len(grid) >= 7:
         labels[len(grid) // 2] = place.top + (place.bottom - place.top) * (len(grid) // 2) / (len(grid) - 1)
+    by_row: dict[int, dict[int, str]] = {}
+    for (row, column), mark in cells.items():
+        by_row.setdefault(row, {})[column] = mark
+    lines = []
     for row, dots in enumerate(grid):
-        text.append(f"{labels[row]:>{_LABEL - 1}.0f} " if row in labels else " " * _LABEL, "dim")
-        text.append(marks.spine, "dim")
         line = [chr(0x2800 + bits) if bits else " " for bits in dots]
-        for column in range(len(line)):
-            line[column] = cells.get((row, column), line[column])
-        for mark, run in groupby(line, key=lambda mark: mark if mark in styles else ""):
-            text.append("".join(run), styles.get(mark, "dim"))
-        text.append("\n")
+        marked = by_row.get(row, {})
+        for column, mark in marked.items():
+            line[column] = mark
+        label = f"{labels[row]:>{_LABEL - 1}.0f} " if row in labels else " " * _LABEL
+        text = Text(f"{label}{marks.spine}{''.join(line)}", "dim", no_wrap=True, overflow="crop")
+        for column, mark in sorted(marked.items()):
+            if mark in styles:
+                text.stylize(f"not dim {styles[mark]}", len(label) + 1 + column, len(label) + 2 + column)
+        lines.append(text)
     width = len(grid[0])
-    text.append(" " * _LABEL + marks.corner + marks.floor * width + "\n", "dim")
+    lines.append(Text(" " * _LABEL + marks.corner + marks.floor * width, "dim", no_wrap=True, overflow="crop"))
     left, right = f"{place.left:.0f}", f"{place.right:.0f}"
     between = width - len(left) - len(right)
     title = next((title for title in ("robust % over clean %", "clean %") if len(title) + 4 <= between), "")
-    text.append(" " * (_LABEL + 1) + (left + title.center(between) + right if between > 0 else ""), "dim")
-    return text
+    below = left + title.center(between) + right if between > 0 else ""
+    lines.append(Text(" " * (_LABEL + 1) + below, "dim", no_wrap=True, overflow="crop"))
+    return lines
 
 
 @dataclass(frozen=True)
@@ -114,45 +122,44 @@ class _Place:
     rows: int
 
     @classmethod
-    def around(cls, points: Sequence[Point], columns: int, rows: int) -> _Place:
-        clean = _range([100 * x for x, _ in points])
-        robust = _range([100 * y for _, y in points])
-        return cls(*clean, *robust, columns, rows)
+    def around(cls, points: NDArray[np.float64], columns: int, rows: int) -> _Place:
+        return cls(*_range(points[:, 0]), *_range(points[:, 1]), columns, rows)
 
-    def dot(self, clean: float, robust: float) -> tuple[int, int] | None:
-        """Column and row of a dot, from the top left; None outside."""
-        x = (100 * clean - self.left) / (self.right - self.left)
-        y = (self.top - 100 * robust) / (self.top - self.bottom)
-        if not (-1e-9 <= x <= 1 + 1e-9 and -1e-9 <= y <= 1 + 1e-9):
-            return None
-        return round(min(1.0, max(0.0, x)) * (2 * self.columns - 1)), round(min(1.0, max(0.0, y)) * (4 * self.rows - 1))
+    def dots(self, points: NDArray[np.float64]) -> tuple[Whole, Whole, NDArray[np.bool_]]:
+        """Columns and rows of dots, from the top left, of the points that lie inside, and which do."""
+        with np.errstate(over="ignore"):  # one may be as far away as a float can be
+            x = (100 * points[:, 0] - self.left) / (self.right - self.left)
+            y = (self.top - 100 * points[:, 1]) / (self.top - self.bottom)
+        inside = (np.abs(x - 0.5) <= 0.5 + 1e-9) & (np.abs(y - 0.5) <= 0.5 + 1e-9)
+        across, down = np.clip(x[inside], 0, 1), np.clip(y[inside], 0, 1)
+        columns = np.rint(across * (2 * self.columns - 1)).astype(np.intp)
+        return columns, np.rint(down * (4 * self.rows - 1)).astype(np.intp), inside
 
 
-def _range(percents: Sequence[float]) -> tuple[float, float]:
+def _range(fractions: NDArray[np.float64]) -> tuple[float, float]:
     """Whole percents around the values, inside 0 to 100, at least two apart."""
-    if not percents:
+    if not len(fractions):
         return 0.0, 100.0
-    low, high = (min(100.0, max(0.0, end)) for end in (min(percents), max(percents)))
+    low, high = (100 * min(1.0, max(0.0, float(end))) for end in (fractions.min(), fractions.max()))
     room = max(_AROUND * (high - low), _LEAST / 2)
     low, high = max(0.0, math.floor(low - room)), min(100.0, math.ceil(high + room))
     return (low, high) if high - low >= _LEAST else (max(0.0, high - _LEAST), max(_LEAST, high))
 
 
-def _staircase(members: Sequence[Member], place: _Place) -> Iterator[tuple[int, int]]:
+def _staircase(members: NDArray[np.float64], place: _Place) -> tuple[Whole, Whole]:
     """Dots of the line through the members: it falls at the clean accuracy of the more robust one, then runs right."""
+    xs, ys, _ = place.dots(members[np.lexsort((-members[:, 1], -members[:, 0]))])
     best: list[tuple[int, int]] = []
-    for member in sorted(members, key=lambda m: (-m.clean, -m.robust)):
-        at = place.dot(member.clean, member.robust)
-        if at is not None and (not best or at[1] < best[-1][1]):
+    for at in zip(xs.tolist(), ys.tolist(), strict=True):
+        if not best or at[1] < best[-1][1]:
             best.append(at)
+    dots: list[tuple[int, int]] = []
     for (right, low), (left, high) in pairwise(best):
-        yield from ((left, y) for y in range(high, low + 1))
-        yield from ((x, low) for x in range(left, right + 1))
+        dots += [(left, y) for y in range(high, low + 1)]
+        dots += [(x, low) for x in range(left, right + 1)]
+    line = np.array(dots, dtype=np.intp).reshape(-1, 2)
+    return line[:, 0], line[:, 1]
 
 
-def _dot(grid: list[list[int]], x: int, y: int) -> None:
-    grid[y // 4][x // 2] |= _DOTS[x % 2][y % 4]
-
-
-def _finite(point: Point) -> bool:
-    return all(math.isfinite(value) for value in point)
+def _dot(grid: Whole, xs: Whole, ys: Whole) -> None:
+    np.bitwise_or.at(grid, (ys // 4, xs // 2), _DOTS[xs % 2, ys % 4])

@@ -9,10 +9,27 @@ from datetime import datetime
 from functools import partial
 from typing import Any, Literal, TextIO
 
+from robustray.measures.metrics import ACCURACIES, METRICS
+from sweeps.events import (
+    AttackDone,
+    Concluded,
+    Event,
+    JobBegun,
+    JobEnded,
+    JobHeard,
+    JudgingFailed,
+    JudgingResumed,
+    JudgingSkipped,
+    MembersFixed,
+    Placed,
+    Said,
+    TrialEnded,
+    TrialJudged,
+)
 from sweeps.record import Judged, Members, Record, Skipped, TrialRecord
-from sweeps.running.queues import Job, Queue, Result, Signal, Verdict
+from sweeps.running.queues import End, Job, Result
 from sweeps.space import Sweep
-from sweeps.view.activity import Activity, Standing
+from sweeps.view.activity import Activity
 from sweeps.view.terminal import Screen, output_kept
 from sweeps.view.watch import EVENTS, OUTPUT, Watch
 from sweeps.view.words import short
@@ -23,7 +40,7 @@ QUIET_SECONDS = 15.0
 
 
 class Console:
-    """Where events go. Controller and judging tell what has ended, `Watched` which jobs come and go."""
+    """A listener that shows what happens, and writes it down."""
 
     def __init__(
         self,
@@ -76,37 +93,64 @@ class Console:
             for line in kept_back:
                 write(line)
 
-    def placed(self, described: str, slots: int, dashboard: str | None) -> None:
-        """It is known where jobs run."""
-        if self._watch is not None:
-            self._watch.where, self._watch.slots, self._watch.dashboard = described, slots, dashboard
-        self.say(f"running {described}" + (f", dashboard at {dashboard}" if dashboard else ""))
+    def __call__(self, event: Event) -> None:
+        """Something has happened."""
+        if isinstance(event, JobEnded):
+            began = self.activity.runs.get(event.job.name)
+            self.activity(event)
+            self._ended(event.job, event.end, None if began is None else began.since)
+            return
+        self.activity(event)
+        match event:
+            case Said(line, timed):
+                (self._event if timed else self._say)(line)
+            case Concluded(line):
+                self._keep(line)
+                self._write(line)
+            case Placed():
+                self._placed(event)
+            case JobBegun(job):
+                self._begun(job)
+            case JobHeard(job, result):
+                self._heard(job, result)
+            case TrialEnded():
+                self._trial(event.trial, event.done, event.wanted)
+            case AttackDone():
+                self._sign_of_life(
+                    f"judging {event.number:04d} on {event.split}: {event.standing} of {event.images} stand "
+                    f"after {event.attack}"
+                )
+            case TrialJudged(number, split, judged):
+                self._judged(number, split, judged)
+            case JudgingSkipped(number, skipped):
+                self._skipped(number, skipped)
+            case JudgingResumed(number):
+                self._event(f"judging {number:04d} goes on: what was better than it no longer stands")
+            case JudgingFailed(number, split, cause):
+                self._event(f"judging {number:04d} on {split} failed ({cause})")
+            case MembersFixed(members):
+                self._members(members)
 
     # Lines.
 
-    def outcome(self, line: str) -> None:
-        """How the sweep ended: said in any case, after the view where there is one."""
-        self._keep(line)
-        self._write(line)
-
-    def say(self, line: str) -> None:
+    def _say(self, line: str) -> None:
         """A line as it is."""
         self._keep(line)
         self._show_line(line)
 
-    def event(self, line: str) -> None:
+    def _event(self, line: str) -> None:
         """A line with the time of day."""
         self._keep(line)
         self._show_line(f"{datetime.now():%H:%M:%S}  {line}")
 
-    def detail(self, line: str) -> None:
+    def _detail(self, line: str) -> None:
         """A line for those who want to know all."""
         if self._show == "verbose":
-            self.event(line)
+            self._event(line)
 
     def _keep(self, line: str) -> None:
         now = datetime.now()
-        self.activity.event(f"{now:%H:%M:%S}  {line}")
+        self.activity.line(f"{now:%H:%M:%S}  {line}")
         if self._log is not None:
             self._log.write(f"{now:%Y-%m-%d %H:%M:%S}  {line}\n")
         if self._watch is not None:
@@ -118,98 +162,68 @@ class Console:
         self._last = time.monotonic()
 
     def _sign_of_life(self, line: str) -> None:
-        """A line that is of no use later: said when nothing else was said for a while."""
+        """A line that is of no use later: shown when nothing else was for a while."""
         if time.monotonic() - self._last > QUIET_SECONDS:
             self._show_line(f"{datetime.now():%H:%M:%S}  {line}")
 
     # Jobs.
 
-    def begun(self, job: Job) -> None:
-        """A job was handed out."""
-        self.activity.begun(job)
+    def _placed(self, placed: Placed) -> None:
+        if self._watch is not None:
+            self._watch.where, self._watch.slots, self._watch.dashboard = (
+                placed.described,
+                placed.slots,
+                placed.dashboard,
+            )
+        self._say(f"running {placed.described}" + (f", dashboard at {placed.dashboard}" if placed.dashboard else ""))
+
+    def _begun(self, job: Job) -> None:
         if self._watch is not None:
             self._watch.news()  # it may be a new trial
-        self.detail(f"{job.name} begins")
+        self._detail(f"{job.name} begins")
 
-    def heard(self, job: Job, result: Result) -> None:
-        """A job has told how far it is."""
-        self.activity.heard(job, result)
-        self.detail(f"{job.name} {_epoch(result)}")
+    def _heard(self, job: Job, result: Result) -> None:
+        self._detail(f"{job.name} {_epoch(result)}")
         running = sorted(self.activity.runs.values(), key=lambda run: run.job.name)
-        told = [f"{run.job.name} {_epoch(run.result)}" for run in running if "epoch" in run.result]
-        self._sign_of_life("running: " + "; ".join(told))
+        epochs = [f"{run.job.name} {_epoch(run.result)}" for run in running if "epoch" in run.result]
+        self._sign_of_life("running: " + "; ".join(epochs))
 
-    def ended(self, job: Job, outcome: str, result: Result) -> None:
-        """A job has ended."""
-        run = self.activity.runs.get(job.name)
-        self.activity.ended(job, result)
-        if "epoch" in result and "epochs" in result:
-            self.detail(f"{job.name} {_epoch(result)}")
-        took = "" if run is None else f" after {self.activity.clock() - run.since:.1f} s"
-        self.detail(f"{job.name} ends{took}: {outcome}")
+    def _ended(self, job: Job, end: End, since: float | None) -> None:
+        if "epoch" in end.result and "epochs" in end.result:
+            self._detail(f"{job.name} {_epoch(end.result)}")
+        took = "" if since is None else f" after {self.activity.clock() - since:.1f} s"
+        self._detail(f"{job.name} ends{took}: {end.outcome}")
 
-    # What the record was told.
+    # What is in the record.
 
-    def trial(self, trial: TrialRecord, done: int, wanted: int) -> None:
-        """A trial has ended."""
+    def _trial(self, trial: TrialRecord, done: int, wanted: int) -> None:
         why = f" ({trial.cause})" if trial.cause else "" if trial.feasible else " (outside the constraints)"
         seconds = trial.metrics.get("cost_seconds")
         cost = f"  {seconds:.1f} s" if seconds is not None else ""
-        self.event(
+        self._event(
             f"trial {trial.number:04d} {trial.outcome}{why}{_accuracies(trial.metrics)}{cost}  [{short(trial.params)}]"
             f"  {done} of {wanted}"
         )
 
-    def judging(self, number: int, split: str, attack: str, standing: int, images: int) -> None:
-        """How far a judgement is."""
-        self.activity.stands(number, split, Standing(attack, standing, images))
-        self._sign_of_life(f"judging {number:04d} on {split}: {standing} of {images} stand after {attack}")
-
-    def judged(self, number: int, split: str, judged: Judged) -> None:
-        """A trial has been judged in full."""
+    def _judged(self, number: int, split: str, judged: Judged) -> None:
         name = "AutoAttack" if judged.autoattack else judged.version
         where = "test" if split == "test" else "selection set"
-        self.event(
+        self._event(
             f"judged {number:04d} on {judged.images} images of the {where}: clean {judged.clean_accuracy:.1%}, "
             f"{name} {judged.robust_accuracy:.1%}  {judged.seconds:.1f} s"
         )
 
-    def skipped(self, number: int, skipped: Skipped) -> None:
-        """A trial needs no further judging."""
+    def _skipped(self, number: int, skipped: Skipped) -> None:
         after = f"after {skipped.after}" if skipped.after else "before any attack"
-        self.event(
+        self._event(
             f"judging {number:04d} ends {after}: at best {skipped.bound / skipped.images:.1%} robust, "
             f"trial {skipped.dominator:04d} is better"
         )
 
-    def members(self, event: Members) -> None:
-        """The frontier is fixed."""
-        listed = ", ".join(f"{n:04d}" for n in event.trials)
-        opened = f"; reading test for {len(event.opened)}" if event.opened else ""
-        self.event(f"frontier of {len(event.trials)} fixed: {listed}{opened}")
-
-
-class Watched:
-    """A queue whose jobs a console is told of."""
-
-    def __init__(self, queue: Queue, console: Console) -> None:
-        """Looks at `queue`."""
-        self._queue = queue
-        self._console = console
-
-    def next(self) -> Job | Signal:
-        job = self._queue.next()
-        if isinstance(job, Job):
-            self._console.begun(job)
-        return job
-
-    def report(self, job: Job, result: Result) -> Verdict:
-        self._console.heard(job, result)
-        return self._queue.report(job, result)
-
-    def finish(self, job: Job, outcome: str, result: Result, cause: str | None) -> None:
-        self._console.ended(job, outcome, result)
-        self._queue.finish(job, outcome, result, cause)
+    def _members(self, members: Members) -> None:
+        listed = ", ".join(f"{n:04d}" for n in members.trials)
+        opened = f"; reading test for {len(members.opened)}" if members.opened else ""
+        self._event(f"frontier of {len(members.trials)} fixed: {listed}{opened}")
 
 
 def _epoch(result: Mapping[str, Any]) -> str:
@@ -218,9 +232,5 @@ def _epoch(result: Mapping[str, Any]) -> str:
 
 
 def _accuracies(values: Mapping[str, Any]) -> str:
-    shown = [
-        f"{name} {values[key]:.1%}"
-        for name, key in (("clean", "clean_accuracy"), ("robust", "robust_accuracy"))
-        if key in values
-    ]
+    shown = [f"{METRICS[name].short} {values[name]:.1%}" for name in ACCURACIES if name in values]
     return ": " + ", ".join(shown) if shown else ""

@@ -1,6 +1,6 @@
 """The view of a running sweep on a terminal: a frame of any width and height, drawn from what is known at one moment.
 
-Pure: nothing here reads a clock, a file or the record. `sweeps/terminal.py` puts frames on a screen.
+Pure: nothing here reads a clock, a file or the record. `terminal.py` puts frames on a screen.
 """
 
 from __future__ import annotations
@@ -12,11 +12,13 @@ from typing import Any, Literal
 from rich.console import Console, ConsoleOptions, RenderResult
 from rich.text import Text
 
+from robustray.measures.metrics import ACCURACIES, METRICS, figures
 from sweeps.view.activity import Run, Standing
 from sweeps.view.chart import ASCII, MARKS, Marks, Member, chart
 from sweeps.view.outlook import Outlook
-from sweeps.view.overview import ACCURACIES, Overview, Place
-from sweeps.view.words import about, clock, figures, hours, plain, short
+from sweeps.view.overview import Overview
+from sweeps.view.places import Place
+from sweeps.view.words import about, clock, hours, plain, short
 
 Mood = Literal["at work", "stopping", "over"]
 """Whether a signal has come, and whether this is the frame that stays."""
@@ -33,13 +35,6 @@ _OUTCOMES: Mapping[str, tuple[str, str]] = {
     "diverged": ("diverged", "red"),
     "failed": ("failed", "red"),
     "out_of_memory": ("out of memory", "red"),
-}
-_UNITS: Mapping[str, tuple[str, float]] = {
-    "clean_accuracy": ("clean", 100.0),
-    "robust_accuracy": ("robust", 100.0),
-    "cost_seconds": ("seconds", 1.0),
-    "cost_device_hours": ("device-h", 1.0),
-    "cost_passes": ("passes", 1.0),
 }
 
 
@@ -209,14 +204,14 @@ class _Drawing:
         return text
 
     def _training(self, text: Text, run: Run) -> None:
-        told = run.result
-        if told:
-            epoch, epochs = int(told.get("epoch", 0)), int(told.get("epochs", 0))
+        result = run.result
+        if result:
+            epoch, epochs = int(result.get("epoch", 0)), int(result.get("epochs", 0))
             done = f"epoch {epoch}/{epochs}"
             if self.roomy:
                 text.append_text(_bar(epoch / max(1, epochs), self.marks)).append(" ")
             text.append(f"{done:<14}", "cyan")
-            text.append(f"{_measured(told):<24}")
+            text.append(f"{_measured(result):<24}")
         else:
             text.append("starting", "cyan")
         options = short(self.frame.params.get(run.job.number, {}))
@@ -251,7 +246,7 @@ class _Drawing:
             for place in seen.frontier
             if all(name in place.values for name in ACCURACIES)
         ]
-        plot = chart(members, seen.others, wide, height, self.marks).split("\n")
+        plot = chart(members, seen.others, wide, height, self.marks)
         for left, right in zip(plot, self._members(height), strict=True):
             yield Text.assemble(left, " " * (wide + 2 - left.cell_len), right)
 
@@ -261,9 +256,9 @@ class _Drawing:
         tested = self.roomy and any(place.tested for place in seen.frontier)
         others = [name for name in self.frame.objectives if name not in ACCURACIES]
         names = [*ACCURACIES, *others]
-        header = [_unit(name)[0] for name in names]
+        header = [_header(name) for name in names]
         if tested:
-            header += [f"test {_unit(name)[0]}" for name in ACCURACIES]
+            header += [f"test {_header(name)}" for name in ACCURACIES]
         yield Text(f"  trial  {'  '.join(header)}  options", "dim")
         shown = _spread(seen.frontier, height - 1)
         for place in shown:
@@ -313,26 +308,21 @@ def time_left(left: float | None, ahead: Outlook) -> str:
     return f"{about(left)} left, then test" if ahead.test is None else f"{about(left)} left"
 
 
-def _measured(told: Mapping[str, Any]) -> str:
-    parts = [
-        f"{name} {100 * told[key]:.1f}"
-        for name, key in zip(("clean", "robust"), ACCURACIES, strict=True)
-        if key in told
-    ]
-    if not parts and "loss" in told:
-        parts = [f"loss {told['loss']:.4g}"]
+def _measured(result: Mapping[str, Any]) -> str:
+    parts = [f"{METRICS[name].short} {METRICS[name].printed(result[name])}" for name in ACCURACIES if name in result]
+    if not parts and "loss" in result:
+        parts = [f"loss {result['loss']:.4g}"]
     return "  ".join(parts)
 
 
-def _unit(name: str) -> tuple[str, float]:
-    return _UNITS.get(name, (name, 1.0))
+def _header(name: str) -> str:
+    return METRICS[name].short if name in METRICS else name
 
 
 def _value(name: str, values: Mapping[str, float]) -> str:
     if name not in values:
         return "-"
-    shown = _unit(name)[1] * values[name]
-    return f"{shown:.1f}" if name in ACCURACIES else figures(shown)
+    return METRICS[name].printed(values[name]) if name in METRICS else figures(values[name])
 
 
 def _spread(places: Sequence[Place], count: int) -> Sequence[Place]:

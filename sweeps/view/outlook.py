@@ -6,10 +6,12 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from sweeps.record import Snapshot
-from sweeps.space import Sweep
+import numpy as np
+
+from sweeps.standing import SELECTION, TEST
 from sweeps.view.activity import Activity, Run
-from sweeps.view.overview import Overview, eligible
+from sweeps.view.overview import Overview
+from sweeps.view.tally import Tally
 
 _WEIGHT = 0.1  # of the newest guess of the end
 
@@ -28,16 +30,15 @@ class Outlook:
     seconds: float | None  # of all that is known
 
     @classmethod
-    def of(cls, sweep: Sweep, snapshot: Snapshot, activity: Activity, overview: Overview, slots: int) -> Outlook:
-        """Looks ahead.
+    def of(cls, tally: Tally, activity: Activity, overview: Overview, slots: int) -> Outlook:
+        """Looks ahead. To be called with the activity's lock held.
 
         Args:
             slots: jobs that run at a time.
         """
-        with activity.lock:
-            training, longest = _training(snapshot, activity, overview)
-            judging = _judging(sweep, snapshot, activity, overview)
-            test = _test(sweep, snapshot, activity, overview)
+        training, longest = _training(tally, activity, overview)
+        judging = _judging(tally, overview)
+        test = _test(tally, activity, overview)
         seconds = None
         if training is not None:
             seconds = max((training + (judging or 0.0) + (test or 0.0)) / max(1, slots), longest)
@@ -72,22 +73,20 @@ class Countdown:
         return max(0.0, self._end - now)
 
 
-def _training(snapshot: Snapshot, activity: Activity, overview: Overview) -> tuple[float | None, float]:
+def _training(tally: Tally, activity: Activity, overview: Overview) -> tuple[float | None, float]:
     """Device-seconds of training left, and those of the trial at work that will take longest."""
-    runs = [run for run in activity.runs.values() if run.job.work["kind"] == "train"]
+    rows, runs = tally.rows, [run for run in activity.runs.values() if run.job.work["kind"] == "train"]
     if not runs and not overview.waiting:
         return 0.0, 0.0
-    told = [
-        (trial.metrics["cost_seconds"], trial.epoch) for trial in snapshot.trials if "cost_seconds" in trial.metrics
-    ]
-    told += [(_told(run, "cost_seconds"), int(_told(run, "epoch"))) for run in runs if run.result]
-    seconds, epochs = sum(told_seconds for told_seconds, _ in told), sum(done for _, done in told)
+    begun = [run for run in runs if run.result]
+    seconds = float(rows["seconds"].sum()) + sum(_reported(run, "cost_seconds") for run in begun)
+    epochs = int(rows["epoch"][rows["timed"]].sum()) + sum(int(_reported(run, "epoch")) for run in begun)
     if epochs <= 0 or seconds <= 0:
         return None, 0.0
     per_epoch = seconds / epochs
-    ended = [trial.epoch for trial in snapshot.trials if trial.outcome is not None and trial.epoch]
-    wanted = [int(_told(run, "epochs")) for run in runs if run.result]
-    usual = sum(ended) / len(ended) if ended else sum(wanted) / len(wanted) if wanted else 0.0
+    ended = rows["epoch"][(rows["outcome"] > 0) & (rows["epoch"] > 0)]
+    wanted = [int(_reported(run, "epochs")) for run in begun]
+    usual = float(ended.mean()) if len(ended) else sum(wanted) / len(wanted) if wanted else 0.0
     now = activity.clock()
     left = [max(0.0, _left(run, usual) * _per_epoch(run, per_epoch) - (now - run.heard)) for run in runs]
     return sum(left) + overview.waiting * usual * per_epoch, max(left, default=0.0)
@@ -95,55 +94,57 @@ def _training(snapshot: Snapshot, activity: Activity, overview: Overview) -> tup
 
 def _left(run: Run, usual: float) -> float:
     """Epochs a trial at work has left."""
-    return _told(run, "epochs") - _told(run, "epoch") if run.result else usual
+    return _reported(run, "epochs") - _reported(run, "epoch") if run.result else usual
 
 
 def _per_epoch(run: Run, usual: float) -> float:
     """Seconds of its epochs."""
-    seconds, epochs = _told(run, "cost_seconds"), _told(run, "epoch")
+    seconds, epochs = _reported(run, "cost_seconds"), _reported(run, "epoch")
     return seconds / epochs if seconds > 0 and epochs > 0 else usual
 
 
-def _told(run: Run, name: str) -> float:
+def _reported(run: Run, name: str) -> float:
     return float(run.result.get(name, 0.0))
 
 
-def _judging(sweep: Sweep, snapshot: Snapshot, activity: Activity, overview: Overview) -> float | None:
+def _judging(tally: Tally, overview: Overview) -> float | None:
     """Device-seconds of judging on the selection set left: what a trial took so far, skipped ones among them."""
-    if overview.judgements is None:
+    known, rows = overview.judgements, tally.rows
+    if known is None:
         return 0.0
-    judged = {number: told.seconds for (number, split), told in snapshot.judged.items() if split == "validation"}
-    here = {number: told for (number, split), told in activity.judge_seconds.items() if split == "validation"}
-    spent = {**{number: here[number] for number in snapshot.skipped if number in here}, **judged}
-    ended = sum(overview.outcomes.values())
-    going = len(eligible(sweep, snapshot))  # of those that ended, these are judged; of the rest, as many in a hundred
-    share = going / ended if ended else 1.0
-    known = overview.judgements
+    ended = tally.ended
+    share = int(np.count_nonzero(rows["eligible"])) / ended if ended else 1.0  # of those that end, so many are judged
     to_decide = known.waiting + known.running + share * (overview.waiting + overview.training)
     if to_decide <= 0:
         return 0.0
-    if not spent:
+    here = tally.judging_here(SELECTION)
+    skipped = here[rows["skipped"]]
+    decided = int(np.count_nonzero(rows["judged"])) + int(np.count_nonzero(skipped))
+    if not decided:
         return None
-    begun = sum(told for number, told in here.items() if number not in spent and number not in snapshot.skipped)
-    return max(0.0, to_decide * sum(spent.values()) / len(spent) - begun)
+    begun = float(here[~rows["skipped"]].sum())
+    return max(0.0, to_decide * float(rows["judge_seconds"].sum() + skipped.sum()) / decided - begun)
 
 
-def _test(sweep: Sweep, snapshot: Snapshot, activity: Activity, overview: Overview) -> float | None:
+def _test(tally: Tally, activity: Activity, overview: Overview) -> float | None:
     """Device-seconds of reading test left: as long per image as members took on the selection set."""
     if overview.judgements is None:
         return 0.0
     unread = [number for place in overview.frontier if not place.tested for number in place.numbers]
     if not unread:
         return None if overview.waiting + overview.training else 0.0
-    in_full = [told for (_, split), told in snapshot.judged.items() if split == "validation"]
-    sizes = [told.images for (_, split), told in snapshot.judged.items() if split == "test"]
-    sizes += [told.images for (_, split), told in activity.standing.items() if split == "test"]
-    wanted = sweep.judge.images.test
-    images = wanted if isinstance(wanted, int) else sizes[0] if sizes else None
-    if images is None or not in_full:
+    wanted = tally.sweep.judge.images.test
+    images = wanted if isinstance(wanted, int) else _test_images(tally, activity)
+    judged = int(tally.rows["judge_images"].sum())
+    if images is None or not judged:
         return None
-    per_image = sum(told.seconds for told in in_full) / sum(told.images for told in in_full)
-    begun = sum(
-        told for (number, split), told in activity.judge_seconds.items() if split == "test" and number in unread
-    )
+    per_image = float(tally.rows["judge_seconds"].sum()) / judged
+    begun = float(tally.judging_here(TEST)[unread].sum())
     return max(0.0, len(unread) * images * per_image - begun)
+
+
+def _test_images(tally: Tally, activity: Activity) -> int | None:
+    """How many there are, once one model has been judged on them or has begun to be."""
+    if tally.rows["tested"].any():
+        return int(tally.rows["test_images"][tally.rows["tested"].argmax()])
+    return next((standing.images for (_, split), standing in activity.standing.items() if split == TEST), None)

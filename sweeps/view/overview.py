@@ -2,31 +2,19 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, field
 
 import moocore
 import numpy as np
+from numpy.typing import NDArray
 
-from sweeps.frontier import mean, minimised, non_dominated
-from sweeps.record import Snapshot, TrialRecord
-from sweeps.space import Sweep
+from robustray.measures.metrics import ACCURACIES
+from sweeps.frontier import minimised
+from sweeps.standing import SELECTION, TEST
 from sweeps.view.activity import Activity, Run
-
-ACCURACIES = ("clean_accuracy", "robust_accuracy")
-
-
-@dataclass(frozen=True)
-class Place:
-    """Where a setting stands: a trial, or the mean over trials with the same options and different seeds."""
-
-    numbers: tuple[int, ...]  # its trials
-    values: Mapping[str, float]  # accuracies, and the sweep's objectives
-    judged: bool  # else by the cheap attack, and by what the judge has broken so far
-    params: Mapping[str, Any]
-    tested: Mapping[str, float]  # accuracies on test; empty before it was read
+from sweeps.view.places import Place
+from sweeps.view.tally import OUTCOMES, Tally
 
 
 @dataclass(frozen=True)
@@ -53,7 +41,7 @@ class Overview:
     training: int  # trials in training
     judgements: Judgements | None  # None where nothing is judged
     frontier: tuple[Place, ...]  # by clean accuracy, the highest first
-    others: tuple[tuple[float, float], ...]  # clean and robust accuracy of the rest
+    others: NDArray[np.float64] = field(compare=False)  # [n, 2] clean and robust accuracy of the rest
     volume: float | None
     device_seconds: float
     images_per_second: float | None  # of all trials in training together
@@ -64,127 +52,48 @@ class Overview:
         return max(0, self.wanted - sum(self.outcomes.values()) - self.training)
 
     @classmethod
-    def of(cls, sweep: Sweep, snapshot: Snapshot, activity: Activity) -> Overview:
-        """Puts together what the record and the activity know."""
-        with activity.lock:
-            runs = list(activity.runs.values())
-            training = [run for run in runs if run.job.work["kind"] == "train"]
-            ended = [trial for trial in snapshot.trials if trial.outcome is not None]
-            places = [place for place in _places(sweep, snapshot, activity) if place is not None]
-            front = _frontier(places, sweep, snapshot)
-            leading = {place.numbers for place in front}
-            others = tuple(
-                (place.values[ACCURACIES[0]], place.values[ACCURACIES[1]])
-                for place in places
-                if place.numbers not in leading and all(name in place.values for name in ACCURACIES)
-            )
-            return cls(
-                wanted=max(sweep.search.trials, len(snapshot.trials)),
-                outcomes=Counter(str(trial.outcome) for trial in ended),
-                infeasible=sum(trial.outcome == "complete" and not trial.feasible for trial in ended),
-                training=len(training),
-                judgements=_judgements(sweep, snapshot, runs),
-                frontier=tuple(front),
-                others=others,
-                volume=_volume(front, sweep.objectives),
-                device_seconds=_spent(snapshot, activity, training),
-                images_per_second=activity.speed * len(training) if activity.speed and training else None,
-            )
+    def of(cls, tally: Tally, activity: Activity) -> Overview:
+        """Puts together what the record says and what is going on. To be called with the activity's lock held."""
+        rows, runs = tally.rows, list(activity.runs.values())
+        training = [run for run in runs if run.job.work["kind"] == "train"]
+        counts = np.bincount(rows["outcome"], minlength=1 + len(OUTCOMES)).tolist()[1:]
+        complete = rows["outcome"] == 1 + OUTCOMES.index("complete")
+        front = tally.places.frontier
+        return cls(
+            wanted=tally.wanted,
+            outcomes={outcome: count for outcome, count in zip(OUTCOMES, counts, strict=True) if count},
+            infeasible=int(np.count_nonzero(complete & ~rows["feasible"])),
+            training=len(training),
+            judgements=_judgements(tally, runs),
+            frontier=front,
+            others=tally.places.others,
+            volume=_volume(front, tally.sweep.objectives),
+            device_seconds=_spent(tally, training),
+            images_per_second=activity.speed * len(training) if activity.speed and training else None,
+        )
 
 
-def eligible(sweep: Sweep, snapshot: Snapshot) -> list[TrialRecord]:
-    """Complete trials that are judged, or could be."""
-    every = sweep.judge.trials == "all"
-    return [trial for trial in snapshot.trials if trial.outcome == "complete" and (trial.feasible or every)]
-
-
-def flagged(snapshot: Snapshot) -> set[int]:
-    """Trials whose numbers cannot be trusted, on either split."""
-    return {number for (number, _), judged in snapshot.judged.items() if judged.flags}
-
-
-def _judgements(sweep: Sweep, snapshot: Snapshot, runs: Iterable[Run]) -> Judgements | None:
-    if sweep.judge.trials == "none":
+def _judgements(tally: Tally, runs: Iterable[Run]) -> Judgements | None:
+    if tally.sweep.judge.trials == "none":
         return None
-    numbers = {trial.number for trial in eligible(sweep, snapshot)}
-    in_full = {number for number, split in snapshot.judged if split == "validation"} & numbers
-    skipped = set(snapshot.skipped) & numbers - in_full
-    failed = {number for number, split in snapshot.unjudged if split == "validation"} & numbers - in_full - skipped
-    running = {run.job.number for run in runs if run.job.work.get("split") == "validation"}
-    running = running & numbers - in_full - skipped
-    members = set(snapshot.members[-1].trials) if snapshot.members else set()
+    rows = tally.rows
+    in_full = rows["eligible"] & rows["judged"]
+    skipped = rows["eligible"] & rows["skipped"] & ~in_full
+    rest = rows["eligible"] & ~in_full & ~skipped
+    running = np.zeros_like(rest)
+    at_work = {run.job.number for run in runs if run.job.work.get("split") == SELECTION}
+    running[[number for number in at_work if number in tally.trials]] = True
+    running &= rest
+    failed = rest & rows["unjudged"] & ~running
     return Judgements(
-        in_full=len(in_full),
-        skipped=len(skipped),
-        failed=len(failed - running),
-        flagged=len(flagged(snapshot) & numbers),
-        running=len(running),
-        waiting=len(numbers - in_full - skipped - failed - running),
-        members=len(members),
-        tested=sum((number, "test") in snapshot.judged for number in members),
-    )
-
-
-def _places(sweep: Sweep, snapshot: Snapshot, activity: Activity) -> Iterable[Place | None]:
-    settings: dict[int, list[TrialRecord]] = {}
-    for trial in snapshot.trials:
-        if trial.outcome == "complete":
-            settings.setdefault(trial.number if trial.replicate_of is None else trial.replicate_of, []).append(trial)
-    for trials in settings.values():
-        yield _place(sweep, trials, snapshot, activity)
-
-
-def _place(sweep: Sweep, trials: list[TrialRecord], snapshot: Snapshot, activity: Activity) -> Place | None:
-    names = [*ACCURACIES, *(name for name in sweep.objectives if name not in ACCURACIES)]
-    values = [_values(trial, snapshot, activity) for trial in trials]
-    names = [name for name in names if all(name in each for each in values)]
-    if not names:
-        return None
-    on_test = [snapshot.judged.get((trial.number, "test")) for trial in trials]
-    tested = [{name: float(getattr(judged, name)) for name in ACCURACIES} for judged in on_test if judged is not None]
-    return Place(
-        tuple(trial.number for trial in trials),
-        mean(values, dict.fromkeys(names, "max")),
-        all((trial.number, "validation") in snapshot.judged for trial in trials),
-        trials[0].params,
-        mean(tested, dict.fromkeys(ACCURACIES, "max")) if tested else {},
-    )
-
-
-def _values(trial: TrialRecord, snapshot: Snapshot, activity: Activity) -> dict[str, float]:
-    """What is known best of a trial: as judged, else the lower of the cheap attack's number and the bound so far."""
-    known = dict(trial.metrics)
-    judged, skipped = snapshot.judged.get((trial.number, "validation")), snapshot.skipped.get(trial.number)
-    standing = activity.standing.get((trial.number, "validation"))
-    if judged is not None:
-        known.update({name: float(getattr(judged, name)) for name in ACCURACIES})
-    elif skipped is not None and skipped.after:
-        known["clean_accuracy"] = skipped.clean_correct / skipped.images
-        known["robust_accuracy"] = skipped.bound / skipped.images
-    elif standing is not None and standing.images:
-        bound = standing.standing / standing.images
-        known["robust_accuracy"] = min(known.get("robust_accuracy", bound), bound)
-    return known
-
-
-def _frontier(places: Iterable[Place], sweep: Sweep, snapshot: Snapshot) -> list[Place]:
-    """What is judged and not dominated by anything judged, and what may yet join it by its cheap numbers.
-
-    A cheap number is an upper bound in spirit, so it pushes nothing out that was judged.
-    """
-    outside = flagged(snapshot) | set(snapshot.skipped) | {t.number for t in snapshot.trials if not t.feasible}
-    candidates = {
-        place.numbers: place
-        for place in places
-        if not outside & set(place.numbers) and all(name in place.values for name in sweep.objectives)
-    }
-    judged = {numbers: place.values for numbers, place in candidates.items() if place.judged}
-    cheap = {numbers: place.values for numbers, place in candidates.items() if not place.judged}
-    front = set(non_dominated(judged, sweep.objectives))
-    front |= set(non_dominated({**judged, **cheap}, sweep.objectives)) & set(cheap)
-    return sorted(
-        (candidates[numbers] for numbers in front),
-        key=lambda place: (-place.values.get(ACCURACIES[0], 0.0), place.values.get(ACCURACIES[1], 0.0), place.numbers),
+        in_full=int(np.count_nonzero(in_full)),
+        skipped=int(np.count_nonzero(skipped)),
+        failed=int(np.count_nonzero(failed)),
+        flagged=int(np.count_nonzero(rows["flagged"] & rows["eligible"])),
+        running=int(np.count_nonzero(running)),
+        waiting=int(np.count_nonzero(rest & ~failed & ~running)),
+        members=len(tally.members),
+        tested=len(tally.members & set(np.flatnonzero(rows["tested"]).tolist())),
     )
 
 
@@ -197,9 +106,8 @@ def _volume(front: Iterable[Place], objectives: Mapping[str, str]) -> float | No
     return float(moocore.hypervolume(minimised(points, accuracies), ref=np.zeros(len(accuracies))))
 
 
-def _spent(snapshot: Snapshot, activity: Activity, training: Iterable[Run]) -> float:
-    """Device-seconds of training and judging, in all lives of the driver, as far as they were told."""
-    seconds = sum(trial.metrics.get("cost_seconds", 0.0) for trial in snapshot.trials)
+def _spent(tally: Tally, training: Iterable[Run]) -> float:
+    """Device-seconds of training and judging, in all lives of the driver, as far as they are known."""
+    seconds = sum(float(tally.rows[name].sum()) for name in ("seconds", "judge_seconds", "test_seconds"))
     seconds += sum(float(run.result.get("cost_seconds", 0.0)) for run in training)
-    seconds += sum(judged.seconds for judged in snapshot.judged.values())
-    return seconds + sum(told for key, told in activity.judge_seconds.items() if key not in snapshot.judged)
+    return seconds + sum(float(tally.judging_here(split).sum()) for split in (SELECTION, TEST))

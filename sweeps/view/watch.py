@@ -11,6 +11,7 @@ from sweeps.view.activity import Activity
 from sweeps.view.live import Frame, Mood
 from sweeps.view.outlook import Countdown, Outlook
 from sweeps.view.overview import Overview
+from sweeps.view.tally import Tally
 
 EVENTS = "events.log"
 OUTPUT = "output.log"
@@ -41,6 +42,7 @@ class Watch:
         self.where = ""
         self.slots = 1
         self.dashboard: str | None = None
+        self._tally = Tally(sweep)
         self._snapshot = read()
         self._news = False
         self._countdown = Countdown(activity.clock)
@@ -54,10 +56,11 @@ class Watch:
         if self._news:
             self._news = False
             self._snapshot = self.read()
-        snapshot, activity = self._snapshot, self.activity
+        tally, activity = self._tally, self.activity
         with activity.lock:
-            overview = Overview.of(self.sweep, snapshot, activity)
-            outlook = Outlook.of(self.sweep, snapshot, activity, overview, self.slots)
+            tally.update(self._snapshot, activity)
+            overview = Overview.of(tally, activity)
+            outlook = Outlook.of(tally, activity, overview, self.slots)
             runs = list(activity.runs.values())
             at_work = {run.job.number for run in runs}
             return Frame(
@@ -74,9 +77,9 @@ class Watch:
                 left=self._countdown.left(outlook),
                 runs=runs,
                 standing=dict(activity.standing),
-                params={trial.number: trial.params for trial in snapshot.trials if trial.number in at_work},
+                params={number: tally.trials[number].params for number in at_work if number in tally.trials},
                 now=activity.clock(),
-                shard_size=snapshot.settings.get("shard_size"),
+                shard_size=self._snapshot.settings.get("shard_size"),
                 events=tuple(activity.events),
                 mood=mood,
             )

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from robustray.measures.metrics import figures
+
 
 def clock(seconds: float) -> str:
     """`0:07`, `12:30`, `1:02:03`, `3 d 4:00:00`."""
@@ -34,8 +36,8 @@ def about(seconds: float) -> str:
 
 def hours(seconds: float) -> str:
     """Device-hours, with two figures below ten."""
-    told = seconds / 3600
-    return figures(told) if told >= 10 else f"{told:.2g}"
+    spent = seconds / 3600
+    return figures(spent) if spent >= 10 else f"{spent:.2g}"
 
 
 def short(params: Mapping[str, Any]) -> str:
@@ -46,11 +48,6 @@ def short(params: Mapping[str, Any]) -> str:
 def option(value: Any) -> str:
     """Three figures of a number; any other value as it is."""
     return f"{value:.3g}" if isinstance(value, float) else plain(str(value))
-
-
-def figures(number: float) -> str:
-    """Three figures, `12,300`."""
-    return f"{float(f'{number:.3g}'):,.0f}" if 100 <= number < 1e7 else f"{number:.3g}"
 
 
 def plain(text: str) -> str:

@@ -12,11 +12,11 @@ import optuna
 import yaml
 from numpy.typing import ArrayLike, NDArray
 
-from analysis.collect import judged_frontier, table
+from analysis.collect import table
 from analysis.pareto import dominates
+from analysis.standing import judged_frontier
 from robustray.verdicts import CLEAN, Shard, judgement_folder, write_shard
-from sweeps.record import Judged, Record, Skipped
-from sweeps.record.record import REPLICATE_OF
+from sweeps.record import Issued, Judged, Record, Skipped
 
 OBJECTIVES = {"clean_accuracy": "max", "robust_accuracy": "max"}
 SCRIPT = "<script>alert(1)</script>"
@@ -56,18 +56,16 @@ def sweep(
     """
     generator = np.random.default_rng(3)
     with Record(folder, OBJECTIVES) as record:
-        record.study.sampler = optuna.samplers.RandomSampler(seed=5)
+        study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=5))
         truth = {}
         for number in range(trials):
-            beta = _ask(record, first)
+            beta = _ask(study, record, first)
             truth[number] = _accuracies(beta, generator)
             _finish(record, number, *truth[number])
         for number in (original for original in replicated for _ in range(2)):
-            again = record.study.ask()
-            again.set_user_attr(REPLICATE_OF, number)
-            record.issue(again, record.trial(number).params)
-            truth[again.number] = (truth[number][0] - 0.01, truth[number][1] - 0.01)
-            _finish(record, again.number, *truth[again.number])
+            again = record.issue(Issued(record.trial(number).params, origin="replicate", parents=(number,)))
+            truth[again] = (truth[number][0] - 0.01, truth[number][1] - 0.01)
+            _finish(record, again, *truth[again])
         if judge:
             _judge(record, truth, generator, version, autoattack, flagged)
         if judge and fix:
@@ -97,8 +95,8 @@ SHEET = {
 }
 
 
-def _ask(record: Record, first: str) -> float:
-    trial = record.study.ask()
+def _ask(study: optuna.Study, record: Record, first: str) -> float:
+    trial = study.ask()
     kinds = ["relu", "silu", SCRIPT]
     if first == "category":
         activation = trial.suggest_categorical("model.activation", kinds)
@@ -109,7 +107,8 @@ def _ask(record: Record, first: str) -> float:
     epochs = trial.suggest_int("schedule.epochs", 20, 60, step=20)
     options = {"defense.trades.beta": beta, "schedule.lr": lr, "schedule.epochs": epochs}
     named = {"model.activation": activation}
-    record.issue(trial, named | options if first == "category" else options | named)
+    params = named | options if first == "category" else options | named
+    record.issue(Issued(params), trial.distributions)
     return beta
 
 

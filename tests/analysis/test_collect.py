@@ -8,10 +8,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from analysis.collect import dominated_on_test, judged_frontier, load, objectives_judged, options
+from analysis.collect import load, options
 from analysis.pareto import frontier, wilson
+from analysis.standing import dominated_on_test, judged_frontier, objectives_judged
 from robustray.errors import UserError
-from sweeps.record import Judged, Record, read
+from sweeps.record import Issued, Judged, Record, read
 from tests.analysis import made as the
 
 COLUMNS = [
@@ -116,7 +117,7 @@ def test_types_do_not_depend_on_what_is_missing(table: pd.DataFrame, tmp_path: P
 
 def test_measures_keep_their_name_and_taken_names_are_marked(tmp_path: Path) -> None:
     with Record(tmp_path, {**the.OBJECTIVES, "lipschitz": "min"}) as record:
-        record.issue(record.study.ask(), {"defense": "trades"})
+        record.issue(Issued({"defense": "trades"}))
         told = {"clean_accuracy": 0.9, "robust_accuracy": 0.4, "lipschitz": 3.5, "bound": 1.0}
         record.finish(0, "complete", metrics=told)
     row = load(tmp_path).loc[0]
@@ -127,8 +128,8 @@ def test_measures_keep_their_name_and_taken_names_are_marked(tmp_path: Path) -> 
 
 def test_an_option_of_a_branch_not_taken_is_missing(tmp_path: Path) -> None:
     with Record(tmp_path, the.OBJECTIVES) as record:
-        record.issue(record.study.ask(), {"defense": "trades", "defense.trades.beta": 6.0})
-        record.issue(record.study.ask(), {"defense": "mart", "defense.mart.steps": 10})
+        record.issue(Issued({"defense": "trades", "defense.trades.beta": 6.0}))
+        record.issue(Issued({"defense": "mart", "defense.mart.steps": 10}))
     df = load(tmp_path)
     assert df["option.defense.trades.beta"].dtype == "float64"
     assert df["option.defense.trades.beta"].isna().tolist() == [False, True]
@@ -139,7 +140,7 @@ def test_an_option_of_a_branch_not_taken_is_missing(tmp_path: Path) -> None:
 def test_flags_of_both_splits_are_told_and_no_member_has_any(tmp_path: Path) -> None:
     with Record(tmp_path, the.OBJECTIVES) as record:
         for number in range(3):
-            record.issue(record.study.ask(), {})
+            record.issue(Issued({}))
             record.finish(number, "complete", metrics={"clean_accuracy": 0.9, "robust_accuracy": 0.5})
         for number, flags in ((0, ("outside", "dynamic")), (1, ()), (2, ())):
             record.judge(number, "validation", Judged(100, 90, 50, "standard", True, "judgements/v", 1.0, flags))

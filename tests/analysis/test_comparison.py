@@ -13,11 +13,13 @@ import pytest
 import analysis
 from analysis import comparison, paired
 from analysis.__main__ import main as main_
-from analysis.collect import judged_frontier, load
-from analysis.comparison import ACCURACIES, METRICS, Paired, compare
+from analysis.collect import load
+from analysis.comparison import SHORT, Paired, compare
 from analysis.pareto import wilson
+from analysis.standing import judged_frontier
 from robustray.errors import UserError
-from sweeps.record import Judged, Record, read
+from robustray.measures.metrics import ACCURACIES
+from sweeps.record import Issued, Judged, Record, read
 from tests.analysis import made as the
 
 
@@ -109,13 +111,13 @@ def test_neighbours_are_tested_one_after_the_other(mixed: Path, split: str) -> N
     assert found["next"].dropna().to_dict() == {mine[0]: theirs[0] for mine, theirs in pairwise(seeds)}
     p = []
     for mine, theirs in pairwise(seeds):
-        for which, metric in enumerate(METRICS):
+        for which, metric in enumerate(SHORT):
             a, b = (np.mean([verdicts[trial][which] for trial in trials], axis=0) for trials in (mine, theirs))
             p.append(paired.mcnemar(a, b))
             row = found.loc[mine[0]]
             assert row[f"{metric}_difference"] == pytest.approx(a.mean() - b.mean())
             assert row[f"{metric}_difference_low"] <= row[f"{metric}_difference"] <= row[f"{metric}_difference_high"]
-    adjusted = [found.loc[mine[0], f"{metric}_p"] for mine, _ in pairwise(seeds) for metric in METRICS]
+    adjusted = [found.loc[mine[0], f"{metric}_p"] for mine, _ in pairwise(seeds) for metric in SHORT]
     np.testing.assert_allclose(adjusted, paired.holm(p))
 
 
@@ -123,7 +125,7 @@ def test_an_objective_that_is_no_accuracy_counts_as_it_was_told(tmp_path: Path) 
     objectives = {**the.OBJECTIVES, "lipschitz": "min"}
     with Record(tmp_path, objectives) as record:
         for number, lipschitz in enumerate((3.0, 2.0, 2.0)):
-            record.issue(record.study.ask(), {})
+            record.issue(Issued({}))
             record.finish(
                 number, "complete", metrics={"clean_accuracy": 0.9, "robust_accuracy": 0.5, "lipschitz": lipschitz}
             )
@@ -151,7 +153,7 @@ def test_seeds_are_spread_apart_from_images(mixed: Path) -> None:
     assert found["trial"].tolist() == [3, 10]
     assert found["seeds"].tolist() == [3, 3]
     trials = [models.trials.index(trial) for trial in (10, 26, 27)]
-    for which, metric in enumerate(METRICS):
+    for which, metric in enumerate(SHORT):
         verdicts, row = models.verdicts[trials, which], found.iloc[1]
         assert row[f"{metric}_mean"] == pytest.approx(verdicts.mean())
         assert row[f"{metric}_seeds"] == pytest.approx(paired.spread(verdicts))
@@ -180,7 +182,7 @@ def test_two_models(tmp_path: Path) -> None:
         np.array([[188, 198, -10], [96, 76, 20]]) / 200
     )
     assert found[["only_a", "only_b"]].to_numpy().tolist() == [[2, 12], [30, 10]]
-    for metric, (wins, losses) in zip(METRICS, ((2, 12), (30, 10)), strict=True):
+    for metric, (wins, losses) in zip(SHORT, ((2, 12), (30, 10)), strict=True):
         row = found.loc[metric]
         ours = [1.0] * wins + [0.0] * losses
         assert row["p"] == paired.mcnemar(ours, 1 - np.array(ours))

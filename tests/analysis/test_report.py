@@ -18,8 +18,8 @@ import pytest
 
 from analysis import compare, words
 from analysis.__main__ import main
-from analysis.collect import dominated_on_test
 from analysis.report import publish, write
+from analysis.standing import dominated_on_test
 from tests.analysis import made as the
 
 _LOADING = ("src", "href", "action", "data", "poster", "srcset", "background")

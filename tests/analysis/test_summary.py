@@ -9,9 +9,10 @@ import pandas as pd
 import pytest
 
 from analysis import load, sheet, summary, words
-from analysis.judgements import device_seconds
+from analysis.device_time import DeviceTime, of_sweep
 from robustray.judging.flags import MEANING
-from sweeps.record import Judged, Record, read
+from sweeps.record import Issued, Judged, Record, read
+from sweeps.record.ledger import Ledger
 from tests.analysis import made as the
 
 
@@ -40,7 +41,7 @@ def test_verdicts_on_the_way(tmp_path: Path) -> None:
 
 def test_one_member_reads_as_one(tmp_path: Path) -> None:
     with Record(tmp_path, the.OBJECTIVES) as record:
-        record.issue(record.study.ask(), {})
+        record.issue(Issued({}))
         record.finish(0, "complete", metrics={"clean_accuracy": 0.9, "robust_accuracy": 0.5})
         record.judge(0, "validation", Judged(360, 324, 180, "standard", True, "judgements/0000/v", 1.0))
         record.fix_members([0], [0])
@@ -98,14 +99,46 @@ def test_a_flagged_trial_judged_by_another_version_does_not_rename_the_others(mi
 
 def test_device_time_of_judging_is_that_of_all_shards(made: Path, table: pd.DataFrame) -> None:
     shards = len(list(made.glob("judgements/*/*/*.parquet")))
-    merits = summary.merits(table, read(made), sum(device_seconds(made, read(made)).values()))
+    merits = summary.merits(table, read(made), of_sweep(made, read(made)))
     assert (words.duration(shards * the.SECONDS), "judging", "device time") in merits
+    assert (words.duration(3600 * table["cost_device_hours"].sum()), "training", "device time") in merits
+
+
+def test_with_a_ledger_every_attempt_is_device_time(tmp_path: Path) -> None:
+    folder = the.sweep(tmp_path / "s", fix=False)
+    before, failed, running = of_sweep(folder, read(folder)), the.FAILED[0], the.RUNNING[0]
+    with Ledger(folder) as ledger:
+        ledger.add({"kind": "train"}, "trial", failed, "failed", 1000.0)
+        ledger.add({"kind": "train"}, "trial", running, "interrupted", 200.0)
+        ledger.add({"kind": "train"}, "trial", 0, "complete", 30.0)  # most of it was spent before there was a ledger
+        ledger.add({"kind": "judge"}, "judge", 0, "complete", before.judging + 50.0)
+        ledger.add({"kind": "probe"}, "probe", 0, "complete", 5.0)
+    spent = of_sweep(folder, read(folder))
+    assert spent.training == pytest.approx(before.training + 1200.0)
+    assert spent.judging == pytest.approx(before.judging + 55.0)
+    assert spent.by_split == before.by_split
+    merits = summary.merits(load(folder), read(folder), spent)
+    assert {remark for _, name, remark in merits if name in ("training", "judging")} == {"device time, every attempt"}
+
+
+def test_a_ledger_that_began_late_takes_nothing_away(tmp_path: Path) -> None:
+    folder = the.sweep(tmp_path / "s", fix=False)
+    before = of_sweep(folder, read(folder))
+    with Ledger(folder):
+        pass
+    spent = of_sweep(folder, read(folder))
+    assert spent.training == pytest.approx(before.training)
+    assert spent.judging == pytest.approx(before.judging)
 
 
 def test_the_hypervolume_is_that_of_means_over_seeds(mixed: Path) -> None:
     df = load(mixed)
     df["member"] = df["trial"].isin((10, 26, 27))
-    (volume,) = [value for value, name, _ in summary.merits(df, read(mixed), 0.0) if name == "hypervolume"]
+    (volume,) = [
+        value
+        for value, name, _ in summary.merits(df, read(mixed), DeviceTime(0.0, 0.0, {}, every_attempt=False))
+        if name == "hypervolume"
+    ]
     clean, robust = df.loc[df["member"], ["judged_clean_accuracy", "judged_robust_accuracy"]].mean()
     assert float(volume) == pytest.approx(clean * robust, abs=6e-4)
 

@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from robustray.attacks import BoundAttack, Pgd, Threat
+from robustray.attacks.norms import Norm
 from robustray.attacks.pgd import StepSize
-from robustray.attacks.threats import Norm
 from tests.conftest import Golden
 
 

@@ -2,27 +2,42 @@
 
 from __future__ import annotations
 
-import types
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal, TypeVar, Union, get_args, get_origin
+from typing import Any, TypeVar
 
 import pytest
-import torch
-from torch import Tensor, nn
 
+from robustray import testing
 from robustray.data import DataSource
-from robustray.models.heads import ClassLogits
 from robustray.registry import Part, parts
+from robustray.testing import contracts
+from robustray.testing.made import Boom, Fails, Passes, batch, flags, generator, linear, network, same, state
+from robustray.testing.options import JUDGE
 from robustray.trial import TrialConfig
 from tests.robustray import made_folders
 from tests.robustray.made_folders import MAKERS, Folder
 
-JUDGE: dict[str, Any] = {
-    "data": {"name": "digits", "validation": 60},
-    "threat": {"norm": "linf", "eps": 0.1},
-    "cheap": {"name": "pgd", "loss": "margin", "steps": 2},
-    "images": {"validation": 20},
-}
+__all__ = [
+    "JUDGE",
+    "NEEDED",
+    "Boom",
+    "Fails",
+    "Passes",
+    "batch",
+    "every",
+    "flags",
+    "generator",
+    "kept",
+    "linear",
+    "made",
+    "made_folder",
+    "network",
+    "same",
+    "state",
+    "trial",
+    "variants",
+]
 NEEDED: dict[tuple[str, str], dict[str, Any]] = {
     ("data", "npz"): {"train": "train.npz", "test": "test.npz"},
     ("curriculum", "stages"): {"stages": ({"eps_scale": 0.5}, {"begin": {"fraction": 0.5}, "eps_scale": 1})},
@@ -44,7 +59,8 @@ def trial(**options: Any) -> TrialConfig:
         "averaging": {"name": "ema", "decay": 0.9, "warmup": 1},
         "schedule": {"name": "one_cycle", "epochs": 2, "lr": 0.2},
     }
-    return TrialConfig.model_validate(small | options)
+    ignored = {keys[0] for keys in TrialConfig.loose(small | options).ignored()} - set(options)
+    return TrialConfig.model_validate({key: value for key, value in (small | options).items() if key not in ignored})
 
 
 def every(kind: str) -> pytest.MarkDecorator:
@@ -72,141 +88,27 @@ def made_folder(cls: type[DataSource], path: Path, seed: int = 0) -> Folder:
 
 def variants(kind: str, parameter: str = "part") -> pytest.MarkDecorator:
     """Runs a test for every part of a kind: as it is by default, and with each other value of each option of choice."""
-    found = []
-    for name, cls in parts(kind).items():
-        found.append(pytest.param(made(cls), id=name))
-        for option, field in cls.model_fields.items():
-            values = [v for v in _choices(field.annotation) if v != field.default] if option != "name" else []
-            found += [pytest.param(made(cls, **{option: v}), id=f"{name}-{option}={v}") for v in values]
+    return pytest.mark.parametrize(parameter, [pytest.param(part, id=name) for name, part, _ in _variants(kind)])
+
+
+def kept(kind: str, *, of: Sequence[str] | None = None) -> pytest.MarkDecorator:
+    """Runs a test (contract, part) for every contract of a kind, on every part (of some kinds) that it is to be tried on."""
+    cases = [
+        pytest.param(contract, part, id="-".join([contract.name, *([each] if of else []), name]))
+        for contract in contracts(kind)
+        for each in of or [kind]
+        for name, part, word in _variants(each)
+        if contract.asked_of(part, word)
+    ]
+    return pytest.mark.parametrize(("contract", "part"), cases)
+
+
+def _variants(kind: str) -> list[tuple[str, Part, str]]:
+    """Every part of a kind in every variant, with an id, and a word for what is other than by default."""
+    found = [
+        ("-".join(filter(None, [name, word])), part, word)
+        for name, cls in parts(kind).items()
+        for word, part in testing.variants(cls, **NEEDED.get((kind, name), {}))
+    ]
     assert found, f"no part of kind {kind!r}"
-    return pytest.mark.parametrize(parameter, found)
-
-
-def _choices(annotation: Any) -> list[Any]:
-    if annotation is bool:
-        return [False, True]
-    if annotation is type(None):
-        return [None]
-    if get_origin(annotation) is Literal:
-        return list(get_args(annotation))
-    if get_origin(annotation) in (Union, types.UnionType):
-        found = [choice for part in get_args(annotation) for choice in _choices(part)]
-        return found if found != [None] else []
-    return []
-
-
-def generator(seed: int = 0) -> torch.Generator:
-    return torch.Generator().manual_seed(seed)
-
-
-def network(
-    *, classes: int = 5, dtype: torch.dtype = torch.float64, smooth: bool = False, seed: int = 0, aux_outputs: int = 0
-) -> nn.Sequential:
-    """A small network for [B, 2, 6, 6] with batch norm, whose running statistics are not those of any batch."""
-    with torch.random.fork_rng():
-        torch.manual_seed(seed)
-        model = nn.Sequential(
-            nn.Conv2d(2, 4, 3, padding=1),
-            nn.BatchNorm2d(4),
-            nn.Softplus(beta=4) if smooth else nn.ReLU(),
-            nn.Flatten(),
-            nn.Linear(4 * 36, classes + aux_outputs),
-            *([ClassLogits(classes)] if aux_outputs else []),
-        )
-        norm = model[1]
-        assert isinstance(norm, nn.BatchNorm2d)
-        assert norm.running_mean is not None
-        assert norm.running_var is not None
-        norm.running_mean.normal_(0, 0.3)
-        norm.running_var.uniform_(0.5, 2)
-        nn.init.uniform_(norm.weight, 0.5, 1.5)
-    return model.to(dtype)
-
-
-def batch(n: int = 6, *, classes: int = 5, dtype: torch.dtype = torch.float64, seed: int = 1) -> tuple[Tensor, Tensor]:
-    """Images [n, 2, 6, 6] with pixels all over [0, 1], both ends included, and labels [n]."""
-    stream = generator(seed)
-    x = (torch.rand(n, 2, 6, 6, generator=stream, dtype=dtype) * 1.2 - 0.1).clamp(0, 1)
-    return x, torch.randint(0, classes, (n,), generator=stream)
-
-
-def linear(weight: Tensor, bias: Tensor | None = None) -> nn.Sequential:
-    """A linear classifier of images [B, 1, 1, D]: logits = x @ weight.T + bias."""
-    layer = nn.Linear(weight.shape[1], weight.shape[0], dtype=weight.dtype)
-    with torch.no_grad():
-        layer.weight.copy_(weight)
-        layer.bias.copy_(torch.zeros(len(weight)) if bias is None else bias)
-    return nn.Sequential(nn.Flatten(), layer)
-
-
-def state(model: nn.Module) -> dict[str, Tensor]:
-    """Weights and buffers as they are now."""
-    return {name: value.detach().clone() for name, value in model.state_dict().items()}
-
-
-def flags(model: nn.Module) -> list[object]:
-    """Everything about a model that an attack changes and must give back."""
-    modules: list[object] = [(m.training, getattr(m, "track_running_stats", None)) for m in model.modules()]
-    return modules + [parameter.requires_grad for parameter in model.parameters()]
-
-
-def same(a: dict[str, Tensor], b: dict[str, Tensor]) -> bool:
-    """Bit for bit."""
-    return a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
-
-
-class Passes:
-    """Counts passes per image through a model: a forward 1, a backward to the input 1, to the weights 1 more.
-
-    A backward through a gradient (`second_order` of them) is a backward of its own, 2.
-    """
-
-    def __init__(self, model: nn.Module) -> None:
-        self.images = 0
-        self.second_order = 0
-        self._reached = 0  # images whose gradient is on its way to the weights, or to the input alone
-        model.register_forward_hook(self._forward)
-        for last in [weight for weight in model.parameters() if weight.requires_grad][-1:]:
-            last.register_hook(lambda _: self._weights())  # type: ignore[no-untyped-call]
-
-    def _forward(self, model: nn.Module, inputs: tuple[Tensor, ...], logits: Tensor) -> None:
-        images = len(inputs[0])
-        self.images += images
-        self._reached = 0
-        if logits.requires_grad:
-            logits.register_hook(lambda gradient: self._backward(images, gradient))  # type: ignore[no-untyped-call]
-
-    def _backward(self, images: int, gradient: Tensor) -> None:
-        self.images += images
-        if gradient.requires_grad:
-            gradient.register_hook(lambda _: self._again(images))  # type: ignore[no-untyped-call]
-        else:
-            self._reached += images
-
-    def _weights(self) -> None:
-        self.images += self._reached
-        self._reached = 0
-
-    def _again(self, images: int) -> None:
-        self.second_order += 1
-        self.images += 2 * images
-
-
-class Boom(Exception):
-    """What `Fails` raises."""
-
-
-class Fails(nn.Module):
-    """A model that raises at its forward number `at`, counted from 0."""
-
-    def __init__(self, model: nn.Sequential, at: int) -> None:
-        super().__init__()
-        self.model = model
-        self.left = at
-
-    def forward(self, x: Tensor) -> Tensor:
-        if self.left == 0:
-            raise Boom
-        self.left -= 1
-        logits: Tensor = self.model(x)
-        return logits
+    return found

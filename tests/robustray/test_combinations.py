@@ -14,12 +14,12 @@ from torch import Tensor
 
 from robustray.errors import UserError
 from robustray.registry import Part, kinds, parts
+from robustray.testing.options import found, placed
 from robustray.training import Trainer
 from robustray.trial import TrialConfig
 from sweeps import Sweep
 from tests.robustray.combinations import covering, pairwise
 from tests.robustray.made import Passes, made, state, trial
-from tests.robustray.test_contracts_options import found, placed
 from tests.robustray.test_trainer import watched
 
 
@@ -31,14 +31,14 @@ def test_every_pair_of_choices_trains_a_step(
     """Without the host waiting for the device, at the declared cost, to finite weights that are others."""
     trainer = Trainer(trial(**options), tmp_path, device="cpu")
     counted, before = Passes(trainer.model), state(trainer.model)
-    trainer.batch_in_epoch = 1  # one_cycle and others begin low
+    trainer.progress.batch_in_epoch = 1  # one_cycle and others begin low
     with trainer.at_work():
-        watched(trainer, monkeypatch)._train_step(torch.arange(30))
+        watched(trainer, monkeypatch).train_step(torch.arange(30))
     after = state(trainer.model)
     assert all(value.isfinite().all() for value in after.values())
     moved = [name for name, _ in trainer.model.named_parameters() if not torch.equal(after[name], before[name])]
     assert len(moved) >= len(list(trainer.model.parameters())) - 2  # of dead units maybe
-    assert trainer.passes == counted.images
+    assert trainer.progress.passes == counted.images
 
 
 @pytest.mark.usefixtures("extra_images")

@@ -1,4 +1,4 @@
-"""What every data source promises."""
+"""Every data source keeps its contracts, and those that look for a folder find it and say what is wrong there."""
 
 from __future__ import annotations
 
@@ -6,18 +6,16 @@ import re
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Any, cast
 
 import numpy as np
 import pytest
-import torch
 
 from robustray.data import DataSource, Images, base, stored
-from robustray.data.device import DeviceImages
 from robustray.data.stored import Stored
 from robustray.errors import UserError
-from robustray.judge import Judge
 from robustray.registry import parts
+from robustray.testing import Contract, contracts
 from tests.robustray.made import every, made_folder
 from tests.robustray.made_folders import MAKERS, Folder
 
@@ -67,130 +65,14 @@ def make(folders: Callable[[type[DataSource]], Folder]) -> Factory:
     return factory
 
 
-def rows(split: Images) -> set[bytes]:
-    return {image.tobytes() for image in split.images}
-
-
 @every("data")
-def test_splits(cls: type[DataSource], make: Factory) -> None:
-    """uint8 [N, H, W, C] and int64 [N]; validation is cut from train, exactly, and test is neither."""
-    source = make(cls)()
-    splits = {name: source.load(name) for name in ("train", "validation", "test")}
-    for split in splits.values():
-        assert split.images.dtype == np.uint8
-        assert split.images.ndim == 4
-        assert split.images.shape[1:] == splits["train"].images.shape[1:]
-        assert split.labels.dtype == np.int64
-        assert split.labels.shape == (len(split.images),)
-        assert split.labels.min() >= 0
-        assert split.labels.max() < source.classes
-    whole = source.read("train")
-    assert len(splits["validation"]) == source.validation
-    assert len(splits["train"]) + len(splits["validation"]) == len(whole)
-    pool = sorted((image.tobytes(), int(label)) for image, label in zip(whole.images, whole.labels, strict=True))
-    cut = [(image.tobytes(), int(label)) for name in ("train", "validation")
-           for image, label in zip(splits[name].images, splits[name].labels, strict=True)]  # fmt: skip
-    assert sorted(cut) == pool  # every image once, with its own label
-    assert not rows(splits["validation"]) & rows(splits["train"])
-    assert not rows(splits["test"]) & (rows(splits["train"]) | rows(splits["validation"]))
-
-
-@every("data")
-def test_validation_is_stratified(cls: type[DataSource], make: Factory) -> None:
-    source = make(cls)()
-    whole, held_out = source.read("train").labels, source.load("validation").labels
-    ideal = np.bincount(whole, minlength=source.classes) * (len(held_out) / len(whole))
-    assert np.abs(np.bincount(held_out, minlength=source.classes) - ideal).max() < 1
-
-
-@every("data")
-def test_splits_never_change(cls: type[DataSource], make: Factory) -> None:
-    """Read again, after anything was drawn, they are the same; and a seed is nothing they could depend on."""
-    source = make(cls)()
-    first = {name: source.load(name).images.tobytes() for name in ("train", "validation", "test")}
-    base._load.cache_clear()
-    np.random.seed(7)  # noqa: NPY002  # the world's generator must not matter
-    torch.manual_seed(7)
-    again = {name: source.load(name).images.tobytes() for name in ("train", "validation", "test")}
-    assert first == again
-    assert "seed" not in cls.model_fields
-
-
-@every("data")
-def test_only_test_opens_test(cls: type[DataSource], make: Factory, monkeypatch: pytest.MonkeyPatch) -> None:
-    opened: list[str] = []
-    read = cls.read
-
-    def spy(self: DataSource, split: Literal["train", "test"]) -> Images:
-        opened.append(split)
-        return read(self, split)
-
-    monkeypatch.setattr(cls, "read", spy)
-    source = make(cls)()
-    source.load("train")
-    source.load("validation")
-    source.statistics()
-    _ = source.classes
-    Judge.model_validate({"data": source, "threat": {"eps": 0.1}}).lists()
-    assert set(opened) == {"train"}
-    source.load("test")
-    assert opened.count("test") == 1
-
-
-@every("data")
-def test_identity_tells_splits_apart(cls: type[DataSource], make: Factory) -> None:
-    source, other = make(cls)(), make(cls)(validation=41)
-    names = [source.identity(split) for split in ("train", "validation", "test")]
-    assert len(set(names)) == 3
-    assert names == [source.identity(split) for split in ("train", "validation", "test")]
-    assert other.identity("validation") != source.identity("validation")
-
-
-@every("data")
-def test_more_validation_than_there_is(cls: type[DataSource], make: Factory) -> None:
-    count = len(make(cls)().read("train")) + 1
-    with pytest.raises((UserError, ValueError), match="validation"):
-        make(cls)(validation=count).load("validation")
-
-
-@every("data")
-def test_on_the_device(cls: type[DataSource], make: Factory) -> None:
-    """Bytes k become k / 255, channels first, whichever way rows are asked for."""
-    split = make(cls)().load("validation")
-    there = DeviceImages(split, torch.device("cpu"))
-    assert len(there) == len(split)
-    wanted = np.array([3, 0, 3], dtype=np.int64)
-    x, y = there.batch(wanted)
-    assert x.dtype == torch.float32
-    expected = split.images[wanted].transpose(0, 3, 1, 2).astype(np.float32) / np.float32(255)
-    np.testing.assert_array_equal(x.numpy(), expected)
-    np.testing.assert_array_equal(y.numpy(), split.labels[wanted])
-    assert torch.equal(there.batch(torch.from_numpy(wanted))[0], x)
-    assert torch.equal(there.batch(slice(3, 4))[0], x[:1])
+@pytest.mark.parametrize("contract", [pytest.param(contract, id=contract.name) for contract in contracts("data")])
+def test_contract(contract: Contract, cls: type[DataSource], make: Factory) -> None:
+    contract(make(cls)())
 
 
 def test_every_source_has_a_maker() -> None:
     assert set(MAKERS) == set(SOURCES), "every data source needs a maker in tests/robustray/made_folders.py"
-
-
-@every("data")
-def test_images_can_be_written_to(cls: type[DataSource], make: Factory) -> None:
-    """torch warns of arrays that cannot, and what is written must reach no file."""
-    source = make(cls)()
-    for split in ("train", "test"):
-        read = source.read(split)
-        before = read.images.copy()
-        read.images[...] = 255 - read.images
-        np.testing.assert_array_equal(source.read(split).images, before)
-
-
-@every("data")
-def test_statistics_are_those_of_the_training_pixels(cls: type[DataSource], make: Factory) -> None:
-    source = make(cls)()
-    pixels = source.load("train").images.astype(np.float64).reshape(-1, source.load("train").images.shape[-1]) / 255
-    mean, std = source.statistics()
-    np.testing.assert_allclose(mean, pixels.mean(axis=0), rtol=1e-12)
-    np.testing.assert_allclose(std, pixels.std(axis=0), rtol=1e-12)
 
 
 @every("data")

@@ -2,41 +2,22 @@
 
 from __future__ import annotations
 
-import json
-from typing import Any, Literal, get_args
+from typing import Literal
 
 import pytest
 from pydantic import ValidationError
 
-from robustray.options import words
 from robustray.registry import Count, Options, Part, Real, kinds, parts, register
+from robustray.testing import Contract
+from robustray.testing.options import found, placed
 from robustray.training.updates import BoundUpdate, Update
 from robustray.trial import TrialConfig
-from tests.robustray.made import JUDGE, made
-
-EVERY = [pytest.param(cls, id=f"{kind}-{name}") for kind in kinds() for name, cls in parts(kind).items()]
-every_part = pytest.mark.parametrize("cls", EVERY)
+from tests.robustray.made import JUDGE, kept
 
 
-def placed(part: dict[str, Any], kind: str) -> dict[str, Any]:
-    """A trial's mapping with a part where its kind belongs."""
-    if kind == "data":
-        return {"judge": {"data": part, "threat": {"eps": 0.1}}}
-    if kind == "augmentation":
-        return {"judge": JUDGE, "batch": {"augment": [part]}}
-    if kind == "mix":
-        return {"judge": JUDGE, "batch": {"mix": part}}
-    return {"judge": JUDGE, kind: part}
-
-
-def found(config: TrialConfig, kind: str) -> Part:
-    part = {
-        "data": config.judge.data,
-        "augmentation": (*config.batch.augment, None)[0],
-        "mix": config.batch.mix,
-    }.get(kind) or getattr(config, kind)
-    assert isinstance(part, Part)
-    return part
+@kept("part", of=kinds())
+def test_contract(contract: Contract, part: Part) -> None:
+    contract(part)
 
 
 def test_every_kind_has_parts_and_all_are_kept_apart() -> None:
@@ -53,53 +34,6 @@ def test_every_kind_has_parts_and_all_are_kept_apart() -> None:
     } <= set(kinds())
     assert all(cls.kind == kind and cls.model_fields["name"].default == name
                for kind in kinds() for name, cls in parts(kind).items())  # fmt: skip
-
-
-@every_part
-def test_round_trip_through_json(cls: type[Part]) -> None:
-    part = made(cls)
-    options = json.loads(json.dumps(part.model_dump(mode="json")))
-    config = TrialConfig.model_validate(placed(options, cls.kind))
-    assert found(config, cls.kind) == part
-    assert type(found(config, cls.kind)) is cls
-
-
-@every_part
-def test_unknown_option_is_refused(cls: type[Part]) -> None:
-    options = made(cls).model_dump(mode="json") | {"no_such_option": 1}
-    with pytest.raises(ValidationError, match="no_such_option"):
-        TrialConfig.model_validate(placed(options, cls.kind))
-
-
-@every_part
-def test_explained(cls: type[Part]) -> None:
-    """Every option is documented, and its help names it with its default."""
-    text = words.text(cls)
-    assert cls.__doc__ is not None
-    assert cls.__doc__.splitlines()[0] in text
-    for name, field in cls.model_fields.items():
-        if name != "name":
-            assert field.description, name
-            line = next(line for line in text.splitlines() if line.strip().startswith(f"{name} = "))
-            assert field.description in line
-
-
-@every_part
-def test_options_are_frozen_and_hashable(cls: type[Part]) -> None:
-    part = made(cls)
-    assert hash(part) == hash(made(cls))
-    with pytest.raises(ValidationError):
-        part.name = "other"  # type: ignore[misc]
-
-
-@every_part
-def test_numbers_are_bounded(cls: type[Part]) -> None:
-    """No number may be negative: every numeric option of this package has a lower bound, and refuses NaN and booleans."""
-    for name, field in cls.model_fields.items():
-        if field.annotation in (float, int) or set(get_args(field.annotation)) & {float, int}:
-            for wrong in (-1, "nan", True, "many"):
-                with pytest.raises(ValidationError, match=name):
-                    made(cls, **{name: wrong})
 
 
 @pytest.mark.parametrize("kind", [k for k in kinds() if any(c.default for c in parts(k).values())])
@@ -165,9 +99,6 @@ def test_a_taken_name_is_refused() -> None:
 
         def bind(self, model: object) -> BoundUpdate:
             raise AssertionError("never bound")
-
-        def passes(self, perturb: int, loss: int) -> int:
-            raise AssertionError("never counted")
 
     with pytest.raises(TypeError, match="already"):
         register(Impostor)

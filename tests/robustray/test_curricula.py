@@ -174,13 +174,13 @@ def test_a_training_goes_by_its_curriculum(tmp_path: Path, monkeypatch: pytest.M
     trainer = Trainer(trial(curriculum=STAGED, batch=batch), tmp_path / "a", device="cpu")
     steps = seen_steps(trainer, monkeypatch)
     rows: list[Tensor] = []
-    train = trainer._train_step
+    train = trainer.train_step
 
     def noting(batch: Tensor) -> None:
         rows.append(batch)
         train(batch)
 
-    monkeypatch.setattr(trainer, "_train_step", noting)
+    monkeypatch.setattr(trainer, "train_step", noting)
     trainer.run()
     eps = trainer.config.training_threat.eps
     assert [step.bound.threat.eps for step in steps] == pytest.approx([eps / 4] * 3 + [eps] * 3)
@@ -210,7 +210,7 @@ def test_a_curriculum_that_changes_nothing_changes_nothing(tmp_path: Path) -> No
 def test_validation_knows_no_curriculum(tmp_path: Path) -> None:
     trainer = Trainer(trial(curriculum={"name": "cusp"}), tmp_path, device="cpu")
     trainer.run()
-    assert trainer.cheap.threat == trainer.config.judge.threat
+    assert trainer.selection.attack.threat == trainer.config.judge.threat
     assert "robust_accuracy" in trainer.history[0]
 
 

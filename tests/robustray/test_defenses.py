@@ -69,19 +69,19 @@ def kl(p: Tensor, q: Tensor) -> Tensor:
 def test_natural_is_cross_entropy_of_clean_images() -> None:
     one = step()
     assert Natural().perturb(one) is one.x
-    torch.testing.assert_close(Natural().loss(one, one.x).total, F.cross_entropy(logits(one.x), one.y))
+    torch.testing.assert_close(Natural().loss(one, one.x).total, F.cross_entropy(logits(one.x), one.attacked))
 
 
 def test_adversarial_is_cross_entropy_at_the_perturbed_images() -> None:
     one = step()
     x_adv = near(one.x)
-    torch.testing.assert_close(Adversarial().loss(one, x_adv).total, F.cross_entropy(logits(x_adv), one.y))
+    torch.testing.assert_close(Adversarial().loss(one, x_adv).total, F.cross_entropy(logits(x_adv), one.attacked))
 
 
 def test_adversarial_with_clean_images_mixes_batch_statistics() -> None:
     one = step()
     x_adv = near(one.x)
-    both = F.cross_entropy(logits(torch.cat([one.x, x_adv])), torch.cat([one.y, one.y]))
+    both = F.cross_entropy(logits(torch.cat([one.x, x_adv])), torch.cat([one.attacked, one.attacked]))
     loss = Adversarial(keep_clean=True).loss(one, x_adv)
     torch.testing.assert_close(loss.total, both)
     assert set(loss.parts) == {"clean", "robust"}
@@ -96,18 +96,20 @@ def test_a_fraction_of_a_batch_stays_clean(fraction: float, clean: int) -> None:
     assert torch.equal(x_adv[:clean], one.x[:clean])
     assert all(not torch.equal(a, b) for a, b in zip(x_adv[clean:], one.x[clean:], strict=True))
     loss = defense.loss(one, x_adv)
-    losses = F.cross_entropy(logits(x_adv), one.y, reduction="none")
+    losses = F.cross_entropy(logits(x_adv), one.attacked, reduction="none")
     torch.testing.assert_close(loss.total, losses.mean())
     if 0 < clean < 6:
         torch.testing.assert_close(loss.parts["clean"], losses[:clean].sum() / 6)
-    torch.testing.assert_close(defense.loss(one, near(one.x)).total,
-                               F.cross_entropy(logits(torch.cat([one.x[:clean], near(one.x)[clean:]])), one.y))  # fmt: skip
+    mixed = torch.cat([one.x[:clean], near(one.x)[clean:]])
+    torch.testing.assert_close(defense.loss(one, near(one.x)).total, F.cross_entropy(logits(mixed), one.attacked))
 
 
 def test_all_clean_is_natural_training() -> None:
     one = step()
-    assert Adversarial(clean_fraction=1).perturb(one) is one.x
-    assert sum(Adversarial(clean_fraction=1).passes(Pgd(), 7)) == sum(Natural().passes(Pgd(), 7))
+    x_adv = Adversarial(clean_fraction=1).perturb(one)
+    assert x_adv is one.x
+    losses = [defense.loss(step(), x_adv).total for defense in (Adversarial(clean_fraction=1), Natural())]
+    torch.testing.assert_close(losses[0], losses[1])
 
 
 def test_clean_images_twice_are_refused() -> None:
@@ -121,22 +123,22 @@ def predicted(x: Tensor) -> Tensor:
 
 def test_incorrect_images_stay_clean() -> None:
     one = step()
-    one.y[:3], one.y[3:] = predicted(one.x)[:3], (predicted(one.x)[3:] + 1) % CLASSES
+    one.attacked[:3], one.attacked[3:] = predicted(one.x)[:3], (predicted(one.x)[3:] + 1) % CLASSES
     x_adv = Adversarial(ignore_incorrect=True).perturb(one)
     assert torch.equal(x_adv[3:], one.x[3:])
-    assert torch.equal(x_adv[:3], Adversarial().perturb(step(targets=one.y).but(y=one.y))[:3])
+    assert torch.equal(x_adv[:3], Adversarial().perturb(step(targets=one.attacked).but(attacked=one.attacked))[:3])
     assert not torch.equal(x_adv[:3], one.x[:3])
 
 
 def test_labels_do_not_leak() -> None:
     """Whatever the labels are, x' is the same; the loss has the true ones."""
     one, other = step(), step()
-    other = other.but(y=(other.y + 1) % CLASSES, targets=(other.y + 1) % CLASSES)
+    other = other.but(attacked=(other.attacked + 1) % CLASSES, targets=(other.attacked + 1) % CLASSES)
     defense = Adversarial(prevent_label_leaking=True)
     x_adv = defense.perturb(one)
     assert torch.equal(x_adv, defense.perturb(other))
-    assert torch.equal(x_adv, Adversarial().perturb(step().but(y=predicted(one.x))))
-    torch.testing.assert_close(defense.loss(one, x_adv).total, F.cross_entropy(logits(x_adv), one.y))
+    assert torch.equal(x_adv, Adversarial().perturb(step().but(attacked=predicted(one.x))))
+    torch.testing.assert_close(defense.loss(one, x_adv).total, F.cross_entropy(logits(x_adv), one.attacked))
 
 
 # Limits
@@ -150,17 +152,19 @@ def test_labels_do_not_leak() -> None:
 def test_without_weights_it_is_natural_training(defense: Defense) -> None:
     one = step()
     loss = defense.loss(one, one.x if isinstance(defense, Tulip) else near(one.x))
-    torch.testing.assert_close(loss.total, F.cross_entropy(logits(one.x), one.y))
+    torch.testing.assert_close(loss.total, F.cross_entropy(logits(one.x), one.attacked))
 
 
 def test_without_weights_it_is_adversarial_training_of_what_it_attacks() -> None:
     one = Consistency(lam=0).prepare(step())
     x_adv = near(one.x)
-    torch.testing.assert_close(Consistency(lam=0).loss(one, x_adv).total, F.cross_entropy(logits(x_adv), one.y))
+    torch.testing.assert_close(Consistency(lam=0).loss(one, x_adv).total, F.cross_entropy(logits(x_adv), one.attacked))
     one = SelfSupervised(weight=0).prepare(step(heads()))
     x_adv = near(one.x)
     outputs = heads()[:-1].train()(x_adv)[:3, :5]
-    torch.testing.assert_close(SelfSupervised(weight=0).loss(one, x_adv).total, F.cross_entropy(outputs, one.y[:3]))
+    torch.testing.assert_close(
+        SelfSupervised(weight=0).loss(one, x_adv).total, F.cross_entropy(outputs, one.attacked[:3])
+    )
 
 
 @pytest.mark.parametrize(
@@ -173,13 +177,16 @@ def test_without_a_radius_it_is_natural_training(defense: Defense, times: float)
     one = step(eps=0)
     x_adv = defense.perturb(one)
     assert torch.equal(x_adv, one.x)
-    torch.testing.assert_close(defense.loss(one, x_adv).total, times * F.cross_entropy(logits(one.x), one.y))
+    torch.testing.assert_close(defense.loss(one, x_adv).total, times * F.cross_entropy(logits(one.x), one.attacked))
 
 
 def test_mart_without_a_radius_is_its_boosted_term() -> None:
     one = step(eps=0)
     p = logits(one.x).softmax(1)
-    boosted = F.cross_entropy(logits(one.x), one.y) - (1.0001 - p.scatter(1, one.y[:, None], 0).amax(1)).log().mean()
+    boosted = (
+        F.cross_entropy(logits(one.x), one.attacked)
+        - (1.0001 - p.scatter(1, one.attacked[:, None], 0).amax(1)).log().mean()
+    )
     torch.testing.assert_close(Mart().loss(one, one.x).total, boosted)
 
 
@@ -189,7 +196,7 @@ def test_mart_without_a_radius_is_its_boosted_term() -> None:
 def test_trades_without_weight_is_cross_entropy() -> None:
     one = step()
     loss = Trades(beta=0).loss(one, near(one.x))
-    torch.testing.assert_close(loss.total, F.cross_entropy(logits(one.x), one.y))
+    torch.testing.assert_close(loss.total, F.cross_entropy(logits(one.x), one.attacked))
     assert loss.parts["robust"] == 0
 
 
@@ -202,7 +209,7 @@ def test_trades_in_closed_form(beta: float) -> None:
     torch.testing.assert_close(
         loss.parts["robust"], beta * kl(p, q).mean()
     )  # over classes the sum, over the batch the mean
-    torch.testing.assert_close(loss.parts["clean"], F.cross_entropy(logits(one.x), one.y))
+    torch.testing.assert_close(loss.parts["clean"], F.cross_entropy(logits(one.x), one.attacked))
 
 
 def test_trades_at_the_clean_images_has_no_robust_term() -> None:
@@ -269,7 +276,7 @@ def test_rst_weighs_images_with_pseudo_labels(pseudo: list[bool], weight: float)
     weights = torch.tensor([weight if p else 1.0 for p in pseudo], dtype=torch.float64)
     assert loss.total.isfinite()
     if weights.sum() > 0:
-        clean, robust = (F.cross_entropy(logits(x), one.y, reduction="none") for x in (one.x, x_adv))
+        clean, robust = (F.cross_entropy(logits(x), one.attacked, reduction="none") for x in (one.x, x_adv))
         torch.testing.assert_close(loss.total, (weights * (clean + 2 * robust)).sum() / weights.sum())
 
 
@@ -409,14 +416,14 @@ def test_score_of_kl_is_trades_and_adversarial_training() -> None:
 
 
 def test_score_in_closed_form() -> None:
-    one = step()
+    t = torch.full((6, 5), 0.1 / 4, dtype=torch.float64).scatter(1, batch()[1][:, None], 0.9)
+    one = step(targets=t)
     x_adv = near(one.x)
     p, q = logits(one.x).softmax(1), logits(x_adv).softmax(1)
-    t = torch.full((6, 5), 0.1 / 4, dtype=torch.float64).scatter(1, one.y[:, None], 0.9)
-    loss = Score(beta=4, label_smoothing=0.1).loss(one, x_adv)
+    loss = Score(beta=4).loss(one, x_adv)
     torch.testing.assert_close(loss.parts["clean"], (p - t).square().sum(1).mean())
     torch.testing.assert_close(loss.parts["robust"], 4 * (q - p).square().sum(1).mean())
-    pgd = ScorePgd(label_smoothing=0.1).loss(one, x_adv)
+    pgd = ScorePgd().loss(one, x_adv)
     torch.testing.assert_close(pgd.total, (q - t).square().sum(1).mean())
 
 
@@ -427,7 +434,7 @@ def test_score_in_closed_form() -> None:
 def test_score_counts_from_a_bound(name: Any, clip: float, bound: float) -> None:
     one = step()
     x_adv = near(one.x)
-    e = of_labels(F.one_hot(one.y, 5).double())
+    e = of_labels(F.one_hot(one.attacked, 5).double())
     p, q = of_logits(logits(one.x)), of_logits(logits(x_adv))
     to_label, to_clean, attacked = (divergence(name, a, b) for a, b in ((e, p), (p, q), (e, q)))
     expected = {
@@ -464,7 +471,7 @@ def test_fast_is_one_step_from_a_random_start() -> None:
     one.bound = Fast().published_attack.bind(Threat(eps=0.1))
     start = Threat(eps=0.1).uniform(one.x, generator())
     leaf = start.clone().requires_grad_()
-    (gradient,) = torch.autograd.grad(F.cross_entropy(one.model.eval()(leaf), one.y), leaf)
+    (gradient,) = torch.autograd.grad(F.cross_entropy(one.model.eval()(leaf), one.attacked), leaf)
     expected = Threat(eps=0.1).project(start + 0.125 * gradient.sign(), one.x)
     torch.testing.assert_close(Fast().perturb(one), expected)
 
@@ -564,8 +571,8 @@ def test_rotations_round_trip() -> None:
     x, y = batch(41)
     one = SelfSupervised().prepare(Step(heads(), x, y, Pgd().bind(Threat(eps=0.1)), generator=generator()))
     assert torch.equal(one.x[:21], x[:21])
-    assert torch.equal(one.y[:21], y[:21])
-    turns = one.y[21:] - 5
+    assert torch.equal(one.attacked[:21], y[:21])
+    turns = one.attacked[21:] - 5
     assert set(turns.tolist()) == {0, 1, 2, 3}
     for image, k, original in zip(one.x[21:], turns.tolist(), x[21:], strict=True):
         assert torch.equal(image.rot90(-k, (1, 2)), original)
@@ -576,8 +583,8 @@ def test_self_supervision_in_closed_form() -> None:
     x_adv = near(one.x)
     outputs = heads()[:-1].train()(x_adv)
     loss = SelfSupervised(weight=2).loss(one, x_adv)
-    torch.testing.assert_close(loss.parts["robust"], F.cross_entropy(outputs[:3, :5], one.y[:3]))
-    torch.testing.assert_close(loss.parts["rotation"], 2 * F.cross_entropy(outputs[3:, 5:], one.y[3:] - 5))
+    torch.testing.assert_close(loss.parts["robust"], F.cross_entropy(outputs[:3, :5], one.attacked[:3]))
+    torch.testing.assert_close(loss.parts["rotation"], 2 * F.cross_entropy(outputs[3:, 5:], one.attacked[3:] - 5))
 
 
 def test_each_half_is_attacked_through_its_own_head() -> None:

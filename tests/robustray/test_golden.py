@@ -10,8 +10,8 @@ import pytest
 import torch
 
 from robustray.attacks import Pgd, Threat
+from robustray.attacks.norms import Norm
 from robustray.attacks.pgd import StepSize
-from robustray.attacks.threats import Norm
 from robustray.training import Ema
 from robustray.training.average import Average
 from tests.conftest import Golden

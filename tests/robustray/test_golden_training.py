@@ -14,12 +14,12 @@ from torch import Tensor, nn
 
 from robustray import Step
 from robustray.defenses import Adversarial, Defense, Rst, Trades
+from robustray.testing.minibatch import minibatch
 from robustray.training import Awp, Ema, Plain, Sgd, Update
 from robustray.training.average import Average
 from tests.conftest import Golden
 from tests.robustray.golden import RENORM, TRADES_L2, bound, close, from_noise, tiny
 from tests.robustray.made import state
-from tests.robustray.minibatch import minibatch
 
 Read = Callable[[str], Golden]
 both_models = pytest.mark.parametrize("name", ["plain", "bn"])

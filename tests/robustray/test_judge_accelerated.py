@@ -11,10 +11,10 @@ import torch
 from torch import Tensor, nn
 
 from robustray.attacks import Threat
-from robustray.attacks.threats import Norm
+from robustray.attacks.norms import Norm
 from robustray.judge import Judge
-from robustray.judging import early as _early
-from robustray.judging import images
+from robustray.judging import early, images
+from robustray.judging.bench import Bench
 from robustray.judging.plan import Plan
 from robustray.judging.stage import judge_shard
 from robustray.verdicts import CLEAN, Verdicts, read_shard
@@ -69,7 +69,7 @@ def test_the_search_is_in_low_precision() -> None:
     model = linear(torch.randn(5, 25, generator=generator(1)))
     model.register_forward_hook(lambda module, inputs, z: kinds.add(z.dtype))
     x = torch.rand(4, 1, 5, 5, generator=generator(2))
-    x_adv = _early.attack(model, x, model(x).argmax(1), Threat(eps=0.05))
+    x_adv = early.attack(model, x, model(x).argmax(1), Threat(eps=0.05))
     assert torch.bfloat16 in kinds
     assert x_adv.dtype == torch.float32
 
@@ -80,7 +80,7 @@ def run(model: nn.Module, x: Tensor, y: Tensor, threat: Threat, folder: Path) ->
     options = Judge.model_validate({"data": "digits", "threat": threat.model_dump(), "accelerated": True})
     made = Plan.of(options, "w", "validation")
     plan = Plan(**{**vars(made), "rows": np.arange(len(x), dtype=np.int64)})
-    return [said(judge_shard(model, x, y, plan, folder, stage, 0)) for stage in (CLEAN, "early")]
+    return [said(judge_shard(Bench(model, plan, folder), x, y, stage, 0)) for stage in (CLEAN, "early")]
 
 
 def test_what_only_low_precision_gets_wrong_is_not_broken(tmp_path: Path) -> None:

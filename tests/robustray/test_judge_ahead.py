@@ -12,8 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from robustray.judge import Judge
-from robustray.judging import shard_size
-from robustray.judging import workers as _workers
+from robustray.judging import shard_size, turns
+from robustray.judging.bench import Bench
 from robustray.judging.plan import Plan
 from robustray.judging.stage import judge_shard
 from robustray.verdicts import CLEAN, Shard, read_shard, write_shard
@@ -48,10 +48,10 @@ def test_every_stage_has_its_one_turn_in_order_however_long_things_take(
     version: object, shards: int, workers: int, seed: int
 ) -> None:
     made, chance = plan(shards=shards, version=version), random.Random(seed)
-    progress, begun, flying, ahead = [0] * shards, set[_workers.Turn](), list[_workers.Turn](), set[_workers.Turn]()
-    started: list[tuple[_workers.Turn, bool]] = []
+    progress, begun, flying, ahead = [0] * shards, set[turns.Turn](), list[turns.Turn](), set[turns.Turn]()
+    started: list[tuple[turns.Turn, bool]] = []
     while flying or min(progress) < len(made.stages):
-        ready = _workers._ready(made, progress, set(flying), begun)
+        ready = turns.ready(made, progress, set(flying), begun)
         assert flying or ready, "nothing would ever happen again"
         for turn in ready[: workers - len(flying)]:
             early = turn[0] > progress[turn[1]]
@@ -68,8 +68,8 @@ def test_every_stage_has_its_one_turn_in_order_however_long_things_take(
         else:
             assert ended[0] == progress[ended[1]]
             progress[ended[1]] += 1
-    turns = [turn for turn, early in started if not early]
-    assert sorted(turns) == [(p, s) for p in range(len(made.stages)) for s in range(shards)]
+    regular = [turn for turn, early in started if not early]
+    assert sorted(regular) == [(p, s) for p in range(len(made.stages)) for s in range(shards)]
     assert len({turn for turn, early in started if early}) == sum(early for _, early in started), "once is enough"
 
 
@@ -78,14 +78,14 @@ def test_threads_of_what_works_at_a_time_fit_on_the_cores(shards: int, cpus: int
     made = plan(shards=shards)
     for stage in made.stages:
         at_a_time = min(workers, shards * (2 if stage in ("fab-t", "square") else 1))
-        threads = _workers._threads(made, stage, cpus, workers)
+        threads = turns.threads(made, stage, cpus, workers)
         assert threads == 1 or threads * at_a_time <= cpus
         assert (threads + 1) * at_a_time > cpus, "no core is left idle that one thread more could use"
 
 
 def judged(folder: Path, made: Plan, stage: str, *, ahead: bool = False) -> Shard:
     model, x, y = learned()
-    return judge_shard(model, x[:IMAGES], y[:IMAGES], made, folder, stage, 0, ahead=ahead)
+    return judge_shard(Bench(model, made, folder), x[:IMAGES], y[:IMAGES], stage, 0, ahead=ahead)
 
 
 def same(a: Shard, b: Shard) -> bool:

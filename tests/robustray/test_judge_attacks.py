@@ -17,7 +17,7 @@ from scipy.stats import binom, norm
 from torch import Tensor, nn
 
 from robustray.attacks import Threat, autoattack
-from robustray.attacks.threats import Norm
+from robustray.attacks.norms import Norm
 from robustray.attacks.versions import VERSIONS, AttackName, strength
 from robustray.errors import UserError
 from robustray.judging import judge

@@ -21,14 +21,15 @@ import numpy as np
 import psutil
 import pytest
 
-from robustray.__main__ import INTERRUPTED, main
+from robustray.__main__ import main
+from robustray.commands.exits import INTERRUPTED
 from robustray.data.digits import Digits
 from tests.robustray.judged import contents, written
 
 ROOT = Path(__file__).parents[2]
 ATTACKS = ("apgd-ce", "apgd-dlr")
 SHARDS = 8
-PRELOAD = ["robustray.judging.workers", "robustray.commands.judge", "pandas", "scipy.stats", "sweeps.driver"]
+PRELOAD = ["robustray.judging.workers", "robustray.commands.judge_run", "pandas", "scipy.stats", "sweeps.driver"]
 """What a command imports, loaded once; the last for tests of sweeps, which have the same server."""
 
 

@@ -33,7 +33,7 @@ class Shown:
         self.progress = Progress(console=Console(file=io.StringIO()), disable=True)
         self.now = 0.0
         self.bars = Bars(self.progress, self.plan, workers, clock=lambda: self.now)
-        self.cost = self.bars.estimate.stages
+        self.cost = self.bars.pace.stages
 
     def finish(self, stage: str, number: int, images: int, broken: int = 0) -> None:
         rows = np.arange(images, dtype=np.int32)

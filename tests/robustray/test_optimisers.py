@@ -62,10 +62,10 @@ def test_adam_in_closed_form(cls: type[Adam | AdamW]) -> None:
 @variants("optimiser", "optimiser")
 def test_a_swing_is_another_momentum(optimiser: Optimiser) -> None:
     swung = optimiser.model_copy(
-        update={"momentum" if isinstance(optimiser, Sgd) else "beta1": optimiser.inertia - 0.3}
+        update={"momentum" if isinstance(optimiser, Sgd) else "beta1": optimiser.base_momentum - 0.3}
     )
     rates = [0.1] * 5
-    assert swung.inertia == optimiser.inertia - 0.3
+    assert swung.base_momentum == optimiser.base_momentum - 0.3
     assert slope_of_one(optimiser, rates, swing=-0.3) == slope_of_one(swung, rates)
     assert slope_of_one(optimiser, rates) != slope_of_one(swung, rates) or not isinstance(optimiser, Sgd)
 

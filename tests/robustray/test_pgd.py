@@ -15,11 +15,10 @@ from scipy.optimize import brentq
 from torch import Tensor, nn
 
 from robustray import Step
-from robustray.attacks import Pgd, Threat
-from robustray.attacks import losses as _losses
+from robustray.attacks import Pgd, Threat, losses
 from robustray.attacks.base import Outputs
+from robustray.attacks.norms import Norm
 from robustray.attacks.pgd import StepSize
-from robustray.attacks.threats import Norm
 from robustray.defenses import Trades
 from robustray.errors import NotFinite, UserError
 from tests.robustray.made import Passes, batch, generator, linear, network
@@ -144,23 +143,23 @@ def test_pixels_where_nothing_changes_stay() -> None:
 
 def test_margin_in_closed_form() -> None:
     logits = torch.tensor([[1.0, 4.0, 2.0], [5.0, -1.0, 3.0]])
-    torch.testing.assert_close(_losses.margin(logits, torch.tensor([2, 0])), torch.tensor([2.0, -2.0]))
+    torch.testing.assert_close(losses.margin(logits, torch.tensor([2, 0])), torch.tensor([2.0, -2.0]))
 
 
 @given(st.integers(0, 2**31), st.integers(2, 12))
 def test_margin_is_positive_exactly_where_misclassified(seed: int, classes: int) -> None:
     logits = torch.randn(20, classes, generator=generator(seed))
     y = torch.randint(0, classes, (20,), generator=generator(seed + 1))
-    torch.testing.assert_close(_losses.margin(logits, y) > 0, logits.argmax(1) != y)
+    torch.testing.assert_close(losses.margin(logits, y) > 0, logits.argmax(1) != y)
 
 
 def test_dlr_in_closed_form() -> None:
     logits = torch.tensor([[1.0, 4.0, 2.0, -1.0], [5.0, -1.0, 3.0, 1.0]], dtype=torch.float64)
     y, target = torch.tensor([2, 0]), torch.tensor([1, 3])
-    torch.testing.assert_close(_losses.dlr(logits, y), torch.tensor([2 / 3, -2 / 4], dtype=torch.float64))
+    torch.testing.assert_close(losses.dlr(logits, y), torch.tensor([2 / 3, -2 / 4], dtype=torch.float64))
     expected = torch.tensor([2 / (4 - 0.0), -4 / (5 - 0.0)], dtype=torch.float64)
-    torch.testing.assert_close(_losses.dlr(logits, y, target), expected)
-    torch.testing.assert_close(_losses.margin(logits, y, target), torch.tensor([2.0, -4.0], dtype=torch.float64))
+    torch.testing.assert_close(losses.dlr(logits, y, target), expected)
+    torch.testing.assert_close(losses.margin(logits, y, target), torch.tensor([2.0, -4.0], dtype=torch.float64))
 
 
 @given(st.integers(0, 2**31), st.integers(4, 12))
@@ -170,11 +169,11 @@ def test_dlr_is_that_of_autoattack(seed: int, classes: int) -> None:
     y = torch.randint(0, classes, (20,), generator=generator(seed + 1))
     target = (y + torch.randint(1, classes, (20,), generator=generator(seed + 2))) % classes
     theirs = APGDAttack(None, eps=0.1, device="cpu").dlr_loss(logits, y)
-    torch.testing.assert_close(_losses.dlr(logits, y), theirs)
+    torch.testing.assert_close(losses.dlr(logits, y), theirs)
     targeted = APGDAttack_targeted(None, eps=0.1, device="cpu")
     targeted.y_target = target
-    torch.testing.assert_close(_losses.dlr(logits, y, target), targeted.dlr_loss_targeted(logits, y))
-    torch.testing.assert_close(_losses.dlr(7 * logits + 3, y), theirs)
+    torch.testing.assert_close(losses.dlr(logits, y, target), targeted.dlr_loss_targeted(logits, y))
+    torch.testing.assert_close(losses.dlr(7 * logits + 3, y), theirs)
 
 
 @pytest.mark.parametrize(("loss", "classes"), [("dlr", 2), ("dlr-targeted", 3)])
@@ -186,16 +185,16 @@ def test_dlr_needs_classes(loss: str, classes: int) -> None:
 
 def test_wrong_classes_come_the_most_likely_first() -> None:
     logits = torch.tensor([[1.0, 4.0, 2.0, -1.0], [5.0, -1.0, 3.0, 1.0]])
-    assert _losses.wrong_classes(logits, torch.tensor([1, 2])).tolist() == [[2, 0, 3], [0, 3, 1]]
+    assert losses.wrong_classes(logits, torch.tensor([1, 2])).tolist() == [[2, 0, 3], [0, 3, 1]]
 
 
 @given(st.integers(0, 2**31))
 def test_kl_is_summed_over_classes_and_averaged_over_images(seed: int) -> None:
     a, b = torch.randn(2, 7, 5, generator=generator(seed), dtype=torch.float64)
     p, q = a.softmax(1), b.softmax(1)
-    torch.testing.assert_close(_losses.kl(p, b), (p * (p / q).log()).sum() / 7)
-    assert _losses.kl(p, b) >= 0
-    assert _losses.kl(p, a).abs() < 1e-12
+    torch.testing.assert_close(losses.kl(p, b), (p * (p / q).log()).sum() / 7)
+    assert losses.kl(p, b) >= 0
+    assert losses.kl(p, a).abs() < 1e-12
 
 
 def test_kl_has_no_slope_at_the_clean_images() -> None:
@@ -203,10 +202,10 @@ def test_kl_has_no_slope_at_the_clean_images() -> None:
     model, (x, y) = network().eval(), batch()
     clean = model(x).softmax(1).detach()
     x_here = x.clone().requires_grad_()
-    (slope,) = torch.autograd.grad(_losses.kl(clean, model(x_here)), x_here)
+    (slope,) = torch.autograd.grad(losses.kl(clean, model(x_here)), x_here)
     assert slope.abs().max() < 1e-12
     climbed = Pgd(loss="kl", start="gaussian")(model, x, y, Threat(eps=0.1), generator=generator())
-    assert _losses.kl(clean, model(climbed)) > 1e-3
+    assert losses.kl(clean, model(climbed)) > 1e-3
 
 
 @pytest.mark.parametrize("loss", ["ce", "kl", "margin", "dlr"])
@@ -215,9 +214,9 @@ def test_each_loss_climbs_itself_best(loss: str) -> None:
     clean = model(x).softmax(1).detach()
     measures = {
         "ce": lambda logits: F.cross_entropy(logits, y),
-        "kl": lambda logits: _losses.kl(clean, logits),
-        "margin": lambda logits: _losses.margin(logits, y).mean(),
-        "dlr": lambda logits: _losses.dlr(logits, y).mean(),
+        "kl": lambda logits: losses.kl(clean, logits),
+        "margin": lambda logits: losses.margin(logits, y).mean(),
+        "dlr": lambda logits: losses.dlr(logits, y).mean(),
     }
     gained = {}
     for name in measures:
@@ -328,17 +327,17 @@ def test_restarts_keep_the_worst_of_each_image(loss: str, seed: int) -> None:
     """A misclassified x' before any other, then the highest loss; compared image by image with the restarts on their own."""
     model, x, y, together, alone = restarted(loss, 4, seed)
     clean = model(x).softmax(1)
-    losses = {
+    climbed = {
         "ce": lambda logits: F.cross_entropy(logits, y, reduction="none"),
-        "margin": lambda logits: _losses.margin(logits, y),
-        "kl": lambda logits: _losses.kl(clean, logits, "none"),
+        "margin": lambda logits: losses.margin(logits, y),
+        "kl": lambda logits: losses.kl(clean, logits, "none"),
     }
     chosen = set()
     for number, (label, found) in enumerate(zip(y, together, strict=True)):
         ranks = []
         for x_adv in alone:
             logits = model(x_adv)
-            ranks.append(((logits[number].argmax() != label).item(), losses[loss](logits)[number].item()))
+            ranks.append(((logits[number].argmax() != label).item(), climbed[loss](logits)[number].item()))
         worst = max(range(4), key=lambda restart: ranks[restart])
         assert torch.equal(found, alone[worst][number])
         chosen.add(worst)

@@ -127,13 +127,13 @@ def test_an_epoch_is_trained_as_the_trial_says(
     precision: str, deterministic: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     trainer = Trainer(trial(precision=precision, deterministic=deterministic), tmp_path, device="cpu")
-    train, seen, before = trainer._train_step, [], in_force()
+    train, seen, before = trainer.train_step, [], in_force()
 
     def step(rows: torch.Tensor) -> None:
         seen.append(in_force())
         train(rows)
 
-    monkeypatch.setattr(trainer, "_train_step", step)
+    monkeypatch.setattr(trainer, "train_step", step)
     trainer.epoch()
     tf32 = precision == "tf32"
     assert set(seen) == {(tf32, tf32, not deterministic, deterministic, deterministic)}
@@ -180,7 +180,7 @@ import torch
 from torch import nn
 from robustray.data import Digits
 from robustray.registry import parts
-from robustray.training._precision import network
+from robustray.training.precision import network
 torch.set_num_threads(2)
 model = {model.strip()}
 x = torch.rand(7, 1, 32, 32)
@@ -261,7 +261,7 @@ def test_another_layout_goes_on_with_the_same_moments(
             assert moments
             assert all(moment.stride() == weight.stride() for moment in moments)
         with trainer.at_work():
-            trainer._train_step(torch.arange(400))
+            trainer.train_step(torch.arange(400))
         ways.append({name: value.contiguous() for name, value in state(trainer.model).items()})
     for name, value in ways[0].items():
         torch.testing.assert_close(ways[1][name], value, rtol=1e-3, atol=1e-5)
@@ -382,6 +382,6 @@ def test_a_compiled_trial_that_goes_on_says_that_it_is_not_exact(tmp_path: Path)
     for compiled, exact in (("off", True), ("default", False)):
         config = trial(compile=compiled)
         first = Trainer(config, tmp_path / compiled, device="cpu")
-        first.completed, first.history = 1, [{"epoch": 1.0}]
-        first._save()
+        first.progress.completed, first.progress.history = 1, [{"epoch": 1.0}]
+        first.save()
         assert Trainer(config, tmp_path / compiled, device="cpu").exact is exact

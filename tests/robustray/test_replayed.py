@@ -67,8 +67,8 @@ def trained(config: TrialConfig, folder: Path, *, replayed: bool) -> dict[str, T
         trainer.network = Replayed(trainer.network)
     with trainer.at_work():
         for batch in (0, 1):
-            trainer.batch_in_epoch = 1 + batch  # one_cycle and others begin low
-            trainer._train_step(torch.arange(30 * batch, 30 * (batch + 1)))
+            trainer.progress.batch_in_epoch = 1 + batch  # one_cycle and others begin low
+            trainer.train_step(torch.arange(30 * batch, 30 * (batch + 1)))
     return state(trainer.model)
 
 
@@ -76,7 +76,7 @@ def trained(config: TrialConfig, folder: Path, *, replayed: bool) -> dict[str, T
 @pairwise()
 def test_training_uses_no_result_of_a_pass_after_the_next_begins(options: dict[str, Any], tmp_path: Path) -> None:
     config = trial(**options)
-    if config.defense.second_order or config.defense.goes_back_twice:
+    if config.defense.demands & {"second_order", "two_backwards"}:
         pytest.skip("is not recorded")
     plain, replayed = (trained(config, tmp_path / str(way), replayed=way) for way in (False, True))
     assert all(value.isfinite().all() for value in plain.values())

@@ -23,14 +23,14 @@ STEPS = 6
 
 def after(trainer: Trainer, step: int, do: Callable[[], None]) -> Trainer:
     """Calls `do` after the trainer's optimiser step number `step`, counted from 1 as it was made."""
-    train, count = trainer._train_step, itertools.count(1)
+    train, count = trainer.train_step, itertools.count(1)
 
     def counted(rows: Tensor) -> None:
         train(rows)
         if next(count) == step:
             do()
 
-    trainer._train_step = counted  # type: ignore[method-assign]
+    trainer.train_step = counted  # type: ignore[method-assign]
     return trainer
 
 
@@ -107,7 +107,7 @@ def stopped_after_every_step(config: TrialConfig, tmp_path: Path) -> None:
         assert torch.equal(torch.get_rng_state(), world)
         torch.rand(step)  # the next process finds the world elsewhere
         second = Trainer(config, folder, device="cpu")
-        assert (second.completed, second.batch_in_epoch) == (first.completed, first.batch_in_epoch)
+        assert (second.completed, second.progress.batch_in_epoch) == (first.completed, first.progress.batch_in_epoch)
         second.run()
         assert second.exact
         ends_alike(second, whole)
@@ -143,7 +143,7 @@ def test_killed_after_every_step(minutes: float, tmp_path: Path) -> None:
         with pytest.raises(KeyboardInterrupt):
             after(Trainer(config, folder, device="cpu"), step, kill).run()
         again = Trainer(config, folder, device="cpu")
-        done = again.completed * again.steps_per_epoch + again.batch_in_epoch
+        done = again.completed * again.steps_per_epoch + again.progress.batch_in_epoch
         assert done == (step - 1 if minutes < 1 else (step - 1) // 3 * 3)
         again.run()
         ends_alike(again, whole)
@@ -188,6 +188,47 @@ def test_a_damaged_checkpoint_gives_way_and_stays_out_of_it(tmp_path: Path, capl
     ends_alike(again, whole)
 
 
+@pytest.mark.parametrize("select", ["last", "best_robust"])
+def test_a_finished_trial_whose_last_checkpoint_is_damaged_ends_alike_again(select: str, tmp_path: Path) -> None:
+    """From the checkpoint before it, twice over: as it is after the last epoch, and inside it."""
+    for minutes in (10, 1e-9):
+        config, folder = trial(checkpoints={"select": select, "minutes": minutes}), tmp_path / str(minutes)
+        whole = Trainer(config, folder / "whole", device="cpu")
+        whole.run()
+        Trainer(config, folder / "damaged", device="cpu").run()
+        (folder / "damaged" / "last.pt").write_bytes(b"damaged")
+        again = Trainer(config, folder / "damaged", device="cpu")
+        assert (again.done, again.completed, again.progress.batch_in_epoch) == (False, 1, 2 if minutes < 1 else 0)
+        again.run()
+        assert again.exact
+        ends_alike(again, whole)
+
+
+@pytest.mark.usefixtures("extra_images")
+@covering()
+def test_a_training_that_stops_after_an_epoch_is_gone_on_with(options: dict[str, Any], tmp_path: Path) -> None:
+    """As if it had never stopped, whichever parts take part; another trainer does so, of the same folder."""
+    config = trial(**options, checkpoints={"select": "best_robust"})
+    whole = Trainer(config, tmp_path / "whole", device="cpu")
+    whole.run()
+    first = Trainer(config, tmp_path / "parts", device="cpu")
+    report = first.run(until=1)
+    assert (report["epoch"], report["done"], "outcome" in report) == (1, False, False)
+    assert first.run(until=1) == report  # there is nothing to do
+    torch.rand(3)
+    second = Trainer(config, tmp_path / "parts", device="cpu")
+    assert second.report == report
+    assert second.run(until=7)["done"]
+    assert second.exact
+    ends_alike(second, whole)
+
+
+@pytest.mark.parametrize("until", [0, -1])
+def test_a_training_stops_after_an_epoch_that_there_is(until: int, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="from 1"):
+        Trainer(trial(), tmp_path, device="cpu").run(until=until)
+
+
 def test_nothing_whole_is_a_new_beginning(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     (tmp_path / "last.pt").write_bytes(b"damaged")
     trainer = Trainer(trial(), tmp_path, device="cpu")
@@ -223,8 +264,8 @@ def test_seconds_add_up(tmp_path: Path) -> None:
     with pytest.raises(Paused):
         after(first, 2, first.stop.set).run()
     second = Trainer(trial(), tmp_path, device="cpu")
-    assert second.seconds == first.seconds > 0
-    assert second.run()["cost_seconds"] > first.seconds
+    assert second.progress.seconds == first.progress.seconds > 0
+    assert second.run()["cost_seconds"] > first.progress.seconds
 
 
 @pytest.mark.parametrize("step", [3, 4])

@@ -30,7 +30,7 @@ def test_one_cycle_equals_torch(total: int, warmup: float) -> None:
     for step in range(total):
         assert 0.4 * schedule.factor(step, total) == pytest.approx(theirs.get_last_lr()[0], rel=1e-9, abs=1e-12), step
         momentum = optimiser.param_groups[0]["momentum"]
-        assert 0.9 + schedule.swing(step, total) == pytest.approx(momentum, rel=1e-9), step
+        assert 0.9 + schedule.momentum_shift(step, total) == pytest.approx(momentum, rel=1e-9), step
         optimiser.step()
         if step < total - 1:
             theirs.step()
@@ -44,10 +44,10 @@ def test_one_cycle_of_which_the_first_step_is_the_peak(total: int, warmup: float
     assert rates[0] == 1
     assert rates[-1] == pytest.approx(1 / 25 / 1e4)
     assert rates == sorted(rates, reverse=True)
-    swings = [schedule.swing(step, total) for step in range(total)]
+    swings = [schedule.momentum_shift(step, total) for step in range(total)]
     assert swings[0] == -0.05
     assert swings[-1] == pytest.approx(0.05)
-    assert OneCycle(warmup=warmup).swing(0, total) == 0
+    assert OneCycle(warmup=warmup).momentum_shift(0, total) == 0
 
 
 @pytest.mark.parametrize("total", [1, 2, 7, 100])

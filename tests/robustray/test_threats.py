@@ -17,7 +17,8 @@ from scipy.optimize import brentq
 from torch import Tensor
 
 from robustray.attacks import Threat
-from robustray.attacks.threats import LARGEST, Norm, Projection, Rule
+from robustray.attacks.norms import Norm, Rule
+from robustray.attacks.threats import LARGEST, Projection
 from tests.robustray.made import generator
 
 NORMS: tuple[Norm, ...] = get_args(Norm)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,8 +16,11 @@ from robustray.attacks import Pgd, Threat
 from robustray.attacks.pgd import StepSize
 from robustray.attacks.versions import VERSIONS
 from robustray.defenses import Adversarial, Trades
+from robustray.errors import UserError
 from robustray.judge import Judge, JudgeImages
+from robustray.training import Trainer, checkpoints
 from robustray.trial import TrialConfig
+from sweeps import Sweep
 from tests.robustray.made import JUDGE, trial
 
 SMALL: dict[str, Any] = {"data": {"name": "digits", "validation": 60}, "threat": {"eps": 0.1}}
@@ -150,6 +154,205 @@ def test_resolving_twice_changes_nothing() -> None:
     assert config.resolved().training_attack == config.training_attack
 
 
+OLD: list[tuple[dict[str, Any], dict[str, Any]]] = [
+    (
+        {"defense": {"name": "trades", "beta": 3, "label_smoothing": 0.1}},
+        {"defense": {"name": "trades", "beta": 3}, "batch": {"label_smoothing": 0.1}},
+    ),
+    (
+        {"defense": {"name": "mart", "label_smoothing": "1/5", "smoothed_onto": "others"}, "batch": {"size": 100}},
+        {"defense": "mart", "batch": {"size": 100, "label_smoothing": 0.2, "smoothed_onto": "others"}},
+    ),
+    (
+        {"defense": {"name": "score", "label_smoothing": 0.1}},
+        {"defense": "score", "batch": {"label_smoothing": 0.1, "smoothed_onto": "others"}},
+    ),
+    ({"defense": {"name": "fast", "guard": 0.5}}, {"defense": "fast", "checkpoints": {"collapse": 0.5}}),
+    ({"defense": {"name": "trades", "label_smoothing": 0, "smoothed_onto": "all"}}, {"defense": "trades"}),
+]
+"""Options where they were before, and where they are."""
+
+
+@pytest.mark.parametrize(("old", "new"), OLD)
+def test_two_spellings_are_one_trial(old: dict[str, Any], new: dict[str, Any]) -> None:
+    configs = [TrialConfig.model_validate({"judge": JUDGE} | options) for options in (old, new)]
+    assert configs[0].resolved() == configs[1].resolved()
+    assert configs[0].to_yaml() == configs[1].to_yaml()
+    written = yaml.safe_load(configs[0].to_yaml())
+    assert not {"label_smoothing", "smoothed_onto", "guard"} & set(written["defense"])
+
+
+@pytest.mark.parametrize(("old", "new"), OLD)
+def test_a_checkpoint_of_the_old_spelling_is_gone_on_from(
+    old: dict[str, Any], new: dict[str, Any], tmp_path: Path
+) -> None:
+    """As it was written before, without what is new since."""
+    config = trial(**new, schedule={"epochs": 2})
+    whole = Trainer(config, tmp_path / "whole", device="cpu").run()
+    Trainer(config, tmp_path / "old", device="cpu").epoch()
+    path = tmp_path / "old" / "last.pt"
+    state = checkpoints.load(path)
+    written = yaml.safe_load(state["config"])
+    del written["batch"]["label_smoothing"], written["batch"]["smoothed_onto"], written["checkpoints"]["collapse"]
+    written["defense"] |= {"label_smoothing": 0.0, "smoothed_onto": "all"} | old["defense"]
+    if written["defense"]["name"] == "score":
+        written["defense"]["smoothed_onto"] = "others"
+    checkpoints.save(path, state | {"config": yaml.safe_dump(written)})
+    again = Trainer(config, tmp_path / "old", device="cpu")
+    assert again.completed == 1
+    assert again.run()["weights"] == whole["weights"]
+    with pytest.raises(UserError, match="other options"):
+        Trainer(trial(**new | {"seed": 1}, schedule={"epochs": 2}), tmp_path / "old", device="cpu")
+
+
+@pytest.mark.parametrize(("old", "new"), OLD[:4])
+def test_an_option_in_both_places_is_a_mistake(old: dict[str, Any], new: dict[str, Any], tmp_path: Path) -> None:
+    path = tmp_path / "trial.yaml"
+    path.write_text(yaml.safe_dump({"judge": JUDGE, **new, "defense": old["defense"]}))
+    with pytest.raises(
+        UserError, match=r"defense\.(\w+): is (batch|checkpoints)\.\w+, which is given as well"
+    ) as caught:
+        TrialConfig.from_yaml(path)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("defense", "said"),
+    [
+        ("{name: trades, label_smoothing: 1}", "defense.label_smoothing: must be less than 1, not 1"),
+        (
+            "{name: trades, smoothed_onto: al}",
+            "defense.smoothed_onto: must be 'all' or 'others', not 'al'; did you mean 'all'?",
+        ),
+        ("{name: fast, guard: 2}", "defense.guard: must be at most 1, not 2"),
+        ("{name: trades, guard: 0.5}", "defense.guard: unknown key"),
+        ("{name: trades, betta: 2}", "defense.betta: unknown key; did you mean 'beta'?"),
+    ],
+)
+def test_a_mistake_is_where_it_was_written(defense: str, said: str, tmp_path: Path) -> None:
+    """Also where the option has another place by now; in a trial, and in a search space."""
+    judge = "judge: {data: digits, threat: {eps: 0.1}}\n"
+    for text, above, read in (
+        (f"{judge}\ndefense: {defense}\n", "", TrialConfig.from_yaml),
+        (f"name: x\n{judge}trial: {{defense: {defense}}}\n", "trial.", Sweep.from_yaml),
+    ):
+        path = tmp_path / "x.yaml"
+        path.write_text(text)
+        with pytest.raises(UserError) as caught:
+            read(path)
+        assert str(caught.value).startswith(f"{path}:3: {above}{said}")
+
+
+@pytest.mark.parametrize("defense", ["trades", "fast", "score"])
+def test_what_is_not_said_is_as_the_paper_has_it(defense: str) -> None:
+    config = trial(defense=defense, batch={"size": 400, "label_smoothing": 0.1})
+    assert config.smoothed_onto == ("others" if defense == "score" else "all")
+    assert config.collapse == (0.2 if defense == "fast" else 1)
+    written = yaml.safe_load(config.to_yaml())
+    assert written["batch"]["smoothed_onto"] == config.smoothed_onto
+    assert written["checkpoints"]["collapse"] == config.collapse
+
+
+REFUSED: list[tuple[dict[str, Any], str, str]] = [
+    ({"defense": "llr", "compile": "max"}, "compile", "defense llr differentiates gradients"),
+    ({"defense": {"name": "mart"}, "batch": {"augment": ["cutmix"]}}, "defense.name", "mart needs labels of one class"),
+    ({"defense": "llr", "precision": "bf16"}, "precision", "the penalty of llr is rounding noise in bf16"),
+    ({"defense": "tulip", "precision": "tf32"}, "precision", "the penalty of tulip is rounding noise in tf32"),
+    ({"defense": "natural", "update": "free"}, "update", "free attacks images, but defense natural has no adversary"),
+    ({"defense": "natural", "attack": {"steps": 3}}, "attack", "natural has no adversary and would ignore it"),
+    ({"defense": "tulip", "threat": {"eps": 0.05}}, "threat", "tulip has no adversary and would ignore it"),
+    (
+        {"defense": "natural", "curriculum": {"name": "stages", "stages": [{"eps_scale": 0.5, "rotation": 3}]}},
+        "curriculum",
+        "natural has no adversary and would ignore it",
+    ),
+    ({"update": "free", "attack": {"steps": 3}}, "attack", "update free makes x' itself and would ignore it"),
+    (
+        {"update": "free", "defense": {"name": "adversarial", "ignore_incorrect": True}},
+        "defense.ignore_incorrect",
+        "update free makes x' itself and would ignore it",
+    ),
+    (
+        {"update": {"name": "free"}, "curriculum": {"name": "ramps", "step_scale": {"first": 1, "last": 2}}},
+        "curriculum.step_scale",
+        "update free makes x' itself and would ignore it",
+    ),
+]
+
+
+@pytest.mark.parametrize(("options", "key", "said"), REFUSED)
+def test_what_does_not_go_together_is_one_line(options: dict[str, Any], key: str, said: str, tmp_path: Path) -> None:
+    path = tmp_path / "trial.yaml"
+    path.write_text(yaml.safe_dump({"judge": JUDGE} | options))
+    with pytest.raises(UserError) as caught:
+        TrialConfig.from_yaml(path)
+    _, found, what = str(caught.value).split(": ", 2)
+    assert found == key
+    assert what.startswith(said)
+    assert "; " in what
+
+
+@pytest.mark.parametrize(("options", "key", "said"), REFUSED)
+def test_a_record_is_read_whatever_the_rules_have_become(options: dict[str, Any], key: str, said: str) -> None:
+    """A trial that was written out in full was trained so. What its training did not look at is not in it any more."""
+    loose = TrialConfig.loose({"judge": JUDGE} | options)
+    whole = loose.model_dump(mode="json")
+    whole |= {"attack": loose.training_attack.model_dump(mode="json"), "threat": whole["threat"] or JUDGE["threat"]}
+    record = TrialConfig.model_validate(whole)
+    assert record.resolved() == loose.resolved()
+    assert record.ignored() == {}
+    again = TrialConfig.model_validate(yaml.safe_load(record.to_yaml()))
+    assert again == record.resolved()
+
+
+def test_what_nobody_looks_at_is_written_as_null() -> None:
+    written = yaml.safe_load(trial(defense="natural").to_yaml())
+    assert (written["attack"], written["threat"]) == (None, None)
+    written = yaml.safe_load(trial(update="free").to_yaml())
+    assert written["attack"] is None
+    assert written["threat"]["eps"] == 0.1
+
+
+def test_branches_share_what_one_of_them_looks_at() -> None:
+    """The others are trials without it; and where none looks at it, it is a mistake."""
+    shared: dict[str, Any] = {
+        "attack": {"steps": {"int": [1, 5]}},
+        "threat": {"eps": 0.05},
+        "curriculum": {"name": "ramps", "eps_scale": {"first": 0.5, "last": 1}},
+    }
+    sweep = Sweep.model_validate(
+        {"name": "x", "judge": JUDGE, "trial": {"defense": {"choice": ["natural", "trades"]}, **shared}}
+    )
+    natural, trades = (sweep.trial_config({"attack.steps": 3, "defense": name}) for name in ("natural", "trades"))
+    assert (natural.attack, natural.threat, natural.curriculum) == (None, None, None)
+    assert trades.training_attack == Pgd(steps=3, start="gaussian")
+    assert trades.training_threat == Threat(eps=0.05)
+    assert trades.curriculum is not None
+    assert len({config.to_yaml() for config in sweep.examples()}) > 2
+    for key, value in shared.items():
+        with pytest.raises(ValidationError, match=rf"{key}.*natural has no adversary"):
+            Sweep.model_validate({"name": "x", "judge": JUDGE, "trial": {"defense": "natural", key: value}})
+
+
+def test_updates_share_what_one_of_them_looks_at() -> None:
+    template = {"update": {"choice": ["free", "plain"]}, "attack": {"steps": 3}, "defense": "adversarial"}
+    sweep = Sweep.model_validate({"name": "x", "judge": JUDGE, "trial": template})
+    assert sweep.trial_config({"update": "free"}).attack is None
+    assert sweep.trial_config({"update": "plain"}).training_attack == Pgd(steps=3)
+    refused = {"update": {"choice": ["plain", "free"]}, "defense": {"choice": ["trades", "natural"]}}
+    sweep = Sweep.model_validate({"name": "x", "judge": JUDGE, "trial": refused})
+    with pytest.raises(UserError, match=r"^trial.update: free attacks images, but defense natural has no adversary"):
+        sweep.trial_config({"update": "free", "defense": "natural"})
+
+
+def test_a_search_space_may_smooth_in_one_branch() -> None:
+    template = {"defense": {"choice": [{"name": "trades", "label_smoothing": {"choice": [0, 0.1]}}, "mart"]}}
+    sweep = Sweep.model_validate({"name": "x", "judge": JUDGE, "trial": template})
+    config = sweep.trial_config({"defense": "trades", "defense.trades.label_smoothing": 0.1})
+    assert config.batch.label_smoothing == 0.1
+    assert sweep.trial_config({"defense": "mart"}).batch.label_smoothing == 0
+
+
 def test_a_whole_number_of_images() -> None:
     assert JudgeImages.model_validate({"validation": "1e3"}).validation == 1000
 
@@ -159,7 +362,7 @@ def test_options_cost_no_torch() -> None:
     program = """
 import sys
 import robustray
-from robustray.options.words import text
+from robustray.words import text
 from robustray.registry import kinds, parts
 robustray.TrialConfig.model_validate({"judge": {"data": "digits", "threat": {"eps": "8/255"}}}).to_yaml()
 assert all(text(part) for kind in kinds() for part in parts(kind).values())

@@ -13,10 +13,10 @@ from torch import Tensor, nn
 
 from robustray import weight_space
 from robustray.attacks import Threat
-from robustray.attacks.threats import Norm
+from robustray.attacks.norms import Norm
+from robustray.testing.minibatch import cross_entropy, minibatch, slopes
 from robustray.training import Awp, EntropySgd, Free, Plain, Sam, Update, WeightNoise
 from tests.robustray.made import batch, generator, network, same, state
-from tests.robustray.minibatch import cross_entropy, minibatch, slopes
 
 
 def noisy() -> nn.Module:

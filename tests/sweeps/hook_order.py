@@ -6,7 +6,7 @@ import tempfile
 from pathlib import Path
 
 from sweeps.running.packing import Share
-from sweeps.running.queues import DONE, Job, Result, Signal, Verdict
+from sweeps.running.queues import DONE, End, Job, Result, Signal, Verdict
 from sweeps.running.ray import RayTune
 from tests.sweeps.small import small_sweep
 
@@ -45,8 +45,8 @@ class Watched:
             return "stop"
         return "go"
 
-    def finish(self, job: Job, outcome: str, result: Result, cause: str | None) -> None:
-        self.calls.append(f"{job.number} finish {outcome}")
+    def finish(self, job: Job, end: End) -> None:
+        self.calls.append(f"{job.number} finish {end.outcome}")
 
 
 if __name__ == "__main__":

@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import sweeps
+from sweeps import record
 from sweeps.driver import BackendName
-from sweeps.record import Snapshot, record
+from sweeps.record import Snapshot
 from sweeps.space import Sweep
 
 SPACE = """

@@ -15,14 +15,15 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from robustray import devices
 from robustray.errors import UserError
-from robustray.judging import shard_size, workers
+from robustray.judging import shard_size
 from robustray.subjects.trial import load_model
 from robustray.verdicts import CLEAN, read_shard
 from sweeps.running import local, worker
 from sweeps.running import ray as on_ray
 from sweeps.running.packing import Share
-from sweeps.running.queues import DONE, Chain, Job, Primed, Result, Signal, Verdict
+from sweeps.running.queues import DONE, Chain, End, Job, Primed, Result, Signal, Verdict
 from sweeps.running.worker import BLOCKED, JudgeTask, MeasureTask, TrainTask, deaths, open_task
 from tests.robustray.made import JUDGE, trial
 
@@ -43,8 +44,8 @@ class Told:
         self.reports += 1
         return self.verdict
 
-    def finish(self, job: Job, outcome: str, result: Result, cause: str | None) -> None:
-        self.ends.append((job.number, outcome, cause))
+    def finish(self, job: Job, end: End) -> None:
+        self.ends.append((job.number, end.outcome, end.cause))
 
 
 def _hooks(queue: Any) -> tuple[on_ray._Shared, on_ray._Search, on_ray._Schedule]:
@@ -230,6 +231,7 @@ def test_a_judge_job_writes_verdicts_and_reports_them(trained: tuple[Path, dict[
             assert shard is not None
             assert len(shard.image) == left[number]
             left[number] -= int(shard.broken.sum())
+            assert said.pop("device_seconds") >= shard.info["seconds"], "loading the model is device time as well"
             assert said == {
                 "outcome": "complete", "done": True, "training_iteration": 1, "broken": int(shard.broken.sum()),
                 "seconds": shard.info["seconds"], "flags": [],
@@ -266,13 +268,14 @@ def test_a_probe_finds_a_shard_size(
     """As many images as fit; a trial that cannot be loaded is no reason to stop, the usual size will do."""
     work = {"kind": "probe", "folder": str(trained[0]), "cpus": 1.0, "gpus": 0.0, "session": "one", "max_failures": 2}
     said = open_task(work).step()
+    assert said.pop("device_seconds") > 0
     assert said == {"outcome": "complete", "done": True, "training_iteration": 1, "shard_size": shard_size.ON_CPU}
     _, model, _ = load_model(trained[0], "cpu")
     need = shard_size.bytes_per_image(model, torch.rand(8, 1, 8, 8))
     free = int(31 * need / shard_size.SHARE)
     monkeypatch.setattr(psutil, "virtual_memory", lambda: SimpleNamespace(available=free))
     for there, fits in ((1, 30), (2, 8)):  # on a CPU, as many workers share the memory as there are cores for
-        monkeypatch.setattr(workers, "cores", lambda there=there: there)
+        monkeypatch.setattr(devices, "cores", lambda there=there: there)
         assert open_task(work).step()["shard_size"] == fits
     lost = open_task(work | {"folder": str(tmp_path)}).step()
     assert (lost["outcome"], lost["done"]) == ("failed", True)

@@ -12,8 +12,7 @@ from robustray.judging.cost import seconds_per_image
 from robustray.training import Trainer
 from robustray.training import cost as _probe
 from robustray.trial import TrialConfig
-from sweeps import dry_run
-from sweeps.record import record
+from sweeps import dry_run, record
 from sweeps.space import Sweep
 from tests.robustray.made import batch, network
 from tests.sweeps.small import run_quietly, small_sweep
@@ -112,7 +111,7 @@ def test_a_trial_that_cannot_be_trained_is_one_line(tmp_path: Path, monkeypatch:
     def broken(*_: object, **__: object) -> None:
         raise RuntimeError("mat1 and mat2 shapes cannot be multiplied\nand more")
 
-    monkeypatch.setattr(Trainer, "_train_step", broken)
+    monkeypatch.setattr(Trainer, "train_step", broken)
     with pytest.raises(UserError, match="sampled trial 0 cannot be trained: RuntimeError: mat1 and mat2") as caught:
         _said(small_sweep(tmp_path))
     assert "\n" not in str(caught.value)

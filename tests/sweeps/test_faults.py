@@ -21,7 +21,7 @@ from robustray.defenses.natural import Natural
 from robustray.defenses.step import Loss, Step
 from robustray.errors import UserError
 from robustray.files import write_whole
-from sweeps.record import record
+from sweeps import record
 from sweeps.record.lock import FolderLock
 from sweeps.running.worker import TrainTask
 from sweeps.space import Sweep

@@ -20,15 +20,16 @@ from robustray.data.base import Images
 from robustray.data.digits import Digits
 from robustray.judging.plan import Plan
 from robustray.trial import TrialConfig
-from robustray.verdicts import CLEAN, Shard, read_shard, shard_path, write_shard
+from robustray.verdicts import CLEAN, Shard, shard_path, write_shard
+from sweeps import record, standing
+from sweeps.events import AttackDone, Event, Listener
 from sweeps.frontier import dominates, non_dominated
 from sweeps.judging.judgement import Judgement
 from sweeps.judging.queue import Judging
-from sweeps.record import Record, Snapshot, record
-from sweeps.record.record import REPLICATE_OF
-from sweeps.running.queues import DONE, WAIT, Job
+from sweeps.judging.shards import FILES, Memory, Shards
+from sweeps.record import Issued, Record, Snapshot
+from sweeps.running.queues import DONE, WAIT, End, Job
 from sweeps.space import Sweep
-from sweeps.view.console import Console
 from tests.sweeps.small import SPACE, run_quietly, small_sweep
 
 IMAGES = 10
@@ -51,6 +52,7 @@ class Row:
     replicate_of: int | None = None
     feasible: bool = True
     cost: int = 0
+    fails: bool = False  # no worker can read its weights
 
 
 @pytest.fixture(scope="module")
@@ -63,7 +65,7 @@ def tables(draw: st.DrawFn, *, troubled: bool = False) -> list[Row]:
     """Integer verdict tables, full of ties and duplicates: few images, few outcomes.
 
     Args:
-        troubled: with flags, randomised models, replicates and missed constraints.
+        troubled: with flags, randomised models, replicates, missed constraints, and weights that cannot be read.
     """
     table: list[Row] = []
     for number in range(draw(st.integers(1, 7))):
@@ -84,43 +86,90 @@ def tables(draw: st.DrawFn, *, troubled: bool = False) -> list[Row]:
                 replicate_of=draw(st.sampled_from(firsts)) if number and draw(st.integers(0, 2)) == 0 else None,
                 feasible=draw(st.integers(0, 7)) > 0,
                 cost=draw(st.integers(0, 2)),
+                fails=draw(st.integers(0, 9)) == 0,
             )
         )
     return table
 
 
-class FakePlace:
-    """Writes the verdicts of a table as real shards, several jobs in flight, ending in any order. The rest is real."""
+class Training:
+    """Trials that are issued in order, and complete in any."""
 
-    def __init__(self, table: Sequence[Row], chance: random.Random, slots: int) -> None:
+    def __init__(self, opened: Record, table: Sequence[Row], chance: random.Random) -> None:
+        self.opened = opened
+        self.chance = chance
+        self.ahead = list(table)
+        self.running: dict[int, Row] = {}
+
+    def __bool__(self) -> bool:
+        return bool(self.ahead or self.running)
+
+    def step(self) -> None:
+        """Issues a trial, or completes one."""
+        if self.ahead and (not self.running or self.chance.random() < 0.5):
+            row = self.ahead.pop(0)
+            issued = Issued({}) if row.replicate_of is None else _replicate(row.replicate_of)
+            self.running[self.opened.issue(issued)] = row
+            return
+        number = self.chance.choice(list(self.running))
+        row = self.running.pop(number)
+        guess = {name: self.chance.random() for name in OBJECTIVES}  # worthless
+        missed = None if row.feasible else {"clean_accuracy": 1.0}
+        weights = f"{number:064x}"
+        told = {**guess, "cost_passes": float(row.cost)}
+        self.opened.finish(number, "complete", metrics=told, weights=weights, violations=missed)
+
+
+def _replicate(number: int) -> Issued:
+    return Issued({}, seed=1, origin="replicate", parents=(number,))
+
+
+class FakePlace:
+    """Gives the verdicts of a table as real shards, several jobs in flight, ending in any order. The rest is real."""
+
+    def __init__(
+        self, table: Sequence[Row], chance: random.Random, slots: int, *, memory: Memory | None = None
+    ) -> None:
+        """Args: memory: where shards go; into files where there is none."""
         self.table = table
         self.chance = chance
         self.slots = slots
+        self.memory = memory
+        self.shards: Shards = memory or FILES
         self.ran: list[tuple[int, str, str, int]] = []
 
-    def run(self, judging: Judging, jobs: int | None = None) -> None:
+    def run(self, judging: Judging, jobs: int | None = None, training: Training | None = None) -> None:
         """Until the end, or until so many jobs were handed out: what is in flight then is lost, as when killed."""
         flying: list[Job] = []
         while True:
             if jobs is not None and len(self.ran) + len(flying) >= jobs:
                 return
+            while training and self.chance.random() < 0.2:
+                training.step()
             job = judging.next() if len(flying) < self.slots else WAIT
             if isinstance(job, Job):
                 flying.append(job)
                 continue
             if job is DONE:
-                for stale in flying:  # of a model that turned out to be randomised, and was begun anew
-                    assert self.table[stale.number].randomised
+                assert not training
+                for stale in flying:  # given up, or of a model that was begun anew as a randomised one
+                    assert self.table[stale.number].randomised or self.table[stale.number].fails
                     self.land(judging, stale)
                 return
-            assert flying, "waiting for nothing"
+            if not flying:
+                assert training, "waiting for nothing"
+                training.step()
+                continue
             landed = flying.pop(self.chance.randrange(len(flying)))
             self.land(judging, landed)
 
     def land(self, judging: Judging, job: Job) -> None:
         work = job.work
         self.ran.append((job.number, work["split"], f"{work['as']} {work['attack']}", work["shard"]))
-        judging.finish(job, "complete", self.verdicts(judging, job), None)
+        if self.table[job.number].fails:
+            judging.finish(job, End("failed", "no whole checkpoint"))
+        else:
+            judging.finish(job, End("complete", result=self.verdicts(judging, job)))
 
     def verdicts(self, judging: Judging, job: Job) -> dict[str, Any]:
         row, work = self.table[job.number], job.work
@@ -130,7 +179,7 @@ class FakePlace:
             return {"broken": 0, "seconds": 1.0, "flags": []}  # given up while it ran: nobody will look
         standing = judgement.plan.shard(shard).astype(np.int32)
         for earlier in judgement.plan.before(stage):
-            before = read_shard(judgement.folder, earlier, shard)
+            before = self.shards.read(judgement.folder, earlier, shard)
             assert before is not None
             standing = before.survivors
         # the first shard loses everything there is to lose, the second nothing
@@ -143,29 +192,38 @@ class FakePlace:
         flags = [*(["dynamic"] if shown else []), *(["randomised"] if row.randomised and stage == CLEAN else [])]
         info = {"seconds": 1.0, "flags": flags}
         labels = np.zeros(len(standing), np.int16)
-        write_shard(
-            judgement.folder, Shard(stage, shard, standing, labels, broken.astype(np.int16), broken, correct, info)
-        )
+        made = Shard(stage, shard, standing, labels, broken.astype(np.int16), broken, correct, info)
+        if self.memory is None:
+            judgement.folder.mkdir(parents=True, exist_ok=True)
+            write_shard(judgement.folder, made)
+        else:
+            self.memory.put(judgement.folder, made)
         return {"broken": int(broken.sum()), "seconds": 1.0, "flags": flags}
 
 
-def _record(folder: Path, sweep: Sweep, table: Sequence[Row], chance: random.Random) -> Record:
+def _opened(folder: Path, sweep: Sweep) -> Record:
     opened = Record(folder, sweep.objectives)
     opened.setting("shard_size", IMAGES - 2)  # two shards, unequal
-    for number, row in enumerate(table):
-        trial = opened.study.ask()
-        if row.replicate_of is not None:
-            trial.set_user_attr(REPLICATE_OF, row.replicate_of)
-        opened.issue(trial, {})
-        # worthless guesses
-        cheap = {"clean_accuracy": chance.random(), "robust_accuracy": chance.random(), "cost_passes": float(row.cost)}
-        missed = None if row.feasible else {"clean_accuracy": 1.0}
-        opened.finish(number, "complete", metrics=cheap, weights=f"{number:064x}", violations=missed)
     return opened
 
 
-def _judging(sweep: Sweep, opened: Record) -> Judging:
-    return Judging(sweep, opened, Console(lambda line: None), session="one", training=lambda: False)
+def _record(folder: Path, sweep: Sweep, table: Sequence[Row], chance: random.Random) -> Record:
+    """With all trials complete."""
+    opened = _opened(folder, sweep)
+    training = Training(opened, table, chance)
+    while training:
+        training.step()
+    return opened
+
+
+def _nobody(event: Event) -> None:
+    """Listens to nothing."""
+
+
+def _judging(
+    sweep: Sweep, opened: Record, training: Training | None = None, shards: Shards = FILES, tell: Listener = _nobody
+) -> Judging:
+    return Judging(sweep, opened, tell, session="one", training=lambda: bool(training), shards=shards)
 
 
 def _full(row: Row) -> dict[str, float]:
@@ -175,15 +233,16 @@ def _full(row: Row) -> dict[str, float]:
 
 
 def _brute_force(table: Sequence[Row], objectives: Mapping[str, str], *, flagged: Collection[int] = ()) -> list[int]:
-    """The members by the definition: settings by their mean, trusted ones only, nobody left out."""
+    """The members by the definition: settings by the mean over what can be judged, trusted ones only, nobody left out."""
     settings: dict[int, list[int]] = {}
     for number, row in enumerate(table):
-        if row.feasible:
-            settings.setdefault(number if row.replicate_of is None else row.replicate_of, []).append(number)
+        settings.setdefault(number if row.replicate_of is None else row.replicate_of, []).append(number)
     places = {}
     for setting, numbers in settings.items():
-        if not any(table[n].flag or table[n].randomised or n in flagged for n in numbers):
-            values = [_full(table[n]) for n in numbers]
+        judged = [n for n in numbers if not table[n].fails]
+        doubtful = any(table[n].flag or table[n].randomised or n in flagged for n in judged)
+        if judged and not doubtful and all(table[n].feasible for n in numbers):
+            values = [_full(table[n]) for n in judged]
             places[setting] = {name: sum(v[name] for v in values) / len(values) for name in objectives}
 
     def better(a: Mapping[str, float], b: Mapping[str, float]) -> bool:
@@ -191,7 +250,7 @@ def _brute_force(table: Sequence[Row], objectives: Mapping[str, str], *, flagged
         return min(gains) > -1e-12 and max(gains) > 1e-12
 
     standing = [s for s, place in places.items() if not any(better(other, place) for other in places.values())]
-    return sorted(number for setting in standing for number in settings[setting])
+    return sorted(number for setting in standing for number in settings[setting] if not table[number].fails)
 
 
 def _members(table: Sequence[Row], objectives: Mapping[str, str]) -> tuple[list[int], set[int]]:
@@ -210,24 +269,32 @@ def _members(table: Sequence[Row], objectives: Mapping[str, str]) -> tuple[list[
 def test_the_pruned_frontier_is_the_full_one(
     sweep: Sweep, table: list[Row], seed: int, slots: int, three: bool
 ) -> None:
-    """On random tables with ties, duplicates, flags early, late and on test, randomised models, replicates and missed
-    constraints, for two and three objectives, results in any order, several jobs at a time."""
+    """On random tables with ties, duplicates, flags early, late and on test, randomised models, replicates, missed
+    constraints and failures, for two and three objectives, trials that complete while others are judged, results in any
+    order, several jobs at a time."""
     chance = random.Random(seed)
     objectives = THREE if three else OBJECTIVES
     this = sweep.model_copy(update={"objectives": objectives})
-    with tempfile.TemporaryDirectory() as folder, _record(Path(folder), this, table, chance) as opened:
-        place = FakePlace(table, chance, slots)
-        place.run(_judging(this, opened))
+    with tempfile.TemporaryDirectory() as folder, _opened(Path(folder), this) as opened:
+        training = Training(opened, table, chance)
+        for _ in range(chance.randint(0, 2 * len(table))):
+            training.step()
+        place = FakePlace(table, chance, slots, memory=Memory())
+        place.run(_judging(this, opened, training, place.shards), training=training)
         _check(opened.snapshot(), table, objectives, place)
 
 
 def _check(snapshot: Snapshot, table: Sequence[Row], objectives: Mapping[str, str], place: FakePlace) -> None:
     expected, found_out = _members(table, objectives)
     assert snapshot.members[-1].trials == expected
+    assert standing.members(snapshot) == expected
     judged = {number for number, split in snapshot.judged if split == "validation"}
     for number, row in enumerate(table):
         if not row.feasible:
             assert number not in judged | set(snapshot.skipped)
+            continue
+        if row.fails:
+            assert (number, "validation") in snapshot.unjudged
             continue
         assert (number in judged) != (number in snapshot.skipped), "judged or proven needless, one of the two"
         if row.randomised:
@@ -256,8 +323,8 @@ def _check(snapshot: Snapshot, table: Sequence[Row], objectives: Mapping[str, st
 def test_a_plain_sweep_tests_nobody_but_its_members(sweep: Sweep, table: list[Row], seed: int, slots: int) -> None:
     chance = random.Random(seed)
     with tempfile.TemporaryDirectory() as folder, _record(Path(folder), sweep, table, chance) as opened:
-        place = FakePlace(table, chance, slots)
-        place.run(_judging(sweep, opened))
+        place = FakePlace(table, chance, slots, memory=Memory())
+        place.run(_judging(sweep, opened, shards=place.shards))
         snapshot = opened.snapshot()
         expected = _brute_force(table, OBJECTIVES)
         assert [event.trials for event in snapshot.members] == [expected]
@@ -300,9 +367,7 @@ def test_a_replicate_that_comes_late_moves_the_mean_and_opens_what_it_pruned(swe
     with _record(tmp_path, sweep, table[:2], random.Random(1)) as opened:
         FakePlace(table, random.Random(0), 1).run(_judging(sweep, opened))
         assert set(opened.snapshot().skipped) == {1}
-        trial = opened.study.ask()
-        trial.set_user_attr(REPLICATE_OF, 0)
-        opened.issue(trial, {})
+        opened.issue(_replicate(0))
         cheap = {"clean_accuracy": 0.5, "robust_accuracy": 0.5}
         opened.finish(2, "complete", metrics=cheap, weights="2" * 64)
         FakePlace(table, random.Random(0), 1).run(_judging(sweep, opened))
@@ -311,13 +376,84 @@ def test_a_replicate_that_comes_late_moves_the_mean_and_opens_what_it_pruned(swe
         assert snapshot.members[-1].trials == _brute_force(table, OBJECTIVES) == [1]
 
 
+def test_a_trial_that_completes_after_the_members_were_fixed_is_judged_and_they_are_fixed_again(
+    sweep: Sweep, tmp_path: Path
+) -> None:
+    table = [Row((1, 1, 0, 0)), Row((0, 0, 0, 0))]
+    with _record(tmp_path, sweep, table[:1], random.Random(1)) as opened:
+        place = FakePlace(table, random.Random(0), 1)
+        judging = _judging(sweep, opened)
+        place.run(judging)
+        opened.issue(Issued({}))
+        opened.finish(1, "complete", metrics=dict.fromkeys(OBJECTIVES, 0.5), weights="1" * 64)
+        place.run(judging)
+        assert [event.trials for event in opened.snapshot().members] == [[0], [1]]
+
+
+def test_a_setting_proves_nothing_while_a_seed_of_it_is_in_training(sweep: Sweep, tmp_path: Path) -> None:
+    table = [Row((0, 0, 0, 0)), Row((1, 1, 0, 0)), Row((4, 4, 0, 0), replicate_of=0)]
+    with _record(tmp_path, sweep, table[:2], random.Random(1)) as opened:
+        training = Training(opened, table[2:], random.Random(1))
+        training.step()
+        judging, place = _judging(sweep, opened, training), FakePlace(table, random.Random(0), 1)
+        while (job := judging.next()) is not WAIT:
+            assert isinstance(job, Job)
+            place.land(judging, job)
+        snapshot = opened.snapshot()
+        assert not snapshot.skipped
+        assert set(snapshot.judged) == {(0, "validation"), (1, "validation")}
+
+
+def test_a_model_is_looked_at_before_it_is_skipped(sweep: Sweep, tmp_path: Path) -> None:
+    """A perfect and cheaper one stands already; a flag of the other is found out all the same, and it is judged in full."""
+    table = [Row((0, 0, 0, 0)), Row((1, 1, 0, 0), flag=CLEAN, cost=1), Row((1, 1, 0, 0), cost=1)]
+    this = sweep.model_copy(update={"objectives": THREE})
+    with _record(tmp_path, this, table[:1], random.Random(1)) as opened:
+        judging, place = _judging(this, opened), FakePlace(table, random.Random(0), 1)
+        place.run(judging)
+        later = Training(opened, table[1:], random.Random(1))
+        while later:
+            later.step()
+        place.run(judging)
+        snapshot = opened.snapshot()
+        assert snapshot.judged[1, "validation"].flags == ("dynamic",)
+        assert snapshot.skipped[2].after == CLEAN
+
+
+def test_a_skip_names_a_dominator_that_stands(sweep: Sweep, tmp_path: Path) -> None:
+    """The one that proved it is found out on test, but another one proves it as well."""
+    table = [Row((0, 2, 0, 0), flag_on_test=True), Row((1, 0, 0, 0)), Row((4, 3, 1, 1))]
+    with _record(tmp_path, sweep, table, random.Random(1)) as opened:
+        FakePlace(table, random.Random(0), 1).run(_judging(sweep, opened))
+        snapshot = opened.snapshot()
+        assert [event.trials for event in snapshot.members] == [[0, 1], [1]]
+        assert snapshot.skipped[2].dominator == 1
+
+
+def test_what_happens_is_told(sweep: Sweep, tmp_path: Path) -> None:
+    """The best is judged, the other skipped because of it; found out on test, it leaves its place to the other."""
+    table = [Row((0, 0, 0, 0), flag_on_test=True), Row((1, 1, 0, 0))]
+    told: list[Event] = []
+    with _record(tmp_path, sweep, table, random.Random(1)) as opened:
+        FakePlace(table, random.Random(0), 1).run(_judging(sweep, opened, tell=told.append))
+    kinds = [type(event).__name__ for event in told if not isinstance(event, AttackDone)]
+    assert kinds == [
+        *("TrialJudged", "JudgingSkipped", "MembersFixed", "TrialJudged"),
+        *("JudgingResumed", "TrialJudged", "MembersFixed", "TrialJudged"),
+    ]
+    attacks = [(event.number, event.split) for event in told if isinstance(event, AttackDone)]
+    assert attacks.count((0, "validation")) == attacks.count((1, "test")) == 2 * (1 + len(ATTACKS))
+    assert {event.standing for event in told if isinstance(event, AttackDone) and event.number == 0} == {IMAGES}
+
+
 @settings(max_examples=15, deadline=None)
 @given(table=tables(), seed=st.integers(0, 2**16))
 def test_judging_all_leaves_nobody_out(sweep: Sweep, table: list[Row], seed: int) -> None:
     chance = random.Random(seed)
     every = sweep.model_copy(update={"judge": sweep.judge.model_copy(update={"trials": "all"})})
     with tempfile.TemporaryDirectory() as folder, _record(Path(folder), sweep, table, chance) as opened:
-        FakePlace(table, chance, 2).run(_judging(every, opened))
+        place = FakePlace(table, chance, 2, memory=Memory())
+        place.run(_judging(every, opened, shards=place.shards))
         snapshot = opened.snapshot()
         assert {n for n, split in snapshot.judged if split == "validation"} == set(range(len(table)))
         assert snapshot.members[-1].trials == _brute_force(table, OBJECTIVES)
@@ -333,7 +469,7 @@ def test_a_trial_that_cannot_be_judged_stays_off_the_frontier_and_the_rest_goes_
         while (job := judging.next()) is not DONE:
             assert isinstance(job, Job)
             if job.number == 0:
-                judging.finish(job, "failed", {"cause": "no whole checkpoint"}, None)
+                judging.finish(job, End("failed", "no whole checkpoint"))
             else:
                 place.land(judging, job)
         snapshot = opened.snapshot()
@@ -350,7 +486,7 @@ def test_a_failed_test_judgement_changes_no_frontier_and_is_tried_again(sweep: S
             while (job := judging.next()) is not DONE:
                 assert isinstance(job, Job)
                 if fails and job.work["split"] == "test":
-                    judging.finish(job, "failed", {"cause": "a passing fault"}, None)
+                    judging.finish(job, End("failed", "a passing fault"))
                 else:
                     place.land(judging, job)
 
@@ -374,8 +510,8 @@ def test_a_shard_may_fail_while_another_of_its_trial_runs(sweep: Sweep, tmp_path
         first, second = judging.next(), judging.next()
         assert isinstance(first, Job)
         assert isinstance(second, Job)
-        judging.finish(first, "failed", {"cause": "full device"}, None)
-        judging.finish(second, "complete", {"broken": 0, "seconds": 0.1}, None)
+        judging.finish(first, End("failed", "full device"))
+        judging.finish(second, End("complete", result={"broken": 0, "seconds": 0.1}))
         assert judging.next() is DONE
         assert opened.snapshot().members[-1].trials == []
 
@@ -397,6 +533,11 @@ def test_what_stands_on_a_damaged_shard_is_run_again(sweep: Sweep, tmp_path: Pat
         shard_path(folder, "apgd-ce", 0).write_bytes(b"damaged")
         assert set(Judgement(trial, plan, folder).broken) == {(CLEAN, 0)}
         assert Judgement(trial, plan, folder).ready() == ("apgd-ce", 0)
+        label, correct = np.zeros(len(rows) - 1, np.int16), np.ones(len(rows) - 1, np.float32)
+        broken = rows[1:] == rows[2]
+        write_shard(folder, Shard("apgd-ce", 0, rows[1:], label, label, broken, correct, {"seconds": 1.0}))
+        assert set(Judgement(trial, plan, folder).broken) == {(CLEAN, 0), ("apgd-ce", 0)}
+        assert Judgement(trial, plan, folder).ready() == ("apgd-t", 0)
 
 
 points = st.dictionaries(

@@ -5,26 +5,29 @@ from __future__ import annotations
 import io
 import random
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from rich.cells import cell_len
 from rich.console import Console
 
+from sweeps.events import AttackDone, JobBegun, JobEnded, JobHeard
 from sweeps.frontier import dominates
 from sweeps.record import Judged, Members, Outcome, Skipped, Snapshot, TrialRecord
-from sweeps.running.queues import Job
+from sweeps.running.queues import End, Job
 from sweeps.space import Sweep
 from sweeps.space.space import Search
-from sweeps.view.activity import Activity, Standing
+from sweeps.view.activity import Activity
 from sweeps.view.chart import ASCII, MARKS, Member, chart
 from sweeps.view.live import Frame, Mood
 from sweeps.view.outlook import Countdown, Outlook
 from sweeps.view.overview import Overview
+from sweeps.view.tally import Tally
 from sweeps.view.watch import Watch
 from tests.sweeps.small import small_sweep
 
@@ -65,21 +68,28 @@ class Scene:
     def snapshot(self) -> Snapshot:
         return Snapshot(
             dict(self.sweep.objectives),
-            self.trials,
-            self.judged,
-            self.skipped,
-            self.unjudged,
-            self.members,
+            tuple(self.trials),
+            dict(self.judged),
+            dict(self.skipped),
+            dict(self.unjudged),
+            tuple(self.members),
             {"shard_size": 200},
         )
 
     @property
+    def tally(self) -> Tally:
+        """From scratch."""
+        tally = Tally(self.sweep)
+        tally.update(self.snapshot, self.activity)
+        return tally
+
+    @property
     def overview(self) -> Overview:
-        return Overview.of(self.sweep, self.snapshot, self.activity)
+        return Overview.of(self.tally, self.activity)
 
     @property
     def outlook(self) -> Outlook:
-        return Outlook.of(self.sweep, self.snapshot, self.activity, self.overview, self.slots)
+        return Outlook.of(self.tally, self.activity, self.overview, self.slots)
 
     def frame(self, mood: Mood = "at work") -> Frame:
         watch = Watch(self.sweep, Path("results/small"), lambda: self.snapshot, self.activity, lambda: 3723.0)
@@ -104,17 +114,17 @@ class Scene:
         """A trial in training, with a report where it is through an epoch; a second an epoch, 900 images each."""
         self.trials.append(TrialRecord(number, {"schedule.lr": 0.2}, None))
         job = Job(f"trial {number:04d}", number, {"kind": "train"})
-        self.activity.begun(job)
+        self.activity(JobBegun(job))
         for done in range(1, epoch + 1):
             self.time.now += 1.0
             told = {"epoch": done, "epochs": epochs, "cost_seconds": float(done), "images": 900 * done, "loss": 1.5}
-            self.activity.heard(job, {**told, **more})
+            self.activity(JobHeard(job, {**told, **more}))
         return job
 
     def attack(self, number: int, attack: str, shard: int, split: str = "validation") -> Job:
         work = {"kind": "judge", "attack": attack, "shard": shard, "split": split}
         job = Job(f"judge {number:04d} {split} {attack} {shard}", number, work)
-        self.activity.begun(job)
+        self.activity(JobBegun(job))
         return job
 
 
@@ -138,8 +148,8 @@ def busy(sweep: Sweep) -> Scene:
     scene.skipped[2] = Skipped(1, "apgd-t", 230, 360, IMAGES)
     scene.train(8, 12, clean_accuracy=0.912, robust_accuracy=0.551)
     scene.attack(3, "fab-t", 1)
-    scene.activity.stands(3, "validation", Standing("apgd-t", 276, IMAGES))
-    scene.activity.event("16:41:00  trial 0003 complete")
+    scene.activity(AttackDone(3, "validation", "apgd-t", 276, IMAGES))
+    scene.activity.line("16:41:00  trial 0003 complete")
     return scene
 
 
@@ -206,8 +216,8 @@ def test_a_frame_on_a_terminal_without_unicode_is_ascii(busy: Scene) -> None:
 
 
 def test_names_and_causes_of_others_cannot_draw(busy: Scene) -> None:
-    busy.activity.event("cause: \x1b[2J\x1b[31mred\r\n\tlines")
-    busy.trials[0].params["defense.trades.beta"] = "\x1b]0;title\x07"
+    busy.activity.line("cause: \x1b[2J\x1b[31mred\r\n\tlines")
+    busy.trials[0] = replace(busy.trials[0], params={"defense.trades.beta": "\x1b]0;title\x07"})
     said = "".join(drawn(busy.frame(), 200, 40))
     assert said.isprintable()
     assert "red" in said
@@ -255,20 +265,18 @@ def scenes(draw: st.DrawFn, sweep: Sweep, objectives: Mapping[str, str]) -> Scen
             scene.unjudged[at, "validation"] = "cause"
         if state == "attacked":
             scene.attack(at, "square", draw(st.integers(0, 10**6)), draw(st.sampled_from(["validation", "test"])))
-            scene.activity.stands(
-                at, "validation", Standing("clean", draw(st.integers(0, 400)), draw(st.sampled_from([0, 400])))
-            )
+            standing, images = draw(st.integers(0, 400)), draw(st.sampled_from([0, 400]))
+            scene.activity(AttackDone(at, "validation", "clean", standing, images))
         if trial.outcome is None and draw(st.booleans()):
             job = Job(f"trial {at:04d}", at, {"kind": draw(st.sampled_from(["train", "probe"]))})
-            scene.activity.begun(job)
+            scene.activity(JobBegun(job))
             told = {"epoch": draw(st.integers(0, 10**9)), "epochs": draw(st.integers(0, 10**9)), "loss": draw(number)}
-            scene.activity.heard(
-                job, {**told, **{name: draw(number) for name in (*ACCURACIES, "cost_seconds", "images")}}
-            )
+            more = {name: draw(number) for name in (*ACCURACIES, "cost_seconds", "images")}
+            scene.activity(JobHeard(job, {**told, **more}))
     if draw(st.booleans()):
         scene.members.append(Members(1, draw(st.lists(st.integers(0, 12), unique=True)), [], "now"))
     for line in draw(st.lists(st.text(max_size=300), max_size=60)):
-        scene.activity.event(line)
+        scene.activity.line(line)
     return scene
 
 
@@ -325,6 +333,56 @@ def test_the_frontier_so_far_is_what_definitions_say(sweep: Sweep, data: st.Data
     )
 
 
+@pytest.mark.parametrize("objectives", [TWO, THREE], ids=["two", "three"])
+@given(data=st.data())
+def test_what_is_kept_from_frame_to_frame_is_what_a_first_look_finds(
+    sweep: Sweep, objectives: Mapping[str, str], data: st.DataObject
+) -> None:
+    """Trials come, end, are judged, flagged, skipped, and skips are withdrawn, in any order and between any two frames."""
+    scene = Scene(sweep.model_copy(update={"objectives": objectives}))
+    kept, accuracy = Tally(scene.sweep), st.integers(0, 4).map(lambda value: value / 4)
+    for _ in range(data.draw(st.integers(1, 25))):
+        news = data.draw(
+            st.sampled_from(["trial", "end", "judge", "test", "skip", "withdraw", "fail", "attack", "shard"])
+        )
+        numbers = range(len(scene.trials))
+        if news == "trial":
+            first = data.draw(st.sampled_from([None, *(t.number for t in scene.trials if t.replicate_of is None)]))
+            scene.trials.append(TrialRecord(len(numbers), {}, None, replicate_of=first))
+        if not numbers:
+            continue
+        at = data.draw(st.sampled_from(numbers))
+        if news == "end":
+            metrics = {name: data.draw(accuracy) for name in (*ACCURACIES, "cost_device_hours", "cost_seconds")}
+            feasible, epoch = data.draw(st.booleans()), data.draw(st.integers(0, 9))
+            scene.trials[at] = replace(
+                scene.trials[at], outcome=data.draw(outcomes), metrics=metrics, feasible=feasible, epoch=epoch
+            )
+        if news in ("judge", "test"):
+            split = "test" if news == "test" else "validation"
+            scene.judge(
+                at, data.draw(accuracy), data.draw(accuracy), split, *data.draw(st.sampled_from([(), ("flag",)]))
+            )
+        if news == "skip":
+            scene.skipped[at] = Skipped(0, data.draw(st.sampled_from(["", "apgd-t"])), 100, 300, IMAGES)
+        if news == "withdraw":
+            scene.skipped.pop(at, None)
+        if news == "fail":
+            scene.unjudged[at, "validation"] = "cause"
+        if news == "attack":
+            scene.activity(AttackDone(at, "validation", "square", data.draw(st.integers(0, IMAGES)), IMAGES))
+        if news == "shard":
+            shard = scene.attack(at, "square", 0, data.draw(st.sampled_from(["validation", "test"])))
+            scene.activity(JobEnded(shard, End("complete", result={"seconds": 1.5})))
+        if data.draw(st.booleans()):
+            kept.update(scene.snapshot, scene.activity)
+    kept.update(scene.snapshot, scene.activity)
+    overview = Overview.of(kept, scene.activity)
+    assert overview == scene.overview
+    np.testing.assert_array_equal(overview.others, scene.overview.others)
+    assert Outlook.of(kept, scene.activity, overview, 2) == scene.outlook
+
+
 @given(st.lists(st.tuples(st.floats(0, 1), st.floats(0, 1)), min_size=1, max_size=8))
 def test_the_hypervolume_is_the_area_under_the_staircase(sweep: Sweep, points: list[tuple[float, float]]) -> None:
     scene = Scene(sweep)
@@ -351,9 +409,9 @@ def test_replicates_stand_where_their_mean_stands(sweep: Sweep) -> None:
 def test_a_judgement_in_progress_lowers_the_cheap_number(sweep: Sweep) -> None:
     scene = Scene(sweep)
     scene.complete(0, 0.9, 0.5)
-    scene.activity.stands(0, "validation", Standing("apgd-ce", 160, IMAGES))
+    scene.activity(AttackDone(0, "validation", "apgd-ce", 160, IMAGES))
     assert scene.overview.frontier[0].values["robust_accuracy"] == pytest.approx(0.4)
-    scene.activity.stands(0, "validation", Standing("clean", 360, IMAGES))
+    scene.activity(AttackDone(0, "validation", "clean", 360, IMAGES))
     assert scene.overview.frontier[0].values["robust_accuracy"] == pytest.approx(0.5), "a looser bound is no news"
 
 
@@ -363,7 +421,7 @@ def test_the_speed_of_training_is_images_by_seconds_of_all_trials_at_work(sweep:
     first = scene.train(0, 3)
     scene.train(1, 2)
     assert scene.overview.images_per_second == pytest.approx(2 * 900)
-    scene.activity.ended(first, {"epoch": 4, "cost_seconds": 4.0, "images": 3600})
+    scene.activity(JobEnded(first, End("complete", result={"epoch": 4, "cost_seconds": 4.0, "images": 3600})))
     assert scene.overview.images_per_second == pytest.approx(900)
 
 
@@ -378,7 +436,7 @@ def test_time_left_in_a_regular_world_is_exact(sweep: Sweep) -> None:
     assert scene.outlook.judging is None
     assert scene.outlook.seconds == pytest.approx((9.5 + 300) / 2)
     for run in list(scene.activity.runs.values()):
-        scene.activity.ended(run.job, {})
+        scene.activity(JobEnded(run.job, End("complete")))
     scene.trials.clear()
     for at in range(6):
         scene.complete(at, 0.9 - at / 100, 0.5 + at / 100)
@@ -389,7 +447,7 @@ def test_time_left_in_a_regular_world_is_exact(sweep: Sweep) -> None:
     assert scene.outlook.test == pytest.approx(6 * 80 / 400 * 40), "six on the frontier so far"
     assert scene.outlook.seconds == pytest.approx((180 + 400 + 48) / 2)
     shard = scene.attack(2, "apgd-ce", 0)
-    scene.activity.ended(shard, {"seconds": 15.0})
+    scene.activity(JobEnded(shard, End("complete", result={"seconds": 15.0})))
     assert scene.outlook.judging == pytest.approx(10 * 40 - 15)
 
 
@@ -401,7 +459,7 @@ def test_test_of_unknown_size_is_not_guessed(sweep: Sweep) -> None:
         scene.judge(at, 0.9, 0.5)
     assert (scene.outlook.judging, scene.outlook.test) == (0.0, None)
     assert "then test" in "\n".join(drawn(scene.frame(), 80, 23))
-    scene.activity.stands(0, "test", Standing("clean", 900, 1000))
+    scene.activity(AttackDone(0, "test", "clean", 900, 1000))
     assert scene.outlook.test == pytest.approx(12 * 1000 / 400 * 40)
     for at in range(12):
         scene.judge(at, 0.9, 0.5, "test")
@@ -460,8 +518,7 @@ def test_a_chart_has_its_size_and_every_member_a_mark(
     members: list[Member], others: list[tuple[float, float]], width: int, height: int
 ) -> None:
     for marks in (MARKS, ASCII):
-        text = chart(members, others, width, height, marks)
-        lines = text.plain.split("\n")
+        lines = [line.plain for line in chart(members, others, width, height, marks)]
         assert len(lines) == height
         assert max(map(cell_len, lines)) <= width
         shown = [column for line in lines[: height - 2] for column in line if column in (marks.judged, marks.cheap)]
@@ -469,21 +526,21 @@ def test_a_chart_has_its_size_and_every_member_a_mark(
         assert len(shown) <= len(members)
         again = members[::-1]
         random.Random(0).shuffle(again)
-        assert chart(again, others[::-1], width, height, marks).plain == text.plain, "the order of trials is no matter"
+        shuffled = [line.plain for line in chart(again, others[::-1], width, height, marks)]
+        assert shuffled == lines, "the order of trials is no matter"
 
 
-def _marks(text: str) -> Iterator[tuple[int, int]]:
-    for row, line in enumerate(text.split("\n")):
+def _marks(lines: list[str]) -> Iterator[tuple[int, int]]:
+    for row, line in enumerate(lines):
         yield from ((column, row) for column, character in enumerate(line) if character in "●○")
 
 
 @given(st.permutations([(0.975, 0.36), (0.96, 0.45), (0.93, 0.60), (0.885, 0.70)]))
 def test_a_chart_places_members_by_their_accuracies(frontier: list[tuple[float, float]]) -> None:
-    text = chart([Member(x, y, True) for x, y in frontier], [(0.1, 0.1)], 60, 20).plain
-    marks = sorted(_marks(text))
+    lines = [line.plain for line in chart([Member(x, y, True) for x, y in frontier], [(0.1, 0.1)], 60, 20)]
+    marks = sorted(_marks(lines))
     assert len(marks) == 4
     assert [row for _, row in marks] == sorted(row for _, row in marks), "more clean is less robust"
-    lines = text.split("\n")
     assert lines[-1].split() == ["87", "robust", "%", "over", "clean", "%", "99"], "9 points and 15 % on both sides"
     left, right, low, high = 87.0, 99.0, 30.0, 76.0
     assert lines[0].startswith(" 76")

@@ -12,16 +12,15 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from robustray import devices
 from robustray.errors import UserError
-from robustray.judging import workers
 from robustray.training import Trainer, checkpoints, cost
 from robustray.trial import TrialConfig
-from sweeps import dry_run
-from sweeps.record import record
+from sweeps import dry_run, record
 from sweeps.running import packing, worker
 from sweeps.running import ray as on_ray
 from sweeps.running.packing import Machine, Share
-from sweeps.running.queues import DONE, WAIT, Job, Placed, Result, Signal, Verdict
+from sweeps.running.queues import DONE, WAIT, End, Job, Result, Signal, Sized, Verdict
 from sweeps.running.worker import open_task
 from sweeps.space.space import Resources
 from tests.sweeps.small import run_quietly, small_sweep
@@ -161,7 +160,7 @@ def known(monkeypatch: pytest.MonkeyPatch) -> Known:
             return cost.TrialCost(seconds(threads), steps=10, validation=1.0, validations=5, checkpoint=1000)
 
         monkeypatch.setattr(cost, "trial", trial)
-        monkeypatch.setattr(workers, "cores", lambda: 4)
+        monkeypatch.setattr(devices, "cores", lambda: 4)
         monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
         return tried
 
@@ -269,11 +268,11 @@ class Script:
     def report(self, job: Job, result: Result) -> Verdict:
         return "go"
 
-    def finish(self, job: Job, outcome: str, result: Result, cause: str | None) -> None:
-        self.ends.append((job.number, outcome))
+    def finish(self, job: Job, end: End) -> None:
+        self.ends.append((job.number, end.outcome))
 
 
-def _given(queue: Placed) -> Job:
+def _given(queue: Sized) -> Job:
     job = queue.next()
     assert isinstance(job, Job)
     return job
@@ -281,32 +280,32 @@ def _given(queue: Placed) -> Job:
 
 def test_out_of_memory_beside_others_is_tried_again_alone() -> None:
     script, told = Script(3), list[str]()
-    queue = Placed(script, Share(1.0, 0.5), told.append)
+    queue = Sized(script, Share(1.0, 0.5), told.append)
     first, second = _given(queue), _given(queue)
     assert (first.work["gpus"], first.work["cpus"], first.work["session"]) == (0.5, 1.0, "one")
-    queue.finish(first, "out_of_memory", {}, "CUDA out of memory")
+    queue.finish(first, End("out_of_memory"))
     assert script.ends == []
     assert told == ["trial 0 ran out of memory beside others; it is tried again alone"]
     again = _given(queue)
     assert (again.number, again.work["gpus"]) == (0, 1.0)
     assert again.work["session"] != "one", "the first attempt is no death of a process"
     assert queue.next() is WAIT, "nobody takes the room that it waits for"
-    queue.finish(second, "complete", {}, None)
+    queue.finish(second, End("complete"))
     assert queue.next() is WAIT
     queue.report(again, {"epoch": 1})
     third = _given(queue)
     assert (third.number, third.work["gpus"]) == (2, 0.5)
-    queue.finish(again, "out_of_memory", {}, "CUDA out of memory")
+    queue.finish(again, End("out_of_memory"))
     assert script.ends == [(1, "complete"), (0, "out_of_memory")], "alone, it is an outcome"
     assert queue.next() is WAIT, "the last one may have to be tried again as well"
-    queue.finish(third, "complete", {}, None)
+    queue.finish(third, End("complete"))
     assert queue.next() is DONE
 
 
 def test_out_of_memory_on_a_whole_gpu_is_an_outcome() -> None:
     script = Script(1)
-    queue = Placed(script, Share(1.0, 1.0), print)
-    queue.finish(_given(queue), "out_of_memory", {}, None)
+    queue = Sized(script, Share(1.0, 1.0), print)
+    queue.finish(_given(queue), End("out_of_memory"))
     assert script.ends == [(0, "out_of_memory")]
     assert queue.next() is DONE
 
@@ -316,7 +315,7 @@ def test_every_job_ends_once_whatever_runs_out_of_memory(data: st.DataObject) ->
     """Any order of ends, reports and failures: nothing is lost, doubled or stuck, and alone is alone until heard of."""
     jobs, slots = data.draw(st.integers(1, 8)), data.draw(st.integers(1, 4))
     script = Script(jobs)
-    queue = Placed(script, Share(1.0, 1 / slots if slots > 1 else 1.0), lambda line: None)
+    queue = Sized(script, Share(1.0, 1 / slots if slots > 1 else 1.0), lambda line: None)
     flying: list[Job] = []
     for _ in count():
         found = queue.next() if len(flying) < slots else WAIT
@@ -331,7 +330,7 @@ def test_every_job_ends_once_whatever_runs_out_of_memory(data: st.DataObject) ->
                 queue.report(job, {"epoch": 1})
             else:
                 flying.remove(job)
-                queue.finish(job, data.draw(st.sampled_from(["complete", "out_of_memory", "failed"])), {}, None)
+                queue.finish(job, End(data.draw(st.sampled_from(["complete", "out_of_memory", "failed"]))))
     assert sorted(number for number, _ in script.ends) == list(range(jobs))
 
 
@@ -377,7 +376,7 @@ def test_a_sweep_tries_them_again_alone(tmp_path: Path, full: dict[str, list[Sha
 
 
 def test_ray_is_asked_for_what_a_job_gets() -> None:
-    queue = Placed(Script(2), Share(2.0, 0.25), lambda line: None)
+    queue = Sized(Script(2), Share(2.0, 0.25), lambda line: None)
     shared = on_ray._Shared(queue)
     search = on_ray._Search(shared)
     config = search.suggest("a")

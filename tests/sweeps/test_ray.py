@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 import analysis
-from sweeps.record import record
+from sweeps import record
 from tests.sweeps.actors import kill_actors
 from tests.sweeps.small import facts, run_quietly, small_sweep
 

@@ -6,12 +6,14 @@ from pathlib import Path
 
 import optuna
 import pytest
+from optuna.distributions import FloatDistribution
 from optuna.trial import TrialState
 
 from robustray.errors import UserError
-from sweeps.record import Judged, Record, Skipped, record
-from sweeps.record.record import JOURNAL, repair
-from sweeps.search import sampling
+from sweeps import record
+from sweeps.record import JOURNAL, Issued, Judged, Record, Skipped, repair
+from sweeps.search.controller import Controller
+from sweeps.search.stopping import first_in_first_out
 from sweeps.space import Sweep
 from tests.sweeps.small import small_sweep
 
@@ -23,11 +25,16 @@ def _opened(folder: Path) -> Record:
     return Record(folder, OBJECTIVES)
 
 
+def _ask(sweep: Sweep, opened: Record) -> int:
+    """The next trial, asked for and written down as a driver does that has just come to life."""
+    return Controller(sweep, opened, first_in_first_out, lambda event: None, session="a life")._ask()
+
+
 def _made(folder: Path, sweep: Sweep, trials: int) -> bytes:
     """A journal in which every trial but the last has ended; its bytes."""
     with _opened(folder) as opened:
         for number in range(trials):
-            assert sampling.ask(sweep, opened) == number
+            assert _ask(sweep, opened) == number
             if number < trials - 1:
                 opened.finish(number, "complete", metrics=MEASURED)
     return (folder / JOURNAL).read_bytes()
@@ -36,9 +43,8 @@ def _made(folder: Path, sweep: Sweep, trials: int) -> bytes:
 def test_what_is_written_is_read(tmp_path: Path) -> None:
     with _opened(tmp_path) as opened:
         for number in range(5):
-            trial = opened.study.ask()
-            opened.issue(trial, {"beta": trial.suggest_float("beta", 0, 1), "label": "trades"})
-            assert trial.number == number
+            issued = Issued({"beta": number / 4, "label": "trades"})
+            assert opened.issue(issued, {"beta": FloatDistribution(0, 1)}) == number
         opened.finish(0, "complete", metrics=MEASURED, epoch=3, weights="abc", violations={"clean_accuracy": -0.1})
         opened.finish(1, "complete", metrics=MEASURED, violations={"clean_accuracy": 0.2})
         opened.finish(2, "diverged", metrics={}, cause="loss is nan")
@@ -60,7 +66,7 @@ def test_what_is_written_is_read(tmp_path: Path) -> None:
     assert snapshot.judged == {(0, "validation"): judged}
     assert snapshot.skipped[1].dominator == 0
     assert snapshot.unjudged == {(2, "validation"): "no checkpoint"}, "judged in the end, it is forgotten"
-    assert snapshot.members == [event]
+    assert list(snapshot.members) == [event]
     study = optuna.load_study(
         study_name=record.STUDY,
         storage=optuna.storages.JournalStorage(optuna.storages.journal.JournalFileBackend(str(tmp_path / JOURNAL))),
@@ -85,7 +91,7 @@ def test_a_second_driver_is_refused_and_let_in_later(tmp_path: Path) -> None:
 def test_reading_needs_no_lock_and_writes_nothing(tmp_path: Path) -> None:
     sweep = small_sweep(tmp_path / "space")
     with _opened(tmp_path) as opened:
-        sampling.ask(sweep, opened)
+        _ask(sweep, opened)
         before = {path: path.stat().st_mtime_ns for path in tmp_path.iterdir()}
         assert len(record.read(tmp_path).trials) == 1
         assert {path: path.stat().st_mtime_ns for path in tmp_path.iterdir()} == before
@@ -101,7 +107,7 @@ def test_stale_locks_of_optuna_are_removed(tmp_path: Path) -> None:
     _made(tmp_path, sweep, 2)
     (tmp_path / f"{JOURNAL}.lock").symlink_to(tmp_path / JOURNAL)  # what a killed JournalFileBackend leaves
     with _opened(tmp_path) as opened:
-        assert sampling.ask(sweep, opened) == 2  # would wait 30 s, or for ever
+        assert _ask(sweep, opened) == 2  # would wait 30 s, or for ever
 
 
 def test_an_outcome_that_was_not_told_is_told(tmp_path: Path) -> None:
@@ -143,7 +149,7 @@ def test_a_journal_cut_at_any_byte_opens_and_goes_on_the_same(tmp_path: Path, sa
             assert len(running) <= 1
             assert all(trial.params for trial in trials)
             if len(trials) == 12 and not running:
-                assert opened.trial(sampling.ask(sweep, opened)).params == asked
+                assert opened.trial(_ask(sweep, opened)).params == asked
     assert len(repaired) > 10
 
 
@@ -155,10 +161,10 @@ def test_suggestions_are_the_same_broken_or_unbroken(tmp_path: Path) -> None:
         for life in lives:
             with _opened(folder) as opened:
                 for _ in range(life):
-                    number = sampling.ask(sweep, opened)
+                    number = _ask(sweep, opened)
                     robust = 0.1 + 0.05 * (number % 7)
                     opened.finish(number, "complete", metrics={"clean_accuracy": 1 - robust, "robust_accuracy": robust})
-        return [trial.params for trial in record.read(folder).trials]
+        return [dict(trial.params) for trial in record.read(folder).trials]
 
     unbroken = asked(tmp_path / "unbroken", [16])
     broken = asked(tmp_path / "broken", [3, 1, 8, 4])

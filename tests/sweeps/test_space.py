@@ -312,7 +312,7 @@ def with_options(name: str, **options: st.SearchStrategy[Any]) -> st.SearchStrat
 
 
 DEFENSES = st.one_of(
-    st.just("natural"),
+    st.just("fast"),
     with_options("trades", beta=numbers("loguniform", 0.01, 50)),
     with_options("adversarial", keep_clean=st.booleans() | st.just({"choice": [True, False]})),
 )

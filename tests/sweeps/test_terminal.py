@@ -20,7 +20,7 @@ import pytest
 from rich.cells import cell_len
 
 import sweeps
-from sweeps.record import record
+from sweeps import record
 from sweeps.running.worker import Report, TrainTask
 from sweeps.space import Sweep
 from sweeps.view.console import Show

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from robustray.attacks import Threat, autoattack
-from robustray.attacks.threats import Norm
+from robustray.attacks.norms import Norm
 from robustray.attacks.versions import VERSIONS, AttackName, Strength
 from robustray.judging.plan import CLAIMED, EARLY, JOINED
 from robustray.judging.time_left import Clock, forwards, work

@@ -8,12 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import lru_cache
+from typing import Any
 
-import torch
-import torch.nn.functional as F
-from torch import Tensor
-from torchvision.transforms.v2.functional import autocontrast, equalize, rgb_to_grayscale  # type: ignore[import-untyped]
-
+from robustray._later import F, Tensor, torch
 from robustray.data.affine import turned, warp
 from robustray.errors import UserError
 
@@ -78,8 +75,15 @@ def _moved(x: Tensor, op: Tensor, strength: Tensor) -> Tensor:
     return turned(x, degrees, torch.stack([right, down], 1), "nearest", "zeros")
 
 
+def _theirs() -> Any:
+    """torchvision's functions, imported on first use: torch comes with them."""
+    from torchvision.transforms.v2 import functional  # type: ignore[import-untyped]
+
+    return functional
+
+
 def _grey(x: Tensor) -> Tensor:
-    grey: Tensor = rgb_to_grayscale(x) if x.shape[1] == 3 else x
+    grey: Tensor = _theirs().rgb_to_grayscale(x) if x.shape[1] == 3 else x
     return grey
 
 
@@ -112,8 +116,8 @@ _OPERATIONS: tuple[tuple[str, str, Callable[[Tensor, Tensor, Tensor], Tensor]], 
     ("Sharpness", "Sharpness", lambda x, op, strength: _blend(x, _blurred(x), strength)),
     ("Posterize", "Posterize", _posterised),
     ("Solarize", "Solarize", lambda x, op, strength: torch.where(x >= strength.view(-1, 1, 1, 1), 1 - x, x)),
-    ("AutoContrast", "AutoContrast", lambda x, op, strength: autocontrast(x)),
-    ("Equalize", "Equalize", lambda x, op, strength: equalize(x)),
+    ("AutoContrast", "AutoContrast", lambda x, op, strength: _theirs().autocontrast(x)),
+    ("Equalize", "Equalize", lambda x, op, strength: _theirs().equalize(x)),
     ("Invert", "Invert", lambda x, op, strength: 1 - x),
 )
 """From and to which operations a function is for: images, operations and strengths [B] -> images."""

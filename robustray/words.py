@@ -20,7 +20,6 @@ from robustray.registry import KIND, SHORT, Options, Part, kinds, parts
 Schema = Mapping[str, Any]
 REQUIRED = "required"
 _WIDE = 110
-_TIMES = {1: "once", 2: "twice"}
 _NOUNS = {"number": "a number", "integer": "a whole number", "boolean": "true or false", "string": "text",
           "null": "null", "object": "a mapping", "array": "a list"}  # fmt: skip
 _BOUNDS = {"minimum": "at least", "ge": "at least", "exclusiveMinimum": "above", "gt": "above",
@@ -189,30 +188,16 @@ def _plain(value: Any) -> str:
 
 
 def cost(cls: type[Part]) -> str:
-    """Passes per image with the default options, where a part says what it costs; else "".
+    """Passes per image with the default options, where a part declares what it costs; else "".
 
     A forward of an image is one pass, a backward to the input one, to the weights one more.
     """
     from robustray.attacks.base import Attack
-    from robustray.defenses.base import Defense
-    from robustray.training.updates import Update
 
     if any(field.is_required() for field in cls.model_fields.values()):
         return ""
     part = cls.model_validate({})
-    if isinstance(part, Attack):
-        return f"{part.passes} passes per image, with the options' defaults"
-    if isinstance(part, Defense):
-        spent = part.passes(part.published_attack, 1)
-        if spent.perturb == 0:
-            return f"{spent.loss} passes per image"
-        attack = f"{part.published_attack.name}, steps: {getattr(part.published_attack, 'steps', 1)}"
-        return f"{spent.perturb} passes per image to make x' with the published attack ({attack}), {spent.loss} for the loss"
-    if isinstance(part, Update):
-        shares = {"makes x'": part.passes(1, 0), "takes the loss with its gradient": part.passes(0, 1)}
-        counted = [f"{what} {_TIMES.get(share, f'{share} times')}" for what, share in shares.items() if share]
-        return f"{' and '.join(counted)} per batch"
-    return ""
+    return f"{part.passes} passes per image, with the options' defaults" if isinstance(part, Attack) else ""
 
 
 def _stand_in(name: str, field: FieldInfo) -> Any:

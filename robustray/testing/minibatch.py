@@ -1,4 +1,4 @@
-"""One batch as an update sees it, on models that tests make."""
+"""One batch as an update sees it, on models of one's own."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from robustray import Loss
-from robustray.attacks import Threat
-from robustray.training import Minibatch
+from robustray.attacks.threats import Threat
+from robustray.defenses.step import Loss
 from robustray.training.randomness import Randomness
+from robustray.training.updates import Minibatch
 
 THREAT = Threat(eps=0.1)
 
@@ -41,7 +41,7 @@ def minibatch(
         attack=attack or (lambda: x),
         gradient=gradient,
         descend=descend or (lambda: None),
-        undone=lambda: randomness.undone(model),
+        rolled_back=lambda: randomness.rolled_back(model),
         generator=randomness.streams["update"],
     )
 

@@ -1,0 +1,209 @@
+"""Judges any classifier, goes on where it was, and says how far it is."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+import numpy as np
+import torch
+from pydantic import ValidationError
+
+from robustray import subjects
+from robustray.attacks.versions import AttackName
+from robustray.commands.judge_progress import Log, bars
+from robustray.data.base import DataSource
+from robustray.data.device import DeviceImages
+from robustray.devices import cores, pick_device
+from robustray.errors import UserError
+from robustray.judge import Judge
+from robustray.judging import result, shard_size, workers
+from robustray.judging.answers import answers_hash
+from robustray.judging.case import Case
+from robustray.judging.plan import CLAIMED, JOINED, Plan
+from robustray.judging.turns import places
+from robustray.judging.workers import Order
+from robustray.options.choose import choose
+from robustray.options.mistakes import mistakes
+from robustray.options.yaml import dotted
+from robustray.subjects import Classifier
+
+RESULTS = Path("results/judgements")
+
+
+@dataclass(frozen=True)
+class Asked:
+    """The flags of the command. None: as the trial says, else the usual."""
+
+    model: str
+    data: str | None = None
+    split: Literal["validation", "test"] | None = None  # a trial of ours: validation; anything else: test
+    norm: str | None = None
+    eps: str | None = None
+    version: str | None = None
+    images: int | None = None
+    shard: int | None = None
+    devices: tuple[str, ...] = ()
+    architecture: str | None = None
+    keep_images: bool = False
+    accelerated: bool = False
+    join: tuple[Path, ...] = ()
+    results: Path | None = None
+
+
+def run(asked: Asked, write: Callable[[str], None]) -> dict[str, Any]:
+    """Judges a classifier and returns its result, as `result.json` holds it.
+
+    Raises:
+        UserError: a flag, the model or the data is wrong.
+    """
+    if asked.keep_images and asked.join and any(path.suffix == ".json" for path in asked.join):
+        raise UserError("--save-adversarial with a state file: it has verdicts, but no images to save")
+    data = _source(asked.data) if asked.data else None
+    norm = asked.norm or "linf"
+    found = subjects.load(asked.model, architecture=asked.architecture, data=data, norm=norm)
+    asked = replace(asked, split=asked.split or ("validation" if found.trial else "test"))
+    settings = _settings(asked, data, found)
+    if found.trial is not None:
+        _check_home(asked)
+    case, order, devices = _open(asked, settings, found)
+    model = result.Model(found.name, asked.model, found.architecture, found.weights, asked.architecture)
+    log = Log(case.plan, write)
+    log.opening(settings.data.name)
+    _all_shards(case, order, devices, log)
+    written = result.write(case.folder, model, settings, case.plan)
+    log.closing(written, case.folder)
+    return written
+
+
+def _source(text: str) -> DataSource:
+    chosen = choose("data", text, "--data")
+    assert isinstance(chosen, DataSource)
+    return chosen
+
+
+def _settings(asked: Asked, data: DataSource | None, found: Classifier) -> Judge:
+    """What to judge by: the trial's own judge where the model is one, with every flag put in."""
+    options: dict[str, Any] = found.trial.judge.model_dump() if found.trial else {}
+    if data is not None:
+        options["data"] = data.model_dump()
+    if "data" not in options:
+        raise UserError("--data is missing: which images to judge on, for example --data cifar10")
+    own = options.get("threat", {})
+    norm = asked.norm or own.get("norm", "linf")
+    eps = asked.eps if asked.eps is not None or norm != own.get("norm") else own["eps"]
+    if eps is None:
+        raise UserError("--eps is missing: the radius in pixels of [0, 1], for example --threat linf --eps 8/255")
+    options["threat"] = {"norm": norm, "eps": eps}
+    if asked.version is not None:
+        names = asked.version.split("+")
+        options["version"] = names if len(names) > 1 or names[0] in get_args(AttackName) else names[0]
+    if asked.images is not None:
+        options["images"] = {**options.get("images", {}), str(asked.split): asked.images}
+    options["accelerated"] = asked.accelerated or options.get("accelerated", False)
+    try:
+        return Judge.model_validate(options)
+    except ValidationError as error:
+        keys, what = next(iter(mistakes(error, Judge).items()))
+        raise UserError(f"--{_FLAG.get(dotted(keys), dotted(keys))}: {what}") from None
+
+
+_FLAG = {"threat.eps": "eps", "images.validation": "images", "images.test": "images", "": "images"}
+"""Which flag an option of the judge comes from; a mistake of no option is that of images, more than are held out."""
+
+
+def _check_home(asked: Asked) -> None:
+    """Test images are not for a trial of a sweep: the sweep reads them itself, for members."""
+    folder = Path(asked.model)
+    home = folder if folder.is_dir() else folder.parent
+    sweep = home.absolute().parent.parent
+    if asked.split == "test" and (sweep / "study.journal").exists():
+        raise UserError(
+            f"{home}: belongs to a sweep, which reads test itself, for the frontier's members alone; say --split validation, "
+            "or copy the folder to judge this trial on test all the same"
+        )
+
+
+def _open(asked: Asked, settings: Judge, found: Classifier) -> tuple[Case, Order, list[str]]:
+    assert asked.split is not None
+    files = {
+        stage: tuple(path for path in asked.join if (path.suffix == ".json") == (stage == CLAIMED))
+        for stage in (CLAIMED, JOINED)
+    }
+    files = {stage: paths for stage, paths in files.items() if paths}
+    for path in asked.join:
+        if not path.is_file():
+            raise UserError(f"--join {path}: no such file")
+    root = asked.results or (Path(asked.model) / "judgements" if Path(asked.model).is_dir() else RESULTS / found.name)
+    named: dict[str, Any] = {}
+    devices = devices_of(asked.devices)
+    size = asked.shard or 0
+    images = _first_images(settings, asked.split)
+    _answers(found, images)
+    if found.trial is None:
+        named["answers"] = answers_hash(found.model, images)  # equal weights need not be equal functions
+    common: dict[str, Any] = {"device": devices[0], "named": named, "files": files}
+    if not size:
+        draft = Plan.of(settings, found.weights, asked.split, model=named, files=files)
+        size = shard_size.recorded(root, draft) or 0
+    if not size:
+        place = pick_device(devices[0])
+        share = sum(device == devices[0] for device in devices)
+        size = shard_size.size(found.model.to(place), images, place, share)
+        if place.type == "cpu":
+            many = _first_images(settings, asked.split, min(size, len(draft.rows)))
+            size = shard_size.shared_out(found.model, many, size, draft, share)
+    case = Case(found.model, found.weights, settings, asked.split, root, shard_size=size, **common)
+    order = Order(
+        asked.model,
+        asked.architecture,
+        found.weights,
+        settings,
+        asked.split,
+        root,
+        size,
+        named,
+        files,
+        asked.keep_images,
+    )
+    return case, order, devices
+
+
+def _first_images(settings: Judge, split: Literal["validation", "test"], count: int = 8) -> Any:
+    there = settings.data.load(split)
+    first = there.take(np.arange(min(count, len(there))))
+    return DeviceImages(first, torch.device("cpu")).batch(slice(None))[0]
+
+
+def _answers(found: Classifier, images: Any) -> None:
+    """Asks the model about a few images, so that a model that cannot answer says so at once."""
+    try:
+        with torch.no_grad():
+            logits = found.model(images)
+    except Exception as error:
+        lines = str(error).strip().splitlines() or [type(error).__name__]
+        raise UserError(f"{found.name}: fails on images of shape {tuple(images.shape)} ({lines[0]})") from None
+    if not isinstance(logits, torch.Tensor) or logits.ndim != 2 or len(logits) != len(images):
+        what = tuple(logits.shape) if isinstance(logits, torch.Tensor) else type(logits).__name__
+        raise UserError(f"{found.name}: must give logits [B, classes], gave {what} for {tuple(images.shape)}")
+    if not bool(logits.isfinite().all()):
+        raise UserError(f"{found.name}: its logits are not finite; a broken model cannot be judged")
+
+
+def devices_of(asked: tuple[str, ...]) -> list[str]:
+    """A process for each: those asked for; else every CUDA device, else one for each CPU core."""
+    names = [name.strip() for text in asked for name in text.split(",") if name.strip()]
+    if names and names != ["auto"]:
+        return [str(pick_device(name)) for name in names]
+    if torch.cuda.is_available():
+        return [f"cuda:{index}" for index in range(torch.cuda.device_count())]
+    return ["cpu"] * cores()
+
+
+def _all_shards(case: Case, order: Order, devices: list[str], log: Log) -> None:
+    with bars(case.plan, places(case.plan, len(devices)), log) as shown:
+        for shard in workers.run(case, order, devices, shown.tick):
+            log.finished(shard)
+            shown.finished(shard)

@@ -1,0 +1,57 @@
+"""`python -m robustray train`: one trial, begun or continued."""
+
+from __future__ import annotations
+
+import signal
+from pathlib import Path
+from types import FrameType
+from typing import Annotated, Any
+
+import typer
+
+from robustray.commands.exits import INTERRUPTED
+from robustray.errors import Diverged, Paused, UserError
+from robustray.measures.metrics import ACCURACIES, METRICS
+from robustray.trial import TrialConfig
+
+
+def train(
+    trial: Annotated[Path, typer.Argument(help="A trial as YAML, as every sweep writes it into its trials' folders.")],
+    folder: Annotated[Path | None, typer.Option(help="Where to work; default: results/ and the file's name.")] = None,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda:0 ...")] = "auto",
+    threads: Annotated[
+        int | None, typer.Option(min=1, help="CPU threads; the same bits, continued or as in a sweep, need the same.")
+    ] = None,
+) -> None:
+    """Trains one trial, or goes on with it. Ctrl-C keeps every step done."""
+    config = TrialConfig.from_yaml(trial)
+    home = folder or Path("results") / trial.stem
+
+    from robustray.training import Trainer
+
+    trainer = Trainer(config, home, device=device, threads=threads)
+
+    def ask(number: int, frame: FrameType | None) -> None:
+        if trainer.stop.is_set():
+            raise KeyboardInterrupt
+        trainer.stop.set()
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, ask)
+    if trainer.completed or trainer.progress.batch_in_epoch:
+        typer.echo(f"going on at epoch {trainer.completed}, step {trainer.progress.batch_in_epoch}")
+    try:
+        report = trainer.run(lambda report: typer.echo(_line(report)))
+    except Diverged as error:
+        raise UserError(f"diverged: {error}") from None
+    except (Paused, KeyboardInterrupt):
+        typer.echo("Stopped. Nothing is lost; the same command goes on.")
+        raise typer.Exit(INTERRUPTED) from None
+    typer.echo(
+        f"done: clean {report['clean_accuracy']:.2%}, robust {report['robust_accuracy']:.2%} on validation; {home}"
+    )
+
+
+def _line(report: dict[str, Any]) -> str:
+    measured = [f"{METRICS[name].short} {report[name]:.2%}" for name in ACCURACIES if name in report]
+    return f"epoch {report['epoch']}/{report['epochs']}  loss {report['loss']:.4f}  {'  '.join(measured)}".rstrip()

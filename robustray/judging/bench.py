@@ -1,0 +1,138 @@
+"""A model on the bench: what each stage of its plan does to a batch of images."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from robustray.attacks import autoattack, norms
+from robustray.data.splits import Indices
+from robustray.judging import checks, early, images
+from robustray.judging.answers import votes
+from robustray.judging.plan import CLAIMED, EARLY, JOINED, Plan
+from robustray.judging.ticks import Tick, counting
+from robustray.judging.time_left import forwards
+from robustray.seeding import derive
+from robustray.verdicts import CLEAN
+
+
+@dataclass(frozen=True)
+class Batch:
+    """The images of a shard that a stage looks at: x [n, C, H, W] in [0, 1] and labels y [n], with their rows [n]."""
+
+    stage: str
+    shard: int
+    rows: Indices
+    x: Tensor
+    y: Tensor
+
+    def __len__(self) -> int:
+        return len(self.x)
+
+    def part(self, of: slice) -> Batch:
+        """Some of the images."""
+        return replace(self, rows=self.rows[of], x=self.x[of], y=self.y[of])
+
+
+@dataclass(frozen=True)
+class Found:
+    """What a stage did to a batch: x' [n, C, H, W], predicted class [n], fraction of passes that were right [n]."""
+
+    x_adv: Tensor
+    predicted: Tensor
+    correct: Tensor
+    info: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Bench:
+    """A model, the plan it is judged by, and the folder its verdicts go to.
+
+    The model maps pixels [B, C, H, W] in [0, 1] to logits; here it is in eval mode, float32, its parameters frozen.
+    """
+
+    model: nn.Module
+    plan: Plan
+    folder: Path
+
+    def seed(self, batch: Batch) -> int:
+        """That of a stage on a shard."""
+        return derive(self.plan.seed, batch.stage, batch.shard)
+
+    def run(self, batch: Batch, tick: Tick | None = None) -> Found:
+        """One stage on one batch. What it broke outside the threat or [0, 1] is not broken.
+
+        Raises:
+            UserError: the model has too few classes for the attack, or images to join do not fit.
+        """
+        x, y = batch.x, batch.y
+        if not len(batch):
+            return Found(x, y, y.float())
+        if batch.stage == CLEAN:
+            flags = checks.flags(self.model, x)
+            return Found(x, *self.answers(batch, x), {"flags": flags})
+        if batch.stage == CLAIMED:
+            right = torch.from_numpy(images.claimed(self.plan.files[CLAIMED], batch.rows)).to(x.device)
+            return Found(x, torch.where(right, y, -1), right.float())
+        x_adv, info = self._attacked(batch, tick)
+        predicted, correct = self.answers(batch, x_adv)
+        outside = ~self.plan.threat.inside(x_adv, x) & (correct < 1)
+        if bool(outside.any()):
+            info["outside"] = info.get("outside", 0) + int(outside.sum())
+            predicted, correct = torch.where(outside, y, predicted), torch.where(outside, 1.0, correct)
+            x_adv = torch.where(outside[:, None, None, None], x, x_adv)
+        broken = correct == 0
+        if bool(broken.any()):
+            info["largest"] = float(norms.length((x_adv[broken].double() - x[broken]), self.plan.threat.norm).max())
+        return Found(x_adv, predicted, correct, info)
+
+    def answers(self, batch: Batch, x: Tensor) -> tuple[Tensor, Tensor]:
+        """The class [B] that most passes give at x, and the fraction [B] of passes that give the batch's label.
+
+        Random numbers inside the model are a function of plan, stage and shard, so that the same question has one answer.
+        """
+        seed = derive(self.plan.seed, batch.stage, batch.shard, "answers")
+        return votes(self.model, x, batch.y, self.plan.passes, seed)
+
+    def _attacked(self, batch: Batch, tick: Tick | None) -> tuple[Tensor, dict[str, Any]]:
+        """x' of a stage that makes some, with what it says about them."""
+        if batch.stage == JOINED:
+            x_adv, outside = self._joined(batch)
+            return x_adv, {"outside": outside}
+        if batch.stage == EARLY:
+            return early.attack(self.model, batch.x, batch.y, self.plan.threat), {}
+        with counting(self.model, forwards(batch.stage, self.plan.threat.norm, self.plan.strength), tick):
+            x_adv, pieces, zero = self._in_pieces(batch)
+        return x_adv, {"pieces": pieces, "zero_gradients": zero}
+
+    def _joined(self, batch: Batch) -> tuple[Tensor, int]:
+        """Others' images: of several files the one that fewest passes get right; and how many break the rules."""
+        x_adv, least, outside = batch.x, torch.full(batch.y.shape, torch.inf, device=batch.x.device), 0
+        for file in self.plan.files[JOINED]:
+            theirs, beyond = images.joined(file, batch.rows, batch.x, self.plan.threat)
+            _, correct = self.answers(batch, theirs)
+            x_adv = torch.where((correct < least)[:, None, None, None], theirs, x_adv)
+            least, outside = torch.minimum(correct, least), outside + beyond
+        return x_adv, outside
+
+    def _in_pieces(self, batch: Batch) -> tuple[Tensor, int, int]:
+        """x', in how many pieces it was made, and how many gradients were zero.
+
+        Where a batch does not fit into memory, its fixed halves are attacked.
+        """
+        plan, seed = self.plan, self.seed(batch) % 2**31
+        try:
+            x_adv, zero = autoattack.run(batch.stage, self.model, batch.x, batch.y, plan.threat, seed, plan.strength)
+            return x_adv, 1, zero
+        except torch.cuda.OutOfMemoryError:
+            if len(batch) == 1:
+                raise
+        torch.cuda.empty_cache()  # outside the handler: the exception holds the tensors that did not fit
+        half = len(batch) // 2
+        first, before, zero = self._in_pieces(batch.part(slice(None, half)))
+        second, after, also_zero = self._in_pieces(batch.part(slice(half, None)))
+        return torch.cat([first, second]), before + after, zero + also_zero

@@ -1,0 +1,67 @@
+"""What is measured of a trial, in one list: its unit, its direction, who measures it, how it is printed. Needs no torch."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+Direction = Literal["max", "min"]
+Unit = Literal["fraction", "seconds", "hours", "passes"]
+
+
+@dataclass(frozen=True)
+class Metric:
+    """One number of a trial."""
+
+    name: str
+    meaning: str
+    unit: Unit
+    direction: Direction  # which way is better
+    short: str  # for headers and lines where there is little room
+    judged: bool = False  # training measures it cheaply, the judge anew
+
+    def printed(self, value: float) -> str:
+        """`97.5` for a fraction, in percent; three figures of anything else."""
+        return f"{100 * value:.1f}" if self.unit == "fraction" else figures(value)
+
+
+def figures(number: float) -> str:
+    """Three figures, `12,300`."""
+    return f"{float(f'{number:.3g}'):,.0f}" if 100 <= number < 1e7 else f"{number:.3g}"
+
+
+METRICS: dict[str, Metric] = {
+    metric.name: metric
+    for metric in (
+        Metric(
+            "clean_accuracy",
+            "fraction of validation images classified correctly",
+            "fraction",
+            "max",
+            "clean",
+            judged=True,
+        ),
+        Metric(
+            "robust_accuracy",
+            "fraction that the attack left correct: judge.cheap in training; the judge's attacks on the frontier",
+            "fraction",
+            "max",
+            "robust",
+            judged=True,
+        ),
+        Metric("cost_seconds", "seconds of training, validation included", "seconds", "min", "seconds"),
+        Metric("cost_device_hours", "the same in hours of a device", "hours", "min", "device-h"),
+        Metric(
+            "cost_passes",
+            "training passes: a forward of an image is 1, a backward to it 1, to the weights 1 more",
+            "passes",
+            "min",
+            "passes",
+        ),
+    )
+}
+"""By name, in the order of all tables. Objectives and constraints are named after these."""
+
+ACCURACIES = tuple(name for name, metric in METRICS.items() if metric.judged)
+"""`clean_accuracy`, `robust_accuracy`: what is judged."""
+COSTS = tuple(name for name in METRICS if name not in ACCURACIES)

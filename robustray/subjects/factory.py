@@ -1,0 +1,68 @@
+"""A network that a function of the user's makes."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import sys
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import torch
+from torch import nn
+
+from robustray.errors import UserError, nearest
+from robustray.subjects.classifier import Classifier, line
+
+
+def model(spec: str) -> Classifier:
+    """What `package.module:name` or `file.py:name` makes, under the function's name; raises as `made`."""
+    network = made(spec)
+    return Classifier.of(network, spec.rpartition(":")[2], type(network).__name__)
+
+
+def made(spec: str) -> nn.Module:
+    """Calls `package.module:name` or `file.py:name`; what comes back must be a module.
+
+    The same in every process and life of the command: torch is seeded, for networks whose weights are drawn.
+
+    Raises:
+        UserError: there is no such function, it fails, or it gives something else.
+    """
+    where, _, name = spec.rpartition(":")
+    try:
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(0)
+            module = _file(where) if where.endswith(".py") else _module(where)
+            if not hasattr(module, name):
+                known = [known for known in vars(module) if not known.startswith("_")]
+                raise UserError(f"{spec}: {where} has no {name!r}; {nearest(name, known)}")
+            make: Any = getattr(module, name)
+            given = make if isinstance(make, nn.Module) else make()
+    except UserError:
+        raise
+    except Exception as error:  # the user's own code may raise anything
+        raise UserError(f"{spec}: {type(error).__name__}: {line(error)}") from None
+    if not isinstance(given, nn.Module):
+        raise UserError(f"{spec}: gave a {type(given).__name__}, not a torch module")
+    return given
+
+
+def _file(where: str) -> ModuleType:
+    path = Path(where)
+    loader = importlib.util.spec_from_file_location(path.stem, path)
+    if loader is None or loader.loader is None or not path.is_file():
+        raise UserError(f"{where}: no such file")
+    if (beside := str(path.absolute().parent)) not in sys.path:
+        sys.path.append(beside)  # files beside it that it imports; at the end, so that none of them hides a package
+    module = importlib.util.module_from_spec(loader)
+    sys.modules.setdefault(path.stem, module)
+    loader.loader.exec_module(module)
+    return module
+
+
+def _module(where: str) -> ModuleType:
+    if "" not in sys.path:
+        sys.path.insert(0, "")  # a module beside the user, as python -m would find it
+    return importlib.import_module(where)

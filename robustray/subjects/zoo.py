@@ -1,0 +1,36 @@
+"""The model zoo of RobustBench."""
+
+from __future__ import annotations
+
+from robustray.data.base import DataSource
+from robustray.errors import UserError
+from robustray.subjects.classifier import Classifier, line
+
+ZOO = "zoo:"
+_NORMS = {"linf": "Linf", "l2": "L2", "l1": "L1"}
+
+
+def model(name: str, data: DataSource | None, norm: str) -> Classifier:
+    """A model of RobustBench, downloaded by RobustBench itself into ./models where it is not there yet.
+
+    Raises:
+        UserError: RobustBench is not installed, has no such model for this data and norm, or could not load it.
+    """
+    try:
+        from robustbench.utils import load_model
+    except ImportError as error:
+        raise UserError(
+            f"{ZOO}{name}: the model zoo needs robustbench ({error}): "
+            "pip install git+https://github.com/RobustBench/robustbench"
+        ) from None
+    if data is None:
+        raise UserError(f"{ZOO}{name}: say which --data its models were trained on")
+    try:
+        found = load_model(model_name=name, dataset=data.name, threat_model=_NORMS[norm])
+    except (KeyError, ValueError) as error:
+        raise UserError(
+            f"{ZOO}{name}: RobustBench has no such model for {data.name} and {_NORMS[norm]} ({error})"
+        ) from None
+    except Exception as error:  # a download, a package of its own
+        raise UserError(f"{ZOO}{name}: RobustBench could not load it ({type(error).__name__}: {line(error)})") from None
+    return Classifier.of(found, name, type(found).__name__)

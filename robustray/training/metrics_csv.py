@@ -1,0 +1,20 @@
+"""metrics.csv of a trial: a row per epoch."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Sequence
+from pathlib import Path
+
+from robustray.files import write_whole
+
+
+def write(folder: Path, rows: Sequence[dict[str, float]]) -> None:
+    """Writes all rows anew, whole or not at all; columns are in the order of their first appearance."""
+    columns = list(dict.fromkeys(key for row in rows for key in row))
+    text = io.StringIO()
+    writer = csv.DictWriter(text, columns, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    write_whole(folder / "metrics.csv", text.getvalue())

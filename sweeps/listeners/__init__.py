@@ -1,0 +1,1 @@
+"""Who is told of what happens in a sweep, besides its views."""

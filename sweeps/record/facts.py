@@ -1,0 +1,116 @@
+"""What a record says, as types: trials, judgements, members of the frontier."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, Literal
+
+Outcome = Literal["complete", "stopped", "diverged", "out_of_memory", "failed"]
+Origin = Literal["sampled", "replicate", "retry", "imported", "derived"]
+"""Who asked for a trial: the sampler; a setting again with another seed; one that failed, again; another sweep; its parents."""
+
+
+@dataclass(frozen=True)
+class Issued:
+    """What a trial is, written down before it is handed out.
+
+    Only what was sampled counts against `search.trials` and moves the sampler's seeds on.
+    """
+
+    params: Mapping[str, Any]  # the value of every searched option that is active
+    seed: int | None = None  # of its training; None: as the space says
+    fidelity: Mapping[str, Any] = field(default_factory=dict)  # what is cheaper than the space says: epochs, images ...
+    origin: Origin = "sampled"
+    parents: tuple[int, ...] = ()  # trials that it comes from
+
+    @property
+    def replicate_of(self) -> int | None:
+        """The trial whose options it has, with another seed."""
+        return self.parents[0] if self.origin == "replicate" else None
+
+
+@dataclass(frozen=True)
+class TrialRecord:
+    """One trial as the record knows it."""
+
+    number: int
+    params: Mapping[str, Any]
+    outcome: Outcome | None  # None: not finished
+    metrics: dict[str, float] = field(default_factory=dict)  # of the checkpoint that counts
+    cause: str | None = None  # why it diverged, failed or was stopped
+    epoch: int = 0
+    feasible: bool = True
+    weights: str | None = None  # sha256 of the weights that count
+    exact: bool = True  # every resume continued bit for bit
+    replicate_of: int | None = None  # the trial whose options it has, with another seed
+    started: datetime | None = None
+    finished: datetime | None = None
+    origin: Origin = "sampled"
+    parents: tuple[int, ...] = ()
+    seed: int | None = None  # of its training; None: as the space says
+    violations: Mapping[str, float] = field(default_factory=dict)  # by constraint, how far it is missed
+
+    @property
+    def setting(self) -> int:
+        """The first trial with these options: replicates stand for it, and it for them."""
+        return self.number if self.replicate_of is None else self.replicate_of
+
+
+@dataclass(frozen=True)
+class Judged:
+    """A finished judgement of one trial on one split."""
+
+    images: int
+    clean_correct: float  # images classified correctly; a mean over forward passes where the model is randomised
+    robust: float
+    version: str
+    autoattack: bool
+    folder: str  # relative to the sweep's folder
+    seconds: float  # device time spent on it
+    flags: tuple[str, ...] = ()  # why its numbers cannot be trusted: see robustray.judging.flags.MEANING
+
+    @property
+    def clean_accuracy(self) -> float:
+        """Fraction of images classified correctly."""
+        return self.clean_correct / self.images
+
+    @property
+    def robust_accuracy(self) -> float:
+        """Fraction of images no attack broke."""
+        return self.robust / self.images
+
+
+@dataclass(frozen=True)
+class Skipped:
+    """Why a trial was not judged in full: whatever the remaining attacks do, this finished trial is better."""
+
+    dominator: int
+    after: str  # the last attack that was run on all its images; "" for none
+    bound: int  # images not broken so far: no attack can make it more
+    clean_correct: int  # classified correctly as they are; a bound where `after` is ""
+    images: int
+
+
+@dataclass(frozen=True)
+class Members:
+    """The frontier's members, fixed in the record before the test set was opened for the new ones among them."""
+
+    event: int
+    trials: list[int]
+    opened: list[int]
+    at: str
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """Everything in a record at one moment."""
+
+    objectives: dict[str, str]
+    trials: Sequence[TrialRecord]
+    judged: Mapping[tuple[int, str], Judged]  # by (number, split)
+    skipped: Mapping[int, Skipped]
+    unjudged: Mapping[tuple[int, str], str]  # judging failed, by (number, split): why; tried again in the next life
+    members: Sequence[Members]
+    settings: Mapping[str, Any]  # decided once and kept: shard sizes ...

@@ -1,0 +1,171 @@
+"""The file behind the record: an Optuna study in a journal, opened, repaired, read.
+
+Optuna lets nobody change a finished trial, so what is learnt of a trial later (its judgement) is an attribute of the study:
+`judged/<number>/<split>`, `unjudged/<number>/<split>`, `skipped/<number>`, and one `members/<k>` for each time the test set
+was opened.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import optuna
+from optuna.samplers import RandomSampler
+from optuna.storages import JournalStorage
+from optuna.storages.journal import JournalFileBackend
+from optuna.storages.journal._storage import JournalOperation
+from optuna.study import StudyDirection
+from optuna.trial import FrozenTrial
+
+from robustray.errors import UserError
+from sweeps.record.facts import Issued, Judged, Members, Skipped, Snapshot, TrialRecord
+
+STUDY = "sweep"
+JOURNAL = "study.journal"
+ISSUED = "issued"  # a trial's options; its presence says that the trial was handed out
+ORIGIN = "origin"  # what else `Issued` says, where it is not the usual
+OUTCOME = "outcome"
+REPLICATE_OF = "replicate_of"  # how folders of before say it
+DIRECTIONS = {"max": StudyDirection.MAXIMIZE, "min": StudyDirection.MINIMIZE}
+
+optuna.logging.set_verbosity(optuna.logging.ERROR)
+
+
+def storage(journal: Path) -> JournalStorage:
+    """Optuna's storage over a journal. The path is absolute: its lock waits for ever on a relative one."""
+    return JournalStorage(JournalFileBackend(str(journal.absolute())))
+
+
+def opened(journal: Path, objectives: Mapping[str, str]) -> optuna.Study:
+    """The study in a journal, made where it is not there, for the one driver: whatever lock is left was of a dead one."""
+    for stale in journal.parent.glob(f"{JOURNAL}.lock*"):
+        stale.unlink()
+    if journal.exists():
+        repair(journal)
+    directions = [DIRECTIONS[mode] for mode in objectives.values()]
+    kept, sampler = storage(journal), RandomSampler()  # nothing is asked of it: search/study.py has what samplers see
+    try:
+        return optuna.load_study(study_name=STUDY, storage=kept, sampler=sampler)
+    except KeyError:  # not there yet; create_study(load_if_exists=True) would write a line at every opening
+        return optuna.create_study(study_name=STUDY, storage=kept, sampler=sampler, directions=directions)
+
+
+def read(folder: Path) -> Snapshot:
+    """The record of a sweep, finished or running. Takes no lock and writes nothing.
+
+    Raises:
+        UserError: there is no readable record in the folder.
+    """
+    journal = folder.absolute() / JOURNAL
+    if not journal.exists():
+        raise UserError(f"{folder}: no sweep here (no {JOURNAL})")
+    try:
+        study = optuna.load_study(study_name=STUDY, storage=storage(journal))
+    except KeyError:
+        raise UserError(f"{journal}: holds no sweep; is it the journal of another Optuna study?") from None
+    except (ValueError, OSError) as error:
+        raise UserError(f"{journal}: not a readable record ({getattr(error, 'strerror', None) or error})") from None
+    return snapshot(study)
+
+
+def snapshot(study: optuna.Study) -> Snapshot:
+    """Everything in a study, typed."""
+    attributes = study.user_attrs
+    judged: dict[tuple[int, str], Judged] = {}
+    unjudged: dict[tuple[int, str], str] = {}
+    skipped: dict[int, Skipped] = {}
+    members: list[Members] = []
+    settings: dict[str, Any] = {}
+    for key, value in attributes.items():
+        kind, _, rest = key.partition("/")
+        if value is None:
+            continue  # withdrawn
+        if kind == "judged":
+            judged[_key(rest)] = Judged(**{**value, "flags": tuple(value.get("flags", ()))})
+        elif kind == "unjudged":
+            unjudged[_key(rest)] = str(value)
+        elif kind == "skipped":
+            skipped[int(rest)] = Skipped(**value)
+        elif kind == "members":
+            members.append(Members(**value))
+        elif kind == "settings":
+            settings[rest] = value
+    return Snapshot(
+        objectives=attributes.get("objectives", {}),
+        trials=[typed(trial) for trial in study.get_trials(deepcopy=False)],
+        judged=judged,
+        skipped=skipped,
+        unjudged=unjudged,
+        members=sorted(members, key=lambda event: event.event),
+        settings=settings,
+    )
+
+
+def _key(text: str) -> tuple[int, str]:
+    number, _, split = text.partition("/")
+    return int(number), split
+
+
+def issued(trial: FrozenTrial) -> Issued:
+    """What a trial was issued as."""
+    told = Issued(dict(trial.user_attrs.get(ISSUED, trial.params)))
+    if (first := trial.user_attrs.get(REPLICATE_OF)) is not None:
+        return replace(told, origin="replicate", parents=(first,))
+    more = dict(trial.user_attrs.get(ORIGIN, {}))
+    return replace(told, **{**more, "parents": tuple(more.get("parents", ()))})
+
+
+def typed(trial: FrozenTrial) -> TrialRecord:
+    """A trial of the study as the record knows it."""
+    told, origin = trial.user_attrs.get(OUTCOME, {}), issued(trial)
+    return TrialRecord(
+        number=trial.number,
+        params=origin.params,
+        outcome=told.get("outcome"),
+        metrics=told.get("metrics", {}),
+        cause=told.get("cause"),
+        epoch=told.get("epoch", 0),
+        feasible=told.get("feasible", True),
+        weights=told.get("weights"),
+        exact=told.get("exact", True),
+        replicate_of=origin.replicate_of,
+        started=trial.datetime_start,
+        finished=trial.datetime_complete,
+        origin=origin.origin,
+        parents=origin.parents,
+        seed=origin.seed,
+        violations=dict(trial.constraints),
+    )
+
+
+def repair(journal: Path) -> None:
+    """Cuts a torn last line and a last ask that was never handed out off a journal.
+
+    The driver is the only writer, so what is unfinished is always last. A torn line left in place would be glued to the
+    next write and make the file unreadable. An ask is one line; in folders of before it was several, and one without its
+    last line would stay in the study for ever as running.
+
+    Raises:
+        UserError: a line before the last is damaged, which no kill of a driver does.
+    """
+    data = journal.read_bytes()
+    keep = data.rfind(b"\n") + 1
+    lines = data[:keep].splitlines(keepends=True)
+    try:
+        logs = [json.loads(line) for line in lines]
+        kinds = [log["op_code"] for log in logs]
+    except (ValueError, TypeError, KeyError):
+        raise UserError(f"{journal}: damaged in the middle, not only at its end; --fresh begins anew") from None
+    asked = max((i for i, kind in enumerate(kinds) if kind == JournalOperation.CREATE_TRIAL), default=None)
+    unmarked = {JournalOperation.SET_TRIAL_PARAM, JournalOperation.SET_TRIAL_SYSTEM_ATTR}
+    if asked is not None and ISSUED not in logs[asked].get("user_attrs", {}) and set(kinds[asked + 1 :]) <= unmarked:
+        keep = sum(map(len, lines[:asked]))
+    if keep < len(data):
+        with journal.open("r+b") as file:
+            file.truncate(keep)
+            os.fsync(file.fileno())

@@ -1,0 +1,90 @@
+"""Where device time went: a line per job that ended, in all lives of the driver.
+
+`ledger.csv` in the sweep's folder: when (UTC), kind of work, trial, outcome, device-seconds, the job's name. Only the driver
+appends to it. It is no part of the record: a sweep goes on without it, and folders of before have none.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections import defaultdict
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from types import TracebackType
+from typing import Any, TextIO
+
+FILE = "ledger.csv"
+_COLUMNS = ("at", "kind", "trial", "outcome", "device_seconds", "job")
+
+
+@dataclass
+class Spent:
+    """Device-seconds by what they were spent on."""
+
+    by_kind: dict[str, float] = field(default_factory=lambda: defaultdict(float))  # train, judge, probe, measure
+    by_trial: dict[tuple[str, int], float] = field(default_factory=lambda: defaultdict(float))  # by kind and number
+
+    @property
+    def total(self) -> float:
+        """All of them."""
+        return sum(self.by_kind.values())
+
+    def add(self, kind: str, number: int, seconds: float) -> None:
+        """Takes in what a job cost."""
+        self.by_kind[kind] += seconds
+        self.by_trial[kind, number] += seconds
+
+
+def read(folder: Path) -> Spent | None:
+    """What was spent on a sweep; None where it has no ledger. A line that is torn or no number is passed over."""
+    try:
+        text = (folder / FILE).read_text(errors="replace")
+    except OSError:
+        return None
+    spent = Spent()
+    for row in csv.DictReader(io.StringIO(text)):
+        try:
+            spent.add(str(row["kind"]), int(row["trial"]), float(row["device_seconds"]))
+        except (KeyError, TypeError, ValueError):
+            continue
+    return spent
+
+
+class Ledger:
+    """The driver's hand on the ledger. A context manager."""
+
+    def __init__(self, folder: Path) -> None:
+        self.path = folder / FILE
+        self.spent = read(folder) or Spent()
+        self._file: TextIO | None = None
+
+    def __enter__(self) -> Ledger:
+        new = not self.path.exists()
+        torn = not new and not self.path.read_bytes().endswith(b"\n")
+        self._file = self.path.open("a", buffering=1, newline="")
+        if new:
+            self._write(_COLUMNS)
+        elif torn:  # a life that was killed while it wrote
+            self._file.write("\n")
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, where: TracebackType | None
+    ) -> None:
+        if self._file is not None:
+            self._file.close()
+
+    def add(self, work: Mapping[str, Any], name: str, number: int, outcome: str, seconds: float) -> None:
+        """A job has ended."""
+        self.spent.add(str(work["kind"]), number, seconds)
+        at = datetime.now(UTC).isoformat(timespec="seconds")
+        self._write((at, str(work["kind"]), str(number), outcome, f"{seconds:.3f}", name))
+
+    def _write(self, row: tuple[str, ...]) -> None:
+        if self._file is not None:
+            text = io.StringIO()
+            csv.writer(text, lineterminator="\n").writerow(row)
+            self._file.write(text.getvalue())

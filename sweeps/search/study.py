@@ -1,0 +1,154 @@
+"""The study that samplers see: built in memory from the record, with the best that is known of every setting.
+
+The journal's own study is another one: it is what was told when a trial ended, and nobody may change it. Here a judged number
+takes the place of the cheap one, a trial that failed counts as the worst there is, replicates as their mean, and trials that
+nobody sampled are left out unless they were imported. It is a function of the record, so a resumed sweep asks as the
+undisturbed one would have.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import optuna
+from optuna.distributions import BaseDistribution
+from optuna.samplers import BaseSampler
+from optuna.study._constrained_optimization import _CONSTRAINTS_KEY
+from optuna.trial import FrozenTrial, TrialState, create_trial
+
+from robustray.measures.metrics import ACCURACIES
+from sweeps.frontier import mean
+from sweeps.record import DIRECTIONS, Record, TrialRecord
+from sweeps.search.sampling import suggest
+from sweeps.space import Sweep
+from sweeps.standing import known
+
+_LEARNT_FROM = ("sampled", "imported")
+_STANDS_FOR = ("replicate", "retry")  # its parent, as far as a sampler is concerned
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What a sampler wants to try."""
+
+    params: dict[str, object]
+    distributions: Mapping[str, BaseDistribution]
+    system_attrs: Mapping[str, Any]  # what the sampler noted: generations, say
+
+
+class Study:
+    """The samplers' study. The driver tells it of every trial that is issued, ends, or is judged."""
+
+    def __init__(self, sweep: Sweep, record: Record) -> None:
+        """Reads the record."""
+        self.sweep = sweep
+        self.record = record
+        self.sampled = 0
+        """How many trials the sampler was asked for: what the budget counts, and what moves its seeds on."""
+        self._objectives = dict(sweep.objectives)
+        self._study = optuna.create_study(directions=[DIRECTIONS[mode] for mode in self._objectives.values()])
+        self._places: dict[int, int] = {}  # number in the record -> number here
+        self._trials: dict[int, list[int]] = defaultdict(list)  # by place: numbers of all that stand for it
+        self._hopeless: set[int] = set()  # places whose trials all failed
+        self._worst: dict[str, float] = {}  # seen so far, of objectives that have no worst of their own
+        frozen = record.study.get_trials(deepcopy=False)
+        for trial in record.trials():
+            self.issued(trial, frozen[trial.number].distributions, frozen[trial.number].system_attrs)
+        for number in record.ended():
+            self.learn(number)
+
+    def ask(self, sampler: BaseSampler) -> Asked:
+        """Draws a trial; `issued` takes it in once it is in the record."""
+        self._study.sampler = sampler
+        trial = self._study.ask()
+        try:
+            params = self.sweep.ask(lambda parameter: suggest(trial, parameter))
+        except BaseException:
+            self._study.tell(trial, state=TrialState.FAIL)
+            raise
+        drawn = self._frozen(trial.number)
+        self._drawn = trial.number
+        return Asked(params, dict(drawn.distributions), dict(drawn.system_attrs))
+
+    _drawn: int | None = None  # asked, and not issued yet
+
+    def issued(
+        self, trial: TrialRecord, distributions: Mapping[str, BaseDistribution], system_attrs: Mapping[str, Any]
+    ) -> None:
+        """A trial is in the record."""
+        if trial.origin in _STANDS_FOR and trial.parents:
+            place = self._places.get(trial.parents[0])
+        elif trial.origin not in _LEARNT_FROM:
+            place = None
+        elif self._drawn is not None:
+            place, self._drawn = self._drawn, None
+        else:
+            kept = {key: value for key, value in system_attrs.items() if not key.startswith("constraints")}
+            params = {name: trial.params[name] for name in distributions}
+            running = create_trial(
+                state=TrialState.RUNNING, params=params, distributions=dict(distributions), system_attrs=kept
+            )
+            self._study.add_trial(running)
+            place = len(self._study.get_trials(deepcopy=False)) - 1
+        self.sampled += trial.origin == "sampled"
+        if place is not None:
+            self._places[trial.number] = place
+            self._trials[place].append(trial.number)
+
+    def learn(self, number: int) -> None:
+        """More is known of a trial: it has ended, or was judged."""
+        place = self._places.get(number)
+        if place is None:
+            return
+        values = [found for each in self._trials[place] if (found := self._values(each)) is not None]
+        if values:
+            self._hopeless.discard(place)
+            for name in self._objectives:
+                self._seen(name, [float(each[name]) for each in values])
+            self._put(place, mean(values, self._objectives), self._violations(place))
+        elif all(self.record.trial(each).outcome is not None for each in self._trials[place]):
+            self._hopeless.add(place)
+            self._put(place, {name: self._worst_of(name) for name in self._objectives}, {})
+
+    def _values(self, number: int) -> Mapping[str, float] | None:
+        """The objectives of a trial as they are known best; None where it has none, or never will have."""
+        trial = self.record.trial(number)
+        if trial.outcome not in ("complete", "stopped"):
+            return None
+        found = known(trial, self.record.judged(number, "validation"), self.record.skipped(number)).values
+        return {name: found[name] for name in self._objectives} if all(n in found for n in self._objectives) else None
+
+    def _violations(self, place: int) -> Mapping[str, float]:
+        """By constraint, how far it is missed in the mean over the trials that completed."""
+        missed = [self.record.trial(each).violations for each in self._trials[place]]
+        missed = [each for each in missed if each]
+        return mean(missed, dict.fromkeys(missed[0], "min")) if missed else {}
+
+    def _worst_of(self, name: str) -> float:
+        return 0.0 if name in ACCURACIES and self._objectives[name] == "max" else self._worst.get(name, 0.0)
+
+    def _seen(self, name: str, values: list[float]) -> None:
+        """Keeps the worst number of an objective; those that failed move with it."""
+        pick = min if self._objectives[name] == "max" else max
+        worst = pick([*values, *([self._worst[name]] if name in self._worst else [])])
+        if worst != self._worst.get(name):
+            self._worst[name] = worst
+            for place in self._hopeless:
+                self._put(place, {each: self._worst_of(each) for each in self._objectives}, {})
+
+    def _put(self, place: int, values: Mapping[str, float], violations: Mapping[str, float]) -> None:
+        """Writes what a trial here has come to. One that has been told is written anew in place: it is ours alone."""
+        trial = self._frozen(place)
+        for name, value in violations.items():
+            trial.system_attrs[f"{_CONSTRAINTS_KEY}:{name}"] = value
+        numbers = [float(values[name]) for name in self._objectives]
+        if trial.state is TrialState.RUNNING:
+            self._study._storage.set_trial_state_values(trial._trial_id, TrialState.COMPLETE, numbers)
+        else:
+            trial.values = numbers
+
+    def _frozen(self, place: int) -> FrozenTrial:
+        return self._study.get_trials(deepcopy=False)[place]

@@ -1,0 +1,110 @@
+"""The lines of a console, event by event."""
+
+from __future__ import annotations
+
+import re
+from typing import get_args
+
+import pytest
+
+from sweeps.events import (
+    AttackDone,
+    Concluded,
+    Event,
+    JobBegun,
+    JobEnded,
+    JobHeard,
+    JudgingFailed,
+    JudgingResumed,
+    JudgingSkipped,
+    MembersFixed,
+    Placed,
+    Said,
+    TrialEnded,
+    TrialJudged,
+)
+from sweeps.record import Judged, Members, Skipped, TrialRecord
+from sweeps.running.queues import End, Job
+from sweeps.view import console
+from sweeps.view.console import Console, Show
+
+JOB = Job("trial 0007", 7, {"kind": "train"})
+EPOCH = {"epoch": 3, "epochs": 30, "clean_accuracy": 0.9, "robust_accuracy": 0.512}
+METRICS = {"clean_accuracy": 0.9, "robust_accuracy": 0.512, "cost_seconds": 12.34}
+TRIAL = TrialRecord(7, {"defense.trades.beta": 2.345}, "complete", METRICS)
+DIVERGED = TrialRecord(8, {}, "diverged", cause="the loss is nan")
+JUDGED = Judged(400, 360, 180, "apgd-ce", False, "folder", 40.0)
+LINES: list[tuple[Event, str]] = [
+    (Said("starting Ray ..."), "starting Ray ..."),
+    (Said("it is tried again alone", timed=True), "TIME  it is tried again alone"),
+    (Placed("2 at a time on Ray", 2, "http://here"), "running 2 at a time on Ray, dashboard at http://here"),
+    (Placed("here", 1, None), "running here"),
+    (
+        TrialEnded(TRIAL, 3, 12),
+        "TIME  trial 0007 complete: clean 90.0%, robust 51.2%  12.3 s  [beta 2.35]  3 of 12",
+    ),
+    (TrialEnded(DIVERGED, 4, 12), "TIME  trial 0008 diverged (the loss is nan)  []  4 of 12"),
+    (
+        TrialJudged(7, "validation", JUDGED),
+        "TIME  judged 0007 on 400 images of the selection set: clean 90.0%, apgd-ce 45.0%  40.0 s",
+    ),
+    (
+        JudgingSkipped(7, Skipped(3, "apgd-t", 100, 360, 400)),
+        "TIME  judging 0007 ends after apgd-t: at best 25.0% robust, trial 0003 is better",
+    ),
+    (
+        JudgingSkipped(7, Skipped(3, "", 400, 400, 400)),
+        "TIME  judging 0007 ends before any attack: at best 100.0% robust, trial 0003 is better",
+    ),
+    (JudgingResumed(7), "TIME  judging 0007 goes on: what was better than it no longer stands"),
+    (JudgingFailed(7, "validation", "clean: no file"), "TIME  judging 0007 on validation failed (clean: no file)"),
+    (MembersFixed(Members(1, [3, 7], [7], "now")), "TIME  frontier of 2 fixed: 0003, 0007; reading test for 1"),
+]
+DETAILS: list[tuple[Event, str]] = [
+    (JobBegun(JOB), "TIME  trial 0007 begins"),
+    (JobHeard(JOB, EPOCH), "TIME  trial 0007 epoch 3/30: clean 90.0%, robust 51.2%"),
+    (JobHeard(JOB, {"epoch": 1, "epochs": 2, "loss": 1.23456}), "TIME  trial 0007 epoch 1/2: loss 1.235"),
+    (JobEnded(JOB, End("stopped")), "TIME  trial 0007 ends: stopped"),
+]
+SIGNS: list[tuple[Event, str]] = [
+    (
+        AttackDone(7, "validation", "apgd-t", 212, 400),
+        "TIME  judging 0007 on validation: 212 of 400 stand after apgd-t",
+    ),
+]
+
+
+def _shown(event: Event, show: Show) -> list[str]:
+    lines: list[str] = []
+    Console(lines.append, show)(event)
+    return [re.sub(r"^\d\d:\d\d:\d\d  ", "TIME  ", line) for line in lines]
+
+
+@pytest.mark.parametrize(("event", "line"), LINES, ids=lambda value: type(value).__name__)
+def test_a_line_for_each_event(event: Event, line: str) -> None:
+    assert _shown(event, "plain") == _shown(event, "verbose") == [line]
+    assert _shown(event, "quiet") == []
+
+
+@pytest.mark.parametrize(("event", "line"), DETAILS, ids=lambda value: type(value).__name__)
+def test_jobs_are_details(event: Event, line: str) -> None:
+    assert _shown(event, "verbose") == [line]
+    assert _shown(event, "plain") == []
+
+
+@pytest.mark.parametrize(("event", "line"), SIGNS, ids=lambda value: type(value).__name__)
+def test_progress_is_shown_where_nothing_else_was_for_a_while(
+    event: Event, line: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert _shown(event, "plain") == []
+    monkeypatch.setattr(console, "QUIET_SECONDS", -1.0)
+    assert _shown(event, "plain") == [line]
+
+
+def test_the_outcome_is_shown_in_any_case() -> None:
+    for show in get_args(Show):
+        assert _shown(Concluded("all done: 2 complete"), show) == ["all done: 2 complete"]
+
+
+def test_every_event_has_a_line_here() -> None:
+    assert {type(event) for event, _ in (*LINES, *DETAILS, *SIGNS)} | {Concluded} == set(get_args(Event))
