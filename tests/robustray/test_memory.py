@@ -11,7 +11,7 @@ import pytest
 
 FAULTS = """
 import resource, torch
-from robustray._memory import keep_large_blocks
+from robustray.memory import keep_large_blocks
 {keep}
 for number in range(8):
     before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
