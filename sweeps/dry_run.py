@@ -97,12 +97,12 @@ def first_trials(sweep: Sweep, count: int) -> list[tuple[dict[str, Any], TrialCo
 
 def estimate(sweep: Sweep, configs: Sequence[TrialConfig], *, threads: int) -> Cost:
     """Device-seconds and bytes of the whole sweep, from timed pieces of some of its trials, on so many CPU threads."""
-    from robustray.training import cost as _probe
+    from robustray.training import cost as timing
 
     costs: list[TrialCost] = []
     for number, config in enumerate(configs):
         try:
-            costs.append(_probe.trial(config, threads=threads))
+            costs.append(timing.trial(config, threads=threads))
         except UserError:
             raise
         except Exception as error:

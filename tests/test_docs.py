@@ -11,32 +11,32 @@ import pytest
 import yaml
 from jsonschema import Draft7Validator
 
-from robustray import words as _explain
+from robustray import words as about
 from robustray.errors import UserError
 from robustray.options.yaml import Document
 from robustray.registry import Part, kinds, parts
 from sweeps.space import Sweep
-from sweeps.space import reference as _reference
-from sweeps.space import schema as _schema
+from sweeps.space import reference as written_reference
+from sweeps.space import schema as written_schema
 from sweeps.space.distributions import KINDS, MEANING
 from tests.sweeps.test_space_errors import GOOD, MISTAKES, NAME, with_line
 
 ROOT = Path(__file__).parents[1]
 SPACES = sorted((ROOT / "search_spaces").rglob("*.yaml"))
 EVERY = [pytest.param(cls, id=f"{kind}-{name}") for kind in kinds() for name, cls in parts(kind).items()]
-SCHEMA = Draft7Validator(_schema.schema())
+SCHEMA = Draft7Validator(written_schema.schema())
 
 
 # ---------------------------------------------------------------------------------------------------------- reference
 
 
 def test_the_reference_is_current() -> None:
-    written = {path.name: path.read_text(encoding="utf-8") for path in _reference.FOLDER.glob("*.md")}
-    assert written == _reference.pages(), "make reference"
+    written = {path.name: path.read_text(encoding="utf-8") for path in written_reference.FOLDER.glob("*.md")}
+    assert written == written_reference.pages(), "make reference"
 
 
 def test_every_part_and_every_option_is_in_the_reference() -> None:
-    pages = _reference.pages()
+    pages = written_reference.pages()
     for kind in kinds():
         for name, cls in parts(kind).items():
             assert f"\n## {name}\n" in pages[f"{kind}.md"]
@@ -47,38 +47,38 @@ def test_every_part_and_every_option_is_in_the_reference() -> None:
 
 
 def test_every_option_has_a_meaning() -> None:
-    for cls in [*_reference.SECTIONS.values(), *(cls for kind in kinds() for cls in parts(kind).values())]:
-        assert [option.name for option in _explain.options(cls) if not option.description] == []
+    for cls in [*written_reference.SECTIONS.values(), *(cls for kind in kinds() for cls in parts(kind).values())]:
+        assert [option.name for option in about.options(cls) if not option.description] == []
     assert set(MEANING) == set(KINDS)
 
 
 @pytest.mark.parametrize("cls", EVERY)
 def test_the_example_of_a_part_is_a_valid_search_space(cls: type[Part]) -> None:
-    tree = yaml.safe_load(_explain.example(cls))
+    tree = yaml.safe_load(about.example(cls))
     whole = yaml.safe_load(GOOD)
     for section, options in tree.items():
         whole[section] = {**whole[section], **options}
     sweep = Sweep.model_validate(whole)
-    assert _explain.name_of(cls) in json.dumps(sweep.resolved())
+    assert about.name_of(cls) in json.dumps(sweep.resolved())
     assert list(SCHEMA.iter_errors(whole)) == []
 
 
 def test_what_a_name_means() -> None:
     none = {kind: "none" in parts(kind) for kind in kinds()}
     assert sum(none.values()) >= 1
-    text = _explain.found("none", {})
+    text = about.found("none", {})
     assert all(f"{kind} none\n" in text for kind, has in none.items() if has)
-    assert "every schedule:\n" in _explain.found("schedule", {})
-    assert "search.trials" not in _explain.found("search", _reference.SECTIONS)
-    assert "  trials = 24  how many trials\n      a whole number, at least 1\n" in _explain.found(
-        "search", _reference.SECTIONS
+    assert "every schedule:\n" in about.found("schedule", {})
+    assert "search.trials" not in about.found("search", written_reference.SECTIONS)
+    assert "  trials = 24  how many trials\n      a whole number, at least 1\n" in about.found(
+        "search", written_reference.SECTIONS
     )
     with pytest.raises(UserError, match=r"^--explain one_cicle: nothing has this name; did you mean 'one_cycle'\?$"):
-        _explain.found("one_cicle", _reference.SECTIONS)
+        about.found("one_cicle", written_reference.SECTIONS)
 
 
 def test_values_in_words() -> None:
-    said = {option.name: option.values for option in _explain.options(parts("attack")["pgd"])}
+    said = {option.name: option.values for option in about.options(parts("attack")["pgd"])}
     assert said["density"] == "a number, above 0 and at most 1"
     assert said["tau"] == "a whole number, at least 0, or null"
     assert said["start"] == "uniform, gaussian or none"
@@ -88,8 +88,8 @@ def test_values_in_words() -> None:
 
 def test_costs_are_the_attacks_own() -> None:
     """What a step of a defense or an update costs is counted, and stands in its docstring as a formula."""
-    assert _explain.cost(parts("attack")["pgd"]) == "20 passes per image, with the options' defaults"
-    assert "Passes per image with K attack steps: 1 + 2K + 6." in _explain.text(parts("defense")["trades"])
+    assert about.cost(parts("attack")["pgd"]) == "20 passes per image, with the options' defaults"
+    assert "Passes per image with K attack steps: 1 + 2K + 6." in about.text(parts("defense")["trades"])
     assert all(
         "Passes per image" in (cls.__doc__ or "") for kind in ("defense", "update") for cls in parts(kind).values()
     )
@@ -99,7 +99,9 @@ def test_costs_are_the_attacks_own() -> None:
 
 
 def test_the_schema_is_current() -> None:
-    assert (ROOT / "search_spaces" / _schema.FILE).read_text(encoding="utf-8") == _schema.text(), "make schema"
+    assert (ROOT / "search_spaces" / written_schema.FILE).read_text(encoding="utf-8") == written_schema.text(), (
+        "make schema"
+    )
 
 
 def test_the_schema_is_a_schema() -> None:
@@ -120,7 +122,7 @@ def _definition(reference: str) -> str:
 
 @pytest.mark.parametrize("path", SPACES, ids=lambda path: str(path.relative_to(ROOT)))
 def test_every_shipped_space_names_the_schema_and_keeps_to_it(path: Path) -> None:
-    schema = os.path.relpath(ROOT / "search_spaces" / _schema.FILE, path.parent)
+    schema = os.path.relpath(ROOT / "search_spaces" / written_schema.FILE, path.parent)
     assert path.read_text(encoding="utf-8").startswith(f"# yaml-language-server: $schema={schema}\n")
     assert list(SCHEMA.iter_errors(Document.read(path).value)) == []
 
@@ -197,9 +199,9 @@ def test_the_schema_refuses_nothing_that_is_valid(change: str, tmp_path: Path) -
 
 def _searchable() -> list[Any]:
     """Every option of a part in `trial` whose default is a number."""
-    trial = [cls for kind in kinds() if _explain.place(kind)[0] == "trial" for cls in parts(kind).values()]
+    trial = [cls for kind in kinds() if about.place(kind)[0] == "trial" for cls in parts(kind).values()]
     return [
-        pytest.param(cls, option, field.default, id=f"{cls.kind}-{_explain.name_of(cls)}-{option}")
+        pytest.param(cls, option, field.default, id=f"{cls.kind}-{about.name_of(cls)}-{option}")
         for cls in trial
         for option, field in cls.model_fields.items()
         if isinstance(field.default, int | float) and not isinstance(field.default, bool)
@@ -208,9 +210,9 @@ def _searchable() -> list[Any]:
 
 @pytest.mark.parametrize(("cls", "option", "default"), _searchable())
 def test_any_number_may_be_searched(cls: type[Part], option: str, default: float) -> None:
-    tree = yaml.safe_load(_explain.example(cls))
+    tree = yaml.safe_load(about.example(cls))
     at: Any = tree
-    for key in _explain.place(cls.kind):
+    for key in about.place(cls.kind):
         at = at[key]
     at[option] = {"choice": [default]}
     whole = yaml.safe_load(GOOD)

@@ -20,7 +20,7 @@ from robustray import UserError
 from robustray.numerics import channels_last, numerics
 from robustray.subjects.trial import load_model
 from robustray.training import Trainer
-from robustray.training import precision as _precision
+from robustray.training import precision as networks
 from robustray.training.optimisers import Optimiser
 from robustray.training.precision import Autocast, network
 from robustray.trial import TrialConfig
@@ -253,7 +253,7 @@ def test_another_layout_goes_on_with_the_same_moments(
     ways = []
     for elsewhere in (False, True):
         if elsewhere:
-            monkeypatch.setattr(_precision, "channels_last", lambda *_: None)
+            monkeypatch.setattr(networks, "channels_last", lambda *_: None)
         trainer = Trainer(config, tmp_path, device="cpu")
         assert trainer.completed == 1
         for weight, kept in trainer.optimiser.state.items():
@@ -355,7 +355,7 @@ def test_every_network_of_a_process_is_compiled(tmp_path: Path, monkeypatch: pyt
     """Torch by itself keeps eight programs for all of them, and runs what comes after as it is."""
     compiled = torch.compile
     monkeypatch.setattr(torch, "compile", lambda model, **_: compiled(model, backend="eager", dynamic=False))
-    monkeypatch.setattr(_precision, "_kept", (None, False))
+    monkeypatch.setattr(networks, "_kept", (None, False))
     torch._dynamo.reset()
     numbers = itertools.count()
 

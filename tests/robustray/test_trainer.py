@@ -26,7 +26,7 @@ from robustray.registry import parts
 from robustray.subjects import load
 from robustray.subjects.trial import load_model
 from robustray.training import Trainer, selection
-from robustray.training import checkpoints as _checkpoints
+from robustray.training import checkpoints as files
 from robustray.training.passes import per_batch
 from robustray.trial import TrialConfig
 from tests.robustray.combinations import covering
@@ -64,7 +64,7 @@ def test_reports(tmp_path: Path) -> None:
     assert [report["done"] for report in seen] == [False, True]
     assert last == seen[-1]
     assert last["outcome"] == "complete"
-    assert last["weights"] == _checkpoints.weights_hash(state(trainer.average.model))
+    assert last["weights"] == files.weights_hash(state(trainer.average.model))
     assert "outcome" not in seen[0]
     assert "weights" not in seen[0]
     for report in seen:
@@ -275,7 +275,7 @@ def test_the_best_epoch_is_selected(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 def test_the_last_epoch_may_be_the_best(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     validated = scripted(monkeypatch, [0.1, 0.2, 0.3, 0.4])
     report = Trainer(best_of_four(), tmp_path, device="cpu").run()
-    assert report["weights"] == _checkpoints.weights_hash(validated[3])
+    assert report["weights"] == files.weights_hash(validated[3])
     assert same(state(load_model(tmp_path, "cpu")[1]), validated[3])
 
 
@@ -295,7 +295,7 @@ def test_the_best_epoch_survives_the_loss_of_the_last_checkpoint(
     report = Trainer(best_of_four(), tmp_path, device="cpu").run()
     assert len(later) == 2
     assert report["robust_accuracy"] == 0.5
-    assert report["weights"] == _checkpoints.weights_hash(validated[1])
+    assert report["weights"] == files.weights_hash(validated[1])
 
 
 def test_load_model_of_the_last_epoch(tmp_path: Path) -> None:
@@ -452,7 +452,7 @@ def test_averages_are_kept_for_good(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     Trainer(best_of_four(every=2), tmp_path, device="cpu").run()
     assert sorted(path.name for path in tmp_path.glob("*-*.pt")) == ["best-0001.pt", "epoch-0002.pt", "epoch-0004.pt"]
     for epoch in (2, 4):
-        assert same(_checkpoints.load(tmp_path / f"epoch-{epoch:04d}.pt")["average"], validated[epoch - 1])
+        assert same(files.load(tmp_path / f"epoch-{epoch:04d}.pt")["average"], validated[epoch - 1])
         loaded = load(str(tmp_path / f"epoch-{epoch:04d}.pt"), architecture=None, data=None, norm="linf")
         assert same(state(loaded.model), validated[epoch - 1])
 

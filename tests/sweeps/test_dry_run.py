@@ -10,7 +10,7 @@ import pytest
 from robustray.errors import UserError
 from robustray.judging.cost import seconds_per_image
 from robustray.training import Trainer
-from robustray.training import cost as _probe
+from robustray.training import cost as timing
 from robustray.trial import TrialConfig
 from sweeps import dry_run, record
 from sweeps.space import Sweep
@@ -53,10 +53,10 @@ def test_costs_add_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """With known seconds of every piece: trials x (steps + validations), and the share that is judged."""
     costs = iter([2.0, 3.0, 4.0])
 
-    def known(config: TrialConfig, *, device: str = "auto", threads: int | None = None) -> _probe.TrialCost:
-        return _probe.TrialCost(step=next(costs), steps=10, validation=1.0, validations=5, checkpoint=1000)
+    def known(config: TrialConfig, *, device: str = "auto", threads: int | None = None) -> timing.TrialCost:
+        return timing.TrialCost(step=next(costs), steps=10, validation=1.0, validations=5, checkpoint=1000)
 
-    monkeypatch.setattr(_probe, "trial", known)
+    monkeypatch.setattr(timing, "trial", known)
     monkeypatch.setattr(dry_run, "_seconds_per_image", lambda config: {"apgd-ce": 0.1})
     sweep = small_sweep(tmp_path, "search.trials=100")
     cost = dry_run.estimate(sweep, [config for _, config in dry_run.first_trials(sweep, 3)], threads=1)
@@ -75,7 +75,7 @@ def test_a_probe_leaves_no_folder_and_counts_the_whole_training(
 ) -> None:
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     config = next(iter(small_sweep(tmp_path / "space").examples()))
-    cost = _probe.trial(config, device="cpu", threads=1)
+    cost = timing.trial(config, device="cpu", threads=1)
     assert cost.steps == 3 * (len(config.judge.data.load("train")) // config.batch.size)
     assert cost.validations == 3
     assert cost.step > 0
