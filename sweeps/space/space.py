@@ -6,7 +6,7 @@ import hashlib
 import json
 import os
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cached_property
 from typing import Annotated, Any, ClassVar, Literal
 
@@ -20,6 +20,7 @@ from robustray.options.mistakes import Mistakes, mistakes
 from robustray.options.yaml import Document, Keys, dotted, show
 from robustray.registry import Count, Options, Real
 from robustray.trial import TrialConfig
+from sweeps.space import corners
 from sweeps.space import template as _template
 from sweeps.space.distributions import Parameter
 from sweeps.space.overrides import override
@@ -98,7 +99,8 @@ class Resources(Options):
 class Sweep(Options):
     """A family of trials and how to search it: one judge, one template, and the distributions of what is searched.
 
-    Validation has built every branch of every choice, with its numbers at both ends and in between: mistakes show at once.
+    Validation has built every branch of every choice, with its numbers at both ends and in between, and every two of them side
+    by side: mistakes show at once.
     """
 
     name: str = Field(
@@ -164,27 +166,7 @@ class Sweep(Options):
         if "judge" in value:
             raise Mistakes({("judge",): "stands beside trial, not inside: all trials of a sweep share one judge"})
         template = _template.compile_template(value)
-        found: dict[Keys, str] = {}
-
-        def refuse(wrong: Mapping[Keys, str], choose: _template.Choose) -> None:
-            for filled, what in wrong.items():
-                if filled[:1] == ("judge",):  # it has its own mistakes, and they are known
-                    continue
-                keys, distribution = _template.source_keys(template, filled, choose)
-                whole = {"uniform": "int", "loguniform": "logint"}.get(distribution.kind if distribution else "")
-                remedy = f"; use {whole}" if whole and what.startswith("must be a whole number") else ""
-                found.setdefault(keys, what + remedy)
-
-        read: list[tuple[TrialConfig, dict[str, Any], _template.Choose]] = []
-        for choose in _template.corners(template):
-            filled = _template.fill(template, choose)
-            try:
-                read.append((TrialConfig.loose({"judge": info.data.get("judge"), **filled}), filled, choose))
-            except ValidationError as error:
-                refuse(mistakes(error, TrialConfig), choose)
-        heeded = _heeded(config for config, _, _ in read)
-        for config, filled, choose in read:
-            refuse({written(keys, filled): what for keys, what in config.objections(heeded).items()}, choose)
+        found = corners.mistaken(template, info.data.get("judge"))
         if found:
             raise Mistakes(found)
         return value
@@ -278,8 +260,7 @@ class Sweep(Options):
     @cached_property
     def _heeded(self) -> frozenset[Keys]:
         """Options that some branch looks at, by their keys."""
-        corners = (_template.fill(self.template, choose) for choose in _template.corners(self.template))
-        return _heeded(TrialConfig.loose({"judge": self.judge, **filled}) for filled in corners)
+        return corners.heeded(self.template, self.judge)
 
     def resolved(self) -> dict[str, Any]:
         """Everything as plain data for JSON or YAML, defaults outside the template written out.
@@ -304,13 +285,6 @@ class Sweep(Options):
             Lines `key: old -> new`, none when the hashes are equal.
         """
         return list(_changes(_fixed(other), _fixed(self.resolved()), ()))
-
-
-def _heeded(configs: Iterable[TrialConfig]) -> frozenset[Keys]:
-    """What some of the trials ask for, for the making of x', and not all of them ignore."""
-    known = list(configs)
-    asked = frozenset[Keys]().union(*(config.addressed() for config in known))
-    return frozenset(keys for keys in asked if not all(config.ignores(keys) for config in known))
 
 
 def _checked(parameter: Parameter, value: object) -> object:
