@@ -342,7 +342,7 @@ class Judging:
         unread = [number for number in members if self.record.judged(number, TEST) is None]
         known = self.record.members()
         if known is None or known.trials != members:
-            self.tell(MembersFixed(self.record.fix_members(members, unread)))
+            self.tell(MembersFixed(self.record.fix_members(members, unread), len(front)))
         for number in unread:
             if (number, TEST) not in self.failed:
                 self._start((number, TEST), self.record.trial(number))

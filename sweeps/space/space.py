@@ -69,6 +69,11 @@ class Search(Options):
     sampler: Literal["tpe", "random"] = Field("tpe", description="tpe learns from finished trials; random does not")
     trials: Count = Field(24, ge=1, description="how many trials")
     seed: Count = Field(0, ge=0, le=2**53, description="every random choice of the search derives from it")
+    duplicates: Literal["end", "replicate"] = Field(
+        "end",
+        description="once all settings of a space have been tried: end, or replicate them with other seeds of training, those "
+        "with the fewest trials first",
+    )
 
 
 class Stopping(Options):
@@ -271,7 +276,7 @@ class Sweep(Options):
 
     @property
     def space_hash(self) -> str:
-        """SHA-256, in hex, of all that must not change between runs of one sweep: `trials` and `resources` may."""
+        """SHA-256, in hex, of what must not change between runs of a sweep: `trials`, `duplicates` and `resources` may."""
         text = json.dumps(_fixed(self.resolved()), sort_keys=True, separators=(",", ":"), allow_nan=False)
         return hashlib.sha256(text.encode()).hexdigest()
 
@@ -305,7 +310,7 @@ def _fixed(resolved: Mapping[str, Any]) -> dict[str, Any]:
     """What `space_hash` covers."""
     fixed = {key: value for key, value in resolved.items() if key != "resources"}
     if isinstance(fixed.get("search"), dict):
-        fixed["search"] = {key: value for key, value in fixed["search"].items() if key != "trials"}
+        fixed["search"] = {key: value for key, value in fixed["search"].items() if key not in ("trials", "duplicates")}
     return fixed
 
 

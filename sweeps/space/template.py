@@ -150,6 +150,36 @@ def _together(a: Parameter, one: object, b: Parameter, other: object) -> dict[st
     return picks
 
 
+def count(template: Any) -> float:
+    """In how many ways a template can be filled; inf where a number is searched that is not in steps."""
+    if isinstance(template, dict | list):
+        return math.prod(map(count, template.values() if isinstance(template, dict) else template))
+    if isinstance(template, Searched):
+        distribution, branches = template.parameter.distribution, template.branches
+        return distribution.count if branches is None else sum(map(count, branches.values()))
+    return 1
+
+
+def nth(template: Any, index: int) -> dict[str, Any]:
+    """The parameters of the index-th way to fill a template, of `count(template)` ways, as `Sweep.ask` gives them."""
+    if isinstance(template, dict | list):
+        found: dict[str, Any] = {}
+        for inside in template.values() if isinstance(template, dict) else template:
+            index, own = divmod(index, int(count(inside)))
+            found |= nth(inside, own)
+        return found
+    if not isinstance(template, Searched):
+        return {}
+    parameter = template.parameter
+    if template.branches is None:
+        return {parameter.name: parameter.distribution.nth(index)}
+    for label, branch in template.branches.items():
+        if index < count(branch):
+            return {parameter.name: label, **nth(branch, index)}
+        index -= int(count(branch))
+    raise IndexError(f"{parameter.name}: there are not so many ways")
+
+
 def plain(template: Any) -> Any:
     """The template as plain data again, with every distribution in one spelling."""
     if isinstance(template, dict):

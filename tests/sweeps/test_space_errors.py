@@ -273,12 +273,18 @@ RAMPS = "{name: ramps, eps_scale: null, beta_scale: {first: 0, last: 1}}"
     ("defenses", "curricula", "said"),
     [
         ("[trades, adversarial]", f"[null, {RAMPS}]", "adversarial' and trial.curriculum is 'ramps'"),
-        ("[trades, {name: mart}, adversarial]", f"[null, cusp, {RAMPS}]", "adversarial' and trial.curriculum is 'ramps'"),
+        (
+            "[trades, {name: mart}, adversarial]",
+            f"[null, cusp, {RAMPS}]",
+            "adversarial' and trial.curriculum is 'ramps'",
+        ),
         ("[adversarial, trades]", f"[{RAMPS}, null]", "defense adversarial has no beta"),
         ("[trades, adversarial]", f"[null, {{name: cusp}}, {RAMPS}]", "adversarial' and trial.curriculum is 'ramps'"),
     ],
 )
-def test_branches_that_do_not_go_together(message: Callable[..., str], defenses: str, curricula: str, said: str) -> None:
+def test_branches_that_do_not_go_together(
+    message: Callable[..., str], defenses: str, curricula: str, said: str
+) -> None:
     """Each is right beside the first of the other choice; a sweep would end at the first draw of both."""
     lines = GOOD.splitlines()
     inside = [f"  defense: {{choice: {defenses}}}", f"  curriculum: {{choice: {curricula}}}"]
