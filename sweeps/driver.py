@@ -67,11 +67,10 @@ def run(
         moved = provenance.prepare(sweep, folder, fresh=fresh)
         if moved is not None:
             console(Said(f"the old results are in {moved}"))
-        with (
-            Record(folder, sweep.objectives, held=held) as record,
-            console.watching(sweep, record, noisy=backend == "ray"),
-        ):
-            return drive(sweep, record, partial(_place, backend, console), tell=console)
+        with Record(folder, sweep.objectives, held=held) as record:
+            provenance.check_trained(sweep, folder, record.trials())
+            with console.watching(sweep, record, noisy=backend == "ray"):
+                return drive(sweep, record, partial(_place, backend, console), tell=console)
 
 
 def drive(

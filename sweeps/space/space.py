@@ -284,12 +284,17 @@ class Sweep(Options):
         """What sets this sweep apart from an earlier one, as far as `space_hash` sees it.
 
         Args:
-            other: the earlier sweep's `resolved()`.
+            other: the earlier sweep's `resolved()`. What it does not have outside its template is newer than it, and had then
+                what is the default now.
 
         Returns:
             Lines `key: old -> new`, none when the hashes are equal.
         """
-        return list(_changes(_fixed(other), _fixed(self.resolved()), ()))
+        try:
+            known: Mapping[str, Any] = type(self).model_validate(other).resolved()
+        except ValidationError:  # of a version that had other options: what is there is compared
+            known = other
+        return changes(_fixed(known), _fixed(self.resolved()))
 
 
 def _checked(parameter: Parameter, value: object) -> object:
@@ -317,10 +322,11 @@ def _fixed(resolved: Mapping[str, Any]) -> dict[str, Any]:
 _ABSENT = object()
 
 
-def _changes(old: Any, new: Any, keys: Keys) -> list[str]:
+def changes(old: Any, new: Any, keys: Keys = ()) -> list[str]:
+    """Lines `key: old -> new` for what differs between two trees of plain data, of which `keys` say where they stand."""
     mappings = isinstance(old, dict) and isinstance(new, dict)
     if mappings and not _template.distribution_kinds(old) and not _template.distribution_kinds(new):
         every = [*old, *(key for key in new if key not in old)]
-        return [line for key in every for line in _changes(old.get(key, _ABSENT), new.get(key, _ABSENT), (*keys, key))]
+        return [line for key in every for line in changes(old.get(key, _ABSENT), new.get(key, _ABSENT), (*keys, key))]
     texts = ["(absent)" if value is _ABSENT else json.dumps(value, sort_keys=True) for value in (old, new)]
     return [] if texts[0] == texts[1] else [f"{dotted(keys)}: {texts[0]} -> {texts[1]}"]
