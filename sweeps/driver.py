@@ -97,7 +97,7 @@ def drive(
     bus.add(controller.heard)
     judging = Judging(sweep, record, bus, session=session, training=lambda: bool(controller.running), shards=shards)
     done, resumed = len(record.ended()), bool(record.trials())
-    bus(Said(f"{sweep.name}: {sweep.search.trials} trials" + (f", {done} done before" if done else "")))
+    bus(Said(f"{sweep.name}: {sweep.wanted} trials" + (f", {done} done before" if done else "")))
     queue = Chain(controller, judging)
     first = queue.next()
     interrupted = False

@@ -7,7 +7,6 @@ Nothing is written where results lie.
 from __future__ import annotations
 
 import contextlib
-import math
 import statistics
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
@@ -28,7 +27,7 @@ from sweeps.running.packing import Machine, Share
 from sweeps.running.worker import open_task
 from sweeps.search.controller import Controller
 from sweeps.search.stopping import first_in_first_out
-from sweeps.space import Sweep, template
+from sweeps.space import Sweep
 
 if TYPE_CHECKING:
     from robustray.training.cost import TrialCost
@@ -78,7 +77,7 @@ def show(sweep: Sweep, write: Callable[[str], None], *, slots: int | None = None
     cost = estimate(sweep, [config for _, config in trials][:PROBED], threads=share.threads)
     places = slots or max(1, share.jobs_on(machine.cores, machine.gpus))
     each = f", {share.threads} threads each" if share.threads > 1 else ""
-    write(f"{wanted(sweep)} trials, {_judged(sweep)}; {places} at a time on this machine{each}")
+    write(f"{sweep.wanted} trials, {_judged(sweep)}; {places} at a time on this machine{each}")
     write(f"  training   {_device_time(cost.training)}")
     write(f"  judging    {_device_time(cost.judging)}" if any(cost.judging) else "  judging    none")
     low, middle, high = (seconds / places for seconds in cost.total)
@@ -87,18 +86,12 @@ def show(sweep: Sweep, write: Callable[[str], None], *, slots: int | None = None
     write(f"Timed on {cost.probed} of the trials above; nothing was started, nothing was written.")
 
 
-def wanted(sweep: Sweep) -> int:
-    """How many trials there will be: no more than there are settings, where the search ends once all were tried."""
-    settings = math.inf if sweep.search.duplicates == "replicate" else template.count(sweep.template)
-    return int(min(sweep.search.trials, settings))
-
-
 def first_trials(sweep: Sweep, count: int) -> list[tuple[dict[str, Any], TrialConfig]]:
     """What the sampler tries first, before it has learnt anything; as in the sweep itself."""
     drawn: list[tuple[dict[str, Any], TrialConfig]] = []
     with tempfile.TemporaryDirectory() as folder, Record(Path(folder), sweep.objectives) as record:
         controller = Controller(sweep, record, first_in_first_out, lambda event: None, session="dry run")
-        while len(drawn) < count and len(record.trials()) < wanted(sweep):
+        while len(drawn) < count and len(record.trials()) < sweep.wanted:
             if (number := controller.draw()) is None:
                 break
             params = dict(record.trial(number).params)
@@ -122,7 +115,7 @@ def estimate(sweep: Sweep, configs: Sequence[TrialConfig], *, threads: int) -> C
         except Exception as error:
             lines = str(error).strip().splitlines() or [""]
             raise UserError(f"sampled trial {number} cannot be trained: {type(error).__name__}: {lines[0]}") from error
-    trials = wanted(sweep)
+    trials = sweep.wanted
     seconds = [cost.seconds for cost in costs]
     mean = statistics.fmean(seconds)
     apart = max(SURE * mean, max(seconds) - mean, mean - min(seconds)) if len(seconds) > 1 else mean / 2
@@ -146,8 +139,8 @@ def _judging(sweep: Sweep, config: TrialConfig) -> Interval:
     for standing, share, sure in zip(STANDING, ON_FRONTIER, (1 - SURE, 1, 1 + SURE), strict=True):
         in_full = tier * (1 + standing) / 2 + late * standing
         share = 1.0 if judge.trials == "all" else share
-        validation = images * wanted(sweep) * (share * in_full + (1 - share) * tier * (1 + standing) / 2)
-        found.append(sure * (validation + test * wanted(sweep) * min(share, ON_FRONTIER[2]) * in_full))
+        validation = images * sweep.wanted * (share * in_full + (1 - share) * tier * (1 + standing) / 2)
+        found.append(sure * (validation + test * sweep.wanted * min(share, ON_FRONTIER[2]) * in_full))
     return found[0], found[1], found[2]
 
 
@@ -199,7 +192,7 @@ def _options(sweep: Sweep, write: Callable[[str], None]) -> None:
 
 def _trials(sweep: Sweep, trials: Sequence[tuple[dict[str, Any], TrialConfig]], write: Callable[[str], None]) -> None:
     write("")
-    write(f"The first of {wanted(sweep)} trials:")
+    write(f"The first of {sweep.wanted} trials:")
     names = list(dict.fromkeys(name for params, _ in trials for name in params))
     table = Table("", *names, "passes per image", box=None, pad_edge=False, header_style="bold")
     for number, (params, config) in enumerate(trials):

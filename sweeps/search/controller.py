@@ -81,7 +81,7 @@ class Controller:
             violations=self._violations(metrics) if known == "complete" else None,
         )
         self.study.learn(job.number)
-        self.tell(TrialEnded(self.record.trial(job.number), len(self.record.ended()), self.sweep.search.trials))
+        self.tell(TrialEnded(self.record.trial(job.number), len(self.record.ended()), self.sweep.wanted))
 
     def heard(self, event: Event) -> None:
         """As a listener: what the judging finds out is what samplers learn from."""
@@ -128,7 +128,7 @@ class Controller:
     def _cannot_be_built(self, number: int, why: str) -> None:
         self.record.finish(number, "failed", metrics={}, cause=f"infeasible: {why}", violations={INFEASIBLE: 1.0})
         self.study.learn(number)
-        self.tell(TrialEnded(self.record.trial(number), len(self.record.ended()), self.sweep.search.trials))
+        self.tell(TrialEnded(self.record.trial(number), len(self.record.ended()), self.sweep.wanted))
 
     def _job(self, number: int) -> Job:
         trial = self.record.trial(number)

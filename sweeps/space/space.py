@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import os
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -193,6 +194,12 @@ class Sweep(Options):
     def space(self) -> tuple[Parameter, ...]:
         """The searched options in template order, those of every branch right after their choice."""
         return tuple(_template.parameters(self.template))
+
+    @property
+    def wanted(self) -> int:
+        """How many trials there will be: no more than settings, where the search ends once all of them were tried."""
+        settings = math.inf if self.search.duplicates == "replicate" else _template.count(self.template)
+        return int(min(self.search.trials, settings))
 
     def examples(self) -> Iterator[TrialConfig]:
         """Trials that between them show every branch of every choice, with numbers low, high and in between."""

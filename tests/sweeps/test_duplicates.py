@@ -181,7 +181,6 @@ def test_the_setting_with_the_fewest_trials_is_replicated_first(tmp_path: Path) 
 
 def test_a_dry_run_shows_and_counts_settings(tmp_path: Path) -> None:
     sweep = small_sweep(tmp_path / "space", *THREE, "search.trials=20")
-    assert dry_run.wanted(sweep) == len(dry_run.first_trials(sweep, 5)) == 3
-    assert (
-        dry_run.wanted(small_sweep(tmp_path / "space", *THREE, "search.trials=20", "search.duplicates=replicate")) == 20
-    )
+    assert sweep.wanted == len(dry_run.first_trials(sweep, 5)) == 3
+    assert small_sweep(tmp_path / "space", *THREE, "search.trials=20", "search.duplicates=replicate").wanted == 20
+    assert small_sweep(tmp_path / "space", "search.trials=20").wanted == 20
