@@ -20,10 +20,12 @@ if TYPE_CHECKING:
     from sweeps.view.console import Show
 
 TIME_OVER = 3
+FELL_SHORT = 4
 INTERRUPTED = 130
 EXIT_CODES = (
-    f"Exit codes: 0 done, 2 a mistake that the last line names, {TIME_OVER} the time of --for is over, {INTERRUPTED} "
-    f"interrupted. After {TIME_OVER} and {INTERRUPTED} the same command goes on."
+    f"Exit codes: 0 done, 2 a mistake that the last line names, {TIME_OVER} the time of --for is over, {FELL_SHORT} ended, but "
+    f"no trial completed or a judgement failed, {INTERRUPTED} interrupted. After {TIME_OVER} and {INTERRUPTED} the same "
+    f"command goes on; after {FELL_SHORT} it tries judgements that failed again."
 )
 
 
@@ -119,7 +121,7 @@ def sweep(
         show(wanted, _say, slots=1 if backend is Backend.local else None)
         return
 
-    from sweeps import driver
+    from sweeps import driver, record
     from sweeps.view.terminal import suits
 
     shown: Show = "quiet" if quiet else "verbose" if verbose else "live" if suits(sys.stdout) else "plain"
@@ -147,6 +149,8 @@ def sweep(
     for note in () if quiet else made.notes:
         _say(note)
     _say(f"report: {made.index}")
+    if driver.falls_short(record.read(folder)):
+        raise typer.Exit(FELL_SHORT)
 
 
 def _find(space: Path) -> Path:

@@ -18,7 +18,7 @@ from sweeps.events import Bus, Concluded, Listener, Placed, Said, Watched
 from sweeps.judging.queue import Judging
 from sweeps.judging.shards import FILES, Shards
 from sweeps.listeners.accounts import Accounts
-from sweeps.record import Record, provenance
+from sweeps.record import Record, Snapshot, provenance
 from sweeps.record.ledger import Ledger
 from sweeps.record.lock import FolderLock
 from sweeps.running import packing
@@ -29,6 +29,7 @@ from sweeps.running.worker import NO_SPACE
 from sweeps.search.controller import Controller
 from sweeps.search.stopping import first_in_first_out
 from sweeps.space import Sweep
+from sweeps.standing import SELECTION
 from sweeps.view.console import Console, Show
 
 BackendName = Literal["ray", "local"]
@@ -66,11 +67,10 @@ def run(
         moved = provenance.prepare(sweep, folder, fresh=fresh)
         if moved is not None:
             console(Said(f"the old results are in {moved}"))
-        with (
-            Record(folder, sweep.objectives, held=held) as record,
-            console.watching(sweep, record, noisy=backend == "ray"),
-        ):
-            return drive(sweep, record, partial(_place, backend, console), tell=console)
+        with Record(folder, sweep.objectives, held=held) as record:
+            provenance.check_trained(sweep, folder, record.trials())
+            with console.watching(sweep, record, noisy=backend == "ray"):
+                return drive(sweep, record, partial(_place, backend, console), tell=console)
 
 
 def drive(
@@ -97,7 +97,7 @@ def drive(
     bus.add(controller.heard)
     judging = Judging(sweep, record, bus, session=session, training=lambda: bool(controller.running), shards=shards)
     done, resumed = len(record.ended()), bool(record.trials())
-    bus(Said(f"{sweep.name}: {sweep.search.trials} trials" + (f", {done} done before" if done else "")))
+    bus(Said(f"{sweep.name}: {sweep.wanted} trials" + (f", {done} done before" if done else "")))
     queue = Chain(controller, judging)
     first = queue.next()
     interrupted = False
@@ -121,14 +121,34 @@ def _work(sweep: Sweep, record: Record, place: Place, queue: Queue, first: Job, 
 
 
 def _conclude(record: Record, tell: Listener) -> None:
-    trials = record.trials()
-    counts = Counter(str(trial.outcome) for trial in trials)
-    tell(Concluded("all done: " + ", ".join(f"{count} {outcome}" for outcome, count in sorted(counts.items()))))
-    if not counts["complete"]:
-        cause, times = Counter(trial.cause for trial in trials).most_common(1)[0]
-        number = next(trial.number for trial in trials if trial.cause == cause)
+    snapshot = record.snapshot()
+    counts = Counter(str(trial.outcome) for trial in snapshot.trials)
+    parts = [f"{count} {outcome}" for outcome, count in sorted(counts.items())]
+    lost = _lost(snapshot)
+    if lost:
+        cause, _ = Counter(lost.values()).most_common(1)[0]
+        parts.append(f"{len(lost)} {'judgements' if len(lost) > 1 else 'judgement'} failed: {cause}")
+    tell(Concluded("all done: " + ", ".join(parts)))
+    if snapshot.trials and not counts["complete"]:
+        cause, times = Counter(str(trial.cause) for trial in snapshot.trials).most_common(1)[0]
+        number = next(trial.number for trial in snapshot.trials if str(trial.cause) == cause)
         log = record.trial_folder(number) / "log.txt"
-        tell(Concluded(f"no trial completed; {times} times: {cause}  (see {log})"))
+        where = f"  (see {log})" if log.exists() else ""
+        tell(Concluded(f"no trial completed; {times} times: {cause}{where}"))
+
+
+def falls_short(snapshot: Snapshot) -> bool:
+    """Whether a sweep that has ended did not give what was asked for: no trial completed, or a judgement failed."""
+    return not any(trial.outcome == "complete" for trial in snapshot.trials) or bool(_lost(snapshot))
+
+
+def _lost(snapshot: Snapshot) -> dict[tuple[int, str], str]:
+    """Judgements that failed, and were not needless in the end."""
+    return {
+        (number, split): cause
+        for (number, split), cause in snapshot.unjudged.items()
+        if split != SELECTION or number not in snapshot.skipped
+    }
 
 
 def look_ahead(sweep: Sweep) -> None:

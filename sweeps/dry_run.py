@@ -6,12 +6,14 @@ Nothing is written where results lie.
 
 from __future__ import annotations
 
+import contextlib
 import statistics
+import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import optuna
 from rich.console import Console
 from rich.table import Table
 
@@ -19,11 +21,12 @@ from robustray.attacks.versions import strength
 from robustray.errors import UserError
 from robustray.trial import TrialConfig
 from sweeps import driver
-from sweeps.record import DIRECTIONS
+from sweeps.record import Record
 from sweeps.running import packing
 from sweeps.running.packing import Machine, Share
 from sweeps.running.worker import open_task
-from sweeps.search import sampling
+from sweeps.search.controller import Controller
+from sweeps.search.stopping import first_in_first_out
 from sweeps.space import Sweep
 
 if TYPE_CHECKING:
@@ -74,7 +77,7 @@ def show(sweep: Sweep, write: Callable[[str], None], *, slots: int | None = None
     cost = estimate(sweep, [config for _, config in trials][:PROBED], threads=share.threads)
     places = slots or max(1, share.jobs_on(machine.cores, machine.gpus))
     each = f", {share.threads} threads each" if share.threads > 1 else ""
-    write(f"{sweep.search.trials} trials, {_judged(sweep)}; {places} at a time on this machine{each}")
+    write(f"{sweep.wanted} trials, {_judged(sweep)}; {places} at a time on this machine{each}")
     write(f"  training   {_device_time(cost.training)}")
     write(f"  judging    {_device_time(cost.judging)}" if any(cost.judging) else "  judging    none")
     low, middle, high = (seconds / places for seconds in cost.total)
@@ -85,13 +88,17 @@ def show(sweep: Sweep, write: Callable[[str], None], *, slots: int | None = None
 
 def first_trials(sweep: Sweep, count: int) -> list[tuple[dict[str, Any], TrialConfig]]:
     """What the sampler tries first, before it has learnt anything; as in the sweep itself."""
-    study = optuna.create_study(directions=[DIRECTIONS[mode] for mode in sweep.objectives.values()])
-    drawn = []
-    for number in range(min(count, sweep.search.trials)):
-        study.sampler = sampling.sampler(sweep.search.sampler, sweep.search.seed, number)
-        trial = study.ask()
-        params = sweep.ask(lambda parameter, trial=trial: sampling.suggest(trial, parameter))  # type: ignore[misc]
-        drawn.append((params, sweep.trial_config(params)))
+    drawn: list[tuple[dict[str, Any], TrialConfig]] = []
+    with tempfile.TemporaryDirectory() as folder, Record(Path(folder), sweep.objectives) as record:
+        controller = Controller(sweep, record, first_in_first_out, lambda event: None, session="dry run")
+        while len(drawn) < count and len(record.trials()) < sweep.wanted:
+            if (number := controller.draw()) is None:
+                break
+            params = dict(record.trial(number).params)
+            with contextlib.suppress(UserError):  # it costs itself, in the sweep too
+                drawn.append((params, sweep.trial_config(params)))
+    if not drawn:
+        raise UserError(f"{sweep.name}: of {sweep.search.trials} draws none makes a trial; narrow what is searched")
     return drawn
 
 
@@ -108,13 +115,13 @@ def estimate(sweep: Sweep, configs: Sequence[TrialConfig], *, threads: int) -> C
         except Exception as error:
             lines = str(error).strip().splitlines() or [""]
             raise UserError(f"sampled trial {number} cannot be trained: {type(error).__name__}: {lines[0]}") from error
-    wanted = sweep.search.trials
+    trials = sweep.wanted
     seconds = [cost.seconds for cost in costs]
     mean = statistics.fmean(seconds)
     apart = max(SURE * mean, max(seconds) - mean, mean - min(seconds)) if len(seconds) > 1 else mean / 2
-    training = (wanted * max(0.0, mean - apart), wanted * mean, wanted * (mean + apart))
+    training = (trials * max(0.0, mean - apart), trials * mean, trials * (mean + apart))
     best = any(config.checkpoints.select == "best_robust" for config in configs)
-    disk = wanted * max(cost.files(best) for cost in costs)
+    disk = trials * max(cost.files(best) for cost in costs)
     return Cost(training, _judging(sweep, configs[0]), disk, len(costs))
 
 
@@ -132,8 +139,8 @@ def _judging(sweep: Sweep, config: TrialConfig) -> Interval:
     for standing, share, sure in zip(STANDING, ON_FRONTIER, (1 - SURE, 1, 1 + SURE), strict=True):
         in_full = tier * (1 + standing) / 2 + late * standing
         share = 1.0 if judge.trials == "all" else share
-        validation = images * sweep.search.trials * (share * in_full + (1 - share) * tier * (1 + standing) / 2)
-        found.append(sure * (validation + test * sweep.search.trials * min(share, ON_FRONTIER[2]) * in_full))
+        validation = images * sweep.wanted * (share * in_full + (1 - share) * tier * (1 + standing) / 2)
+        found.append(sure * (validation + test * sweep.wanted * min(share, ON_FRONTIER[2]) * in_full))
     return found[0], found[1], found[2]
 
 
@@ -185,7 +192,7 @@ def _options(sweep: Sweep, write: Callable[[str], None]) -> None:
 
 def _trials(sweep: Sweep, trials: Sequence[tuple[dict[str, Any], TrialConfig]], write: Callable[[str], None]) -> None:
     write("")
-    write(f"The first of {sweep.search.trials} trials:")
+    write(f"The first of {sweep.wanted} trials:")
     names = list(dict.fromkeys(name for params, _ in trials for name in params))
     table = Table("", *names, "passes per image", box=None, pad_edge=False, header_style="bold")
     for number, (params, config) in enumerate(trials):

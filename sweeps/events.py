@@ -121,6 +121,7 @@ class MembersFixed:
     """The frontier is in the record; test may be read for `members.opened`."""
 
     members: Members
+    settings: int  # on the frontier; the trials of one are replicates
 
 
 Event = (

@@ -122,6 +122,30 @@ def test_a_wrong_flag_is_exit_code_2_without_a_traceback(tmp_path: Path, flag: s
     assert "Traceback" not in done.stderr
 
 
+def test_a_sweep_in_which_nothing_completed_says_so_and_is_no_success(tmp_path: Path) -> None:
+    (tmp_path / "small.yaml").write_text(SPACE)
+    done = run("small.yaml", "--backend", "local", "-q", "--trials", "2", "--set", "trial.schedule.lr=1e30", cwd=tmp_path)
+    assert "all done: 2 diverged" in done.stdout
+    assert "no trial completed; " in done.stdout
+    assert done.returncode == 4, done.stderr
+
+
+def test_a_sweep_whose_judgements_failed_is_no_success_until_they_are_done(tmp_path: Path) -> None:
+    """Something else lies where verdicts of the second trial would."""
+    (tmp_path / "small.yaml").write_text(SPACE)
+    again = ("small.yaml", "--backend", "local", "-q", "--trials")
+    assert run(*again, "1", cwd=tmp_path).returncode == 0
+    in_the_way = tmp_path / "results" / "small" / "judgements" / "0001"
+    in_the_way.write_text("")
+    failed = run(*again, "2", cwd=tmp_path)
+    assert failed.returncode == 4, failed.stdout + failed.stderr
+    assert re.search("^all done: 2 complete, 1 judgement failed: clean: .", failed.stdout, re.MULTILINE)
+    in_the_way.unlink()
+    done = run(*again, "2", cwd=tmp_path)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stdout.splitlines()[0] == "all done: 2 complete"
+
+
 def test_the_life_of_a_sweep(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Run, run again, extend, change, begin anew."""
     monkeypatch.setenv("FORCE_COLOR", "1")  # rich would take any stream for a terminal

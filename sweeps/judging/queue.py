@@ -18,7 +18,7 @@ job costs O(log N + frontier) besides them.
 
 from __future__ import annotations
 
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
@@ -52,7 +52,7 @@ class Judging:
 
     Attributes:
         open: judgements under way.
-        failed: judgements that could not be done in this life.
+        failed: judgements that could not be done in this life, so far.
     """
 
     def __init__(
@@ -82,6 +82,7 @@ class Judging:
         self.shard_size: int | None = record.setting("shard_size")
         self.open: dict[Key, Judgement] = {}
         self.failed: set[Key] = set()
+        self._tried_again: set[Key] = set()  # of those that failed
         self._plans = Plans(sweep.judge)
         self._order = Order[Key](sweep.objectives)
         self._pruning = Pruning(sweep.objectives)
@@ -90,6 +91,7 @@ class Judging:
         self._settings: dict[int, list[int]] = {}  # complete trials, by the first of their setting
         self._awaited: dict[int, set[int]] = {}  # those that have not ended
         self._running: set[Key] = set()  # judgements with shards in flight
+        self._flying: Counter[Key] = Counter()  # shards in flight, those of judgements that were given up among them
         self._new: deque[TrialRecord] = deque()  # complete, and not taken in so far
         self._issued = self._ended = 0  # so many trials of the record were looked at
         self._touched: set[int] = set()  # settings of which something is new
@@ -112,6 +114,11 @@ class Judging:
             return self._job(key)
         if self.open or self.training():
             return WAIT
+        if again := self._again():
+            if any(self._flying[each] for each in again):
+                return WAIT  # what comes of it belongs to the judgement that failed
+            self._try_again(again)
+            return self.next()
         if self._members is None:
             self._fix_members()
             return self.next()
@@ -128,6 +135,7 @@ class Judging:
             self.shard_size = int(self.record.setting("shard_size", found))
             return
         key: Key = (job.number, work["split"])
+        self._flying[key] -= 1
         judgement = self.open.get(key)
         if judgement is None or judgement.plan.version != work["as"]:
             return  # given up, or judged otherwise, while this shard was running
@@ -227,6 +235,18 @@ class Judging:
         self._drop(key)
         self.record.give_up_judging(*key, cause)
         self.tell(JudgingFailed(*key, cause))
+
+    def _again(self) -> list[Key]:
+        """What failed for the first time in this life: a full disk, a node that died and the like may have passed."""
+        return sorted(self.failed - self._tried_again)
+
+    def _try_again(self, keys: Sequence[Key]) -> None:
+        self._tried_again.update(keys)
+        self.failed.difference_update(keys)
+        for number, split in keys:
+            if split == SELECTION:
+                self._members = None
+            self._start((number, split), self.record.trial(number))
 
     def _skip(self, number: int, judgement: Judgement, better: Sequence[int]) -> None:
         skipped = Skipped(
@@ -342,7 +362,7 @@ class Judging:
         unread = [number for number in members if self.record.judged(number, TEST) is None]
         known = self.record.members()
         if known is None or known.trials != members:
-            self.tell(MembersFixed(self.record.fix_members(members, unread)))
+            self.tell(MembersFixed(self.record.fix_members(members, unread), len(front)))
         for number in unread:
             if (number, TEST) not in self.failed:
                 self._start((number, TEST), self.record.trial(number))
@@ -368,6 +388,7 @@ class Judging:
         judgement = self.open[key]
         stage, shard = judgement.hand_out()
         self._running.add(key)
+        self._flying[key] += 1
         self._offer(key, judgement)
         number, plan = key[0], judgement.plan
         work = self._work("judge", number) | {
@@ -380,6 +401,8 @@ class Judging:
             "as": plan.version,
             "weights": judgement.trial.weights,
         }
+        if key in self._tried_again:
+            work["session"] = f"{self.session} again"  # deaths of its process before count no more
         as_rand = " rand" if work["version"] else ""
         return Job(f"judge {number:04d} {plan.split}{as_rand} {stage} {shard}", number, work)
 

@@ -16,7 +16,7 @@ Origin = Literal["sampled", "replicate", "retry", "imported", "derived"]
 class Issued:
     """What a trial is, written down before it is handed out.
 
-    Only what was sampled counts against `search.trials` and moves the sampler's seeds on.
+    What was sampled, and replicates in its place, count against `search.trials` and move the sampler's seeds on; nothing else.
     """
 
     params: Mapping[str, Any]  # the value of every searched option that is active

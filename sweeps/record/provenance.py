@@ -6,19 +6,25 @@ import platform
 import shlex
 import subprocess
 import sys
+from collections.abc import Iterable
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, Literal
 
 import yaml
+from pydantic import ValidationError
 
 from robustray.errors import UserError
 from robustray.files import write_whole
+from robustray.trial import TrialConfig
+from sweeps.record.facts import TrialRecord
 from sweeps.space import Sweep
+from sweeps.space.space import changes
 
 FILE = "sweep.yaml"
 _LOOKED_AT: tuple[Literal["train", "validation"], ...] = ("train", "validation")  # test is not even hashed
+_LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _PACKAGES = ("robustray", "torch", "torchvision", "ray", "optuna", "pyautoattack", "numpy", "scikit-learn")
 
 
@@ -42,13 +48,12 @@ def prepare(sweep: Sweep, folder: Path, *, fresh: bool) -> Path | None:
     data = sweep.judge.data
     images = {split: data.identity(split) for split in _LOOKED_AT}
     if known is not None:
-        changes = sweep.difference(known.get("space", {}))
+        found = sweep.difference(known.get("space", {}))
         if known.get("data", images) != images:
-            changes.append("the images are others than before")
-        if changes:
-            shown = "; ".join(changes[:5]) + (f" and {len(changes) - 5} more" if len(changes) > 5 else "")
+            found.append("the images are others than before")
+        if found:
             raise UserError(
-                f"{folder}: holds another sweep of this name ({shown}); give the new one another name, or --fresh to "
+                f"{folder}: holds another sweep of this name ({_listed(found)}); give the new one another name, or --fresh to "
                 "rename the old folder"
             )
         known["space"] = sweep.resolved()  # trials and resources may differ
@@ -66,6 +71,48 @@ def prepare(sweep: Sweep, folder: Path, *, fresh: bool) -> Path | None:
     folder.mkdir(parents=True, exist_ok=True)
     _write(path, known)
     return moved
+
+
+def check_trained(sweep: Sweep, folder: Path, trials: Iterable[TrialRecord]) -> None:
+    """Compares the trials of a folder with what their draws would be now: a default may have changed since.
+
+    What a trial's description does not have is newer than it. Trials are looked at that show a branch of a choice for the
+    first time: the others have the same defaults.
+
+    Raises:
+        UserError: one of them would be trained otherwise; the message says what differs and what to do.
+    """
+    shown: set[tuple[str, object]] = set()
+    found: dict[str, None] = {}
+    for trial in trials:
+        path = folder / "trials" / f"{trial.number:04d}" / "trial.yaml"
+        branches = {("", "")} | {(name, value) for name, value in trial.params.items() if isinstance(value, str)}
+        if branches <= shown or not path.exists():
+            continue
+        shown |= branches
+        try:
+            then = TrialConfig.model_validate(yaml.load(path.read_text(), Loader=_LOADER)).resolved()  # noqa: S506
+            now = sweep.trial_config(trial.params).resolved()
+        except UserError:  # a draw of which no trial can be built was trained by nobody
+            continue
+        except (ValidationError, yaml.YAMLError) as error:
+            found[f"{path}: not a trial of this version ({str(error).splitlines()[0]})"] = None
+            continue
+        apart = {"judge", "seed"}  # the judge is the sweep's, and was compared; replicates have seeds of their own
+        lines = changes(
+            then.model_dump(mode="json", exclude=apart), now.model_dump(mode="json", exclude=apart), ("trial",)
+        )
+        found |= dict.fromkeys(f"{line} in trial {trial.number:04d}, a default that has changed" for line in lines)
+    if found:
+        raise UserError(
+            f"{folder}: holds trials that would be trained otherwise now ({_listed(list(found))}); say in the space what "
+            "they were trained with and give it another name, go on with the version that made them, or --fresh to rename "
+            "the folder"
+        )
+
+
+def _listed(found: list[str]) -> str:
+    return "; ".join(found[:5]) + (f" and {len(found) - 5} more" if len(found) > 5 else "")
 
 
 def note_resume(folder: Path) -> None:

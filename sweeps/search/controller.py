@@ -8,15 +8,20 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, get_args
 
+from robustray.errors import UserError
 from robustray.files import write_whole
 from robustray.measures.metrics import METRICS
-from sweeps.events import Event, JudgingResumed, JudgingSkipped, Listener, TrialEnded, TrialJudged
+from sweeps.events import Event, JudgingResumed, JudgingSkipped, Listener, Said, TrialEnded, TrialJudged
 from sweeps.record import Issued, Outcome, Record
 from sweeps.running.queues import DONE, End, Job, Result, Signal, Verdict
 from sweeps.search import sampling
+from sweeps.search.settings import Settings
 from sweeps.search.stopping import StoppingRule
-from sweeps.search.study import Study
+from sweeps.search.study import DRAWN, Asked, Study
 from sweeps.space import Sweep
+
+INFEASIBLE = "options"
+"""The constraint that a draw misses of which no trial can be built."""
 
 
 class Controller:
@@ -41,13 +46,19 @@ class Controller:
         self.study = Study(sweep, record)
         self.unfinished = deque(trial.number for trial in record.trials() if trial.outcome is None)
         self.running: set[int] = set()
+        self.settings = Settings(sweep, record)
+        self._said = False  # that all settings were tried
 
     def next(self) -> Job | Signal:
-        if self.unfinished:
-            return self._job(self.unfinished.popleft())
-        if self.study.sampled < self.sweep.search.trials:
-            return self._job(self._ask())
-        return DONE
+        while True:
+            left = self.study.sampled < self.sweep.search.trials
+            number = self.unfinished.popleft() if self.unfinished else self.draw() if left else None
+            if number is None:
+                return DONE
+            try:
+                return self._job(number)
+            except UserError as error:  # what validation did not see: it costs this draw, and not the sweep
+                self._cannot_be_built(number, str(error))
 
     def report(self, job: Job, result: Result) -> Verdict:
         return self.stopping(job.number, result)
@@ -70,7 +81,7 @@ class Controller:
             violations=self._violations(metrics) if known == "complete" else None,
         )
         self.study.learn(job.number)
-        self.tell(TrialEnded(self.record.trial(job.number), len(self.record.ended()), self.sweep.search.trials))
+        self.tell(TrialEnded(self.record.trial(job.number), len(self.record.ended()), self.sweep.wanted))
 
     def heard(self, event: Event) -> None:
         """As a listener: what the judging finds out is what samplers learn from."""
@@ -78,13 +89,46 @@ class Controller:
             case TrialJudged(number, "validation") | JudgingSkipped(number) | JudgingResumed(number):
                 self.study.learn(number)
 
-    def _ask(self) -> int:
-        """Asks for the next trial, writes it to the record, and gives its number."""
+    def draw(self) -> int | None:
+        """Asks for one more trial, writes it to the record, and gives its number; None where no setting is left."""
         search = self.sweep.search
-        asked = self.study.ask(sampling.sampler(search.sampler, search.seed, self.study.sampled))
-        number = self.record.issue(Issued(asked.params), asked.distributions, asked.system_attrs)
-        self.study.issued(self.record.trial(number), asked.distributions, asked.system_attrs)
+        asked = self._new(self.study.sampled)
+        if asked is not None:
+            return self._issue(Issued(asked.params), asked)
+        first = self.settings.fewest() if search.duplicates == "replicate" else None
+        if first is not None:
+            asked = self.study.ask(sampling.Fixed(self.record.trial(first).params))
+            seed = self.settings.replicate_seed(first)
+            return self._issue(Issued(asked.params, seed=seed, origin="replicate", parents=(first,)), asked)
+        if not self._said:
+            self._said = True
+            self.tell(
+                Said(f"all {len(self.settings)} settings tried: no more trials, though {search.trials} were asked for")
+            )
+        return None
+
+    def _new(self, number: int) -> Asked | None:
+        """A setting that was not tried, None where there is none: nothing is learnt of one that is trained again as it was."""
+        search = self.sweep.search
+        if self.settings.exhausted:
+            return None
+        for sampler in sampling.samplers(search.sampler, search.seed, number, self.settings.chances):
+            asked = self.study.ask(sampler)
+            if self.settings.tried(asked.params) is None:
+                return asked
+        left = self.settings.untried(number)
+        return None if left is None else self.study.ask(sampling.Fixed(left))
+
+    def _issue(self, issued: Issued, asked: Asked) -> int:
+        attrs = {**asked.system_attrs, **({DRAWN: True} if issued.origin == "replicate" else {})}
+        number = self.record.issue(issued, asked.distributions, attrs)
+        self.study.issued(self.record.trial(number), asked.distributions, attrs)
         return number
+
+    def _cannot_be_built(self, number: int, why: str) -> None:
+        self.record.finish(number, "failed", metrics={}, cause=f"infeasible: {why}", violations={INFEASIBLE: 1.0})
+        self.study.learn(number)
+        self.tell(TrialEnded(self.record.trial(number), len(self.record.ended()), self.sweep.wanted))
 
     def _job(self, number: int) -> Job:
         trial = self.record.trial(number)

@@ -27,6 +27,8 @@ from sweeps.space import Sweep
 from sweeps.standing import known
 
 _LEARNT_FROM = ("sampled", "imported")
+DRAWN = "drawn"
+"""What marks a replicate that the search asked for in place of a new setting: it counts, and moves the seeds on."""
 _STANDS_FOR = ("replicate", "retry")  # its parent, as far as a sampler is concerned
 
 
@@ -61,19 +63,27 @@ class Study:
             self.learn(number)
 
     def ask(self, sampler: BaseSampler) -> Asked:
-        """Draws a trial; `issued` takes it in once it is in the record."""
+        """Draws a trial; `issued` takes it in once it is in the record. One that was not issued is drawn anew in place."""
         self._study.sampler = sampler
-        trial = self._study.ask()
+        trial = self._study.ask() if self._drawn is None else self._anew(self._drawn)
         try:
             params = self.sweep.ask(lambda parameter: suggest(trial, parameter))
         except BaseException:
             self._study.tell(trial, state=TrialState.FAIL)
+            self._drawn = None
             raise
         drawn = self._frozen(trial.number)
         self._drawn = trial.number
         return Asked(params, dict(drawn.distributions), dict(drawn.system_attrs))
 
     _drawn: int | None = None  # asked, and not issued yet
+
+    def _anew(self, place: int) -> optuna.Trial:
+        """The trial that was drawn and not issued, as if it had not been asked for."""
+        frozen = self._frozen(place)
+        frozen.params, frozen.distributions, frozen.system_attrs = {}, {}, {}
+        self._study._thread_local.cached_all_trials = None  # as `ask` does: samplers look at trials through it
+        return optuna.Trial(self._study, frozen._trial_id)
 
     def issued(
         self, trial: TrialRecord, distributions: Mapping[str, BaseDistribution], system_attrs: Mapping[str, Any]
@@ -83,7 +93,7 @@ class Study:
             place = self._places.get(trial.parents[0])
         elif trial.origin not in _LEARNT_FROM:
             place = None
-        elif self._drawn is not None:
+        elif self._drawn is not None and trial.origin == "sampled":
             place, self._drawn = self._drawn, None
         else:
             kept = {key: value for key, value in system_attrs.items() if not key.startswith("constraints")}
@@ -93,7 +103,7 @@ class Study:
             )
             self._study.add_trial(running)
             place = len(self._study.get_trials(deepcopy=False)) - 1
-        self.sampled += trial.origin == "sampled"
+        self.sampled += trial.origin == "sampled" or bool(system_attrs.get(DRAWN))
         if place is not None:
             self._places[trial.number] = place
             self._trials[place].append(trial.number)

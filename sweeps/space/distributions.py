@@ -140,6 +140,20 @@ class Distribution:
         step = self.step or (1 if self.is_int else 0)
         return min(self.low + (round(way / step) * step if step else way), self.high)
 
+    @property
+    def count(self) -> float:
+        """How many values there are; inf for numbers that are not in steps."""
+        if self.kind == "choice":
+            return len(self.choices)
+        step = self.step or (1 if self.is_int else 0)
+        return 1 + round((self.high - self.low) / step) if step else math.inf
+
+    def nth(self, index: int) -> Scalar:
+        """The index-th of `count` values, from low to high or in the order of the choice."""
+        if self.kind == "choice":
+            return self.choices[index]
+        return self.checked(self.at(index / (self.count - 1)))
+
     def to_optuna(self) -> BaseDistribution:
         """The same distribution as Optuna's."""
         from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import os
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cached_property
 from typing import Annotated, Any, ClassVar, Literal
 
@@ -20,6 +21,7 @@ from robustray.options.mistakes import Mistakes, mistakes
 from robustray.options.yaml import Document, Keys, dotted, show
 from robustray.registry import Count, Options, Real
 from robustray.trial import TrialConfig
+from sweeps.space import corners
 from sweeps.space import template as _template
 from sweeps.space.distributions import Parameter
 from sweeps.space.overrides import override
@@ -68,6 +70,11 @@ class Search(Options):
     sampler: Literal["tpe", "random"] = Field("tpe", description="tpe learns from finished trials; random does not")
     trials: Count = Field(24, ge=1, description="how many trials")
     seed: Count = Field(0, ge=0, le=2**53, description="every random choice of the search derives from it")
+    duplicates: Literal["end", "replicate"] = Field(
+        "end",
+        description="once all settings of a space have been tried: end, or replicate them with other seeds of training, those "
+        "with the fewest trials first",
+    )
 
 
 class Stopping(Options):
@@ -98,7 +105,8 @@ class Resources(Options):
 class Sweep(Options):
     """A family of trials and how to search it: one judge, one template, and the distributions of what is searched.
 
-    Validation has built every branch of every choice, with its numbers at both ends and in between: mistakes show at once.
+    Validation has built every branch of every choice, with its numbers at both ends and in between, and every two of them side
+    by side: mistakes show at once.
     """
 
     name: str = Field(
@@ -164,27 +172,7 @@ class Sweep(Options):
         if "judge" in value:
             raise Mistakes({("judge",): "stands beside trial, not inside: all trials of a sweep share one judge"})
         template = _template.compile_template(value)
-        found: dict[Keys, str] = {}
-
-        def refuse(wrong: Mapping[Keys, str], choose: _template.Choose) -> None:
-            for filled, what in wrong.items():
-                if filled[:1] == ("judge",):  # it has its own mistakes, and they are known
-                    continue
-                keys, distribution = _template.source_keys(template, filled, choose)
-                whole = {"uniform": "int", "loguniform": "logint"}.get(distribution.kind if distribution else "")
-                remedy = f"; use {whole}" if whole and what.startswith("must be a whole number") else ""
-                found.setdefault(keys, what + remedy)
-
-        read: list[tuple[TrialConfig, dict[str, Any], _template.Choose]] = []
-        for choose in _template.corners(template):
-            filled = _template.fill(template, choose)
-            try:
-                read.append((TrialConfig.loose({"judge": info.data.get("judge"), **filled}), filled, choose))
-            except ValidationError as error:
-                refuse(mistakes(error, TrialConfig), choose)
-        heeded = _heeded(config for config, _, _ in read)
-        for config, filled, choose in read:
-            refuse({written(keys, filled): what for keys, what in config.objections(heeded).items()}, choose)
+        found = corners.mistaken(template, info.data.get("judge"))
         if found:
             raise Mistakes(found)
         return value
@@ -206,6 +194,12 @@ class Sweep(Options):
     def space(self) -> tuple[Parameter, ...]:
         """The searched options in template order, those of every branch right after their choice."""
         return tuple(_template.parameters(self.template))
+
+    @property
+    def wanted(self) -> int:
+        """How many trials there will be: no more than settings, where the search ends once all of them were tried."""
+        settings = math.inf if self.search.duplicates == "replicate" else _template.count(self.template)
+        return int(min(self.search.trials, settings))
 
     def examples(self) -> Iterator[TrialConfig]:
         """Trials that between them show every branch of every choice, with numbers low, high and in between."""
@@ -278,8 +272,7 @@ class Sweep(Options):
     @cached_property
     def _heeded(self) -> frozenset[Keys]:
         """Options that some branch looks at, by their keys."""
-        corners = (_template.fill(self.template, choose) for choose in _template.corners(self.template))
-        return _heeded(TrialConfig.loose({"judge": self.judge, **filled}) for filled in corners)
+        return corners.heeded(self.template, self.judge)
 
     def resolved(self) -> dict[str, Any]:
         """Everything as plain data for JSON or YAML, defaults outside the template written out.
@@ -290,7 +283,7 @@ class Sweep(Options):
 
     @property
     def space_hash(self) -> str:
-        """SHA-256, in hex, of all that must not change between runs of one sweep: `trials` and `resources` may."""
+        """SHA-256, in hex, of what must not change between runs of a sweep: `trials`, `duplicates` and `resources` may."""
         text = json.dumps(_fixed(self.resolved()), sort_keys=True, separators=(",", ":"), allow_nan=False)
         return hashlib.sha256(text.encode()).hexdigest()
 
@@ -298,19 +291,17 @@ class Sweep(Options):
         """What sets this sweep apart from an earlier one, as far as `space_hash` sees it.
 
         Args:
-            other: the earlier sweep's `resolved()`.
+            other: the earlier sweep's `resolved()`. What it does not have outside its template is newer than it, and had then
+                what is the default now.
 
         Returns:
             Lines `key: old -> new`, none when the hashes are equal.
         """
-        return list(_changes(_fixed(other), _fixed(self.resolved()), ()))
-
-
-def _heeded(configs: Iterable[TrialConfig]) -> frozenset[Keys]:
-    """What some of the trials ask for, for the making of x', and not all of them ignore."""
-    known = list(configs)
-    asked = frozenset[Keys]().union(*(config.addressed() for config in known))
-    return frozenset(keys for keys in asked if not all(config.ignores(keys) for config in known))
+        try:
+            known: Mapping[str, Any] = type(self).model_validate(other).resolved()
+        except ValidationError:  # of a version that had other options: what is there is compared
+            known = other
+        return changes(_fixed(known), _fixed(self.resolved()))
 
 
 def _checked(parameter: Parameter, value: object) -> object:
@@ -331,17 +322,18 @@ def _fixed(resolved: Mapping[str, Any]) -> dict[str, Any]:
     """What `space_hash` covers."""
     fixed = {key: value for key, value in resolved.items() if key != "resources"}
     if isinstance(fixed.get("search"), dict):
-        fixed["search"] = {key: value for key, value in fixed["search"].items() if key != "trials"}
+        fixed["search"] = {key: value for key, value in fixed["search"].items() if key not in ("trials", "duplicates")}
     return fixed
 
 
 _ABSENT = object()
 
 
-def _changes(old: Any, new: Any, keys: Keys) -> list[str]:
+def changes(old: Any, new: Any, keys: Keys = ()) -> list[str]:
+    """Lines `key: old -> new` for what differs between two trees of plain data, of which `keys` say where they stand."""
     mappings = isinstance(old, dict) and isinstance(new, dict)
     if mappings and not _template.distribution_kinds(old) and not _template.distribution_kinds(new):
         every = [*old, *(key for key in new if key not in old)]
-        return [line for key in every for line in _changes(old.get(key, _ABSENT), new.get(key, _ABSENT), (*keys, key))]
+        return [line for key in every for line in changes(old.get(key, _ABSENT), new.get(key, _ABSENT), (*keys, key))]
     texts = ["(absent)" if value is _ABSENT else json.dumps(value, sort_keys=True) for value in (old, new)]
     return [] if texts[0] == texts[1] else [f"{dotted(keys)}: {texts[0]} -> {texts[1]}"]

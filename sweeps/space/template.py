@@ -6,6 +6,7 @@ import math
 import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from itertools import combinations
 from typing import Any
 
 from robustray.options.mistakes import Mistakes
@@ -23,6 +24,8 @@ class Searched:
 
 Choose = Callable[[Searched], Any]
 """What decides the value of a searched place: for a choice, one of its values or labels."""
+_FRACTIONS = (0.0, 1.0, 0.381)
+"""How far along their ranges numbers are tried. In between: a whole number at both ends need not be one there."""
 
 
 def compile_template(tree: object) -> Any:
@@ -106,8 +109,75 @@ def corners(template: Any) -> Iterator[Choose]:
     forced: list[dict[str, Any]] = [{}]
     forced += [{**dict(each.condition), each.name: value} for each in choices for value in each.distribution.choices]
     for picks in forced:
-        for fraction in (0.0, 1.0, 0.381):  # in between: a whole number at both ends need not be one there
+        for fraction in _FRACTIONS:
             yield _corner(picks, fraction)
+
+
+def pairs(template: Any) -> Iterator[tuple[Choose, dict[str, Any]]]:
+    """Ways to fill a template that between them put every two branches, and every two ends of numbers, side by side.
+
+    `corners` shows each branch beside the first of every other choice, and all numbers low or high together: two branches
+    that do not go together, or ranges that overlap, show only here.
+
+    Yields:
+        How to fill it, and the two parameters that are beside each other, by name.
+    """
+    every = list(parameters(template))
+    choices = [each for each in every if each.distribution.kind == "choice"]
+    numbers = [each for each in every if each.distribution.kind != "choice"]
+    for a, b in combinations(choices, 2):
+        for one in a.distribution.choices:
+            for other in b.distribution.choices:
+                picks = _together(a, one, b, other)
+                if picks is not None:
+                    for fraction in _FRACTIONS:
+                        yield _corner(picks, fraction), {a.name: one, b.name: other}
+    for a, b in combinations(numbers, 2):
+        for one, other in ((0.0, 1.0), (1.0, 0.0)):
+            ends = {a.name: a.distribution.at(one), b.name: b.distribution.at(other)}
+            picks = _together(a, ends[a.name], b, ends[b.name])
+            if picks is not None:
+                for fraction in _FRACTIONS:
+                    yield _corner(picks, fraction), ends
+
+
+def _together(a: Parameter, one: object, b: Parameter, other: object) -> dict[str, Any] | None:
+    """What to pick for a and b to have these values, None where no trial has both: they are of branches apart."""
+    picks: dict[str, Any] = {**dict(a.condition), a.name: one}
+    for name, value in (*b.condition, (b.name, other)):
+        if picks.setdefault(name, value) != value:
+            return None
+    return picks
+
+
+def count(template: Any) -> float:
+    """In how many ways a template can be filled; inf where a number is searched that is not in steps."""
+    if isinstance(template, dict | list):
+        return math.prod(map(count, template.values() if isinstance(template, dict) else template))
+    if isinstance(template, Searched):
+        distribution, branches = template.parameter.distribution, template.branches
+        return distribution.count if branches is None else sum(map(count, branches.values()))
+    return 1
+
+
+def nth(template: Any, index: int) -> dict[str, Any]:
+    """The parameters of the index-th way to fill a template, of `count(template)` ways, as `Sweep.ask` gives them."""
+    if isinstance(template, dict | list):
+        found: dict[str, Any] = {}
+        for inside in template.values() if isinstance(template, dict) else template:
+            index, own = divmod(index, int(count(inside)))
+            found |= nth(inside, own)
+        return found
+    if not isinstance(template, Searched):
+        return {}
+    parameter = template.parameter
+    if template.branches is None:
+        return {parameter.name: parameter.distribution.nth(index)}
+    for label, branch in template.branches.items():
+        if index < count(branch):
+            return {parameter.name: label, **nth(branch, index)}
+        index -= int(count(branch))
+    raise IndexError(f"{parameter.name}: there are not so many ways")
 
 
 def plain(template: Any) -> Any:
@@ -131,9 +201,9 @@ def _plain_branch(label: str, branch: Any) -> Any:
 def _corner(picks: Mapping[str, Any], fraction: float) -> Choose:
     def choose(searched: Searched) -> Any:
         parameter = searched.parameter
-        if parameter.distribution.kind != "choice":
+        if parameter.distribution.kind != "choice" and parameter.name not in picks:
             return parameter.distribution.at(fraction)
-        return picks.get(parameter.name, parameter.distribution.choices[0])
+        return picks[parameter.name] if parameter.name in picks else parameter.distribution.choices[0]
 
     return choose
 

@@ -128,8 +128,8 @@ class Console:
                 self._event(f"judging {number:04d} goes on: what was better than it no longer stands")
             case JudgingFailed(number, split, cause):
                 self._event(f"judging {number:04d} on {split} failed ({cause})")
-            case MembersFixed(members):
-                self._members(members)
+            case MembersFixed(members, settings):
+                self._members(members, settings)
 
     # Lines.
 
@@ -220,10 +220,11 @@ class Console:
             f"trial {skipped.dominator:04d} is better"
         )
 
-    def _members(self, members: Members) -> None:
+    def _members(self, members: Members, settings: int) -> None:
         listed = ", ".join(f"{n:04d}" for n in members.trials)
         opened = f"; reading test for {len(members.opened)}" if members.opened else ""
-        self._event(f"frontier of {len(members.trials)} fixed: {listed}{opened}")
+        alike = f" ({len(members.trials)} trials)" if len(members.trials) > settings else ""
+        self._event(f"frontier of {settings}{alike} fixed: {listed}{opened}")
 
 
 def _epoch(result: Mapping[str, Any]) -> str:

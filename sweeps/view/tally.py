@@ -85,7 +85,7 @@ class Tally:
     @property
     def wanted(self) -> int:
         """Trials that the sweep will have had."""
-        return max(self.sweep.search.trials, len(self.trials))
+        return max(self.sweep.wanted, len(self.trials))
 
     @property
     def ended(self) -> int:

@@ -58,7 +58,8 @@ LINES: list[tuple[Event, str]] = [
     ),
     (JudgingResumed(7), "TIME  judging 0007 goes on: what was better than it no longer stands"),
     (JudgingFailed(7, "validation", "clean: no file"), "TIME  judging 0007 on validation failed (clean: no file)"),
-    (MembersFixed(Members(1, [3, 7], [7], "now")), "TIME  frontier of 2 fixed: 0003, 0007; reading test for 1"),
+    (MembersFixed(Members(1, [3, 7], [7], "now"), 2), "TIME  frontier of 2 fixed: 0003, 0007; reading test for 1"),
+    (MembersFixed(Members(1, [3, 7], [], "now"), 1), "TIME  frontier of 1 (2 trials) fixed: 0003, 0007"),
 ]
 DETAILS: list[tuple[Event, str]] = [
     (JobBegun(JOB), "TIME  trial 0007 begins"),

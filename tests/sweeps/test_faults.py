@@ -14,6 +14,7 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 import pytest
 import torch
+import yaml
 
 import sweeps
 from robustray import registry
@@ -118,6 +119,24 @@ def test_a_finished_sweep_run_again_does_nothing(tmp_path: Path) -> None:
     assert run_quietly(sweep, folder)
     assert (folder / record.JOURNAL).read_bytes() == journal
     assert {path: path.stat().st_mtime_ns for path in folder.rglob("*.p*t")} == written
+
+
+def test_a_default_that_changed_is_refused_and_an_option_that_is_new_is_not(tmp_path: Path) -> None:
+    """As a folder of another version has it: another number where the space says none, or no number at all."""
+    folder = tmp_path / "small"
+    sweep = small_sweep(tmp_path, "search.trials=1", "judge.trials=none", "trial.schedule.epochs=1")
+    assert run_quietly(sweep, folder)
+    path = folder / "trials" / "0000" / "trial.yaml"
+    described = yaml.safe_load(path.read_text())
+    del described["batch"]["label_noise"], described["checkpoints"]["minutes"]
+    path.write_text(yaml.safe_dump(described))
+    assert run_quietly(sweep, folder)
+    described["optimiser"]["weight_decay"] = 0.125
+    path.write_text(yaml.safe_dump(described))
+    with pytest.raises(
+        UserError, match=r"trial.optimiser.weight_decay: 0.125 -> 0.0005 in trial 0000, a default .*--fresh"
+    ):
+        run_quietly(sweep, folder)
 
 
 def test_a_changed_space_is_refused_with_the_difference(tmp_path: Path) -> None:

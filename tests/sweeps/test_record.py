@@ -27,7 +27,9 @@ def _opened(folder: Path) -> Record:
 
 def _ask(sweep: Sweep, opened: Record) -> int:
     """The next trial, asked for and written down as a driver does that has just come to life."""
-    return Controller(sweep, opened, first_in_first_out, lambda event: None, session="a life")._ask()
+    number = Controller(sweep, opened, first_in_first_out, lambda event: None, session="a life").draw()
+    assert number is not None
+    return number
 
 
 def _made(folder: Path, sweep: Sweep, trials: int) -> bytes:

@@ -388,6 +388,7 @@ def test_hash_ignores_trials_and_resources_and_nothing_else(write: Callable[[str
     base = Sweep.from_yaml(path)
     same = [
         "search.trials=99",
+        "search.duplicates=replicate",
         "resources.cpus=2",
         "resources.max_failures=0",
         "resources={trials_per_device: 3}",
@@ -427,6 +428,16 @@ def test_difference_says_what_changed(write: Callable[[str], Path]) -> None:
         "trial.seed: (absent) -> 3",
         'search.sampler: "tpe" -> "random"',
     ]
+
+
+def test_an_option_that_is_newer_than_a_sweep_is_no_difference_at_its_default(write: Callable[[str], Path]) -> None:
+    path = write(EXAMPLE)
+    old = Sweep.from_yaml(path).resolved()
+    del old["search"]["seed"], old["search"]["duplicates"], old["judge"]["accelerated"], old["stopping"]
+    assert Sweep.from_yaml(path).difference(old) == []
+    assert Sweep.from_yaml(path, overrides=["search.seed=1"]).difference(old) == ["search.seed: 0 -> 1"]
+    old["search"]["gone"] = 1
+    assert "search.gone: 1 -> (absent)" in Sweep.from_yaml(path).difference(old)
 
 
 def test_objectives_have_one_order() -> None:

@@ -266,6 +266,42 @@ def test_branch_of_a_branch(message: Callable[..., str]) -> None:
     )
 
 
+RAMPS = "{name: ramps, eps_scale: null, beta_scale: {first: 0, last: 1}}"
+
+
+@pytest.mark.parametrize(
+    ("defenses", "curricula", "said"),
+    [
+        ("[trades, adversarial]", f"[null, {RAMPS}]", "adversarial' and trial.curriculum is 'ramps'"),
+        (
+            "[trades, {name: mart}, adversarial]",
+            f"[null, cusp, {RAMPS}]",
+            "adversarial' and trial.curriculum is 'ramps'",
+        ),
+        ("[adversarial, trades]", f"[{RAMPS}, null]", "defense adversarial has no beta"),
+        ("[trades, adversarial]", f"[null, {{name: cusp}}, {RAMPS}]", "adversarial' and trial.curriculum is 'ramps'"),
+    ],
+)
+def test_branches_that_do_not_go_together(
+    message: Callable[..., str], defenses: str, curricula: str, said: str
+) -> None:
+    """Each is right beside the first of the other choice; a sweep would end at the first draw of both."""
+    lines = GOOD.splitlines()
+    inside = [f"  defense: {{choice: {defenses}}}", f"  curriculum: {{choice: {curricula}}}"]
+    text = message("\n".join([*lines[: DEFENSE - 1], *inside, *lines[BETA:]]))
+    assert "trial.curriculum" in text
+    assert "beta_scale needs something to scale" in text
+    assert said in text
+
+
+def test_ranges_that_overlap_where_they_must_not(message: Callable[..., str]) -> None:
+    """Both low and both high are in order; one low and the other high are not. Other numbers are not blamed."""
+    ranges = "curriculum: {name: cusp, boundaries: [{uniform: [0.3, 0.7]}, {uniform: [0.5, 0.9]}]}"
+    text = message(with_line(SCHEDULE, ranges))
+    assert "trial.curriculum.boundaries: must be in ascending order" in text
+    assert "where trial.curriculum.boundaries.0 is 0.7 and trial.curriculum.boundaries.1 is 0.5" in text
+
+
 # ------------------------------------------------------------------------------------------------- several, elsewhere
 
 
