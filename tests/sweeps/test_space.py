@@ -388,6 +388,7 @@ def test_hash_ignores_trials_and_resources_and_nothing_else(write: Callable[[str
     base = Sweep.from_yaml(path)
     same = [
         "search.trials=99",
+        "description=why beta matters",
         "resources.cpus=2",
         "resources.max_failures=0",
         "resources={trials_per_device: 3}",
