@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from analysis import collect, judgements, paired, points, standing
+from analysis import axes, collect, judgements, paired, points, standing
 from analysis.paired import Floats
 from analysis.pareto import wilson
 from robustray.errors import UserError, nearest
@@ -65,7 +65,8 @@ def compare(
       seeds. A tie is no domination, and objectives that are no accuracies are taken without noise. Missing for settings
       that take no part (flagged, or infeasible). Those proven dominated before they were judged in full are not among the
       others;
-    - for the first trial of each setting on the frontier, from the most accurate to the most robust: `next`, the first
+    - for the first trial of each setting on the frontier, from the best in the first objective (clean accuracy, where it is
+      one) to the worst: `next`, the first
       trial of the next setting; `clean_difference` to it with its 95 % interval `_low`, `_high`; `clean_p`, the p-value of
       McNemar's exact test (of the sign-flip test for means over seeds), adjusted by Holm's method for all neighbours and
       both accuracies; the same for `robust`.
@@ -154,7 +155,7 @@ def table(
     chances = _nondominated(means, rows, objectives)
     result = pd.DataFrame(columns).assign(nondominated=rows["setting"].map(chances).to_numpy(dtype=float))
     leading = rows[rows["trial"].isin(points.leaders(df, objectives))]
-    return result.join(_neighbours(models, means, leading, seed).set_index("trial"), on="trial")
+    return result.join(_neighbours(models, means, leading, objectives, seed).set_index("trial"), on="trial")
 
 
 def seeds(models: Paired, df: pd.DataFrame) -> pd.DataFrame:
@@ -216,10 +217,16 @@ def _nondominated(means: Floats, rows: pd.DataFrame, objectives: Mapping[str, st
     return pd.Series(paired.nondominated_share(values, modes), index=settings)
 
 
-def _neighbours(models: Paired, means: Floats, leading: pd.DataFrame, seed: int) -> pd.DataFrame:
-    """Each setting of the frontier against the next more robust one. The order is the selection set's also on test."""
-    by_clean = leading.groupby("setting")["judged_clean_accuracy"].mean().reset_index()
-    ordered = by_clean.sort_values(["judged_clean_accuracy", "setting"], ascending=[False, True])["setting"].tolist()
+def _neighbours(
+    models: Paired, means: Floats, leading: pd.DataFrame, objectives: Mapping[str, str], seed: int
+) -> pd.DataFrame:
+    """Each setting of the frontier against the next one along the first objective. The order is the selection set's also on
+    test.
+    """
+    axis = axes.along(objectives)
+    column = axis.column("judged_")
+    placed = leading.groupby("setting")[column].mean().reset_index()
+    ordered = placed.sort_values([column, "setting"], ascending=[axis.sign < 0, True])["setting"].tolist()
     trials = {setting: leading.loc[leading["setting"] == setting, "trial"].tolist() for setting in ordered}
     at = {setting: [models.trials.index(trial) for trial in trials[setting]] for setting in ordered}
     found = []

@@ -7,9 +7,9 @@ from pathlib import Path
 import pandas as pd
 
 from analysis import collect
-from analysis.pareto import hypervolume
+from analysis.volume import largest, volume
 from robustray.errors import UserError
-from robustray.measures.metrics import ACCURACIES, COSTS
+from robustray.measures.metrics import COSTS
 from sweeps import record
 
 
@@ -48,8 +48,8 @@ def hypervolume_curve(folder: Path | str) -> pd.DataFrame:
     """What a sweep had reached for what it had spent on training: a row per trial that ended, in the order of ending.
 
     Columns: `trial`, `finished`, the costs of all trials so far (`cost_seconds`, `cost_device_hours`, `cost_passes`), and the
-    `hypervolume` of clean and robust accuracy from 0, on validation by the cheap attack, over the complete, feasible trials
-    so far that no flag is on.
+    `hypervolume` of the sweep's objectives (accuracies from 0, costs from the largest of the sweep's complete trials), on
+    validation by the cheap attack, over the complete, feasible trials so far that no flag is on.
 
     Raises:
         UserError: there is no readable record in the folder.
@@ -63,11 +63,12 @@ def hypervolume_curve(folder: Path | str) -> pd.DataFrame:
         (rows["status"] == "complete")
         & rows["feasible"]
         & (rows["flags"] == "")
-        & rows[list(ACCURACIES)].notna().all(axis=1)
+        & rows[list(snapshot.objectives)].notna().all(axis=1)
     )
-    points = rows[list(ACCURACIES)].to_numpy(dtype=float)
-    counted = counts.to_numpy(dtype=bool)
-    reached = [hypervolume(points[:end][counted[:end]]) for end in range(1, len(numbers) + 1)]
+    counted, worst = counts.to_numpy(dtype=bool), largest(rows, snapshot.objectives)
+    reached = [
+        volume(rows[:end][counted[:end]], snapshot.objectives, worst) for end in range(1, len(numbers) + 1)
+    ]
     spent = rows[list(COSTS)].fillna(0.0).cumsum().reset_index(drop=True)
     finished = {trial.number: trial.finished for trial in ended}
     return pd.concat(

@@ -10,10 +10,11 @@ from typing import Any
 import pandas as pd
 import plotly.graph_objects as go
 
-from analysis import palette, points, words
+from analysis import axes, palette, points, words
+from analysis.axes import RANK, USUAL, Axis
 from analysis.collect import options
 from analysis.palette import Colours, Theme, ThemeName
-from analysis.points import USUAL, Stage
+from analysis.points import Stage
 from sweeps.standing import TEST
 
 FONT = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Helvetica Neue', Arial, sans-serif"
@@ -23,6 +24,7 @@ _NEAR = 5.0  # points; a trial within the frontier's own span of it, or within t
 
 
 _View = tuple[list[float], list[float]] | None  # the ranges of both axes
+_Plane = tuple[Axis, Axis]
 
 
 @dataclass(frozen=True)
@@ -39,8 +41,8 @@ class _Look:
     hollow: bool = False  # filled with paper, so that no interval bar shows through
 
 
-def _looks(now: Stage, judge: str) -> dict[str, _Look]:
-    """The kinds in drawing order, from the least to the most important."""
+def _looks(now: Stage, judge: str, *, tested: bool) -> dict[str, _Look]:
+    """The kinds in drawing order, from the least to the most important. Once test is read, its values are the picture."""
     leader = {
         "members": f"frontier, {words.SELECTION_SET}",
         "judging": f"frontier so far, {words.SELECTION_SET}",
@@ -56,7 +58,7 @@ def _looks(now: Stage, judge: str) -> dict[str, _Look]:
         "bound": _Look("bound: proven dominated", "triangle-down-open", 9, 0.9, outline=1.4),
         "judged": _Look("judged, dominated", "circle", 8, 0.6, rank=5),
         "flagged": _Look("flagged: not to be trusted", "bowtie-open", 11, outline=1.6, rank=6),
-        "leader": _Look(leader, "circle", 12, outline=1.2, rank=1),
+        "leader": _Look(leader, "circle", 10 if tested else 12, 0.4 if tested else 1.0, outline=1.2, rank=1),
         "test_dominated": _Look(f"test, dominated there ({judge})", "diamond", 10, outline=1.8, rank=3, hollow=True),
         "test_flagged": _Look(f"flagged on test ({judge})", "hourglass-open", 11, outline=1.6, rank=7),
         "test": _Look(f"test ({judge}), 95{_THIN}% interval", "diamond", 11, outline=1.0, rank=2),
@@ -75,12 +77,15 @@ def frontier_figure(
     threat: str = "",
     compared: pd.DataFrame | None = None,
 ) -> go.Figure:
-    """Clean against robust accuracy, in percent: the frontier chosen on the selection set, and what test says of it.
+    """The sweep's objectives against each other: the frontier chosen on the selection set, and what test says of it.
+
+    Two objectives are the axes (accuracies in percent), a third one is the colour. A single one is drawn over the trials'
+    rank in it, without a frontier's line.
 
     Members are joined by the staircase of what is attained, and each is linked to its test result with 95 % Wilson
     intervals, hollow where another member dominates it on test. Trials judged in full, upper bounds of trials proven
     dominated, and flagged, stopped, diverged and failed trials each have their own mark. Before anything is judged the numbers
-    of the cheap attack are drawn, and the axes say so. Colour is the first searched option.
+    of the cheap attack are drawn, and the axes say so. Colour is the first searched option, where no objective needs it.
 
     Args:
         df: as `analysis.load` gives it.
@@ -92,24 +97,28 @@ def frontier_figure(
     """
     look = palette.THEMES[theme]
     now, judge = points.stage(df), words.judge_name(df)
-    colours = palette.colours(df, options(df), look)
+    plane, other = axes.plane(objectives), axes.third(objectives)
+    colours = palette.objective(df, other, look) if other else palette.colours(df, options(df), look)
     selected, tested = points.selection_points(df, objectives), points.points_on_test(df, objectives)
-    view = _view(selected, tested)
+    view = _view(selected, tested, plane)
     figure = go.Figure()
     if compared is not None:
-        _draw_band(figure, compared, points.leaders(df, objectives), view, look)
-    _draw_staircase(figure, selected[selected["kind"] == "leader"], view, look, now)
+        _draw_band(figure, _with_costs(compared, df, plane), points.leaders(df, objectives), view, look, plane)
+    _draw_staircase(figure, selected[selected["kind"] == "leader"], view, look, now, plane)
     _draw_links(figure, selected, tested, look)
-    for kind, style in _looks(now, _safe(judge)).items():
+    for kind, style in _looks(now, _safe(judge), tested=not tested.empty).items():
         source = tested if kind.startswith("test") else selected
-        _draw(figure, kind, style, source[source["kind"] == kind], colours, look)
+        labelled = kind in (("test", "test_dominated") if len(tested) else ("leader",))
+        _draw(figure, kind, style, source[source["kind"] == kind], colours, look, labelled=labelled)
     _draw_categories(figure, colours)
     figure.update_layout(_layout(title, look, colours))
-    figure.update_xaxes(title_text=f"clean accuracy, %{_note(now, '')}", range=view[0] if view else [0, 100])
-    figure.update_yaxes(
-        title_text=f"robust accuracy, %{_note(now, _safe(', '.join(filter(None, [judge, threat]))))}",
-        range=view[1] if view else [0, 100],
-    )
+    judged_by = _safe(", ".join(filter(None, [judge, threat])))
+    for axis, update, at in zip(plane, (figure.update_xaxes, figure.update_yaxes), (0, 1), strict=True):
+        told = judged_by if axis.name == "robust_accuracy" else ""
+        note = _note(now, told) if axis.judged else ""
+        update(title_text=f"{axis.title}{note}", range=view[at] if view else [0, 100])
+        if axis.name == RANK:
+            update(tickmode="array", tickvals=palette.whole_ticks(1, max(len(selected), 1)))
     if selected.empty:
         figure.add_annotation(
             text="no trial has finished yet", showarrow=False, x=0.5, y=0.5, xref="paper", yref="paper", font_size=16
@@ -120,7 +129,7 @@ def frontier_figure(
 def out_of_view(df: pd.DataFrame, objectives: Mapping[str, str] = USUAL) -> int:
     """How many drawn trials lie outside the first view: far below the frontier, at chance level say."""
     selected, tested = points.selection_points(df, objectives), points.points_on_test(df, objectives)
-    view = _view(selected, tested)
+    view = _view(selected, tested, axes.plane(objectives))
     if view is None:
         return 0
     (left, right), (bottom, top) = view
@@ -139,48 +148,69 @@ def _note(now: Stage, judge: str) -> str:
     return f"  ({judge})" if judge else ""
 
 
-def _view(selected: pd.DataFrame, tested: pd.DataFrame) -> _View:
+def _with_costs(compared: pd.DataFrame, df: pd.DataFrame, plane: _Plane) -> pd.DataFrame:
+    """What verdicts say of trials, beside what was measured of them in training and is an axis."""
+    unjudged = [axis.name for axis in plane if axis.name in df and not axis.judged]
+    return compared.merge(df[["trial", *unjudged]], on="trial") if unjudged else compared
+
+
+def _view(selected: pd.DataFrame, tested: pd.DataFrame, plane: _Plane) -> _View:
     """Ranges of both axes around the frontier and what lies near it, with room for the labels."""
     bearing = selected[~selected["kind"].isin(_NEVER_IN_VIEW)]
     bearing = selected if bearing.empty else bearing
     if bearing.empty:
         return None
     leaders = bearing[bearing["kind"] == "leader"]
-    for axis in (
-        "x",
-        "y",
-    ):  # one trial at chance level, or one that masks gradients, must not squeeze the frontier into a corner
-        if not leaders.empty:
-            low, high = leaders[axis].min(), leaders[axis].max()
-            room = max(high - low, _NEAR)
-            bearing = bearing[bearing[axis].between(low - room, high + room)]
-    ranges = []
-    for axis in ("x", "y"):
-        ends = [*bearing[axis], *tested[f"{axis}_low"], *tested[f"{axis}_high"]]
-        low, high = min(ends), max(ends)
-        room = max(0.07 * (high - low), 0.5)
-        ranges.append([max(low - room, -1.0), min(high + room, 101.0)])
-    return ranges[0], ranges[1]
+    if not leaders.empty and plane[0].name != RANK:
+        # One trial at chance level, or one that masks gradients, must not squeeze the frontier into a corner.
+        for at, axis in zip("xy", plane, strict=True):
+            low, high = leaders[at].min(), leaders[at].max()
+            room = max(high - low, _NEAR if axis.scale == 100 else high)
+            bearing = bearing[bearing[at].between(low - room, high + room)]
+    return _range("x", plane[0], bearing, tested), _range("y", plane[1], bearing, tested)
 
 
-def _draw_band(figure: go.Figure, compared: pd.DataFrame, leading: set[int], view: _View, look: Theme) -> None:
-    if view is None:
+def _range(at: str, axis: Axis, bearing: pd.DataFrame, tested: pd.DataFrame) -> list[float]:
+    ends = [*bearing[at], *tested[f"{at}_low"], *tested[f"{at}_high"]]
+    low, high = min(ends), max(ends)
+    room = 0.07 * (high - low)
+    if axis.scale == 100:  # percent
+        room = max(room, 0.5)
+        return [max(low - room, -1.0), min(high + room, 101.0)]
+    room = room or 0.5 * abs(high) or 0.5
+    return [low - room, high + room]
+
+
+def _worst(view: tuple[list[float], list[float]], plane: _Plane) -> tuple[float, float]:
+    """The corner of the view where both objectives are worst."""
+    x, y = (ends[0] if axis.sign > 0 else ends[1] for ends, axis in zip(view, plane, strict=True))
+    return x, y
+
+
+def _draw_band(
+    figure: go.Figure, compared: pd.DataFrame, leading: set[int], view: _View, look: Theme, plane: _Plane
+) -> None:
+    if view is None or plane[0].name == RANK:
         return
-    xs, ys = points.band(compared, leading, left=view[0][0], bottom=view[1][0])
+    left, bottom = _worst(view, plane)
+    xs, ys = points.band(compared, leading, plane, left=left, bottom=bottom)
     if not xs:
         return
     where = "test" if compared["split"].iloc[0] == TEST else words.SELECTION_SET
     figure.add_scatter(
-        x=xs, y=ys, mode="lines", fill="toself", fillcolor=look.band, line_width=0, hoverinfo="skip",
+        x=xs, y=ys, mode="lines", fill="toself", fillcolor=look.band, hoverinfo="skip",
+        line={"color": look.link, "width": 1, "dash": "dot"},
         name=f"95{_THIN}% band of the frontier, {where}", legendgroup="band", legendrank=8, meta={"kind": "band"},
     )  # fmt: skip
 
 
-def _draw_staircase(figure: go.Figure, leading: pd.DataFrame, view: _View, look: Theme, now: Stage) -> None:
-    if leading.empty or view is None:
+def _draw_staircase(
+    figure: go.Figure, leading: pd.DataFrame, view: _View, look: Theme, now: Stage, plane: _Plane
+) -> None:
+    if leading.empty or view is None or plane[0].name == RANK:
         return
-    xs, ys = points.staircase(leading.groupby("setting")[["x", "y"]].mean())
-    (left, _), (bottom, _) = view
+    xs, ys = points.staircase(leading.groupby("setting")[["x", "y"]].mean(), plane)
+    left, bottom = _worst(view, plane)
     # Less than the extremes is attained too: the line goes on to both edges of the view.
     xs, ys = [left, *xs, xs[-1]], [ys[0], *ys, bottom]
     name = "attained frontier" if now == "members" else "frontier so far"
@@ -204,7 +234,16 @@ def _draw_links(figure: go.Figure, selected: pd.DataFrame, tested: pd.DataFrame,
     )  # fmt: skip
 
 
-def _draw(figure: go.Figure, kind: str, style: _Look, part: pd.DataFrame, colours: Colours, look: Theme) -> None:
+def _draw(
+    figure: go.Figure,
+    kind: str,
+    style: _Look,
+    part: pd.DataFrame,
+    colours: Colours,
+    look: Theme,
+    *,
+    labelled: bool,
+) -> None:
     if part.empty:
         return
     marker, legend_marker = _marker(style, [colours.values[row] for row in part["row"]], colours.axis is not None, look)
@@ -215,7 +254,7 @@ def _draw(figure: go.Figure, kind: str, style: _Look, part: pd.DataFrame, colour
                 "type": "data", "symmetric": False, "color": look.bar, "thickness": 1, "width": 3,
                 "array": part[f"{axis}_high"] - part[axis], "arrayminus": part[axis] - part[f"{axis}_low"],
             }  # fmt: skip
-    labelled = kind == "leader" and len(part) <= _MOST_LABELS
+    labelled = labelled and len(part) <= _MOST_LABELS
     text = {
         "text": part["trial"].astype(str),
         "textposition": "top right",

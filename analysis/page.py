@@ -23,7 +23,7 @@ import yaml
 from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 
-from analysis import points, summary, tables, words
+from analysis import axes, points, summary, tables, words
 from analysis.comparison import Comparison
 from analysis.device_time import DeviceTime
 from analysis.figures import frontier_figure, out_of_view
@@ -70,6 +70,11 @@ def render(
     name = sheet.name(folder)
     return template.render(
         name=name,
+        description=words.value(sheet.space.get("description")),
+        subject=axes.subject(snapshot.objectives),
+        objectives=list(snapshot.objectives),
+        usual=set(snapshot.objectives) == set(axes.USUAL),
+        third=axes.third(snapshot.objectives),
         threat=sheet.threat,
         verdict=summary.verdict(df, snapshot.objectives),
         merits=summary.merits(df, snapshot, spent),
@@ -81,12 +86,12 @@ def render(
         undrawn=len(df) - len(points.selection_points(df, snapshot.objectives)),
         bounds=bool((df["judging"] == "skipped").any()),
         members=tables.members(df, snapshot.objectives, comparisons),
-        neighbours=tables.neighbours(decisive) if decisive else tables.Table([]),
+        neighbours=tables.neighbours(decisive, df, snapshot.objectives) if decisive else tables.Table([]),
         seeds=tables.seeds(comparisons),
         decided="test" if TEST in comparisons else f"the {words.SELECTION_SET}",
         banded=decisive is not None,
         flagged=bool((df["flags"] != "").any()),
-        trials=tables.trials(df),
+        trials=tables.trials(df, snapshot.objectives),
         gaps=summary.gaps(df),
         judging=_judging(df, spent.by_split),
         events=snapshot.members,
@@ -102,9 +107,9 @@ def render(
     )
 
 
-def figure_title(sheet: Sheet, folder: Path) -> str:
+def figure_title(sheet: Sheet, folder: Path, objectives: Mapping[str, str]) -> str:
     """What stands over the figure where it stands alone."""
-    return f"{sheet.name(folder)}: clean and robust accuracy"
+    return f"{sheet.name(folder)}: {axes.subject(objectives)}"
 
 
 def _judging(df: pd.DataFrame, seconds: Mapping[str, float]) -> list[tuple[str, str]]:

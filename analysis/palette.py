@@ -11,6 +11,7 @@ import pandas as pd
 from plotly.colors import sample_colorscale
 
 from analysis import words
+from analysis.axes import Axis
 
 ThemeName = Literal["light", "dark"]
 _MOST_CATEGORIES = 7
@@ -92,7 +93,8 @@ def colours(df: pd.DataFrame, options: list[str], theme: Theme) -> Colours:
     if varied is None:
         return Colours(None, [theme.plain] * len(df))
     if pd.api.types.is_numeric_dtype(df[varied]) and not pd.api.types.is_bool_dtype(df[varied]):
-        return _numeric(df[varied].astype("float64"), varied, theme)
+        whole = pd.api.types.is_integer_dtype(df[varied])
+        return _numeric(df[varied].astype("float64"), varied, theme, whole=whole)
     known = list(dict.fromkeys(text for text in texts[varied] if text))
     if len(known) > _MOST_CATEGORIES:
         return Colours(None, [theme.plain] * len(df))
@@ -100,7 +102,15 @@ def colours(df: pd.DataFrame, options: list[str], theme: Theme) -> Colours:
     return Colours(varied, [table.get(text, theme.muted) for text in texts[varied]], categories=table)
 
 
-def _numeric(numbers: pd.Series[float], column: str, theme: Theme) -> Colours:
+def objective(df: pd.DataFrame, axis: Axis, theme: Theme) -> Colours:
+    """Colours trials by an objective: accuracies as judged where they are, for the figure's two axes are taken."""
+    values = axis.scale * df[axis.column("judged_")].fillna(df[axis.name]).astype("float64")
+    if values.nunique() < 2:
+        return Colours(None, [theme.plain] * len(df))
+    return _numeric(values, axis.title, theme)
+
+
+def _numeric(numbers: pd.Series[float], column: str, theme: Theme, *, whole: bool = False) -> Colours:
     low, high = float(numbers.min()), float(numbers.max())
     log = low > 0 and high / low > _LOG_FROM
     axis: dict[str, Any] = {
@@ -123,8 +133,18 @@ def _numeric(numbers: pd.Series[float], column: str, theme: Theme) -> Colours:
         axis["colorbar"] |= {"tickvals": [math.log10(t) for t in ticks], "ticktext": [f"{t:g}" for t in ticks]}
         values = [math.log10(n) if n == n else None for n in numbers]
     else:
+        if whole:
+            axis["colorbar"] |= {"tickmode": "array", "tickvals": whole_ticks(int(low), int(high))}
         values = [n if n == n else None for n in numbers]
     return Colours(column, values, axis=axis)
+
+
+def whole_ticks(low: int, high: int) -> list[int]:
+    """At most eight whole numbers, 1, 2 or 5 of a power of ten apart: half a layer is no layer."""
+    steps = (factor * 10**power for power in range(20) for factor in (1, 2, 5))
+    step = next(step for step in steps if (high - low) // step < 8)
+    first = -(-low // step) * step
+    return list(range(first, high + 1, step))
 
 
 def _log_ticks(low: float, high: float) -> list[float]:

@@ -19,7 +19,7 @@ from sweeps.standing import TEST
 
 def trials(compared: pd.DataFrame) -> Group:
     """The trials of a sweep as `analysis.compare` gives them, the most accurate first."""
-    table = _table("trial", "", *SHORT, "stands", "next", *(f"p {metric}" for metric in SHORT))
+    table = _table("trial", "", *SHORT, "P(not dominated)", "next", *(f"p {metric}" for metric in SHORT))
     for _, trial in compared.sort_values(["clean_accuracy", "trial"], ascending=[False, True]).iterrows():
         table.add_row(
             str(trial["trial"]),

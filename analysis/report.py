@@ -10,7 +10,7 @@ from typing import Any
 
 import pandas as pd
 
-from analysis import collect, comparison, device_time, page, sheet, standing
+from analysis import axes, collect, comparison, device_time, page, sheet, standing
 from analysis.figures import frontier_figure
 from robustray.errors import UserError
 from robustray.files import write_whole
@@ -105,7 +105,9 @@ def members(
     for split, prefix in ((SELECTION, "judged"), (TEST, "test")):
         chances: Any = comparisons[split].trials.set_index("trial")["nondominated"] if split in comparisons else {}
         marked[f"{prefix}_nondominated"] = marked["trial"].map(chances).astype(float)
-    return marked[df["member"]].sort_values(["judged_clean_accuracy", "trial"], ascending=[False, True])
+    along = axes.along(objectives)
+    order = [along.column("judged_"), "trial"]
+    return marked[df["member"]].sort_values(order, ascending=[along.sign < 0, True])
 
 
 def _comparisons(
@@ -138,7 +140,7 @@ def _picture(df: pd.DataFrame, snapshot: record.Snapshot, about: sheet.Sheet, fo
     for name in ("kaleido", "choreographer"):  # they tell of their every step
         logging.getLogger(name).setLevel(logging.ERROR)
     figure = frontier_figure(
-        df, title=page.figure_title(about, folder), objectives=snapshot.objectives, threat=about.threat
+        df, title=page.figure_title(about, folder, snapshot.objectives), objectives=snapshot.objectives, threat=about.threat
     )
     drawn: Any = kaleido.calc_fig_sync(figure, opts=_PICTURE, kopts={"mathjax": False, "timeout": _PATIENCE})
     return bytes(drawn)

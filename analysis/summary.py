@@ -8,11 +8,12 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from analysis import points, words
+from analysis import axes, points, words
 from analysis.device_time import DeviceTime
-from analysis.pareto import hypervolume, wilson
+from analysis.pareto import wilson
 from analysis.sheet import Sheet
 from analysis.standing import dominated_on_test, judged_frontier, settings
+from analysis.volume import largest, volume
 from robustray.judging.flags import MEANING
 from robustray.measures.metrics import ACCURACIES, METRICS
 from sweeps.record import Snapshot
@@ -39,20 +40,20 @@ def verdict(df: pd.DataFrame, objectives: Mapping[str, str]) -> str:
     if points.stage(df) == "cheap":
         have = "has" if finished == 1 else "have"
         sentence = f"{finished} of {words.count(total, 'trial')} {have} finished; nothing is judged yet."
-        span = _span(leading, "")
+        span = _span(leading, "", objectives)
         return f"{sentence} By the {words.CHEAP} on validation the best so far {span}." if span else sentence
     be = "is" if len(leading) == 1 else "are"
     if points.stage(df) == "judging":
         sentence = (
             f"{len(leading)} of {words.count(total, 'trial')} {be} on the frontier so far; members are not fixed."
         )
-        return f"{sentence} On the {words.SELECTION_SET} it {_span(leading, 'judged_')}."
+        return f"{sentence} On the {words.SELECTION_SET} it {_span(leading, 'judged_', objectives)}."
     sentence = f"{len(leading)} of {words.count(total, 'trial')} {be} on the frontier."
-    if leading["test_clean_accuracy"].isna().any():
-        return f"{sentence} On the {words.SELECTION_SET} it {_span(leading, 'judged_')}."
+    if leading["test_clean_accuracy"].isna().any() or not set(objectives) & set(ACCURACIES):
+        return f"{sentence} On the {words.SELECTION_SET} it {_span(leading, 'judged_', objectives)}."
     # Its ends on test are those that hold there: a member that another one dominates is no end of anything.
     holding = leading[~dominated_on_test(leading, objectives)]
-    return f"{sentence} On {_images(leading, 'test_images')} test images it {_span(holding, 'test_')}."
+    return f"{sentence} On {_images(leading, 'test_images')} test images it {_span(holding, 'test_', objectives)}."
 
 
 def merits(df: pd.DataFrame, snapshot: Snapshot, spent: DeviceTime) -> list[tuple[str, str, str]]:
@@ -61,19 +62,33 @@ def merits(df: pd.DataFrame, snapshot: Snapshot, spent: DeviceTime) -> list[tupl
     ended = df["status"].value_counts()
     others = ", ".join(f"{n} {words.status(str(name))}" for name, n in ended.items() if name != "complete")
     leading = df[df["trial"].isin(points.leaders(df, snapshot.objectives))]
-    prefix = "" if now == "cheap" else "judged_"
-    area = leading.groupby(settings(leading))[[prefix + name for name in ACCURACIES]].mean().dropna()
     measured = words.CHEAP if now == "cheap" else words.SELECTION_SET
     opened = sum(bool(event.opened) for event in snapshot.members)
     included = "device time, every attempt" if spent.every_attempt else "device time"
     return [
         (str(len(df)), "trials", others or ("all complete" if len(df) else "none yet")),
         (str(len(leading)), "on the frontier" if now == "members" else "on the frontier so far", measured),
-        (f"{hypervolume(area.to_numpy()):.3f}", "hypervolume", f"{measured}, from 0"),
+        _attained(df, leading, snapshot.objectives, now, measured),
         (words.duration(spent.training), "training", included),
         (words.duration(spent.judging), "judging", included),
         (str(opened), "reading of test" if opened == 1 else "readings of test", "members fixed first"),
     ]
+
+
+def _attained(
+    df: pd.DataFrame, leading: pd.DataFrame, objectives: Mapping[str, str], now: points.Stage, measured: str
+) -> tuple[str, str, str]:
+    """How good the frontier is in one number: what it dominates, or the best value of a single objective."""
+    prefix = "" if now == "cheap" else "judged_"
+    columns = {name: axes.Axis(name, mode).column(prefix) for name, mode in objectives.items()}
+    means = leading.groupby(settings(leading))[list(columns.values())].mean().dropna()
+    if len(objectives) == 1:
+        ((name, column),) = columns.items()
+        best = means[column].max() if objectives[name] == "max" else means[column].min()
+        return axes.printed(name, best) or "\N{EM DASH}", f"best {axes.spoken(name)}", measured
+    worst = largest(df, objectives)
+    origin = " and the largest cost here" if worst else ""
+    return f"{volume(means, objectives, worst, prefix):.3f}", "hypervolume", f"{measured}, from 0{origin}"
 
 
 def gaps(df: pd.DataFrame) -> list[Gap]:
@@ -165,15 +180,18 @@ def _small(df: pd.DataFrame) -> list[str]:
     return found
 
 
-def _span(leading: pd.DataFrame, prefix: str) -> str:
-    """`runs from 97.5 % clean / 36.0 % robust (trial 3) to ...`, or `is ...` for a single one."""
-    columns = {prefix + name: METRICS[name].short for name in ACCURACIES}
-    known = leading.dropna(subset=list(columns))
+def _span(leading: pd.DataFrame, prefix: str, objectives: Mapping[str, str]) -> str:
+    """`runs from 97.5 % clean / 36.0 % robust (trial 3) to ...`, or `is ...` for a single one: best in the first first."""
+    named = [axes.Axis(name, objectives[name]) for name in METRICS if name in objectives]
+    columns = [axis.column(prefix) for axis in named]
+    known = leading.dropna(subset=columns)
     if known.empty:
         return ""
-    ordered = known.sort_values(list(columns), ascending=[False, True])
+    # Of equals in the first objective the worse one is further out at the first end, and nothing else can be said.
+    ways = [axis.sign < 0 if at == 0 else axis.sign > 0 for at, axis in enumerate(named)]
+    ordered = known.sort_values(columns, ascending=ways)
     ends = [
-        " / ".join(f"{words.percent(row[column])} {short}" for column, short in columns.items())
+        " / ".join(axes.printed(axis.name, row[column]) for axis, column in zip(named, columns, strict=True))
         + f" (trial {row['trial']})"
         for row in (ordered.iloc[0], ordered.iloc[-1])
     ]

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 import pandas as pd
 
-from analysis import words
+from analysis import axes, words
 from analysis.collect import options
 from analysis.comparison import SHORT, Comparison
 from analysis.pareto import CONFIDENCE
-from analysis.standing import dominated_on_test
+from analysis.standing import dominated_on_test, settings
+from robustray.measures.metrics import ACCURACIES, METRICS
 from sweeps.standing import SELECTION, TEST
 
 _NAMES = {SELECTION: words.SELECTION_SET, TEST: "test"}
@@ -46,7 +47,7 @@ class Table:
 
 
 def members(df: pd.DataFrame, objectives: Mapping[str, str], comparisons: Mapping[str, Comparison]) -> Table:
-    """The frontier, from the most accurate to the most robust member, test results first.
+    """The frontier, from the best member in the first objective to the worst, test results first and options last.
 
     Args:
         df: as `analysis.load` gives it.
@@ -57,46 +58,58 @@ def members(df: pd.DataFrame, objectives: Mapping[str, str], comparisons: Mappin
     chances = {split: _chances(comparisons[split]) for split in (TEST, SELECTION) if split in comparisons}
     heads = [
         Head("trial", numeric=True),
+        Head("clean", "test, %, 95 % interval", numeric=True),
+        Head("robust", "test, %, 95 % interval", numeric=True),
+        *_cost_heads(objectives),
+        Head("on test"),
+        *(Head("P(not dominated)", _NAMES[split], numeric=True) for split in chances),
+        Head("clean", f"{words.SELECTION_SET}, %", numeric=True),
+        Head("robust", f"{words.SELECTION_SET}, %", numeric=True),
         *_option_heads(df, named),
-        Head("clean", "test, 95 % interval", numeric=True),
-        Head("robust", "test, 95 % interval", numeric=True),
-        Head("clean", words.SELECTION_SET, numeric=True),
-        Head("robust", words.SELECTION_SET, numeric=True),
-        Head("stands", "on test"),
-        *([Head("stands", words.SELECTION_SET, numeric=True)] if SELECTION in chances else []),
     ]
+    along = axes.along(objectives)
     dominated = dominated_on_test(df, objectives)
     frame = df.assign(dominated=dominated)[df["member"]]
-    frame = frame.sort_values(["judged_clean_accuracy", "trial"], ascending=[False, True])
+    frame = frame.sort_values([along.column("judged_"), "trial"], ascending=[along.sign < 0, True])
     rows = []
     for trial in _records(frame):
-        stands = "" if words.missing(trial["test_clean_accuracy"]) else "dominated" if trial["dominated"] else "yes"
-        on_test, on_selection = (chances.get(split, {}).get(trial["trial"]) for split in (TEST, SELECTION))
+        unread = words.missing(trial["test_clean_accuracy"])
+        standing = "not read yet" if unread else "dominated" if trial["dominated"] else "not dominated"
         rows.append(
             [
                 Cell(str(trial["trial"]), mark="trial"),
-                *_option_cells(trial, named),
                 _accuracy(trial, "test_clean_accuracy"),
                 _accuracy(trial, "test_robust_accuracy"),
+                *_cost_cells(trial, objectives),
+                Cell(standing, mark="hollow" if standing == "dominated" else ""),
+                *(Cell(words.probability(chances[split].get(trial["trial"]))) for split in chances),
                 _plain(trial["judged_clean_accuracy"], mark="soft"),
                 _plain(trial["judged_robust_accuracy"], mark="soft"),
-                Cell(
-                    stands or "not read yet", words.probability(on_test), mark="hollow" if stands == "dominated" else ""
-                ),
-                *([Cell(words.probability(on_selection))] if SELECTION in chances else []),
+                *_option_cells(trial, named),
             ]
         )
     return Table(heads, rows)
 
 
-def neighbours(comparison: Comparison) -> Table:
-    """Each frontier trial against the next more robust one: differences in points, and whether images tell them apart."""
+def neighbours(comparison: Comparison, df: pd.DataFrame, objectives: Mapping[str, str]) -> Table:
+    """Each frontier trial against the next one along the first objective: differences in points, and whether images tell
+    them apart; and what is saved of other objectives.
+
+    Args:
+        comparison: of the split that decides.
+        df: as `analysis.load` gives it.
+        objectives: the sweep's, by metric.
+    """
+    lost = METRICS[axes.along(objectives).name].short
+    signs = [1 if metric == lost else -1 for metric in SHORT]
     heads = [Head("from"), Head("to")]
-    for metric in SHORT:
-        heads += [
-            Head(f"{metric} lost" if metric == SHORT[0] else f"{metric} gained", "points, 95 % interval", numeric=True)
-        ]
+    for metric, sign in zip(SHORT, signs, strict=True):
+        heads += [Head(f"{metric} {'lost' if sign > 0 else 'gained'}", "points, 95 % interval", numeric=True)]
         heads += [Head("p", metric, numeric=True)]
+    costs = [name for name in objectives if name not in ACCURACIES]
+    heads += [Head("saved", axes.unit(name), numeric=True) for name in costs]
+    spent = df.groupby(settings(df))[costs].mean()
+    where = dict(zip(df["trial"], settings(df), strict=True))
     steps = {trial["trial"]: trial for trial in _records(comparison.trials.dropna(subset="next"))}
     at = next(iter(set(steps) - {trial["next"] for trial in steps.values()}), None)  # where no other one leads
     rows = []
@@ -104,12 +117,15 @@ def neighbours(comparison: Comparison) -> Table:
         trial = steps[at]
         at = trial["next"]
         cells = [Cell(str(trial["trial"]), mark="trial"), Cell(str(trial["next"]))]
-        for metric, sign in zip(SHORT, (1, -1), strict=True):
+        for metric, sign in zip(SHORT, signs, strict=True):
             ends = sorted(sign * trial[f"{metric}_difference_{end}"] for end in ("low", "high"))
             around = " to ".join(map(words.points, ends))
             cells.append(Cell(words.points(sign * trial[f"{metric}_difference"]), remark=around))
             p = trial[f"{metric}_p"]
             cells.append(Cell(words.p_value(p), mark="strong" if p < 1 - CONFIDENCE else "soft"))
+        for name in costs:
+            saved = spent.loc[trial["setting"], name] - spent.loc[where[at], name]
+            cells.append(Cell(METRICS[name].printed(saved).replace("-", "\N{MINUS SIGN}"), sort=_key(saved)))
         rows.append(cells)
     return Table(heads, rows)
 
@@ -137,20 +153,21 @@ def seeds(comparisons: Mapping[str, Comparison]) -> Table:
     return Table(heads, rows)
 
 
-def trials(df: pd.DataFrame) -> Table:
-    """Every trial, by number."""
+def trials(df: pd.DataFrame, objectives: Mapping[str, str]) -> Table:
+    """Every trial, by number, with what its training took: device hours, and the costs that are objectives."""
     named = options(df)
+    costs = [name for name in METRICS if name not in ACCURACIES and (name in objectives or name == "cost_device_hours")]
     heads = [
         Head("trial", numeric=True),
         Head("status"),
+        Head("clean", f"{words.SELECTION_SET}, %", numeric=True),
+        Head("robust", f"{words.SELECTION_SET}, %", numeric=True),
+        Head("clean", "test, %", numeric=True),
+        Head("robust", "test, %", numeric=True),
+        Head("clean", f"{words.CHEAP}, %", numeric=True),
+        Head("robust", f"{words.CHEAP}, %", numeric=True),
+        *_cost_heads(costs),
         *_option_heads(df, named),
-        Head("clean", words.SELECTION_SET, numeric=True),
-        Head("robust", words.SELECTION_SET, numeric=True),
-        Head("clean", "test", numeric=True),
-        Head("robust", "test", numeric=True),
-        Head("clean", words.CHEAP, numeric=True),
-        Head("robust", words.CHEAP, numeric=True),
-        Head("training", "device hours", numeric=True),
         Head("how it was judged, or why it ended"),
     ]
     rows = []
@@ -164,14 +181,14 @@ def trials(df: pd.DataFrame) -> Table:
                     "on the frontier" if member else "flagged" if flagged else state,
                     mark="member" if member else "hollow" if flagged else trial["status"],
                 ),
-                *_option_cells(trial, named),
                 _plain(trial["judged_clean_accuracy"]),
                 _robust(trial),
                 _plain(trial["test_clean_accuracy"]),
                 _plain(trial["test_robust_accuracy"]),
                 _plain(trial["clean_accuracy"], mark="soft"),
                 _plain(trial["robust_accuracy"], mark="soft"),
-                Cell(words.value(trial["cost_device_hours"]), sort=_key(trial["cost_device_hours"])),
+                *_cost_cells(trial, costs),
+                *_option_cells(trial, named),
                 Cell(_story(trial), mark="wide"),
             ]
         )
@@ -204,11 +221,21 @@ def _plain(fraction: Any, mark: str = "") -> Cell:
     return Cell(words.number(fraction), sort=_key(fraction), mark=mark)
 
 
+def _cost_heads(names: Iterable[str]) -> list[Head]:
+    return [Head("training", axes.unit(name), numeric=True) for name in names if name not in ACCURACIES]
+
+
+def _cost_cells(trial: Mapping[str, Any], names: Iterable[str]) -> list[Cell]:
+    values = {name: trial[name] for name in names if name not in ACCURACIES}
+    return [
+        Cell("" if words.missing(value) else METRICS[name].printed(value), sort=_key(value))
+        for name, value in values.items()
+    ]
+
+
 def _option_heads(df: pd.DataFrame, named: list[str]) -> list[Head]:
-    """The last word of an option's path is its head, the way there stands beneath: names are long and tables narrow."""
-    paths = [words.option_name(name).rpartition(".") for name in named]
-    numeric = [_numeric(df[name]) for name in named]
-    return [Head(last, way, numeric=flag) for (way, _, last), flag in zip(paths, numeric, strict=True)]
+    """The last name of an option's path is its head, the way there stands beneath: names are long and tables narrow."""
+    return [Head(last, way, numeric=_numeric(df[name])) for name in named for way, last in [words.parted(name)]]
 
 
 def _option_cells(trial: Mapping[str, Any], named: list[str]) -> list[Cell]:

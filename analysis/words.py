@@ -73,6 +73,15 @@ def option_name(column: str) -> str:
     return column.removeprefix("option.")
 
 
+def parted(column: str) -> tuple[str, str]:
+    """`defense.trades`, `beta`; a place in a list is no name, so its list's comes along: `schedule`, `boundaries.0`."""
+    parts = option_name(column).split(".")
+    last = len(parts) - 1
+    while last and parts[last].isdigit():
+        last -= 1
+    return ".".join(parts[:last]), ".".join(parts[last:])
+
+
 def duration(seconds: float) -> str:
     """`24.6 h`, `4 min 5 s`, `12 s`."""
     if seconds >= 3600:

@@ -113,6 +113,7 @@ class Sweep(Options):
         description="also the folder of the results: letters, digits, '.', '_' and '-'",
         json_schema_extra={"pattern": f"^{NAME}$"},
     )
+    description: str = Field("", description="what the sweep is for, in a few words; shown on the report's page")
     judge: Judge = Field(description="what every trial is measured by; constants only")
     trial: dict[str, Any] = Field({}, description="the template of a trial; any leaf may be a distribution")
     objectives: dict[Metric, Direction] = Field(
@@ -283,7 +284,7 @@ class Sweep(Options):
 
     @property
     def space_hash(self) -> str:
-        """SHA-256, in hex, of what must not change between runs of a sweep: `trials`, `duplicates` and `resources` may."""
+        """SHA-256, in hex, of what must not change between runs: `trials`, `duplicates`, `resources`, `description` may."""
         text = json.dumps(_fixed(self.resolved()), sort_keys=True, separators=(",", ":"), allow_nan=False)
         return hashlib.sha256(text.encode()).hexdigest()
 
@@ -320,7 +321,7 @@ def _distributions(tree: object) -> list[Keys]:
 
 def _fixed(resolved: Mapping[str, Any]) -> dict[str, Any]:
     """What `space_hash` covers."""
-    fixed = {key: value for key, value in resolved.items() if key != "resources"}
+    fixed = {key: value for key, value in resolved.items() if key not in ("description", "resources")}
     if isinstance(fixed.get("search"), dict):
         fixed["search"] = {key: value for key, value in fixed["search"].items() if key not in ("trials", "duplicates")}
     return fixed

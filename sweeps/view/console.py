@@ -32,7 +32,7 @@ from sweeps.space import Sweep
 from sweeps.view.activity import Activity
 from sweeps.view.terminal import Screen, output_kept
 from sweeps.view.watch import EVENTS, OUTPUT, Watch
-from sweeps.view.words import short
+from sweeps.view.words import plain, short
 
 Show = Literal["quiet", "plain", "verbose", "live"]
 """The outcome only; a line per event; a line per epoch and job as well; a view that is drawn over and over."""
@@ -106,7 +106,7 @@ class Console:
                 (self._event if timed else self._say)(line)
             case Concluded(line):
                 self._keep(line)
-                self._write(line)
+                self._write(plain(line))
             case Placed():
                 self._placed(event)
             case JobBegun(job):
@@ -149,16 +149,16 @@ class Console:
             self._event(line)
 
     def _keep(self, line: str) -> None:
-        now = datetime.now()
+        now, line = datetime.now().astimezone(), plain(line)
         self.activity.line(f"{now:%H:%M:%S}  {line}")
-        if self._log is not None:
-            self._log.write(f"{now:%Y-%m-%d %H:%M:%S}  {line}\n")
+        if self._log is not None:  # with the zone: lives of one sweep may be on machines with other clocks
+            self._log.write(f"{now.isoformat(sep=' ', timespec='seconds')}  {line}\n")
         if self._watch is not None:
             self._watch.news()
 
     def _show_line(self, line: str) -> None:
         if self._show in ("plain", "verbose"):
-            self._write(line)
+            self._write(plain(line))
         self._last = time.monotonic()
 
     def _sign_of_life(self, line: str) -> None:

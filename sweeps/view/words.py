@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
 from robustray.measures.metrics import figures
+
+_ESCAPES = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)?|[@-Z\\^_])")
+"""What a terminal takes as a command: colours and moves, titles and links, and the short ones."""
 
 
 def clock(seconds: float) -> str:
@@ -41,8 +45,17 @@ def hours(seconds: float) -> str:
 
 
 def short(params: Mapping[str, Any]) -> str:
-    """`beta 2.3, lr 0.11`: options by the last part of their names."""
-    return ", ".join(f"{plain(name.rsplit('.', 1)[-1])} {option(value)}" for name, value in params.items())
+    """`beta 2.3, lr 0.11, boundaries.0 12.7`: options by the last part of their names, leaves of lists by their list's too."""
+    return ", ".join(f"{plain(_last(name))} {option(value)}" for name, value in params.items())
+
+
+def _last(name: str) -> str:
+    """`beta`, or `boundaries.0`: a place in a list is no name, so what stands before it comes along."""
+    parts = name.split(".")
+    start = len(parts) - 1
+    while start and parts[start].isdigit():
+        start -= 1
+    return ".".join(parts[start:])
 
 
 def option(value: Any) -> str:
@@ -51,5 +64,5 @@ def option(value: Any) -> str:
 
 
 def plain(text: str) -> str:
-    """One line without control characters: names and causes come from files and other people's code."""
-    return "".join(character if character.isprintable() else " " for character in text)
+    """One line without control characters and escape codes: names and causes come from files and other people's code."""
+    return "".join(character if character.isprintable() else " " for character in _ESCAPES.sub("", text))

@@ -62,9 +62,9 @@ def test_headers_sort_by_number_both_ways_and_keep_the_missing_last(
         const read = (column) => [...table.tBodies[0].rows].map((row) => row.cells[column].textContent.trim());
         const click = (column) => { table.tHead.rows[0].cells[column].querySelector("button").click(); };
         const result = {};
-        click(2); result.up = read(0); click(2); result.down = read(0);
-        result.sorted = table.tHead.rows[0].cells[2].getAttribute("aria-sort");
-        click(8); result.missing = read(8); click(0); result.trials = read(0);
+        click(9); result.up = read(0); click(9); result.down = read(0);
+        result.sorted = table.tHead.rows[0].cells[9].getAttribute("aria-sort");
+        click(4); result.missing = read(4); click(0); result.trials = read(0);
         return result;
     """
     told = _play(browser, made, tmp_path, script)

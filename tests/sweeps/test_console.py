@@ -33,6 +33,8 @@ EPOCH = {"epoch": 3, "epochs": 30, "clean_accuracy": 0.9, "robust_accuracy": 0.5
 METRICS = {"clean_accuracy": 0.9, "robust_accuracy": 0.512, "cost_seconds": 12.34}
 TRIAL = TrialRecord(7, {"defense.trades.beta": 2.345}, "complete", METRICS)
 DIVERGED = TrialRecord(8, {}, "diverged", cause="the loss is nan")
+CODES = "\x1b[1mthe \x1b]8;;http://x\x07loss\x1b]8;;\x07\x1b[0m is\nnan\x07"  # bold, a link, and a bell
+LISTED = {"schedule.boundaries.0": 12.7, "schedule.boundaries.2": 49.3, "defense.trades.beta": 2.345}
 JUDGED = Judged(400, 360, 180, "apgd-ce", False, "folder", 40.0)
 LINES: list[tuple[Event, str]] = [
     (Said("starting Ray ..."), "starting Ray ..."),
@@ -44,6 +46,16 @@ LINES: list[tuple[Event, str]] = [
         "TIME  trial 0007 complete: clean 90.0%, robust 51.2%  12.3 s  [beta 2.35]  3 of 12",
     ),
     (TrialEnded(DIVERGED, 4, 12), "TIME  trial 0008 diverged (the loss is nan)  []  4 of 12"),
+    (
+        TrialEnded(TrialRecord(8, {}, "failed", cause=CODES), 4, 12),
+        "TIME  trial 0008 failed (the loss is nan )  []  4 of 12",
+    ),
+    (JudgingFailed(7, "test", CODES), "TIME  judging 0007 on test failed (the loss is nan )"),
+    (Said(CODES), "the loss is nan "),
+    (
+        TrialEnded(TrialRecord(9, LISTED, "failed"), 5, 12),
+        "TIME  trial 0009 failed  [boundaries.0 12.7, boundaries.2 49.3, beta 2.35]  5 of 12",
+    ),
     (
         TrialJudged(7, "validation", JUDGED),
         "TIME  judged 0007 on 400 images of the selection set: clean 90.0%, apgd-ce 45.0%  40.0 s",

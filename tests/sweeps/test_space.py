@@ -389,6 +389,7 @@ def test_hash_ignores_trials_and_resources_and_nothing_else(write: Callable[[str
     same = [
         "search.trials=99",
         "search.duplicates=replicate",
+        "description=why beta matters",
         "resources.cpus=2",
         "resources.max_failures=0",
         "resources={trials_per_device: 3}",

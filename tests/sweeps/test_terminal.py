@@ -38,8 +38,8 @@ def test_events_log_has_every_line_of_every_life(tmp_path: Path) -> None:
         assert sweeps.run(small_sweep(tmp_path, f"search.trials={trials}"), folder, "local", write=said.append)
     assert "all done: 2 complete" in said[-1]
     lines = (folder / "events.log").read_text().splitlines()
-    assert all(re.match(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d  \S", line) for line in lines)
-    told = [line[len("2026-11-20 16:41:00  ") :] for line in lines]
+    assert all(re.match(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d[+-]\d\d:\d\d  \S", line) for line in lines)
+    told = [line[len("2026-11-20 16:41:00+01:00  ") :] for line in lines]
     assert told == [re.sub(r"^\d\d:\d\d:\d\d  ", "", line) for line in said if "  running: " not in line]
     assert sum(line.startswith("small: ") for line in told) == 2
 

@@ -1,0 +1,95 @@
+"""What a sweep's objectives are drawn along: two of them span the figure, one is a ranking, a third one colours."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from analysis import words
+from robustray.measures.metrics import ACCURACIES, METRICS
+
+USUAL: Mapping[str, str] = {name: METRICS[name].direction for name in ACCURACIES}
+"""The objectives of a sweep that names none."""
+RANK = "rank"  # the axis of a sweep with a single objective: there is nothing to trade it for
+
+
+@dataclass(frozen=True)
+class Axis:
+    """One objective, in the unit it is drawn in: percent for fractions, else as it was measured."""
+
+    name: str  # of the metric, or RANK
+    mode: str  # "max" or "min"
+
+    @property
+    def judged(self) -> bool:
+        """Whether the judge measures it anew, on images of its own, so that there is a test value and an interval."""
+        return self.name in ACCURACIES
+
+    @property
+    def sign(self) -> int:
+        """1 where more is better, -1 where less is."""
+        return 1 if self.mode == "max" else -1
+
+    @property
+    def scale(self) -> float:
+        """From what a table holds to what is drawn."""
+        return 100.0 if self.name in METRICS and METRICS[self.name].unit == "fraction" else 1.0
+
+    @property
+    def title(self) -> str:
+        """`clean accuracy, %`, `training cost, passes`."""
+        return "rank" if self.name == RANK else f"{spoken(self.name)}, {unit(self.name)}"
+
+    def column(self, prefix: str) -> str:
+        """The column of a table with its values: of accuracies under a prefix, such as `judged_`."""
+        return f"{prefix}{self.name}" if self.judged else self.name
+
+
+def plane(objectives: Mapping[str, str]) -> tuple[Axis, Axis]:
+    """The axes of the figure, x and y.
+
+    Clean against robust accuracy where both are objectives. Else the first objective upwards, for accuracies come first
+    in the list of metrics, over the second one, such as a cost; or over the rank where it is the only one.
+    """
+    first, *others = (Axis(name, objectives[name]) for name in METRICS if name in objectives)
+    if not others:
+        return Axis(RANK, "min"), first
+    return (first, others[0]) if others[0].judged else (others[0], first)
+
+
+def along(objectives: Mapping[str, str]) -> Axis:
+    """The objective that tables and sentences go along, from its best value to its worst: the first in the list of metrics."""
+    return next(Axis(name, objectives[name]) for name in METRICS if name in objectives)
+
+
+def third(objectives: Mapping[str, str]) -> Axis | None:
+    """The objective that has no axis and colours the marks; None where there are two or fewer."""
+    drawn = {axis.name for axis in plane(objectives)}
+    return next((Axis(name, objectives[name]) for name in METRICS if name in objectives and name not in drawn), None)
+
+
+def spoken(name: str) -> str:
+    """`clean accuracy`, `training cost`."""
+    return "training cost" if name.startswith("cost_") else name.replace("_", " ")
+
+
+def unit(name: str) -> str:
+    """`%`, `passes`, `device hours`."""
+    return {"fraction": "%", "hours": "device hours"}.get(METRICS[name].unit, METRICS[name].unit)
+
+
+def subject(objectives: Mapping[str, str]) -> str:
+    """`clean and robust accuracy`, `robust accuracy and training cost in passes`: what the frontier is one of."""
+    if set(objectives) == set(ACCURACIES):
+        return "clean and robust accuracy"
+    named = [spoken(name) + ("" if name in ACCURACIES else f" in {unit(name)}") for name in METRICS if name in objectives]
+    return named[0] if len(named) == 1 else f"{', '.join(named[:-1])} and {named[-1]}"
+
+
+def printed(name: str, value: Any) -> str:
+    """`97.5 % clean`, `12,300 passes`; nothing where the number is missing."""
+    if words.missing(value):
+        return ""
+    metric = METRICS[name]
+    return f"{words.percent(value)} {metric.short}" if metric.judged else f"{metric.printed(value)} {unit(name)}"
