@@ -40,10 +40,17 @@ def _real(value: object) -> object:
     if isinstance(value, str):
         try:
             text = value.replace(" ", "")
-            return float(Fraction(text) if "/" in text else text)  # Fraction("1e999999999") would never end
+            return _ratio(*text.split("/", 1)) if "/" in text else float(text)
         except (ValueError, ZeroDivisionError, OverflowError):
             raise PydanticCustomError("number", "must be a number, not '{value}'", {"value": value}) from None
     return value
+
+
+def _ratio(above: str, below: str) -> float:
+    """8/255, and 8./255 as papers' code has it; no powers of ten, since Fraction("1e999999999") would never end."""
+    if set("eE/") & set(above + below):
+        raise ValueError("a power of ten, or a fraction of a fraction")
+    return float(Fraction(above) / Fraction(below))
 
 
 def _count(value: object) -> object:
@@ -54,7 +61,7 @@ def _count(value: object) -> object:
 
 
 Real = Annotated[float, BeforeValidator(_real)]
-"""A float field that also takes fractions (8/255) and refuses booleans."""
+"""A float field that also takes fractions (8/255, 8./255) and refuses booleans."""
 Count = Annotated[int, BeforeValidator(_count)]
 """An int field that takes 1e3 and 10.0, and refuses booleans and 2.5."""
 

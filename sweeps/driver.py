@@ -12,7 +12,7 @@ from functools import partial
 from pathlib import Path
 from typing import Literal
 
-from robustray.attacks.versions import CLASSES_NEEDED
+from robustray.attacks.versions import too_few, unfit
 from robustray.errors import UserError
 from sweeps.events import Bus, Concluded, Listener, Placed, Said, Watched
 from sweeps.judging.queue import Judging
@@ -159,19 +159,18 @@ def look_ahead(sweep: Sweep) -> None:
     """
     data = sweep.judge.data
     data.check()
-    images = len(data.load("train"))
+    train = data.load("train")
+    images, (height, width) = len(train), train.images.shape[1:3]
     for config in sweep.examples():
         if config.batch.size > images:
             raise UserError(f"trial.batch.size is {config.batch.size}, but there are only {images} training images")
         if config.batch.mix is not None:
             config.batch.mix.check()
     for attack in sweep.judge.attacks if sweep.judge.trials != "none" else ():
-        needed = CLASSES_NEEDED.get(attack, 2)
-        if data.classes < needed:
-            remedy = "; list other attacks" if data.classes > 1 else ""
-            raise UserError(
-                f"judge.version: {attack} compares {needed} classes, but {data.name} has {data.classes}{remedy}"
-            )
+        if (why := too_few(attack, data.classes, data.name)) is not None:
+            raise UserError(f"judge.version: {why}{'; list other attacks' if data.classes > 1 else ''}")
+        if (why := unfit(attack, sweep.judge.threat.norm, height, width)) is not None:
+            raise UserError(f"judge.version: {why}; list other attacks, or crop or pad the images")
 
 
 def _share(sweep: Sweep, record: Record, place: Place, first: Job, tell: Listener) -> Share:

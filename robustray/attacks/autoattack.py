@@ -11,12 +11,11 @@ from pyautoattack import AutoAttack
 from torch import Tensor, nn
 
 from robustray.attacks.threats import Threat
-from robustray.attacks.versions import CLASSES_NEEDED, Strength
+from robustray.attacks.versions import Strength, too_few, unfit
 from robustray.errors import UserError
 
 _NORMS = {"linf": "Linf", "l2": "L2", "l1": "L1"}
 _TARGETED = {"apgd-t", "fab-t"}
-_GRID = 5
 
 
 def run(
@@ -35,13 +34,10 @@ def run(
         many images the gradient was exactly zero where APGD on a difference of logits started (the most of any start).
 
     Raises:
-        UserError: the model has too few classes for the attack, or its images are too small.
+        UserError: the model has too few classes for the attack, or its images are of a size that the attack cannot take.
     """
-    if attack == "square" and threat.norm != "linf" and min(x.shape[2:]) < _GRID:
-        raise UserError(
-            f"square in {threat.norm} begins with a grid of {_GRID} x {_GRID} tiles, but images have {x.shape[2]} x "
-            f"{x.shape[3]} pixels: list other attacks in judge.version"
-        )
+    if (why := unfit(attack, threat.norm, *x.shape[2:])) is not None:
+        raise UserError(f"{why}: list other attacks in judge.version")
     devices = [x.device] if x.device.type == "cuda" else []
     said = _ZeroGradients()
     with torch.random.fork_rng(devices=devices):
@@ -62,11 +58,8 @@ def attack_of(attack: str, model: nn.Module, x: Tensor, threat: Threat, seed: in
     """
     with torch.no_grad():
         classes = model(x[:1]).shape[1]
-    needed = CLASSES_NEEDED.get(attack, 2)
-    if classes < needed:
-        raise UserError(
-            f"{attack} compares {needed} classes, but the model has {classes}: list other attacks in judge.version"
-        )
+    if (why := too_few(attack, classes, "the model")) is not None:
+        raise UserError(f"{why}: list other attacks in judge.version")
     suite = AutoAttack(model, norm=_NORMS[threat.norm], eps=threat.eps, seed=seed, version=strength, device=x.device)
     suite.apgd.loss = "dlr" if attack == "apgd-dlr" else "ce"
     suite.fab.targeted = attack == "fab-t"

@@ -27,3 +27,29 @@ def strength(version: object) -> Strength:
 
 CLASSES_NEEDED = {"apgd-t": 4, "apgd-dlr": 3}
 """Attacks whose loss, a ratio of differences of logits, compares so many classes; the others need two."""
+_GRID = 5
+
+
+def too_few(attack: str, classes: int, whose: str) -> str | None:
+    """Why an attack cannot be asked about so many classes, which `whose` has; None where it can."""
+    needed = CLASSES_NEEDED.get(attack, 2)
+    return None if classes >= needed else f"{attack} compares {needed} classes, but {whose} has {classes}"
+
+
+def unfit(attack: str, norm: str, height: int, width: int) -> str | None:
+    """Why an attack cannot begin on images of this size, in pixels; None where it can.
+
+    In l2 and l1 the authors' Square begins with tiles whose side is a fifth of the height. They start (height mod 5) // 2
+    pixels inside, as many as the whole height and width would hold: where that leads beyond an edge, the last tiles are cut
+    off and their code fails. Tiles of one pixel are cut off without harm.
+    """
+    if attack != "square" or norm == "linf":
+        return None
+    if min(height, width) < _GRID:
+        why = f"begins with a grid of {_GRID} x {_GRID} tiles"
+    else:
+        tile, lead = height // _GRID, height % _GRID // 2
+        if tile == 1 or all(lead + side // tile * tile <= side for side in (height, width)):
+            return None
+        why = f"begins with tiles of {tile} x {tile} pixels that do not end at the images' edges"
+    return f"{attack} in {norm} {why}, but images have {height} x {width} pixels"

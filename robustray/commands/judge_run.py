@@ -12,7 +12,7 @@ import torch
 from pydantic import ValidationError
 
 from robustray import subjects
-from robustray.attacks.versions import AttackName
+from robustray.attacks.versions import AttackName, unfit
 from robustray.commands.judge_progress import Log, bars
 from robustray.data.base import DataSource
 from robustray.data.device import DeviceImages
@@ -141,6 +141,7 @@ def _open(asked: Asked, settings: Judge, found: Classifier) -> tuple[Case, Order
     devices = devices_of(asked.devices)
     size = asked.shard or 0
     images = _first_images(settings, asked.split)
+    _sizes(settings, images)
     _answers(found, images)
     if found.trial is None:
         named["answers"] = answers_hash(found.model, images)  # equal weights need not be equal functions
@@ -175,6 +176,13 @@ def _first_images(settings: Judge, split: Literal["validation", "test"], count: 
     there = settings.data.load(split)
     first = there.take(np.arange(min(count, len(there))))
     return DeviceImages(first, torch.device("cpu")).batch(slice(None))[0]
+
+
+def _sizes(settings: Judge, images: Any) -> None:
+    """Asks every attack of the judge whether it can begin on images of this size, before the first one is paid for."""
+    for attack in settings.attacks:
+        if (why := unfit(attack, settings.threat.norm, *images.shape[2:])) is not None:
+            raise UserError(f"--version: {why}; list other attacks, joined by +")
 
 
 def _answers(found: Classifier, images: Any) -> None:

@@ -51,6 +51,19 @@ def _reconstruct(*_: object) -> _Array:
     return _Array()
 
 
+def _frombuffer(pixels: bytes | bytearray, dtype: _Dtype, shape: tuple[int, ...], order: str) -> _Array:
+    """How protocol 5 writes an array."""
+    made = _Array()
+    made.__setstate__((1, shape, dtype, order == "F", bytes(pixels)))
+    return made
+
+
+def _scalar(dtype: _Dtype, whole: bytes) -> int:
+    """A whole number of numpy's, as labels may be listed one by one."""
+    (number,) = np.frombuffer(whole, dtype.known())
+    return int(number)
+
+
 def _encode(text: str, *_: object) -> bytes:
     return text.encode("latin1")
 
@@ -60,6 +73,10 @@ _KNOWN = {
     ("numpy", "dtype"): _Dtype,
     ("numpy.core.multiarray", "_reconstruct"): _reconstruct,
     ("numpy._core.multiarray", "_reconstruct"): _reconstruct,
+    ("numpy.core.numeric", "_frombuffer"): _frombuffer,
+    ("numpy._core.numeric", "_frombuffer"): _frombuffer,
+    ("numpy.core.multiarray", "scalar"): _scalar,
+    ("numpy._core.multiarray", "scalar"): _scalar,
     ("_codecs", "encode"): _encode,  # how Python 3 writes bytes for Python 2
 }
 """All that a pickle may name, and what it gets instead: code of this file, which can build arrays of numbers and no more."""

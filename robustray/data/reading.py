@@ -15,6 +15,8 @@ from robustray.data.base import Images
 from robustray.data.pixels import AT_ONCE
 from robustray.errors import UserError, nearest
 
+_CHANNELS = 4
+"""No image has more: grey, grey with transparency, colour, colour with transparency."""
 Shape = tuple[int, int, int]
 """Height, width and channels."""
 
@@ -84,6 +86,10 @@ def checked(
         )
     if images.ndim == 3:
         images = images[..., None]
+    if images.shape[3] > _CHANNELS and images.shape[1] in (1, 3):
+        raise UserError(
+            f"{path}: images are {by(images.shape[1:])}, but channels come last: save images.transpose(0, 2, 3, 1)"
+        )
     if shape is not None and images.shape[1:] != shape:
         raise UserError(f"{path}: images must be {by(shape)}, not {by(images.shape[1:])}")
     where = path if labels_path is None else labels_path

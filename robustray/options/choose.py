@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import yaml
 from pydantic import ValidationError
 
 from robustray.errors import UserError, nearest
 from robustray.options.mistakes import mistakes
-from robustray.options.yaml import dotted
+from robustray.options.yaml import Place, dotted, parse
 from robustray.registry import Part, parts
 
 
@@ -18,8 +17,8 @@ def choose(kind: str, text: str, flag: str) -> Part:
         UserError: there is no such part, or an option of it is wrong.
     """
     try:
-        options = yaml.safe_load(text)
-    except yaml.YAMLError:
+        options = parse(text, lambda _: Place(0, flag))[0]
+    except UserError:
         options = None
     if isinstance(options, str):
         options = {"name": options}

@@ -22,12 +22,30 @@ _SCALARS = tuple(_CORE + name for name in ("null", "bool", "int", "float", "str"
 
 
 class _Loader(yaml.SafeLoader):
-    """SafeLoader, used only to compose nodes and to read scalars. Dates stay text: no option is a date."""
+    """SafeLoader, used only to compose nodes and to read scalars, without what YAML 1.1 reads into plain words.
+
+    Dates and 1:30 stay text: no option is a date, or a number of base 60. A leading 0 means nothing: 0100 is 100.
+    """
 
     yaml_implicit_resolvers = {
         first: [pair for pair in pairs if pair[0] != _CORE + "timestamp"]
         for first, pairs in yaml.SafeLoader.yaml_implicit_resolvers.items()
     }
+
+    def resolve(self, kind: type[yaml.Node], value: Any, implicit: Any) -> str:
+        """The tag of a plain value."""
+        tag: str = super().resolve(kind, value, implicit)  # type: ignore[no-untyped-call]
+        sixties = kind is yaml.ScalarNode and ":" in value and tag in (_CORE + "int", _CORE + "float")
+        return _CORE + "str" if sixties else tag
+
+
+def _integer(loader: _Loader, node: yaml.ScalarNode) -> int:
+    text = loader.construct_scalar(node).replace("_", "")
+    digits = text.lstrip("+-")
+    return int(text, 10 if digits.isdecimal() else 0)
+
+
+_Loader.add_constructor(_CORE + "int", _integer)
 
 
 @dataclass(frozen=True)

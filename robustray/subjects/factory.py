@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import importlib.util
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -28,11 +30,11 @@ def made(spec: str) -> nn.Module:
     The same in every process and life of the command: torch is seeded, for networks whose weights are drawn.
 
     Raises:
-        UserError: there is no such function, it fails, or it gives something else.
+        UserError: there is no such function, it fails or leaves by sys.exit, or it gives something else.
     """
     where, _, name = spec.rpartition(":")
     try:
-        with torch.random.fork_rng(devices=[]):
+        with torch.random.fork_rng(devices=[]), _arguments(where):
             torch.manual_seed(0)
             module = _file(where) if where.endswith(".py") else _module(where)
             if not hasattr(module, name):
@@ -42,11 +44,26 @@ def made(spec: str) -> nn.Module:
             given = make if isinstance(make, nn.Module) else make()
     except UserError:
         raise
+    except SystemExit as error:
+        raise UserError(
+            f"{spec}: left by sys.exit ({error.code}) where the network is made; a script keeps what only its own command "
+            "line wants under if __name__ == '__main__'"
+        ) from None
     except Exception as error:  # the user's own code may raise anything
         raise UserError(f"{spec}: {type(error).__name__}: {line(error)}") from None
     if not isinstance(given, nn.Module):
         raise UserError(f"{spec}: gave a {type(given).__name__}, not a torch module")
     return given
+
+
+@contextlib.contextmanager
+def _arguments(where: str) -> Iterator[None]:
+    """The command line is this command's: a script that parses one while it is imported sees its own name alone."""
+    before, sys.argv = sys.argv, [where]
+    try:
+        yield
+    finally:
+        sys.argv = before
 
 
 def _file(where: str) -> ModuleType:

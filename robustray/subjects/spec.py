@@ -6,7 +6,7 @@ from pathlib import Path
 
 from robustray.data.base import DataSource
 from robustray.errors import UserError
-from robustray.subjects import factory, trial, weights, zoo
+from robustray.subjects import factory, trial, weight_files, weights, zoo
 from robustray.subjects.classifier import Classifier
 
 
@@ -29,7 +29,7 @@ def load(spec: str, *, architecture: str | None, data: DataSource | None, norm: 
     if path.is_dir():
         return trial.selected(path)
     if path.is_file() and path.suffix != ".py":
-        state = weights.read(path)
+        state = weight_files.read(path)
         return trial.checkpoint(path) if trial.whole(state) else weights.model(path, state, architecture, data)
     if ":" in spec:
         return factory.model(spec)

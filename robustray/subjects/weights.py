@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-import safetensors.torch
 import torch
 from torch import nn
 
@@ -16,24 +17,8 @@ from robustray.options.choose import choose
 from robustray.subjects import factory
 from robustray.subjects.classifier import Classifier, line
 
+_WRAPPERS = re.compile(r"(?:(?<=\.)|^)(?:module|_orig_mod)\.")
 _INSIDE = ("state_dict", "model_state_dict", "model", "net")  # where training scripts keep the weights in a checkpoint
-
-
-def read(path: Path) -> Any:
-    """What a `.safetensors` file holds, or any other file that torch wrote; tensors and plain values, no code.
-
-    Raises:
-        UserError: the file is no such thing.
-    """
-    if path.suffix == ".safetensors":
-        try:
-            return safetensors.torch.load_file(path)
-        except Exception as error:
-            raise UserError(f"{path}: not a safetensors file ({line(error)})") from None
-    try:
-        return torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:
-        raise UserError(f"{path}: not a checkpoint of tensors and plain values ({line(error)})") from None
 
 
 def model(path: Path, state: Any, architecture: str | None, data: DataSource | None) -> Classifier:
@@ -45,15 +30,38 @@ def model(path: Path, state: Any, architecture: str | None, data: DataSource | N
     if not isinstance(state, dict):
         raise UserError(f"{path}: holds a {type(state).__name__}, not a mapping of names to tensors")
     state = next((state[key] for key in _INSIDE if isinstance(state.get(key), dict)), state)
-    state = {name.removeprefix("module."): value for name, value in state.items() if isinstance(value, torch.Tensor)}
+    state = {str(name): value for name, value in state.items() if isinstance(value, torch.Tensor)}
     if architecture is None:
         raise UserError(f"{path}: only weights; say what network they belong to with --architecture")
     network = _build(architecture, data)
     try:
-        network.load_state_dict(state)
+        network.load_state_dict(_named(state, set(network.state_dict())))
     except RuntimeError as error:
         raise UserError(f"{path}: the weights do not fit {architecture} ({line(error, 1)})") from None
     return Classifier.of(network, path.stem, architecture)
+
+
+def _named(state: dict[str, torch.Tensor], wanted: set[str]) -> dict[str, torch.Tensor]:
+    """The weights under the network's names: as they are where they fit, else without what wrappers put in front.
+
+    DataParallel puts `module.` before a name and torch.compile `_orig_mod.`, anywhere in it; Lightning and others the name of
+    the attribute that holds the network, before all of them. What makes no names fit is left as it is, for the message.
+    """
+    if set(state) == wanted:
+        return state
+    theirs, ours = _by_bare_name(state), _by_bare_name(wanted)
+    first = next(iter(theirs), "")
+    shared = [first[: end + 1] for end, letter in enumerate(first) if letter == "."]
+    for front in ("", *(front for front in shared if all(bare.startswith(front) for bare in theirs))):
+        named = {bare.removeprefix(front): name for bare, name in theirs.items()}
+        if set(named) == set(ours) and len(theirs) == len(state) and len(ours) == len(wanted):
+            return {ours[bare]: state[name] for bare, name in named.items()}
+    return state
+
+
+def _by_bare_name(names: Iterable[str]) -> dict[str, str]:
+    """Names by what is left of them without wrappers' parts; fewer than there were where two become one."""
+    return {_WRAPPERS.sub("", name): name for name in names}
 
 
 def _build(architecture: str, data: DataSource | None) -> nn.Module:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import io
+import pickle
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -83,11 +85,31 @@ def contiguous(model: nn.Module) -> dict[str, Tensor]:
     return {name: value.contiguous() for name, value in model.state_dict().items()}
 
 
-def weights_hash(state: dict[str, Tensor]) -> str:
-    """SHA-256 over names, shapes, types and values of a state dict: the identity of a model."""
+def weights_hash(state: Mapping[str, Any]) -> str:
+    """SHA-256 over names, shapes, types and values of a state dict: the identity of a model.
+
+    A state may hold what is no plain tensor: quantised ones count by their numbers and what these stand for, tuples, lists
+    and mappings by what they hold, anything else (of a `get_extra_state`) by the bytes of its pickle.
+    """
     digest = hashlib.sha256()
-    for name, tensor in sorted(state.items()):
-        value = tensor.detach().cpu().contiguous()
+    for name, value in sorted(state.items()):
+        _take(digest, name, value)
+    return digest.hexdigest()
+
+
+def _take(digest: hashlib._Hash, name: str, held: Any) -> None:
+    if isinstance(held, Tensor) and held.is_quantized:
+        held = {"numbers": held.int_repr(), "values": held.dequantize()}
+    if isinstance(held, Mapping):
+        for key in held:
+            _take(digest, f"{name}.{key}", held[key])
+    elif isinstance(held, tuple | list):
+        for place, part in enumerate(held):
+            _take(digest, f"{name}.{place}", part)
+    elif isinstance(held, Tensor):
+        value = held.detach().cpu().contiguous()
         digest.update(f"{name}:{value.dtype}:{tuple(value.shape)};".encode())
         digest.update(value.reshape(-1).view(torch.uint8).numpy().tobytes())
-    return digest.hexdigest()
+    else:
+        digest.update(f"{name}:{type(held).__name__};".encode())
+        digest.update(pickle.dumps(held, protocol=4))

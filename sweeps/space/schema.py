@@ -24,7 +24,7 @@ from sweeps.space.distributions import KINDS, MEANING
 FILE = "schema.json"
 Node = Mapping[str, Any]
 Forms = list[dict[str, Any]]
-_NUMBER = r"^\s*[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?\s*$|^\s*[-+]?\d+\s*/\s*0*[1-9]\d*\s*$"
+_NUMBER = r"^\s*[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?\s*$|^\s*[-+]?(\d+\.?\d*|\.\d+)\s*/\s*0*[1-9]\d*\.?\d*\s*$"
 _NUMBER_AS_TEXT: dict[str, Any] = {"$ref": "#/definitions/number as text"}  # 8/255, 1e-3
 _BOUNDS = {"ge": "minimum", "gt": "exclusiveMinimum", "le": "maximum", "lt": "exclusiveMaximum"}  # pydantic writes both
 _LABEL = {

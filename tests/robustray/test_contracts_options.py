@@ -7,6 +7,7 @@ from typing import Literal
 import pytest
 from pydantic import ValidationError
 
+from robustray.options.yaml import Place, parse
 from robustray.registry import Count, Options, Part, Real, kinds, parts, register
 from robustray.testing import Contract
 from robustray.testing.options import found, placed
@@ -112,3 +113,42 @@ def test_a_part_needs_a_literal_name() -> None:
     with pytest.raises(TypeError, match="Literal"):
         register(Nameless)
     assert "nothing" not in kinds()
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("0100", 100),
+        ("010", 10),
+        ("-010", -10),
+        ("0_10", 10),
+        ("0", 0),
+        ("0x10", 16),
+        ("0b11", 3),
+        ("1_000", 1000),
+        ("1:30", "1:30"),
+        ("1:30.5", "1:30.5"),
+        ("2026-11-28", "2026-11-28"),
+        ("'0100'", "0100"),
+        ("0.10", 0.1),
+        ("010.5", 10.5),
+    ],
+)
+def test_numbers_in_yaml_are_what_people_read(text: str, value: object) -> None:
+    """No octals, no base 60, no dates."""
+    read, _ = parse(f"a: [{text}]", lambda line: Place(line, str(line)))
+    assert read["a"] == [value]
+    assert type(read["a"][0]) is type(value)
+
+
+@pytest.mark.parametrize(
+    ("text", "value"), [("8./255", 8 / 255), ("8/255.", 8 / 255), ("0.5/255", 0.5 / 255), ("08", 8)]
+)
+def test_numbers_as_code_writes_them(text: str, value: float) -> None:
+    assert Numbers(real=text).real == pytest.approx(value, rel=1e-15)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("text", ["1:30", "1e999999999/2", "1/1e999999999", "/2", "2/", "1/2/3"])
+def test_what_is_no_number(text: str) -> None:
+    with pytest.raises(ValidationError, match="must be a number"):
+        Numbers(real=text)  # type: ignore[arg-type]

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from robustray.attacks import Threat, autoattack
 from robustray.attacks.norms import Norm
-from robustray.attacks.versions import VERSIONS, AttackName, strength
+from robustray.attacks.versions import VERSIONS, AttackName, strength, unfit
 from robustray.errors import UserError
 from robustray.judging import judge
 from robustray.verdicts import CLEAN, read_shard, read_shards
@@ -202,6 +202,45 @@ def test_too_few_pixels(norm: Norm, tmp_path: Path) -> None:
     x = torch.rand(4, 1, 4, 4, generator=generator(2))
     with pytest.raises(UserError, match=r"square in .* 5 x 5 tiles, but images have 4 x 4 pixels"):
         judge(model, x, model(x).argmax(1), Threat(norm=norm, eps=0.1), "square", tmp_path)
+
+
+def test_the_sizes_that_square_takes_are_those_on_which_it_runs() -> None:
+    """Every height and width around the grid's corners: refused in one line, or the authors' code ends."""
+    refused = {
+        (height, width)
+        for height in (5, 7, 9, 10, 12, 13, 14, 15, 18, 19, 20, 23, 24, 25)
+        for width in (5, 8, 12, 14, 20, 24, 28)
+        if not _square_runs("l2", height, width)
+    }
+    assert {(12, 12), (14, 14), (24, 8), (24, 24)} <= refused
+    assert not {(7, 8), (13, 5), (20, 20), (25, 20)} & refused
+    assert not _square_runs("l1", 14, 14)
+    assert _square_runs("linf", 14, 14)
+
+
+class _Certain(nn.Module):
+    """Class 0, whatever is shown."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.tensor([[1.0, 0.0]]).repeat(len(x), 1)
+
+
+def _square_runs(norm: Norm, height: int, width: int) -> bool:
+    """Whether Square with five queries ends on this size; what the rule says must be what happens."""
+    model = _Certain()  # nothing breaks it: all queries are asked
+    x, y = torch.full((2, 1, height, width), 0.5), torch.zeros(2, dtype=torch.int64)
+    with torch.random.fork_rng():
+        square = autoattack.attack_of("square", model, x, Threat(norm=norm, eps=0.1), 0, "standard")
+        square.n_queries, square.verbose = 5, False
+    try:
+        with torch.random.fork_rng():
+            square.perturb(x, y)
+    except RuntimeError:
+        runs = False
+    else:
+        runs = True
+    assert runs == (unfit("square", norm, height, width) is None), (norm, height, width)
+    return runs
 
 
 @pytest.mark.parametrize("attack", ["apgd-ce", "fab-t"])

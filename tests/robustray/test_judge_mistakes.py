@@ -58,7 +58,10 @@ table = {}
         (["bare.pt", "--architecture", "bad.py:raises"], r"bad.py:raises: ValueError: no weights at home$"),
         (["noise.safetensors"], r"noise.safetensors: not a safetensors file"),
         (["noise.pt"], r"noise.pt: not a checkpoint of tensors and plain values"),
-        (["pickle.pt"], r"pickle.pt: not a checkpoint of tensors and plain values"),
+        (
+            ["pickle.pt"],
+            r"pickle.pt: holds torch.nn.modules.linear.Linear, which is code, not tensors and plain values",
+        ),
         (["tensor.pt"], r"tensor.pt: holds a Tensor, not a mapping"),
         (["bad.py"], r"bad.py: say which function makes the network, as in bad.py:make"),
         (["bad.py:god"], r"bad.py has no 'god'; did you mean 'good'"),

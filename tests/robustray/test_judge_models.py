@@ -4,12 +4,22 @@ from __future__ import annotations
 
 import re
 import shutil
+import sys
+from argparse import Namespace
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 import safetensors.torch
 import torch
+from torch import nn
 
+from robustray.errors import UserError
+from robustray.subjects import load
+from robustray.subjects.weight_files import read
+from robustray.training.checkpoints import weights_hash
 from robustray.verdicts import Verdicts
 from tests.robustray.judged import ON_TEST, Command, same_verdicts, written
 
@@ -182,3 +192,108 @@ def test_the_zoo_of_robustbench(command: Command) -> None:
         assert refused.code == 2
         assert re.search(said, refused.error), refused.error
         assert len(refused.error.strip().splitlines()) == 1
+
+
+NETS = """
+import sys
+import torch
+from torch import nn
+torch.manual_seed(0)
+def net(): return nn.Sequential(nn.Flatten(), nn.Linear(64, 10))
+def wrapped(): return nn.DataParallel(net())
+def lazy(): return nn.Sequential(nn.Flatten(), nn.LazyLinear(10))
+def scripted(): return torch.jit.script(net())
+class Extra(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.net = net()
+    def forward(self, x): return self.net(x)
+    def get_extra_state(self): return {"seen": (3, torch.ones(2)), "name": "a"}
+    def set_extra_state(self, state): pass
+"""
+PLAIN = "1.weight", "1.bias"
+
+
+@pytest.mark.parametrize(
+    ("factory", "own"), [("net", ""), ("wrapped", "module.")], ids=["plain names", "its own part is called module"]
+)
+@pytest.mark.parametrize("front", ["", "module.", "_orig_mod.", "module._orig_mod.", "model.", "backbone.net.module."])
+def test_what_wrappers_put_before_names_is_taken_off_where_it_makes_them_fit(
+    front: str, factory: str, own: str, tmp_path: Path
+) -> None:
+    (tmp_path / "named.py").write_text(NETS)
+    state = {"1.weight": torch.randn(10, 64), "1.bias": torch.randn(10)}
+    torch.save({"state_dict": {front + own + name: value for name, value in state.items()}}, tmp_path / "weights.pt")
+    found = load(str(tmp_path / "weights.pt"), architecture=f"{tmp_path}/named.py:{factory}", data=None, norm="linf")
+    assert torch.equal(found.model.state_dict()[f"{own}1.weight"], state["1.weight"])
+
+
+def test_names_that_nothing_makes_fit_are_told_as_they_are(tmp_path: Path) -> None:
+    (tmp_path / "named.py").write_text(NETS)
+    torch.save({"module.2.weight": torch.zeros(10, 64), "module.2.bias": torch.zeros(10)}, tmp_path / "weights.pt")
+    with pytest.raises(UserError, match=r"do not fit .* \(Missing key\(s\) in state_dict: \"1.weight"):
+        load(str(tmp_path / "weights.pt"), architecture=f"{tmp_path}/named.py:net", data=None, norm="linf")
+
+
+@pytest.mark.parametrize("number", [np.float64(0.5), np.float32(0.5), np.int64(3), np.bool_(True)])
+def test_a_number_of_numpy_beside_the_weights_is_read(number: np.generic, tmp_path: Path) -> None:
+    torch.save({"state_dict": {"a": torch.ones(2)}, "best": number}, tmp_path / "weights.pt")
+    assert read(tmp_path / "weights.pt")["best"] == number
+
+
+def _pointer(path: Path) -> None:
+    path.write_text(f"version https://git-lfs.github.com/spec/v1\noid sha256:{'0' * 64}\nsize 12345\n")
+
+
+@pytest.mark.parametrize(
+    ("write", "said"),
+    [
+        (_pointer, "is a pointer of Git LFS.* git lfs pull"),
+        (lambda path: path.write_text("\n<!DOCTYPE html><html>Quota exceeded</html>"), "is a page of HTML"),
+        (lambda path: path.write_bytes(b""), "is empty"),
+        (lambda path: torch.save({"args": Namespace(lr=0.1)}, path), r"holds argparse.Namespace, which is code"),
+        (lambda path: torch.save(nn.Linear(2, 2), path), r"holds torch.nn.modules.linear.Linear, .*state_dict\(\)"),
+        (lambda path: torch.jit.save(torch.jit.script(nn.Linear(2, 2)), path), r"is TorchScript, .* torch.jit.load"),
+        (lambda path: path.write_bytes(bytes(range(200))), "not a checkpoint of tensors and plain values"),
+    ],
+)
+@pytest.mark.filterwarnings("ignore")
+def test_what_is_no_weights_is_said_without_advice_to_run_it(
+    write: Callable[[Path], Any], said: str, tmp_path: Path
+) -> None:
+    write(tmp_path / "a.pt")
+    with pytest.raises(UserError, match=said) as refused:
+        read(tmp_path / "a.pt")
+    assert "weights_only" not in str(refused.value)
+    assert str(refused.value).isprintable()
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_scripted_networks_and_states_that_are_no_tensors_are_judged(command: Command, tmp_path: Path) -> None:
+    (tmp_path / "kinds.py").write_text(NETS)
+    for name in ("scripted", "Extra"):
+        assert command.judge(f"kinds.py:{name}", *ON_TEST).result["images"] == 40
+    refused = command("judge", "kinds.py:lazy", *ON_TEST)
+    assert refused.code == 2
+    assert "1.weight has no shape before it has seen an image" in refused.error
+
+
+def test_states_that_differ_anywhere_have_other_hashes() -> None:
+    plain = {"w": torch.ones(2), "extra": {"seen": (3, torch.ones(2))}}
+    same = {"w": torch.ones(2), "extra": {"seen": (3, torch.ones(2))}}
+    assert weights_hash(plain) == weights_hash(same)
+    for other in ({"seen": (4, torch.ones(2))}, {"seen": (3, torch.zeros(2))}, {"met": (3, torch.ones(2))}):
+        assert weights_hash({**plain, "extra": other}) != weights_hash(plain)
+    packed = [torch.quantize_per_tensor(torch.ones(2), scale, 0, torch.qint8) for scale in (0.1, 0.1, 0.2)]
+    hashes = [weights_hash({"w": value}) for value in packed]
+    assert hashes[0] == hashes[1] != hashes[2]
+
+
+def test_a_script_that_parses_the_command_line_sees_its_own_name_alone(tmp_path: Path) -> None:
+    (tmp_path / "train.py").write_text(f"{NETS}\nassert sys.argv == ['{tmp_path}/train.py']\n")
+    (tmp_path / "left.py").write_text(f"{NETS}\nsys.exit('no GPU')\n")
+    before = list(sys.argv)
+    load(f"{tmp_path}/train.py:net", architecture=None, data=None, norm="linf")
+    with pytest.raises(UserError, match=r"left.py:net: left by sys.exit \(no GPU\)"):
+        load(f"{tmp_path}/left.py:net", architecture=None, data=None, norm="linf")
+    assert sys.argv == before

@@ -175,7 +175,7 @@ def test_the_two_of_that_form_are_told_apart_by_their_names(tmp_path: Path) -> N
 # ---- CIFAR
 
 
-@pytest.mark.parametrize("protocol", [None, 2, 3, 4])
+@pytest.mark.parametrize("protocol", [None, 2, 3, 4, 5])
 def test_cifar_layout(tmp_path: Path, protocol: int | None) -> None:
     """Pixel (r, c) of channel k is byte 1024 k + 32 r + c, whichever Python wrote the pickle."""
     rows, labels = drawn(6, (3072,), 10, 0)
@@ -304,7 +304,7 @@ def test_the_pickles_of_that_test_are_harmful(tmp_path: Path) -> None:
     assert (tmp_path / "harm").exists()
 
 
-@given(arrays_of.arrays(np.uint8, arrays_of.array_shapes(min_dims=0, max_dims=3)), st.booleans(), st.integers(2, 4))
+@given(arrays_of.arrays(np.uint8, arrays_of.array_shapes(min_dims=0, max_dims=3)), st.booleans(), st.integers(2, 5))
 def test_plain_pickle_reads_arrays_of_bytes(array: Pixels, fortran: bool, protocol: int) -> None:
     others = [1, "text", b"bytes", None, 0.5]
     value = {"array": np.asarray(array, order="F" if fortran else "C"), b"others": others}
@@ -312,6 +312,25 @@ def test_plain_pickle_reads_arrays_of_bytes(array: Pixels, fortran: bool, protoc
     np.testing.assert_array_equal(read["array"], array)
     assert read["array"].flags.writeable
     assert read["others"] == others
+
+
+@pytest.mark.parametrize("module", ["numpy.core", "numpy._core"])
+def test_plain_pickle_reads_what_either_numpy_wrote(module: str) -> None:
+    """Arrays of protocol 5, and labels that are numbers of numpy one by one; protocol 0 names modules in plain text."""
+    ours = np.int64(0).__reduce__()[0].__module__.removesuffix(".multiarray")
+    labels = pickle.dumps({"labels": [np.int64(3), np.uint8(7)]}, protocol=2)
+    read = read_pickle(labels.replace(f"c{ours}.multiarray".encode(), f"c{module}.multiarray".encode()))
+    assert read["labels"] == [3, 7]
+    whole = f"}}(Vdata\nc{module}.numeric\n_frombuffer\n(".encode()
+    whole += b"C\x06\x00\x01\x02\x03\x04\x05cnumpy\ndtype\n(Vu1\nI00\nI01\ntRK\x02K\x03\x86VC\ntRu."
+    np.testing.assert_array_equal(read_pickle(whole)["data"], np.arange(6).reshape(2, 3))
+
+
+@pytest.mark.parametrize("held", [np.float64(0.5), np.ones(2), np.array(["a"])])
+def test_plain_pickle_refuses_what_is_no_whole_number(held: Any) -> None:
+    for protocol in (2, 5):
+        with pytest.raises(pickle.UnpicklingError, match="not of whole numbers"):
+            read_pickle(pickle.dumps({"labels": held}, protocol=protocol))
 
 
 TWO = python2_pickle({b"labels": [3, 7], b"data": np.arange(2 * 12, dtype=np.uint8).reshape(2, 12)})

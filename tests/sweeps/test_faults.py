@@ -297,6 +297,19 @@ def test_attacks_that_compare_more_classes_than_there_are_are_refused(tmp_path: 
         run_quietly(_on_files(tmp_path, "judge.version=standard"), tmp_path / "small")
 
 
+@pytest.mark.parametrize("norm", ["l2", "l1"])
+def test_images_that_an_attack_cannot_begin_on_are_refused(norm: str, tmp_path: Path) -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (60, 12, 12), dtype=np.uint8)
+    for name in ("train", "test"):
+        np.savez(tmp_path / f"{name}.npz", images=pixels, labels=np.arange(60) % 5)
+    with pytest.raises(UserError, match=f"judge.version: square in {norm} .* 12 x 12 pixels; list other attacks"):
+        run_quietly(
+            _on_files(tmp_path, "judge.version=standard", f"judge.threat={{norm: {norm}, eps: 0.5}}"),
+            tmp_path / "small",
+        )
+    assert not (tmp_path / "small").exists()
+
+
 def test_a_full_disk_stops_the_sweep_and_fails_no_trial(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from robustray.training import checkpoints
 
