@@ -87,9 +87,7 @@ def points_on_test(df: pd.DataFrame, objectives: Mapping[str, str] = USUAL) -> p
     return pd.DataFrame(rows, columns=[*_COLUMNS, "x_low", "x_high", "y_low", "y_high"])
 
 
-def staircase(
-    points: pd.DataFrame, plane: tuple[Axis, Axis] = axes.plane(USUAL)
-) -> tuple[list[float], list[float]]:
+def staircase(points: pd.DataFrame, plane: tuple[Axis, Axis] = axes.plane(USUAL)) -> tuple[list[float], list[float]]:
     """Corners of the attained frontier through points `x`, `y`, from the best in y to the best in x.
 
     Between two neighbours the better y ends where the first one's x does, so the line goes to the worse y first and then on

@@ -56,9 +56,11 @@ class Judge(Options):
     @classmethod
     def _known_version(cls, value: Any) -> Any:
         known = get_args(AttackName)
+        if value in known:  # one attack's name is a list of one
+            return (value,)
         if isinstance(value, str) and value not in VERSIONS:
             raise PydanticCustomError("version", "there is no version '{value}'; {hint}",
-                                      {"value": value, "hint": nearest(value, VERSIONS)})  # fmt: skip
+                                      {"value": value, "hint": nearest(value, (*VERSIONS, *known))})  # fmt: skip
         if isinstance(value, list | tuple):
             unknown = [attack for attack in value if attack not in known]
             if unknown or not value or len(set(value)) < len(value):

@@ -37,16 +37,25 @@ def run(
         UserError: the model has too few classes for the attack, or its images are of a size that the attack cannot take.
     """
     if (why := unfit(attack, threat.norm, *x.shape[2:])) is not None:
-        raise UserError(f"{why}: list other attacks in judge.version")
+        raise UserError(f"{why}: list other attacks in judge.version or --version")
+    asked = _Asked(model)
     devices = [x.device] if x.device.type == "cuda" else []
     said = _ZeroGradients()
     with torch.random.fork_rng(devices=devices):
         torch.manual_seed(seed)  # theirs comes after their first forward pass, in which a randomised model draws
-        chosen = attack_of(attack, model, x, threat, seed, strength)
+        chosen = attack_of(attack, asked, x, threat, seed, strength)
         if hasattr(chosen, "logger"):
             chosen.logger = said.logger
         # contiguous: the authors' L1 projection takes views. clamp: their Square leaves [0, 1] by a rounding error in L1.
+        asked.first = y
         x_adv: Tensor = chosen.perturb(x.clone(memory_format=torch.contiguous_format), y.clone())
+        zeros = y == 0
+        if asked.nan and bool(
+            zeros.any()
+        ):  # for these, an answer of NaN looked right: it must be class 1 to look wrong
+            asked.first, asked.instead = y[zeros], 1
+            x_adv = x_adv.clone()
+            x_adv[zeros] = chosen.perturb(x[zeros].clone(memory_format=torch.contiguous_format), y[zeros].clone())
     return x_adv.detach().clamp(0, 1), said.most
 
 
@@ -59,7 +68,7 @@ def attack_of(attack: str, model: nn.Module, x: Tensor, threat: Threat, seed: in
     with torch.no_grad():
         classes = model(x[:1]).shape[1]
     if (why := too_few(attack, classes, "the model")) is not None:
-        raise UserError(f"{why}: list other attacks in judge.version")
+        raise UserError(f"{why}: list other attacks in judge.version or --version")
     suite = AutoAttack(model, norm=_NORMS[threat.norm], eps=threat.eps, seed=seed, version=strength, device=x.device)
     suite.apgd.loss = "dlr" if attack == "apgd-dlr" else "ce"
     suite.fab.targeted = attack == "fab-t"
@@ -76,6 +85,34 @@ def attack_of(attack: str, model: nn.Module, x: Tensor, threat: Threat, seed: in
         "fab-t": suite.fab,
         "square": suite.square,
     }[attack]
+
+
+class _Asked(nn.Module):
+    """The model as an attack of the authors asks it.
+
+    Their first question is which images are right, and they leave the others alone. The judge asks about standing images
+    only, so all are: one pass of a randomised model may say otherwise, and would save the image from ever being attacked.
+    An answer with a NaN is a wrong one; theirs is the class that `argmax` finds, the first that is NaN.
+    """
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.model = model
+        self.first: Tensor | None = None  # labels [B], that the next question is answered with
+        self.nan = False  # whether an answer was NaN
+        self.instead = 0  # the class that such an answer stands for
+
+    def forward(self, x: Tensor) -> Tensor:
+        logits: Tensor = self.model(x)
+        if self.first is not None:
+            y, self.first = self.first, None
+            return nn.functional.one_hot(y, logits.shape[1]).to(logits)
+        broken = logits.isnan().any(1, keepdim=True)
+        if bool(broken.any()):
+            self.nan = True
+            stands = nn.functional.one_hot(torch.tensor([self.instead], device=x.device), logits.shape[1]).to(logits)
+            logits = torch.where(broken, stands, logits)
+        return logits
 
 
 class _ZeroGradients(logging.Handler):

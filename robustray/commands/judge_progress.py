@@ -14,7 +14,7 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn
 
-from robustray.judging import result, time_left
+from robustray.judging import chance, result, time_left
 from robustray.judging.flags import MEANING
 from robustray.judging.plan import CLAIMED, EARLY, JOINED, Plan
 from robustray.verdicts import CLEAN, Shard
@@ -35,6 +35,7 @@ class Log:
         self.seconds = 0.0
         self.largest = 0.0
         self.flags: set[str] = set()
+        self.clean: list[Shard] = []
 
     def opening(self, data: str) -> None:
         plan = self.plan
@@ -50,7 +51,9 @@ class Log:
         self.seconds += float(shard.info["seconds"])
         if stage == CLEAN or once:
             self.standing -= len(shard.image) - float(shard.correct.sum())
-        if stage != CLEAN:
+        if stage == CLEAN:
+            self.clean.append(shard)
+        else:
             self.largest = max(self.largest, float(shard.info.get("largest", 0.0)))
         for flag in shard.info.get("flags", ()):
             self._warn(flag)
@@ -63,6 +66,8 @@ class Log:
             accuracy = f"{self.standing / self.images:.2%}"
             if stage == CLEAN:
                 self.write(f"initial accuracy: {accuracy}")
+                for warning in chance.warnings(self.clean):
+                    self.warn(warning)
             elif once:
                 name = _NAMES.get(stage, stage.upper())
                 self.write(f"robust accuracy after {name}: {accuracy} (total time {self.seconds:.1f} s)")
@@ -86,7 +91,11 @@ class Log:
     def _warn(self, flag: str) -> None:
         if flag not in self.flags | result.answered(self.plan):
             self.flags.add(flag)
-            self.write(f"warning: {flag.replace('_', ' ')}: {MEANING[flag]}")
+            self.warn(f"{flag.replace('_', ' ')}: {MEANING[flag]}")
+
+    def warn(self, what: str) -> None:
+        """What a reader should know of these numbers."""
+        self.write(f"warning: {what}")
 
 
 class Bars:

@@ -19,10 +19,9 @@ from robustray.data.device import DeviceImages
 from robustray.devices import cores, pick_device
 from robustray.errors import UserError
 from robustray.judge import Judge
-from robustray.judging import result, shard_size, workers
-from robustray.judging.answers import answers_hash
+from robustray.judging import first_look, identity, result, shard_size, workers
 from robustray.judging.case import Case
-from robustray.judging.plan import CLAIMED, JOINED, Plan
+from robustray.judging.plan import CLAIMED, EARLY, JOINED, Plan
 from robustray.judging.turns import places
 from robustray.judging.workers import Order
 from robustray.options.choose import choose
@@ -68,10 +67,14 @@ def run(asked: Asked, write: Callable[[str], None]) -> dict[str, Any]:
     settings = _settings(asked, data, found)
     if found.trial is not None:
         _check_home(asked)
-    case, order, devices = _open(asked, settings, found)
-    model = result.Model(found.name, asked.model, found.architecture, found.weights, asked.architecture)
+    case, order, devices, warnings = _open(asked, settings, found)
+    model = result.Model(
+        found.name, asked.model, found.architecture, found.weights, asked.architecture, tuple(warnings)
+    )
     log = Log(case.plan, write)
     log.opening(settings.data.name)
+    for warning in warnings:
+        log.warn(warning)
     _all_shards(case, order, devices, log)
     written = result.write(case.folder, model, settings, case.plan)
     log.closing(written, case.folder)
@@ -126,7 +129,7 @@ def _check_home(asked: Asked) -> None:
         )
 
 
-def _open(asked: Asked, settings: Judge, found: Classifier) -> tuple[Case, Order, list[str]]:
+def _open(asked: Asked, settings: Judge, found: Classifier) -> tuple[Case, Order, list[str], list[str]]:
     assert asked.split is not None
     files = {
         stage: tuple(path for path in asked.join if (path.suffix == ".json") == (stage == CLAIMED))
@@ -142,9 +145,18 @@ def _open(asked: Asked, settings: Judge, found: Classifier) -> tuple[Case, Order
     size = asked.shard or 0
     images = _first_images(settings, asked.split)
     _sizes(settings, images)
-    _answers(found, images)
+    attacks = (*settings.attacks, *((EARLY,) if settings.accelerated else ()))
+    warnings = first_look.look(found.name, found.model, images, settings.data.classes, attacks)
     if found.trial is None:
-        named["answers"] = answers_hash(found.model, images)  # equal weights need not be equal functions
+        answers = identity.answers(found.model, images)
+        if answers is None:
+            warnings.append(
+                f"{found.name} draws random numbers from a generator that is seeded anew each time: a judgement cannot be "
+                "repeated, nor what it finds be verified"
+            )
+        else:
+            before = (path.parent for path in root.glob("*/judgement.json"))
+            named["answers"] = identity.known(before, answers, found.weights, "model", "answers")
     common: dict[str, Any] = {"device": devices[0], "named": named, "files": files}
     if not size:
         draft = Plan.of(settings, found.weights, asked.split, model=named, files=files)
@@ -169,7 +181,7 @@ def _open(asked: Asked, settings: Judge, found: Classifier) -> tuple[Case, Order
         files,
         asked.keep_images,
     )
-    return case, order, devices
+    return case, order, devices, warnings
 
 
 def _first_images(settings: Judge, split: Literal["validation", "test"], count: int = 8) -> Any:
@@ -183,21 +195,6 @@ def _sizes(settings: Judge, images: Any) -> None:
     for attack in settings.attacks:
         if (why := unfit(attack, settings.threat.norm, *images.shape[2:])) is not None:
             raise UserError(f"--version: {why}; list other attacks, joined by +")
-
-
-def _answers(found: Classifier, images: Any) -> None:
-    """Asks the model about a few images, so that a model that cannot answer says so at once."""
-    try:
-        with torch.no_grad():
-            logits = found.model(images)
-    except Exception as error:
-        lines = str(error).strip().splitlines() or [type(error).__name__]
-        raise UserError(f"{found.name}: fails on images of shape {tuple(images.shape)} ({lines[0]})") from None
-    if not isinstance(logits, torch.Tensor) or logits.ndim != 2 or len(logits) != len(images):
-        what = tuple(logits.shape) if isinstance(logits, torch.Tensor) else type(logits).__name__
-        raise UserError(f"{found.name}: must give logits [B, classes], gave {what} for {tuple(images.shape)}")
-    if not bool(logits.isfinite().all()):
-        raise UserError(f"{found.name}: its logits are not finite; a broken model cannot be judged")
 
 
 def devices_of(asked: tuple[str, ...]) -> list[str]:

@@ -2,32 +2,62 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
-from robustray.attacks.mode import attack_mode
-from robustray.training.checkpoints import weights_hash
+
+class Copies(nn.Module):
+    """A model that is given copies: one that writes into its images spoils neither a caller's nor its own next answer."""
+
+    def __init__(self, model: nn.Module) -> None:
+        """Args: model: maps pixels [B, C, H, W] in [0, 1] to logits [B, K]."""
+        super().__init__()
+        self.model = model
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Logits [B, K]; gradients reach x through the copy."""
+        logits: Tensor = self.model(x.clone())
+        return logits
 
 
 @contextmanager
 def seeded(seed: int, device: torch.device) -> Iterator[None]:
-    """Random numbers inside the model are a function of the seed; the caller's state is untouched."""
-    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
-        torch.manual_seed(seed)
-        yield
+    """Random numbers inside the model, of torch, numpy or Python, are a function of the seed.
+
+    The caller's states are untouched. A generator of the model's own, seeded by nobody, is out of reach: see `identity`.
+    """
+    python, arrays = random.getstate(), np.random.get_state()  # noqa: NPY002 (what models draw from)
+    try:
+        with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+            torch.manual_seed(seed)
+            random.seed(seed)
+            np.random.seed(seed % 2**32)  # noqa: NPY002
+            yield
+    finally:
+        random.setstate(python)
+        np.random.set_state(arrays)  # noqa: NPY002
 
 
-def votes(model: nn.Module, x: Tensor, y: Tensor, passes: int, seed: int) -> tuple[Tensor, Tensor]:
-    """The class [B] that most passes give, and the fraction [B] of passes that give the label y [B]."""
+def classes_of(logits: Tensor) -> Tensor:
+    """The class [B] that logits [B, K] say, -1 where one is NaN: `argmax` takes a NaN for the largest, which may be right."""
+    return torch.where(logits.isnan().any(1), -1, logits.argmax(1))
+
+
+def votes(model: nn.Module, x: Tensor, y: Tensor, passes: int, seed: int) -> tuple[Tensor, Tensor, int]:
+    """The class [B] that most passes give, the fraction [B] of passes that give the label y [B], and how many images had an
+    answer that is not finite in some pass. A NaN is never right; an infinite logit is, where it is the label's.
+    """
+    broken = torch.zeros_like(y, dtype=torch.bool)
+    classes = []
     with seeded(seed, x.device), torch.no_grad():
-        classes = torch.stack([model(x).argmax(1) for _ in range(passes)])
-    return classes.mode(0).values, (classes == y).float().mean(0)
-
-
-def answers_hash(model: nn.Module, x: Tensor) -> str:
-    """A hash of what a model says of the first few images, to two decimals: equal weights need not be equal functions."""
-    with attack_mode(model, "eval"), seeded(0, x.device), torch.no_grad():
-        return weights_hash({"logits": model(x[:8].float()).double().round(decimals=2)})
+        for _ in range(passes):
+            logits = model(x)
+            classes.append(classes_of(logits))
+            broken |= ~logits.isfinite().all(1)
+    said = torch.stack(classes)
+    return said.mode(0).values, (said == y).float().mean(0), int(broken.sum())

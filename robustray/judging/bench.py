@@ -74,12 +74,14 @@ class Bench:
             return Found(x, y, y.float())
         if batch.stage == CLEAN:
             flags = checks.flags(self.model, x)
-            return Found(x, *self.answers(batch, x), {"flags": flags})
+            predicted, correct, unfinished = self.answers(batch, x)
+            return Found(x, predicted, correct, {"flags": flags, **_said(unfinished)})
         if batch.stage == CLAIMED:
             right = torch.from_numpy(images.claimed(self.plan.files[CLAIMED], batch.rows)).to(x.device)
             return Found(x, torch.where(right, y, -1), right.float())
         x_adv, info = self._attacked(batch, tick)
-        predicted, correct = self.answers(batch, x_adv)
+        predicted, correct, unfinished = self.answers(batch, x_adv)
+        info |= _said(unfinished)
         outside = ~self.plan.threat.inside(x_adv, x) & (correct < 1)
         if bool(outside.any()):
             info["outside"] = info.get("outside", 0) + int(outside.sum())
@@ -90,8 +92,9 @@ class Bench:
             info["largest"] = float(norms.length((x_adv[broken].double() - x[broken]), self.plan.threat.norm).max())
         return Found(x_adv, predicted, correct, info)
 
-    def answers(self, batch: Batch, x: Tensor) -> tuple[Tensor, Tensor]:
-        """The class [B] that most passes give at x, and the fraction [B] of passes that give the batch's label.
+    def answers(self, batch: Batch, x: Tensor) -> tuple[Tensor, Tensor, int]:
+        """The class [B] that most passes give at x, the fraction [B] of passes that give the batch's label, and how many
+        images' answers are not finite.
 
         Random numbers inside the model are a function of plan, stage and shard, so that the same question has one answer.
         """
@@ -114,7 +117,7 @@ class Bench:
         x_adv, least, outside = batch.x, torch.full(batch.y.shape, torch.inf, device=batch.x.device), 0
         for file in self.plan.files[JOINED]:
             theirs, beyond = images.joined(file, batch.rows, batch.x, self.plan.threat)
-            _, correct = self.answers(batch, theirs)
+            correct = self.answers(batch, theirs)[1]
             x_adv = torch.where((correct < least)[:, None, None, None], theirs, x_adv)
             least, outside = torch.minimum(correct, least), outside + beyond
         return x_adv, outside
@@ -136,3 +139,7 @@ class Bench:
         first, before, zero = self._in_pieces(batch.part(slice(None, half)))
         second, after, also_zero = self._in_pieces(batch.part(slice(half, None)))
         return torch.cat([first, second]), before + after, zero + also_zero
+
+
+def _said(unfinished: int) -> dict[str, Any]:
+    return {"not_finite": unfinished} if unfinished else {}

@@ -14,6 +14,7 @@ from robustray.data.device import DeviceImages
 from robustray.data.splits import Indices
 from robustray.devices import pick_device
 from robustray.judge import Judge
+from robustray.judging.answers import Copies
 from robustray.judging.bench import Bench
 from robustray.judging.plan import Plan
 from robustray.judging.stage import judge_shard
@@ -53,7 +54,7 @@ class Case:
         self.judge = judge
         self.plan = Plan.of(judge, weights, split, shard_size=shard_size, model=named, files=files)
         self.folder = self.plan.folder(root)
-        self.bench = Bench(self.model, self.plan, self.folder)
+        self.bench = Bench(Copies(self.model), self.plan, self.folder)
         if self.device.type == "cpu":
             keep_large_blocks()
             channels_last(self.model, self._batch(self.plan.rows[:2])[0])

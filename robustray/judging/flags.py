@@ -18,6 +18,8 @@ MEANING: Mapping[str, str] = {
     "probabilities": "the model gives probabilities, not logits: gradients through them vanish and attacks stop early",
     "zero_gradients": "the gradient is exactly zero at images an attack starts from: gradient attacks are blind there",
     "square_beats_white_box": "Square, which sees no gradients, broke images that the gradient attacks before it left",
+    "not_finite": "answers are NaN or infinite at some images; a NaN is counted as wrong",
+    "batch_dependent": "the answer to an image depends on the images beside it: the numbers depend on the shard's size",
     "outside": "adversarial images lie outside the threat or outside [0, 1]; they were not counted",
 }
 """Flags by name. A flagged model is judged in full, shown with a mark, and neither prunes others nor is a member of the
@@ -45,8 +47,7 @@ def found(shards: Iterable[Shard]) -> tuple[str, ...]:
     for shard in shards:
         said.update(shard.info.get("flags", ()))
         zero[shard.attack] += int(shard.info.get("zero_gradients", 0))
-        if shard.info.get("outside", 0):
-            said.add("outside")
+        said.update(name for name in ("outside", "not_finite") if shard.info.get(name, 0))
         if shard.attack == CLEAN:
             images += len(shard.image)
         elif shard.attack == SQUARE:

@@ -12,8 +12,10 @@ from torch import Tensor, nn
 from robustray.attacks.threats import Threat
 from robustray.attacks.versions import VERSIONS, AttackName, strength
 from robustray.errors import UserError, nearest
-from robustray.judging.answers import answers_hash
+from robustray.judging import identity
+from robustray.judging.answers import Copies
 from robustray.judging.bench import Bench
+from robustray.judging.first_look import look
 from robustray.judging.plan import SEED, SHARD, Plan, family
 from robustray.judging.stage import judge_shard
 from robustray.training.checkpoints import weights_hash
@@ -59,9 +61,10 @@ def judge(
                         f"{', '.join(known)} joined by +")  # fmt: skip
     power = strength(version)
     name = family(attacks, power)
+    if len(x):
+        look("the model", model, x[: identity.IMAGES].float(), 1 + int(y.max()), attacks)
     parts = {
         "weights": weights_hash(model.state_dict()),
-        "answers": answers_hash(model, x),  # equal weights need not be equal functions
         "images": weights_hash({"x": x, "y": y}),
         "threat": threat.model_dump(),
         "family": name,
@@ -70,9 +73,13 @@ def judge(
         "shard": shard_size,
         "dtype": "float32",
     }
+    answers = identity.answers(model, x)
+    if answers is not None:
+        before = (path.parent for path in folder.glob("*/judgement.json"))
+        parts["answers"] = identity.known(before, answers, str(parts["weights"]), "answers")
     rows = np.arange(len(x), dtype=np.int64)
     plan = Plan("images", version, attacks, power, threat, rows, shard_size, seed, parts)
-    bench = Bench(model, plan, judgement_folder(folder, "images", name, parts))
+    bench = Bench(Copies(model), plan, judgement_folder(folder, "images", name, parts))
     for number, begin in enumerate(range(0, len(x), shard_size)):
         part = slice(begin, begin + shard_size)
         for stage in plan.stages:

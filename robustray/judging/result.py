@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 
 from robustray.files import write_whole
 from robustray.judge import Judge
-from robustray.judging import flags
+from robustray.judging import chance, flags
 from robustray.judging.plan import CLAIMED, EARLY, JOINED, Plan
 from robustray.verdicts import CLEAN, Shard, Verdicts, read_shards
 
@@ -30,6 +30,7 @@ class Model:
     architecture: str
     weights: str
     given: str | None = None  # --architecture, where it was needed
+    warnings: tuple[str, ...] = ()  # of the first look
 
 
 def write(folder: Path, model: Model, judge: Judge, plan: Plan) -> dict[str, Any]:
@@ -92,6 +93,7 @@ def summary(model: Model, judge: Judge, plan: Plan, shards: Sequence[Shard], ver
         "robust_interval": _interval(float(verdicts.robust_correct.sum()), len(verdicts)),
         "stages": [_stage(stage, [s for s in shards if s.attack == stage]) for stage in plan.stages],
         "flags": {name: flags.MEANING[name] for name in raised},
+        "warnings": [*model.warnings, *chance.warnings(shards)],
         "seconds": sum(float(shard.info["seconds"]) for shard in shards),
         "shard_size": plan.shard_size,
         "passes_per_verdict": plan.passes,
@@ -112,7 +114,7 @@ def _stage(stage: str, shards: Sequence[Shard]) -> dict[str, Any]:
         "broken": sum(int(shard.broken.sum()) for shard in shards),
         "seconds": sum(float(shard.info["seconds"]) for shard in shards),
     }
-    for name in ("zero_gradients", "outside"):
+    for name in ("zero_gradients", "outside", "not_finite"):
         count = sum(int(shard.info.get(name, 0)) for shard in shards)
         if count:
             told[name] = count

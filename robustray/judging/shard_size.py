@@ -64,7 +64,9 @@ def _step(model: nn.Module, x: Tensor) -> float:
         for _ in range(5):
             begun = time.perf_counter()
             pixels = x.clone().requires_grad_()
-            torch.autograd.grad(model(pixels).sum(), pixels)
+            answer = model(pixels.clone()).sum()
+            if answer.requires_grad:  # else only attacks that ask for none are to come
+                torch.autograd.grad(answer, pixels)
             times.append(time.perf_counter() - begun)
     return min(times)
 
@@ -81,7 +83,7 @@ def bytes_per_image(model: nn.Module, x: Tensor) -> float:
     own = {p.untyped_storage().data_ptr() for p in (*model.parameters(), *model.buffers())}
     saving = torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor)
     with attack_mode(model, "eval"), torch.enable_grad(), saving:
-        model(x.clone().requires_grad_())
+        model(x.clone().requires_grad_().clone())  # a copy, which it may write into
     activations = sum(count for place, count in saved.items() if place not in own)
     return activations / len(x) + COPIES * x[0].numel() * x.element_size()
 

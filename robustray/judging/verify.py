@@ -12,6 +12,7 @@ from robustray.attacks.mode import attack_mode
 from robustray.judging import images
 from robustray.judging.bench import Batch
 from robustray.judging.case import Case
+from robustray.numerics import numerics
 from robustray.verdicts import CLEAN, read_shard
 
 
@@ -50,7 +51,7 @@ def checked(case: Case) -> Checked:
             at = torch.from_numpy(np.searchsorted(rows, shard.image)).to(x.device)
             batch = Batch(stage, number, shard.image.astype(np.int64), x[at], y[at])
             if stage == CLEAN:
-                with attack_mode(case.model, "eval"):
+                with numerics(), attack_mode(case.model, "eval"):
                     now = case.bench.answers(batch, batch.x)[1].cpu().numpy()
                 clean_changed += shard.image[now != shard.correct].tolist()
                 continue
@@ -67,7 +68,7 @@ def checked(case: Case) -> Checked:
             outside += broken[~inside.cpu().numpy()].tolist()
             largest = max(largest, float(norms.length(x_adv.double() - batch.x[where], threat.norm).max()))
             batch.x[where] = x_adv  # a copy: indexing by a tensor made it
-            with attack_mode(case.model, "eval"):
+            with numerics(), attack_mode(case.model, "eval"):
                 now = case.bench.answers(batch, batch.x)[1][where].cpu().numpy()
             changed += broken[now != 0].tolist()
             seen += len(broken)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from robustray.attacks.base import BoundAttack
 from robustray.data.device import DeviceImages
@@ -16,9 +16,12 @@ def accuracies(model: nn.Module, images: DeviceImages, attack: BoundAttack) -> t
     """(clean, robust) accuracy, fractions of all images; robust: correct as they are and under the attack.
 
     The attack's random numbers are the same at every call, so that the answer is a function of the weights alone.
-    The model's modes come back as they were.
+    A NaN is never right. The model's modes come back as they were, and so do its buffers, also where the attack lets batch
+    statistics move (mode `train`): measuring changes no model.
     """
     modes = [(module, module.training) for module in model.modules()]
+    moves = attack.attack.mode == "train"
+    buffers = [(buffer, buffer.clone()) for buffer in model.buffers()] if moves else []
     model.eval()
     device = images.labels.device
     generator = torch.Generator(device).manual_seed(derive("validation"))
@@ -26,12 +29,19 @@ def accuracies(model: nn.Module, images: DeviceImages, attack: BoundAttack) -> t
     for begin in range(0, len(images), BATCH):
         x, y = images.batch(slice(begin, begin + BATCH))
         with torch.no_grad():
-            clean = model(x).argmax(1) == y
+            clean = _right(model(x), y)
         x_adv = attack(model, x, y, generator=generator)
+        for buffer, before in buffers:  # the attack's passes moved them; the answer is that of the model as it was
+            buffer.copy_(before)
         with torch.no_grad():
-            robust = clean & (model(x_adv).argmax(1) == y)
+            robust = clean & _right(model(x_adv), y)
         correct += torch.stack([clean.sum(), robust.sum()])
     for module, training in modes:
         module.training = training
     clean_count, robust_count = correct.tolist()
     return clean_count / len(images), robust_count / len(images)
+
+
+def _right(logits: Tensor, y: Tensor) -> Tensor:
+    """Which of the answers [B, K] say the label [B]; `argmax` would take a NaN for the largest."""
+    return (logits.argmax(1) == y) & ~logits.isnan().any(1)
