@@ -83,7 +83,9 @@ def subject(objectives: Mapping[str, str]) -> str:
     """`clean and robust accuracy`, `robust accuracy and training cost in passes`: what the frontier is one of."""
     if set(objectives) == set(ACCURACIES):
         return "clean and robust accuracy"
-    named = [spoken(name) + ("" if name in ACCURACIES else f" in {unit(name)}") for name in METRICS if name in objectives]
+    named = [
+        spoken(name) + ("" if name in ACCURACIES else f" in {unit(name)}") for name in METRICS if name in objectives
+    ]
     return named[0] if len(named) == 1 else f"{', '.join(named[:-1])} and {named[-1]}"
 
 

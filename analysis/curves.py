@@ -66,9 +66,7 @@ def hypervolume_curve(folder: Path | str) -> pd.DataFrame:
         & rows[list(snapshot.objectives)].notna().all(axis=1)
     )
     counted, worst = counts.to_numpy(dtype=bool), largest(rows, snapshot.objectives)
-    reached = [
-        volume(rows[:end][counted[:end]], snapshot.objectives, worst) for end in range(1, len(numbers) + 1)
-    ]
+    reached = [volume(rows[:end][counted[:end]], snapshot.objectives, worst) for end in range(1, len(numbers) + 1)]
     spent = rows[list(COSTS)].fillna(0.0).cumsum().reset_index(drop=True)
     finished = {trial.number: trial.finished for trial in ended}
     return pd.concat(

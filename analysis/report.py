@@ -140,7 +140,10 @@ def _picture(df: pd.DataFrame, snapshot: record.Snapshot, about: sheet.Sheet, fo
     for name in ("kaleido", "choreographer"):  # they tell of their every step
         logging.getLogger(name).setLevel(logging.ERROR)
     figure = frontier_figure(
-        df, title=page.figure_title(about, folder, snapshot.objectives), objectives=snapshot.objectives, threat=about.threat
+        df,
+        title=page.figure_title(about, folder, snapshot.objectives),
+        objectives=snapshot.objectives,
+        threat=about.threat,
     )
     drawn: Any = kaleido.calc_fig_sync(figure, opts=_PICTURE, kopts={"mathjax": False, "timeout": _PATIENCE})
     return bytes(drawn)

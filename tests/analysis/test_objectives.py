@@ -171,7 +171,13 @@ def test_every_page_is_whole(tmp_path: Path, objectives: dict[str, str], members
 
 @pytest.mark.parametrize(
     ("low", "high", "ticks"),
-    [(1, 3, [1, 2, 3]), (3, 3, [3]), (20, 60, [20, 30, 40, 50, 60]), (1, 8, list(range(1, 9))), (7, 29, [10, 15, 20, 25])],
+    [
+        (1, 3, [1, 2, 3]),
+        (3, 3, [3]),
+        (20, 60, [20, 30, 40, 50, 60]),
+        (1, 8, list(range(1, 9))),
+        (7, 29, [10, 15, 20, 25]),
+    ],
 )
 def test_whole_numbers_have_whole_ticks(low: int, high: int, ticks: list[int]) -> None:
     assert palette.whole_ticks(low, high) == ticks
