@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ from analysis.paired import Floats
 from analysis.pareto import wilson
 from robustray.errors import UserError, nearest
 from robustray.measures.metrics import ACCURACIES, METRICS
+from robustray.verdicts import CLEAN
 from sweeps import record
 from sweeps.standing import SELECTION, TEST
 
@@ -31,6 +32,9 @@ class Paired:
     split: str
     trials: list[int]  # [K], ascending
     verdicts: Floats  # [K, 2, N]: clean and robust
+    broken: Sequence[
+        Mapping[str, int]
+    ] = ()  # [K] images by what broke them first, in the order of attacks, `clean` first
 
 
 @dataclass(frozen=True)
@@ -39,6 +43,7 @@ class Comparison:
 
     trials: pd.DataFrame  # as `compare` gives it
     seeds: pd.DataFrame  # as `seeds` gives it
+    broken: Mapping[int, Mapping[str, int]] = field(default_factory=dict)  # by trial: see `Paired.broken`
 
 
 def compare(
@@ -110,7 +115,10 @@ def of_sweep(folder: Path, snapshot: record.Snapshot, df: pd.DataFrame, split: s
         UserError: verdicts are missing or damaged, or trials were not judged on the same images.
     """
     models = read(folder, snapshot, split)
-    return Comparison(table(models, df, snapshot.objectives), seeds(models, df)) if models else None
+    if models is None:
+        return None
+    broken = dict(zip(models.trials, models.broken, strict=True))
+    return Comparison(table(models, df, snapshot.objectives), seeds(models, df), broken)
 
 
 def read(folder: Path, snapshot: record.Snapshot, split: str) -> Paired | None:
@@ -120,7 +128,10 @@ def read(folder: Path, snapshot: record.Snapshot, split: str) -> Paired | None:
         UserError: verdicts are missing or damaged, or trials were not judged on the same images.
     """
     found = judgements.of_sweep(folder, snapshot, split)
-    return Paired(split, list(found), np.array([_both(one) for one in found.values()])) if found else None
+    if not found:
+        return None
+    broken = [_broken(one) for one in found.values()]
+    return Paired(split, list(found), np.array([_both(one) for one in found.values()]), broken)
 
 
 def table(
@@ -198,6 +209,12 @@ def _sweep(folder: Path, split: str, resamples: int, seed: int) -> pd.DataFrame:
 
 def _both(judgement: judgements.Judgement) -> list[Floats]:
     return [judgement.verdicts.clean_correct, judgement.verdicts.robust_correct]
+
+
+def _broken(judgement: judgements.Judgement) -> dict[str, int]:
+    """How many images each attack broke that stood before it; under `clean`, those that are wrong as they are."""
+    by = judgement.verdicts.broken_by
+    return {name: int((by == name).sum()) for name in (CLEAN, *judgement.parts["stages"])}
 
 
 def _nondominated(means: Floats, rows: pd.DataFrame, objectives: Mapping[str, str]) -> pd.Series[float]:

@@ -13,11 +13,10 @@ import plotly.graph_objects as go
 from analysis import axes, palette, points, words
 from analysis.axes import RANK, USUAL, Axis
 from analysis.collect import options
-from analysis.palette import Colours, Theme, ThemeName
+from analysis.palette import FONT, Colours, Theme, ThemeName
 from analysis.points import Stage
 from sweeps.standing import TEST
 
-FONT = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Helvetica Neue', Arial, sans-serif"
 _MOST_LABELS = 16  # members whose numbers are written beside them; more would be a crowd
 _NEVER_IN_VIEW = ("stopped", "diverged", "failed", "running")  # they would squeeze the frontier into a corner
 _NEAR = 5.0  # points; a trial within the frontier's own span of it, or within this, is in the first view

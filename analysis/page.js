@@ -1,8 +1,7 @@
 "use strict";
 
-// The figure, in the theme the reader's system asks for.
+// The figures, in the theme the reader's system asks for.
 (() => {
-  const place = document.getElementById("frontier");
   const figures = JSON.parse(document.getElementById("figures").textContent);
   const dark = window.matchMedia("(prefers-color-scheme: dark)");
   const narrow = window.matchMedia("(max-width: 640px)");
@@ -14,15 +13,18 @@
     plotlyServerURL: "",
     modeBarButtons: [["toImage"], ["zoom2d", "pan2d"], ["autoScale2d", "resetScale2d"]],
   };
-  const draw = (theme) => {
-    const { data, layout } = structuredClone(figures[theme]);
+  const drawOne = (id, figure) => {
+    const { data, layout } = structuredClone(figure);
     if (narrow.matches && layout.coloraxis) {
       // A phone has no room beside the plot: the colour bar goes on top.
       Object.assign(layout.coloraxis.colorbar, { orientation: "h", x: 0.5, y: 1.02, yanchor: "bottom", len: 1 });
       layout.coloraxis.colorbar.title.side = "top";
     }
-    return Plotly.react(place, data, layout, config);
+    // Its buttons would lie on the options' topmost panels.
+    const bar = id === "frontier" ? {} : { displayModeBar: false };
+    return Plotly.react(document.getElementById(id), data, layout, { ...config, ...bar });
   };
+  const draw = (theme) => Object.entries(figures[theme]).forEach(([id, figure]) => drawOne(id, figure));
   const redraw = () => draw(dark.matches ? "dark" : "light");
   redraw();
   dark.addEventListener("change", redraw);

@@ -24,9 +24,11 @@ from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 
 from analysis import axes, points, summary, tables, words
+from analysis.cards import cards
 from analysis.comparison import Comparison
 from analysis.device_time import DeviceTime
 from analysis.figures import frontier_figure, out_of_view
+from analysis.option_figure import option_figure, varied
 from analysis.sheet import Sheet
 from sweeps.record import Snapshot
 from sweeps.standing import SELECTION, TEST
@@ -93,6 +95,11 @@ def render(
         flagged=bool((df["flags"] != "").any()),
         trials=tables.trials(df, snapshot.objectives),
         gaps=summary.gaps(df),
+        seeds_said=summary.seeds(snapshot),
+        attacks=tables.attacks(decisive, df, snapshot.objectives) if decisive else tables.Table([]),
+        cards=cards(df, snapshot, folder),
+        options_drawn=bool(varied(df)),
+        points=words.points,
         judging=_judging(df, spent.by_split),
         events=snapshot.members,
         provenance=_provenance(sheet),
@@ -149,13 +156,20 @@ def _resumed(entry: Any) -> str:
 
 
 def _figures(df: pd.DataFrame, snapshot: Snapshot, sheet: Sheet, comparison: Comparison | None) -> Markup:
-    """Both themes of the figure as one JSON text that no string in it can end early."""
+    """Both themes of the figures, by the place each has on the page, as one JSON text that no string in it can end early."""
     compared = comparison.trials if comparison else None
     drawn: dict[str, Any] = {
-        theme: _plain(
-            frontier_figure(df, objectives=snapshot.objectives, theme=theme, threat=sheet.threat, compared=compared)
-        )
+        theme: {
+            "frontier": frontier_figure(
+                df, objectives=snapshot.objectives, theme=theme, threat=sheet.threat, compared=compared
+            ),
+            "options": option_figure(df, objectives=snapshot.objectives, theme=theme),
+        }
         for theme in ("light", "dark")
+    }
+    drawn = {
+        theme: {place: _plain(figure) for place, figure in both.items() if figure is not None}
+        for theme, both in drawn.items()
     }
     text = json.dumps(drawn, separators=(",", ":"))
     for character in "<>&\u2028\u2029":

@@ -15,6 +15,7 @@ from analysis.axes import Axis
 
 ThemeName = Literal["light", "dark"]
 _MOST_CATEGORIES = 7
+FONT = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Helvetica Neue', Arial, sans-serif"
 _LOG_FROM = 10.0  # a range wider than a decade is shown on a log scale
 
 
@@ -112,7 +113,7 @@ def objective(df: pd.DataFrame, axis: Axis, theme: Theme) -> Colours:
 
 def _numeric(numbers: pd.Series[float], column: str, theme: Theme, *, whole: bool = False) -> Colours:
     low, high = float(numbers.min()), float(numbers.max())
-    log = low > 0 and high / low > _LOG_FROM
+    log = logarithmic(low, high)
     axis: dict[str, Any] = {
         "colorscale": [[i / (len(theme.scale) - 1), colour] for i, colour in enumerate(theme.scale)],
         "cmin": math.log10(low) if log else low,
@@ -129,7 +130,7 @@ def _numeric(numbers: pd.Series[float], column: str, theme: Theme, *, whole: boo
         },
     }
     if log:
-        ticks = _log_ticks(low, high)
+        ticks = log_ticks(low, high)
         axis["colorbar"] |= {"tickvals": [math.log10(t) for t in ticks], "ticktext": [f"{t:g}" for t in ticks]}
         values = [math.log10(n) if n == n else None for n in numbers]
     else:
@@ -147,7 +148,12 @@ def whole_ticks(low: int, high: int) -> list[int]:
     return list(range(first, high + 1, step))
 
 
-def _log_ticks(low: float, high: float) -> list[float]:
+def logarithmic(low: float, high: float) -> bool:
+    """Whether numbers in this range are drawn by their logarithms."""
+    return low > 0 and high / low > _LOG_FROM
+
+
+def log_ticks(low: float, high: float) -> list[float]:
     """1, 2, 5 in every decade of the range; decades alone where that would be a crowd."""
     decades = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
     steps = (1, 2, 5) if math.log10(high / low) <= 3 else (1,)

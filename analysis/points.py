@@ -44,14 +44,15 @@ def selection_points(df: pd.DataFrame, objectives: Mapping[str, str] = USUAL) ->
 
     Returns:
         Columns `row` (position in `df`), `trial`, `setting` (which other seeds share), `kind`, `x` and `y` (values of the two
-        axes, as `axes.plane` has them; accuracies in percent) and `hover` (plotly's markup, everything in it escaped). Kinds: `leader`, `judged`, `flagged`,
+        axes, as `axes.plane` has them; accuracies in percent) and `hover` (plotly's markup, everything in it escaped). Kinds:
+        `leader`, `judged`, `flagged`,
         `bound`, `cheap`, `infeasible`, `stopped`, `diverged`, `failed`, `running`.
     """
     leading, named, setting = leaders(df, objectives), options(df), settings(df).tolist()
     plane = axes.plane(objectives)
     rows: list[list[Any]] = []
     for position, trial in enumerate(_rows(df)):
-        x, y = (_place(trial, axis) for axis in plane)
+        x, y = (place(trial, axis) for axis in plane)
         if not (np.isnan(x) or np.isnan(y)):
             kind, label = _kind(trial, leading), hover(trial, named, objectives)
             rows.append([position, trial["trial"], setting[position], kind, x, y, label])
@@ -72,7 +73,9 @@ def points_on_test(df: pd.DataFrame, objectives: Mapping[str, str] = USUAL) -> p
     """
     dominated, named, setting = dominated_on_test(df, objectives).tolist(), options(df), settings(df).tolist()
     plane, rows = axes.plane(objectives), list[list[Any]]()
-    chosen = selection_points(df, objectives).set_index("trial")["x"] if plane[0].name == RANK else {}
+    chosen: Mapping[Any, float] = (
+        dict(selection_points(df, objectives)[["trial", "x"]].to_numpy().tolist()) if plane[0].name == RANK else {}
+    )
     for position, trial in enumerate(_rows(df)):
         unread = np.isnan(trial["test_clean_accuracy"]) or not (trial["member"] or trial["flags"])
         if unread or not any(axis.judged for axis in plane):
@@ -201,7 +204,7 @@ def _rows(df: pd.DataFrame) -> list[dict[str, Any]]:
     return [{str(name): value for name, value in row.items()} for row in df.to_dict("records")]
 
 
-def _place(trial: Mapping[str, Any], axis: Axis) -> float:
+def place(trial: Mapping[str, Any], axis: Axis) -> float:
     """Where a trial stands along an axis: the strongest number known of it. A rank is known when all are placed: 0."""
     if axis.name == RANK:
         return 0.0

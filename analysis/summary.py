@@ -23,12 +23,20 @@ _SMALL = 1000  # images; below, a 95 % interval is wider than 6 points
 
 @dataclass(frozen=True)
 class Gap:
-    """Selection set minus test over the members, as fractions."""
+    """Selection set minus test over the members, as fractions, each with the ends of its 95 % interval."""
 
     metric: str
-    mean: float
-    largest: float  # by size, with its sign
+    mean: tuple[float, float, float]  # it, low, high
+    largest: tuple[float, float, float]  # by size, with its sign
     trial: int  # where it is
+
+    @property
+    def said(self) -> str:
+        """The sign of the mean in words: which of the two is higher, and whether images alone may explain it."""
+        mean, low, high = self.mean
+        if low <= 0 <= high:
+            return "no gap that the drawing of images does not explain"
+        return f"the {words.SELECTION_SET} is higher" if mean > 0 else "test is higher"
 
 
 def verdict(df: pd.DataFrame, objectives: Mapping[str, str]) -> str:
@@ -92,16 +100,40 @@ def _attained(
 
 
 def gaps(df: pd.DataFrame) -> list[Gap]:
-    """How far the selection set flatters the members, for clean and robust accuracy; empty before test is read."""
+    """How far the selection set flatters the members, for clean and robust accuracy; empty before test is read.
+
+    A member's interval is Newcombe's, from the Wilson intervals (l, u) of both shares p and q, with d = p - q: low is
+    d - sqrt((p - l_p)^2 + (u_q - q)^2), high the other way round. Members share images, and a mean is at most as uncertain
+    as its parts are on average: the mean's ends are the means of the ends.
+    """
     result = []
-    for metric in (METRICS[name].short for name in ACCURACIES):
-        known = df.loc[df["member"], ["trial", f"gap_{metric}"]].dropna()
+    for name in ACCURACIES:
+        known = df.loc[df["member"]].dropna(subset=[f"gap_{METRICS[name].short}"])
         if len(known):
-            values = known[f"gap_{metric}"].to_numpy(dtype=float)
-            at = int(np.abs(values).argmax())
+            (p, p_low, p_high), (q, q_low, q_high) = (
+                [known[f"{split}_{name}{end}"].to_numpy(dtype=float) for end in ("", "_low", "_high")]
+                for split in ("judged", "test")
+            )
+            ends = np.stack([p - q, p - q - np.hypot(p - p_low, q_high - q), p - q + np.hypot(p_high - p, q - q_low)])
+            at, mean = int(np.abs(ends[0]).argmax()), ends.mean(axis=1)
+            largest_gap = float(ends[0, at]), float(ends[1, at]), float(ends[2, at])
             trial = int(known["trial"].iloc[at])
-            result.append(Gap(f"{metric} accuracy", float(values.mean()), float(values[at]), trial))
+            result.append(Gap(axes.spoken(name), (float(mean[0]), float(mean[1]), float(mean[2])), largest_gap, trial))
     return result
+
+
+def seeds(snapshot: Snapshot) -> str:
+    """What training seeds were varied, and what the intervals of a report therefore hold."""
+    again = [trial.number for trial in snapshot.trials if trial.replicate_of is not None]
+    held = "Intervals and bands hold the drawing of images, not the spread between training seeds"
+    if not again:
+        return f"Every setting was trained once, with one seed. {held}, which this sweep does not know."
+    settings_again = {trial.replicate_of for trial in snapshot.trials if trial.replicate_of is not None}
+    return (
+        f"{words.count(len(settings_again), 'setting')} of {len({trial.setting for trial in snapshot.trials})} "
+        f"{'was' if len(settings_again) == 1 else 'were'} trained again with other seeds of training "
+        f"({words.count(len(again), 'trial')}); the images and their split, and the judge's seed, are the same for all. {held}."
+    )
 
 
 def warnings(df: pd.DataFrame, snapshot: Snapshot, sheet: Sheet) -> list[str]:

@@ -8,12 +8,13 @@ from typing import Any
 
 import pandas as pd
 
-from analysis import axes, words
+from analysis import axes, points, words
 from analysis.collect import options
 from analysis.comparison import SHORT, Comparison
 from analysis.pareto import CONFIDENCE
 from analysis.standing import dominated_on_test, settings
 from robustray.measures.metrics import ACCURACIES, METRICS
+from robustray.verdicts import CLEAN
 from sweeps.standing import SELECTION, TEST
 
 _NAMES = {SELECTION: words.SELECTION_SET, TEST: "test"}
@@ -81,7 +82,7 @@ def members(df: pd.DataFrame, objectives: Mapping[str, str], comparisons: Mappin
                 _accuracy(trial, "test_clean_accuracy"),
                 _accuracy(trial, "test_robust_accuracy"),
                 *_cost_cells(trial, objectives),
-                Cell(standing, mark="hollow" if standing == "dominated" else ""),
+                Cell(standing, mark="state hollow" if standing == "dominated" else "state"),
                 *(Cell(words.probability(chances[split].get(trial["trial"]))) for split in chances),
                 _plain(trial["judged_clean_accuracy"], mark="soft"),
                 _plain(trial["judged_robust_accuracy"], mark="soft"),
@@ -127,6 +128,39 @@ def neighbours(comparison: Comparison, df: pd.DataFrame, objectives: Mapping[str
             saved = spent.loc[trial["setting"], name] - spent.loc[where[at], name]
             cells.append(Cell(METRICS[name].printed(saved).replace("-", "\N{MINUS SIGN}"), sort=_key(saved)))
         rows.append(cells)
+    return Table(heads, rows)
+
+
+def attacks(comparison: Comparison, df: pd.DataFrame, objectives: Mapping[str, str]) -> Table:
+    """Attack by attack, how many images of each trial on the frontier it broke that all before it had left standing.
+
+    Args:
+        comparison: of the split that decides.
+        df: as `analysis.load` gives it.
+        objectives: the sweep's, by metric.
+    """
+    leading = [number for number in comparison.broken if number in points.leaders(df, objectives)]
+    named = list(dict.fromkeys(name for number in leading for name in comparison.broken[number]))
+    heads = [Head("trial", numeric=True), Head("images", numeric=True)]
+    heads += [
+        Head("wrong", "as they are", numeric=True) if name == CLEAN else Head(name, "broke", numeric=True)
+        for name in named
+    ]
+    heads += [Head("stand", "all attacks", numeric=True)]
+    images = dict(zip(comparison.trials["trial"], comparison.trials["images"], strict=True))
+    rows = []
+    for number in leading:
+        broken = comparison.broken[number]
+        left = images[number] - sum(broken.values())
+        counts = [str(broken[name]) if name in broken else "" for name in named]
+        rows.append(
+            [
+                Cell(str(number), mark="trial"),
+                Cell(f"{images[number]:,}"),
+                *map(Cell, counts),
+                Cell(str(left), mark="strong"),
+            ]
+        )
     return Table(heads, rows)
 
 

@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from analysis import compare, words
+from analysis import compare, load, words
 from analysis.__main__ import main
 from analysis.report import publish, write
 from analysis.standing import dominated_on_test
@@ -193,6 +193,38 @@ def test_members_have_their_probabilities_and_neighbours_their_tests(
         assert step[4].split()[0] == words.points(-told["robust_difference"])
         assert [step[3], step[5]] == [words.p_value(told["clean_p"]), words.p_value(told["robust_p"])]
     assert "seeds" not in tables
+
+
+def test_attack_by_attack_adds_up(made: Path, html: str, table: pd.DataFrame) -> None:
+    head, *rows = _Tables(html).tables["attacks"]
+    assert [text.split()[0] for text in head] == ["trial", "images", "wrong", *the.ATTACKS, "stand"]
+    assert [int(row[0]) for row in rows] == table.loc[table["member"], "trial"].tolist()
+    for row in rows:
+        trial = table.loc[int(row[0])]
+        images, *broken, stand = (int(text.replace(",", "")) for text in row[1:])
+        assert sum(broken) + stand == images == trial["test_images"]
+        assert stand == round(images * trial["test_robust_accuracy"])
+        assert broken[0] == images - round(images * trial["test_clean_accuracy"])
+
+
+def test_each_member_says_where_it_lies_and_what_can_be_done_with_it(tmp_path: Path) -> None:
+    folder = the.sweep(tmp_path / "s")
+    member = int(load(folder).query("member")["trial"].iloc[0])
+    where = folder / "trials" / f"{member:04d}"
+    where.mkdir(parents=True)
+    (where / "trial.yaml").write_text(f"seed: 7  # {the.SCRIPT}\n")
+    (folder / "sweep.yaml").write_text(
+        (folder / "sweep.yaml").read_text().replace("space:\n", "space:\n  description: why <b>\n")
+    )
+    page = _Page(publish(folder, picture=False).index.read_text(encoding="utf-8"))
+    for part in (
+        f"trials/{member:04d}", f"weights {'ab' * 32}", "why <b>", f"seed: 7  # {the.SCRIPT}",
+        f"python -m robustray judge trials/{member:04d} --split validation",
+        f"python -m robustray train trials/{member:04d}/trial.yaml --folder again",
+        f'load_model(Path("trials/{member:04d}"))',
+    ):  # fmt: skip
+        assert part in page.text, part
+    assert [tag for tag, _ in page.tags].count("details") == 1 + load(folder)["member"].sum()  # and the resolved space
 
 
 def test_flagged_trials_and_seeds_are_on_the_page(mixed: Path) -> None:

@@ -10,6 +10,7 @@ import pytest
 
 from analysis import load, sheet, summary, words
 from analysis.device_time import DeviceTime, of_sweep
+from analysis.pareto import wilson
 from robustray.judging.flags import MEANING
 from sweeps.record import Issued, Judged, Record, read
 from sweeps.record.ledger import Ledger
@@ -146,9 +147,42 @@ def test_the_hypervolume_is_that_of_means_over_seeds(mixed: Path) -> None:
 def test_gaps(table: pd.DataFrame) -> None:
     clean, robust = summary.gaps(table)
     assert (clean.metric, robust.metric) == ("clean accuracy", "robust accuracy")
-    assert clean.mean == pytest.approx(table["gap_clean"].mean())
-    assert abs(robust.largest) == pytest.approx(table["gap_robust"].abs().max())
-    assert table.loc[robust.trial, "gap_robust"] == pytest.approx(robust.largest)
+    assert clean.mean[0] == pytest.approx(table["gap_clean"].mean())
+    assert abs(robust.largest[0]) == pytest.approx(table["gap_robust"].abs().max())
+    assert table.loc[robust.trial, "gap_robust"] == pytest.approx(robust.largest[0])
+    for value, low, high in (clean.mean, clean.largest, robust.mean, robust.largest):
+        assert low < value < high
+
+
+def test_the_sign_of_a_gap_is_said_where_images_do_not_explain_it(table: pd.DataFrame) -> None:
+    def said(judged: float, test: float) -> str:
+        one = table[table["member"]].head(1).copy()
+        for split, p in (("judged", judged), ("test", test)):
+            one[f"{split}_clean_accuracy"] = p
+            one[f"{split}_clean_accuracy_low"], one[f"{split}_clean_accuracy_high"] = wilson(1000 * p, 1000)
+        return summary.gaps(one.assign(gap_clean=judged - test))[0].said
+
+    assert said(0.9, 0.8) == "the selection set is higher"
+    assert said(0.8, 0.9) == "test is higher"
+    assert said(0.9, 0.899) == "no gap that the drawing of images does not explain"
+
+
+def test_an_interval_of_a_gap_is_newcombes(table: pd.DataFrame) -> None:
+    one = table[table["member"]].head(1).copy()
+    for split, k, n in (("judged", 56, 70), ("test", 48, 80)):
+        one[f"{split}_clean_accuracy"] = k / n
+        one[f"{split}_clean_accuracy_low"], one[f"{split}_clean_accuracy_high"] = wilson(k, n)
+    clean, _ = summary.gaps(one.assign(gap_clean=0.2))
+    assert clean.mean == pytest.approx(
+        (0.2, 0.0524, 0.3339), abs=5e-5
+    )  # method 10 of Newcombe (1998), his first example
+
+
+def test_seeds_that_were_varied_are_told(made: Path, mixed: Path) -> None:
+    assert summary.seeds(read(made)).startswith("Every setting was trained once, with one seed.")
+    assert summary.seeds(read(mixed)).startswith(
+        "2 settings of 24 were trained again with other seeds of training (4 trials); "
+    )
 
 
 def test_one_validation_list_is_recognised() -> None:
