@@ -124,7 +124,9 @@ def test_a_wrong_flag_is_exit_code_2_without_a_traceback(tmp_path: Path, flag: s
 
 def test_a_sweep_in_which_nothing_completed_says_so_and_is_no_success(tmp_path: Path) -> None:
     (tmp_path / "small.yaml").write_text(SPACE)
-    done = run("small.yaml", "--backend", "local", "-q", "--trials", "2", "--set", "trial.schedule.lr=1e30", cwd=tmp_path)
+    done = run(
+        "small.yaml", "--backend", "local", "-q", "--trials", "2", "--set", "trial.schedule.lr=1e30", cwd=tmp_path
+    )
     assert "all done: 2 diverged" in done.stdout
     assert "no trial completed; " in done.stdout
     assert done.returncode == 4, done.stderr
