@@ -31,6 +31,7 @@ from sweeps.events import (
     JudgingSkipped,
     Listener,
     MembersFixed,
+    Said,
     TrialJudged,
 )
 from sweeps.frontier import Values, mean
@@ -246,6 +247,7 @@ class Judging:
         for number, split in keys:
             if split == SELECTION:
                 self._members = None
+            self.tell(Said(f"judging {number:04d} on {split} is tried again", timed=True))
             self._start((number, split), self.record.trial(number))
 
     def _skip(self, number: int, judgement: Judgement, better: Sequence[int]) -> None:

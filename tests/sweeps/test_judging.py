@@ -23,7 +23,7 @@ from robustray.judging.plan import Plan
 from robustray.trial import TrialConfig
 from robustray.verdicts import CLEAN, Shard, shard_path, write_shard
 from sweeps import record, standing
-from sweeps.events import AttackDone, Event, Listener
+from sweeps.events import AttackDone, Event, Listener, Said
 from sweeps.frontier import dominates, non_dominated
 from sweeps.judging.judgement import Judgement
 from sweeps.judging.queue import Judging
@@ -536,9 +536,11 @@ def test_members_are_fixed_after_what_failed_was_tried_again(sweep: Sweep, tmp_p
     table = [Row((0, 0, 0, 0), faults=1), Row((1, 1, 1, 1)), Row((2, 2, 2, 2))]
     chance = random.Random(0)
     with _record(tmp_path, sweep, table, chance) as opened:
-        place = FakePlace(table, chance, 1)
-        place.run(_judging(sweep, opened))
+        place, told = FakePlace(table, chance, 1), list[Event]()
+        place.run(_judging(sweep, opened, tell=told.append))
         snapshot = opened.snapshot()
+        said = [event.line for event in told if isinstance(event, Said)]
+        assert said == ["judging 0000 on validation is tried again"]
         assert [event.trials for event in snapshot.members] == [[0]]
         assert {number for number, split, _, _ in place.ran if split == "test"} == {0}
         assert snapshot.unjudged == {}
