@@ -17,7 +17,9 @@ from robustray.registry import Count, register
 
 @register
 class ImageFolder(Tree):
-    """PNG and JPEG files in train/CLASS/ and test/CLASS/, or val/CLASS/ where there is no test/.
+    """Image files (PNG, JPEG, WebP, BMP, TIFF, PPM) in train/CLASS/ and test/CLASS/, or val/CLASS/ where there is no test/.
+
+    Those in folders inside a class's are of the class too, as torchvision reads them; hidden files are left out.
 
     Classes are the folders of train/, numbered in the order of their names. Images must end up in one size: `resize` sets
     the shorter side, `crop` cuts a square from the centre. 8 bits a channel; transparency is dropped.

@@ -7,10 +7,13 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Literal
 
+import numpy as np
+from numpy.typing import NDArray
 from pydantic import Field
 
 from robustray.data.base import DataSource, Images, Split
-from robustray.data.reading import checked, read_npz
+from robustray.data.mapped import member
+from robustray.data.reading import Shape, checked, checked_labels, read_arrays, read_npz, readable
 from robustray.errors import UserError
 from robustray.registry import Count, register
 
@@ -30,12 +33,17 @@ class Npz(DataSource):
     def read(self, split: Literal["train", "test"]) -> Images:
         if split == "test":
             arrays = read_npz(self.test)
-            height, width, channels = self.read("train").images.shape[1:]
-            return checked(*arrays, self.test, shape=(height, width, channels), classes=self.classes)
+            return checked(*arrays, self.test, shape=_shape(*_stamp(self.train)), classes=self.classes)
         whole = checked(*read_npz(self.train), self.train)
         if self.images is not None:
             return Images(whole.images[: self.images], whole.labels[: self.images])
         return whole
+
+    @property
+    def classes(self) -> int:
+        """Number of classes: labels are read for it, images are not."""
+        labels = _labels(*_stamp(self.train))[: self.images]
+        return 1 + int(labels.max())
 
     def check(self) -> None:
         for path in (self.train, self.test):
@@ -45,6 +53,27 @@ class Npz(DataSource):
     def identity(self, split: Split) -> str:
         digest = _digest(Path(self.test if split == "test" else self.train), split)
         return f"npz {digest} {split} {self.validation} {self.images}"
+
+
+def _stamp(path: str) -> tuple[Path, int, int]:
+    with readable(path, ".npz file"):
+        stat = Path(path).stat()
+        return Path(path), stat.st_size, stat.st_mtime_ns
+
+
+@lru_cache(maxsize=16)  # asked for by every model that is built
+def _labels(path: Path, size: int, modified: int) -> NDArray[np.int64]:
+    return checked_labels(read_arrays(path, "labels")[0], path)
+
+
+@lru_cache(maxsize=16)
+def _shape(path: Path, size: int, modified: int) -> Shape:
+    """Of every image: mapped, where the file is not compressed, so that a large set is not read to know it."""
+    with readable(path, ".npz file"):
+        images = member(path, "images")
+    if images is None:
+        (images,) = read_arrays(path, "images")
+    return checked(images, _labels(path, size, modified), path).images.shape[1:]
 
 
 def _digest(path: Path, split: str) -> str:

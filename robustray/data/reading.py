@@ -40,7 +40,13 @@ def readable(path: Path | str, kind: str) -> Iterator[None]:
 
 
 def read_npz(path: Path | str) -> tuple[NDArray[Any], NDArray[Any]]:
-    """The arrays `images` and `labels` of an .npz file, unchecked.
+    """The arrays `images` and `labels` of an .npz file, unchecked; raises as `read_arrays`."""
+    images, labels = read_arrays(path, "images", "labels")
+    return images, labels
+
+
+def read_arrays(path: Path | str, *keys: str) -> list[NDArray[Any]]:
+    """The arrays of an .npz file that are asked for, unchecked; the others stay in the file.
 
     Raises:
         UserError: no such file, not an .npz file, or one of the arrays is missing.
@@ -53,10 +59,10 @@ def read_npz(path: Path | str) -> tuple[NDArray[Any], NDArray[Any]]:
         if not isinstance(opened, np.lib.npyio.NpzFile):
             raise UserError(f"{path}: not a readable .npz file (it holds a single array)")
         with opened as arrays:
-            for key in ("images", "labels"):
+            for key in keys:
                 if key not in arrays:
                     raise UserError(f"{path}: no array {key!r}; {nearest(key, arrays.files)}")
-            return arrays["images"], arrays["labels"]
+            return [arrays[key] for key in keys]
 
 
 def checked(
@@ -93,13 +99,24 @@ def checked(
     if shape is not None and images.shape[1:] != shape:
         raise UserError(f"{path}: images must be {by(shape)}, not {by(images.shape[1:])}")
     where = path if labels_path is None else labels_path
-    if not np.issubdtype(labels.dtype, np.integer) or labels.shape != (len(images),):
+    if labels.shape != (len(images),):
         raise UserError(f"{where}: labels must be {len(images)} whole numbers, not {labels.dtype} {labels.shape}")
+    return Images(images, checked_labels(labels, where, classes=classes))
+
+
+def checked_labels(labels: NDArray[Any], path: Path | str, *, classes: int | None = None) -> NDArray[np.int64]:
+    """Labels of a file as int64 [N].
+
+    Raises:
+        UserError: they are not whole numbers from 0, below `classes` where that is said.
+    """
+    if not np.issubdtype(labels.dtype, np.integer) or labels.ndim != 1:
+        raise UserError(f"{path}: labels must be {len(labels)} whole numbers, not {labels.dtype} {labels.shape}")
     if len(labels) == 0 or labels.min() < 0:
-        raise UserError(f"{where}: labels must be 0 or more, and at least one")
+        raise UserError(f"{path}: labels must be 0 or more, and at least one")
     if classes is not None and labels.max() >= classes:
-        raise UserError(f"{where}: labels must be 0 to {classes - 1}, but there is {labels.max()}")
-    return Images(images, labels.astype(np.int64))
+        raise UserError(f"{path}: labels must be 0 to {classes - 1}, but there is {labels.max()}")
+    return labels.astype(np.int64)
 
 
 def content(images: NDArray[np.uint8], labels: NDArray[np.int64]) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import tempfile
 from abc import abstractmethod
 from functools import lru_cache
 from pathlib import Path
@@ -21,8 +22,17 @@ Stamp = tuple[Path, int, int]
 
 
 def cache() -> Path:
-    """Where this machine keeps what can be made or fetched again: robustray in $XDG_CACHE_HOME, else in ~/.cache."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "robustray"
+    """Where this machine keeps what can be made or fetched again: robustray in $XDG_CACHE_HOME, else in ~/.cache.
+
+    A user without a home, as in many a container, has a folder among the temporary ones.
+    """
+    named = os.environ.get("XDG_CACHE_HOME")
+    if named:
+        return Path(named) / "robustray"
+    try:
+        return Path.home() / ".cache" / "robustray"
+    except RuntimeError:
+        return Path(tempfile.gettempdir()) / f"robustray-{os.getuid()}"
 
 
 def own_root() -> Path:

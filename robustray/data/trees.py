@@ -12,7 +12,8 @@ from robustray.data.reading import by
 from robustray.data.stored import Stored, TrainTest
 from robustray.errors import UserError
 
-SUFFIXES = (".png", ".jpg", ".jpeg")
+SUFFIXES = (".png", ".jpg", ".jpeg", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp")
+"""What torchvision's ImageFolder takes."""
 
 
 def folders(root: Path) -> list[str]:
@@ -31,21 +32,46 @@ def folders(root: Path) -> list[str]:
 
 
 def images(folder: Path) -> list[ImageFile]:
-    """PNG and JPEG files in a folder, sorted by name.
+    """Image files in a folder and in the folders inside it, as torchvision walks them, sorted by path; hidden ones left out.
 
     Raises:
-        UserError: there is no such folder, or it holds none.
+        UserError: there is no such folder, it holds none, or a link leads nowhere.
     """
+    files: list[ImageFile] = []
+    _walk(os.fspath(folder), files, set())
+    if not files:
+        raise UserError(f"{folder}: holds no image; looked for {', '.join(SUFFIXES)}")
+    return sorted(files)
+
+
+def _walk(folder: str, files: list[ImageFile], seen: set[tuple[int, int]]) -> None:
     try:
+        stat = os.stat(folder)  # noqa: PTH116
+        if (stat.st_dev, stat.st_ino) in seen:
+            return  # a link back to a folder around it
+        seen.add((stat.st_dev, stat.st_ino))
         with os.scandir(
             folder
         ) as places:  # a hundred thousand files in half a second, Path objects in three times that
-            files = [(place.path, place.stat()) for place in places if place.name.lower().endswith(SUFFIXES)]
+            for place in places:
+                if place.name.startswith("."):  # a Mac puts ._00.png beside 00.png
+                    continue
+                if place.is_dir():
+                    _walk(place.path, files, seen)
+                elif place.name.lower().endswith(SUFFIXES):
+                    files.append(_image(place))
     except OSError as error:
         raise UserError(f"{folder}: not a readable folder ({error.strerror})") from None
-    if not files:
-        raise UserError(f"{folder}: holds no image; looked for {', '.join(SUFFIXES)}")
-    return sorted(ImageFile(path, stat.st_size, stat.st_mtime_ns) for path, stat in files)
+
+
+def _image(place: os.DirEntry[str]) -> ImageFile:
+    try:
+        stat = place.stat()
+    except FileNotFoundError:
+        if place.is_symlink():
+            raise UserError(f"{place.path}: a link to {os.readlink(place.path)}, which is not there") from None  # noqa: PTH115
+        raise
+    return ImageFile(place.path, stat.st_size, stat.st_mtime_ns)
 
 
 class Tree(Stored):

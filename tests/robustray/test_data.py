@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import unittest.mock
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -85,6 +86,8 @@ def test_npz_classes_count_a_class_that_only_validation_has(tmp_path: Path) -> N
         ({"images": IMAGES, "labels": LABELS.astype(np.float64)}, "12 whole numbers"),
         ({"images": IMAGES, "labels": LABELS > 0}, "12 whole numbers"),
         ({"images": IMAGES, "labels": LABELS - 1}, "0 or more"),
+        ({"images": np.zeros((12, 3, 8, 8), np.uint8), "labels": LABELS}, "3x8x8, but channels come last: .*transpose"),
+        ({"images": np.zeros((12, 1, 8, 8), np.uint8), "labels": LABELS}, "1x8x8, but channels come last: .*transpose"),
         ({"images": IMAGES[:0], "labels": LABELS[:0]}, "at least one"),
         ({"images": np.array([{}], dtype=object), "labels": LABELS}, "not a readable .npz"),
         ({"images": IMAGES, "labels": np.array([{}] * 12, dtype=object)}, "not a readable .npz"),
@@ -95,6 +98,19 @@ def test_npz_with_wrong_arrays(tmp_path: Path, arrays: dict[str, Any], message: 
     with pytest.raises(UserError, match=message) as caught:
         npz(tmp_path).read("train")
     assert "train.npz" in str(caught.value)
+
+
+@pytest.mark.parametrize("save", [np.savez, np.savez_compressed])
+def test_test_images_are_checked_against_a_train_set_that_is_not_read(tmp_path: Path, save: Any) -> None:
+    """Of train its labels and its images' shape are needed: one is read, the other stands in the header."""
+    save(tmp_path / "train.npz", images=IMAGES, labels=LABELS)
+    write(tmp_path / "test.npz", images=IMAGES[:4], labels=LABELS[:4])
+    whole = npz(tmp_path).read("train")
+    with unittest.mock.patch.object(Npz, "read", autospec=True, side_effect=Npz.read) as read:
+        source = npz(tmp_path)
+        assert source.classes == 1 + whole.labels.max()
+        assert source.read("test").images.shape[1:] == whole.images.shape[1:]
+        assert [call.args[1] for call in read.call_args_list] == ["test"]
 
 
 @pytest.mark.parametrize("split", ["train", "test"])

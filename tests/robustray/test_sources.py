@@ -7,9 +7,11 @@ import gzip
 import json
 import os
 import pickle
+import pwd
 import subprocess
 import sys
 import tarfile
+import tempfile
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -39,6 +41,7 @@ from robustray.data.pixels import histogram, moments
 from robustray.data.plain_pickle import read_pickle
 from robustray.data.reading import content, readable
 from robustray.data.restricted_imagenet import GROUPS
+from robustray.data.stored import cache
 from robustray.errors import UserError
 from tests.robustray.made import made_folder
 from tests.robustray.made_folders import (
@@ -411,6 +414,21 @@ def test_image_folder(tmp_path: Path) -> None:
     np.testing.assert_array_equal(read.images, images[[3, 1, 5, 2, 0, 4]])
 
 
+def test_files_of_every_kind_and_depth_are_read_and_hidden_ones_are_not(tmp_path: Path) -> None:
+    """As torchvision's ImageFolder walks them; a link that leads nowhere is named."""
+    images, labels = drawn(10, (6, 5, 3), 2, 0)
+    kinds = ("png", "webp", "bmp", "tiff", "ppm")
+    write_images(
+        tmp_path / "train", images, labels, lambda row, label: f"{label}/{'deep/er/' * (row % 2)}{row}.{kinds[row % 5]}"
+    )
+    (tmp_path / "train" / "0" / "._0.png").write_bytes(b"of a Mac")
+    (tmp_path / "train" / "0" / "around").symlink_to(tmp_path / "train" / "0")
+    source = ImageFolder(path=str(tmp_path), validation=2)
+    assert len(source.read("train")) == 10
+    (tmp_path / "train" / "1" / "99.png").symlink_to("/nowhere/00.png")
+    refused(source, "train/1/99.png: a link to /nowhere/00.png, which is not there")
+
+
 def test_image_folder_takes_val_where_there_is_no_test(tmp_path: Path) -> None:
     images, labels = drawn(8, (5, 4, 3), 2, 0)
     for split in ("train", "val"):
@@ -565,6 +583,15 @@ def test_several_may_decode_the_same_at_once(tmp_path: Path, pictures: Path) -> 
         found = [read.images for read in pool.map(source.read, ["train"] * 8)]
     assert all((images == found[0]).all() for images in found)
     assert len(sets(tmp_path)) == 1, "and nothing half made is left"
+
+
+def test_a_user_without_a_home_has_a_cache(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("HOME", "XDG_CACHE_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(pwd, "getpwuid", {}.__getitem__)  # a user of no name, as `docker run --user 12345` has
+    with pytest.raises(RuntimeError, match="home"):
+        Path.home()
+    assert cache().is_relative_to(tempfile.gettempdir())
 
 
 def test_a_cache_that_cannot_be_written(tmp_path: Path, pictures: Path) -> None:
