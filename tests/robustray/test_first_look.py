@@ -128,7 +128,7 @@ def test_a_nan_is_never_right(label: int, tmp_path: Path) -> None:
     assert (found.clean_accuracy, found.robust_accuracy) == (1, 0)
     assert said[-1].info["not_finite"] == 4
     classes, share, broken = votes(Says(lambda x: answer(x + 0.1)), x, y, 1, 0)
-    assert (classes.tolist(), share.tolist(), broken) == ([-1] * 4, [0.0] * 4, 4)
+    assert (classes.tolist(), share.tolist(), broken.tolist()) == ([-1] * 4, [0.0] * 4, [True] * 4)
 
 
 @pytest.mark.parametrize("size", [1, 2, 7])
