@@ -48,9 +48,9 @@ def classes_of(logits: Tensor) -> Tensor:
     return torch.where(logits.isnan().any(1), -1, logits.argmax(1))
 
 
-def votes(model: nn.Module, x: Tensor, y: Tensor, passes: int, seed: int) -> tuple[Tensor, Tensor, int]:
-    """The class [B] that most passes give, the fraction [B] of passes that give the label y [B], and how many images had an
-    answer that is not finite in some pass. A NaN is never right; an infinite logit is, where it is the label's.
+def votes(model: nn.Module, x: Tensor, y: Tensor, passes: int, seed: int) -> tuple[Tensor, Tensor, Tensor]:
+    """The class [B] that most passes give, the fraction [B] of passes that give the label y [B], and which images [B] had
+    an answer that is not finite in some pass. A NaN is never right; an infinite logit is, where it is the label's.
     """
     broken = torch.zeros_like(y, dtype=torch.bool)
     classes = []
@@ -60,4 +60,4 @@ def votes(model: nn.Module, x: Tensor, y: Tensor, passes: int, seed: int) -> tup
             classes.append(classes_of(logits))
             broken |= ~logits.isfinite().all(1)
     said = torch.stack(classes)
-    return said.mode(0).values, (said == y).float().mean(0), int(broken.sum())
+    return said.mode(0).values, (said == y).float().mean(0), broken

@@ -81,20 +81,20 @@ class Bench:
             return Found(x, torch.where(right, y, -1), right.float())
         x_adv, info = self._attacked(batch, tick)
         predicted, correct, unfinished = self.answers(batch, x_adv)
-        info |= _said(unfinished)
         outside = ~self.plan.threat.inside(x_adv, x) & (correct < 1)
         if bool(outside.any()):
             info["outside"] = info.get("outside", 0) + int(outside.sum())
             predicted, correct = torch.where(outside, y, predicted), torch.where(outside, 1.0, correct)
             x_adv = torch.where(outside[:, None, None, None], x, x_adv)
+        info |= _said(unfinished & ~outside)  # of images outside the threat it is no wonder
         broken = correct == 0
         if bool(broken.any()):
             info["largest"] = float(norms.length((x_adv[broken].double() - x[broken]), self.plan.threat.norm).max())
         return Found(x_adv, predicted, correct, info)
 
-    def answers(self, batch: Batch, x: Tensor) -> tuple[Tensor, Tensor, int]:
-        """The class [B] that most passes give at x, the fraction [B] of passes that give the batch's label, and how many
-        images' answers are not finite.
+    def answers(self, batch: Batch, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """The class [B] that most passes give at x, the fraction [B] of passes that give the batch's label, and
+        which [B] answers are not finite.
 
         Random numbers inside the model are a function of plan, stage and shard, so that the same question has one answer.
         """
@@ -141,5 +141,5 @@ class Bench:
         return torch.cat([first, second]), before + after, zero + also_zero
 
 
-def _said(unfinished: int) -> dict[str, Any]:
-    return {"not_finite": unfinished} if unfinished else {}
+def _said(unfinished: Tensor) -> dict[str, Any]:
+    return {"not_finite": int(unfinished.sum())} if bool(unfinished.any()) else {}

@@ -24,7 +24,7 @@ def warnings(shards: Iterable[Shard]) -> list[str]:
         return []
     right = sum(float(shard.correct.sum()) for shard in clean)
     most = int(np.bincount(np.concatenate([shard.label for shard in clean])).max())
-    if right > most:
+    if right > most or most == images:  # images of one class: nothing to choose from
         return []
     return [
         f"clean accuracy of {right / images:.2%} is no better than guessing ({most / images:.2%}): "
