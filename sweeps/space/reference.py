@@ -9,11 +9,12 @@ from robustray import words
 from robustray.attacks.threats import Threat
 from robustray.files import write_whole
 from robustray.judge import Judge
+from robustray.measures.metrics import METRICS
 from robustray.registry import Options, Part, kinds, parts
 from robustray.trial import TrialConfig
 from sweeps.space import Sweep
 from sweeps.space.distributions import MEANING
-from sweeps.space.space import MEASURED, Bound, Resources, Search, Stopping
+from sweeps.space.space import Bound, Resources, Search, Stopping
 
 FOLDER = Path(__file__).parents[2] / "docs" / "reference"
 SECTIONS: dict[str, type[Options]] = {
@@ -92,7 +93,7 @@ def _search_space() -> str:
             "",
             "| metric | what it is |",
             "|---|---|",
-            *(f"| `{name}` | {_cell(meaning)} |" for name, meaning in MEASURED.items()),
+            *(f"| `{name}` | {_cell(metric.meaning)} |" for name, metric in METRICS.items()),
             "",
         ]
     )

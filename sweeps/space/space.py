@@ -16,6 +16,7 @@ from pydantic_core import PydanticCustomError
 
 from robustray.errors import UserError, nearest
 from robustray.judge import Judge
+from robustray.measures.metrics import METRICS
 from robustray.moved import written
 from robustray.options.mistakes import Mistakes, mistakes
 from robustray.options.yaml import Document, Keys, dotted, show
@@ -26,15 +27,6 @@ from sweeps.space import template as _template
 from sweeps.space.distributions import Parameter
 from sweeps.space.overrides import override
 
-MEASURED = {
-    "clean_accuracy": "fraction of validation images classified correctly",
-    "robust_accuracy": "fraction that the attack left correct: judge.cheap in training; the judge's attacks on the frontier",
-    "cost_seconds": "seconds of training, validation included",
-    "cost_device_hours": "the same in hours of a device",
-    "cost_passes": "training passes: a forward of an image is 1, a backward to it 1, to the weights 1 more",
-}
-METRICS = tuple(MEASURED)
-"""What a trial reports, in the order of all tables: objectives and constraints are named after these."""
 NAME = "[A-Za-z0-9_-][A-Za-z0-9._-]{0,99}"
 
 

@@ -17,10 +17,10 @@ from hypothesis import strategies as st
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
 from robustray.errors import UserError
+from robustray.measures.metrics import METRICS
 from robustray.trial import TrialConfig
 from sweeps.space import Sweep
 from sweeps.space.distributions import Distribution, Kind, Parameter
-from sweeps.space.space import METRICS
 
 EXAMPLE = """
 name: trades_beta
