@@ -340,7 +340,7 @@ def test_updates_share_what_one_of_them_looks_at() -> None:
     assert sweep.trial_config({"update": "free"}).attack is None
     assert sweep.trial_config({"update": "plain"}).training_attack == Pgd(steps=3)
     refused = {"update": {"choice": ["plain", "free"]}, "defense": {"choice": ["trades", "natural"]}}
-    wrong = r"free attacks images, but defense natural has no adversary.*where trial.update is 'free' and trial.defense is 'natural'"
+    wrong = "free attacks images, but defense natural has no adversary.*trial.update is 'free' and trial.defense is 'natural'"
     with pytest.raises(ValidationError, match=wrong):
         Sweep.model_validate({"name": "x", "judge": JUDGE, "trial": refused})
 
