@@ -11,7 +11,7 @@ from robustray.errors import UserError
 from robustray.seeding import derive
 from sweeps.record import Record
 from sweeps.space import Sweep
-from sweeps.space.template import count, nth
+from sweeps.space.templates import count, nth
 
 LISTED = 10_000
 """Settings up to which a space is gone through one by one for one that was not tried."""

@@ -13,7 +13,7 @@ from robustray.moved import written
 from robustray.options.mistakes import mistakes
 from robustray.options.yaml import Keys, show
 from robustray.trial import TrialConfig
-from sweeps.space import template as _template
+from sweeps.space import templates
 
 
 def mistaken(template: Any, judge: Judge | None) -> dict[Keys, str]:
@@ -24,9 +24,9 @@ def mistaken(template: Any, judge: Judge | None) -> dict[Keys, str]:
     Args:
         template: as compiled. judge: None where it has mistakes of its own.
     """
-    corners = [_Corner(template, choose, {}, judge) for choose in _template.corners(template)]
+    corners = [_Corner(template, choose, {}, judge) for choose in templates.corners(template)]
     if not any(corner.wrong for corner in corners):  # a branch that is wrong by itself is wrong beside every other
-        corners += [_Corner(template, choose, beside, judge) for choose, beside in _template.pairs(template)]
+        corners += [_Corner(template, choose, beside, judge) for choose, beside in templates.pairs(template)]
     shared = _heeded(corner.config for corner in corners if corner.config is not None)
     found: dict[Keys, str] = {}
     together: dict[Keys, Counter[tuple[str, str]]] = defaultdict(Counter)
@@ -45,8 +45,8 @@ def mistaken(template: Any, judge: Judge | None) -> dict[Keys, str]:
 
 def heeded(template: Any, judge: Judge) -> frozenset[Keys]:
     """Options that some branch looks at, by their keys."""
-    every = [*_template.corners(template), *(choose for choose, _ in _template.pairs(template))]
-    filled = (_template.fill(template, choose) for choose in every)
+    every = [*templates.corners(template), *(choose for choose, _ in templates.pairs(template))]
+    filled = (templates.fill(template, choose) for choose in every)
     return _heeded(TrialConfig.loose({"judge": judge, **each}) for each in filled)
 
 
@@ -67,13 +67,13 @@ class _Corner:
     """
 
     def __init__(
-        self, template: Any, choose: _template.Choose, beside: Mapping[str, object], judge: Judge | None
+        self, template: Any, choose: templates.Choose, beside: Mapping[str, object], judge: Judge | None
     ) -> None:
         self.where = " and ".join(f"trial.{name} is {show(value)}" for name, value in beside.items())
         self.config: TrialConfig | None = None
         self.wrong: dict[Keys, str] = {}
         self._template, self._choose = template, choose
-        self._filled = _template.fill(template, choose)
+        self._filled = templates.fill(template, choose)
         try:
             self.config = TrialConfig.loose({"judge": judge, **self._filled})
         except ValidationError as error:  # the judge has its own mistakes, and they are known
@@ -86,7 +86,7 @@ class _Corner:
             wrong = {written(keys, self._filled): what for keys, what in self.config.objections(heeded).items()}
         found: dict[Keys, str] = {}
         for filled, what in wrong.items():
-            keys, distribution = _template.source_keys(self._template, filled, self._choose)
+            keys, distribution = templates.source_keys(self._template, filled, self._choose)
             whole = {"uniform": "int", "loguniform": "logint"}.get(distribution.kind if distribution else "")
             remedy = f"; use {whole}" if whole and what.startswith("must be a whole number") else ""
             found.setdefault(keys, what + remedy)

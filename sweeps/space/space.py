@@ -22,8 +22,7 @@ from robustray.options.mistakes import Mistakes, mistakes
 from robustray.options.yaml import Document, Keys, dotted, show
 from robustray.registry import Count, Options, Real
 from robustray.trial import TrialConfig
-from sweeps.space import corners
-from sweeps.space import template as _template
+from sweeps.space import corners, templates
 from sweeps.space.distributions import Parameter
 from sweeps.space.overrides import override
 
@@ -164,7 +163,7 @@ class Sweep(Options):
     def _every_corner(cls, value: dict[str, Any], info: ValidationInfo) -> dict[str, Any]:
         if "judge" in value:
             raise Mistakes({("judge",): "stands beside trial, not inside: all trials of a sweep share one judge"})
-        template = _template.compile_template(value)
+        template = templates.compile_template(value)
         found = corners.mistaken(template, info.data.get("judge"))
         if found:
             raise Mistakes(found)
@@ -181,23 +180,23 @@ class Sweep(Options):
     @cached_property
     def template(self) -> Any:
         """The template as plain data with `Searched` leaves; not to be changed."""
-        return _template.compile_template(self.trial)
+        return templates.compile_template(self.trial)
 
     @cached_property
     def space(self) -> tuple[Parameter, ...]:
         """The searched options in template order, those of every branch right after their choice."""
-        return tuple(_template.parameters(self.template))
+        return tuple(templates.parameters(self.template))
 
     @property
     def wanted(self) -> int:
         """How many trials there will be: no more than settings, where the search ends once all of them were tried."""
-        settings = math.inf if self.search.duplicates == "replicate" else _template.count(self.template)
+        settings = math.inf if self.search.duplicates == "replicate" else templates.count(self.template)
         return int(min(self.search.trials, settings))
 
     def examples(self) -> Iterator[TrialConfig]:
         """Trials that between them show every branch of every choice, with numbers low, high and in between."""
-        for choose in _template.corners(self.template):
-            yield TrialConfig.loose({"judge": self.judge, **_template.fill(self.template, choose)}).without_ignored()
+        for choose in templates.corners(self.template):
+            yield TrialConfig.loose({"judge": self.judge, **templates.fill(self.template, choose)}).without_ignored()
 
     def ask(self, suggest: Callable[[Parameter], object]) -> dict[str, object]:
         """Draws one trial, define-by-run: in template order, a branch's parameters only when that branch was chosen.
@@ -213,11 +212,11 @@ class Sweep(Options):
         """
         params: dict[str, object] = {}
 
-        def choose(searched: _template.Searched) -> object:
+        def choose(searched: templates.Searched) -> object:
             value = params[searched.parameter.name] = _checked(searched.parameter, suggest(searched.parameter))
             return value
 
-        _template.fill(self.template, choose)
+        templates.fill(self.template, choose)
         return params
 
     def trial_config(self, params: Mapping[str, object]) -> TrialConfig:
@@ -236,14 +235,14 @@ class Sweep(Options):
         """
         used: set[str] = set()
 
-        def choose(searched: _template.Searched) -> object:
+        def choose(searched: templates.Searched) -> object:
             name = searched.parameter.name
             if name not in params:
                 raise UserError(f"{name}: the parameter has no value; it is {searched.parameter.distribution}")
             used.add(name)
             return _checked(searched.parameter, params[name])
 
-        filled = _template.fill(self.template, choose)
+        filled = templates.fill(self.template, choose)
         for name in params:
             if name not in used:
                 inactive = [parameter for parameter in self.space if parameter.name == name]
@@ -272,7 +271,7 @@ class Sweep(Options):
 
         `Sweep.model_validate` reads it back: the same space, with the same hash.
         """
-        return {**self.model_dump(mode="json"), "trial": _template.plain(self.template)}
+        return {**self.model_dump(mode="json"), "trial": templates.plain(self.template)}
 
     @property
     def space_hash(self) -> str:
@@ -305,7 +304,7 @@ def _checked(parameter: Parameter, value: object) -> object:
 
 
 def _distributions(tree: object) -> list[Keys]:
-    if _template.distribution_kinds(tree):
+    if templates.distribution_kinds(tree):
         return [()]
     inside = tree.items() if isinstance(tree, dict) else enumerate(tree) if isinstance(tree, list) else ()
     return [(key, *below) for key, value in inside for below in _distributions(value)]
@@ -325,7 +324,7 @@ _ABSENT = object()
 def changes(old: Any, new: Any, keys: Keys = ()) -> list[str]:
     """Lines `key: old -> new` for what differs between two trees of plain data, of which `keys` say where they stand."""
     mappings = isinstance(old, dict) and isinstance(new, dict)
-    if mappings and not _template.distribution_kinds(old) and not _template.distribution_kinds(new):
+    if mappings and not templates.distribution_kinds(old) and not templates.distribution_kinds(new):
         every = [*old, *(key for key in new if key not in old)]
         return [line for key in every for line in changes(old.get(key, _ABSENT), new.get(key, _ABSENT), (*keys, key))]
     texts = ["(absent)" if value is _ABSENT else json.dumps(value, sort_keys=True) for value in (old, new)]

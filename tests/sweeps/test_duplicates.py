@@ -16,7 +16,7 @@ from sweeps.search.controller import Controller
 from sweeps.search.settings import Settings
 from sweeps.search.stopping import first_in_first_out
 from sweeps.space import Sweep
-from sweeps.space.template import count, nth
+from sweeps.space.templates import count, nth
 from tests.sweeps.small import small_sweep
 
 COSTS = {"cost_seconds": 1.0, "cost_device_hours": 1 / 3600, "cost_passes": 1e6}
