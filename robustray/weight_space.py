@@ -21,12 +21,22 @@ def scales(model: nn.Module) -> set[nn.Parameter]:
 
 
 def split(model: nn.Module) -> tuple[list[nn.Parameter], list[nn.Parameter]]:
-    """The trainable parameters as (weights, rest): biases and what belongs to normalisation layers are the rest."""
-    rest = set(scales(model))
+    """The trainable parameters as (weights, rest): biases and what belongs to normalisation layers are the rest.
+
+    In whatever parametrisation: of a scale of 1 + w, the w is no weight either.
+    """
+    rest = {parameter for name, parameter in model.named_parameters() if _is_bias(name)}
     for module in model.modules():
-        rest |= {p for name, p in module.named_parameters(recurse=False) if name == "bias" or normalises(module)}
+        if normalises(module):
+            rest.update(module.parameters())
     trainable = [p for p in model.parameters() if p.requires_grad]
     return [p for p in trainable if p not in rest], [p for p in trainable if p in rest]
+
+
+def _is_bias(name: str) -> bool:
+    """Also where torch keeps what a bias is made of: `parametrizations.bias.original`."""
+    parts = name.split(".")
+    return parts[-1] == "bias" or parts[-3:-1] == ["parametrizations", "bias"]
 
 
 def layers(model: nn.Module) -> list[nn.Parameter]:

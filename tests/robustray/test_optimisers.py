@@ -8,8 +8,10 @@ import math
 import pytest
 import torch
 from torch import nn
+from torch.nn.utils import parametrize
 
 from robustray.training import Adam, AdamW, Optimiser, Sgd
+from robustray.weight_space import split
 from tests.robustray.made import network, trial, variants
 
 
@@ -98,6 +100,42 @@ def test_what_decays(optimiser: Optimiser) -> None:
 def test_decay_of_a_model_without_biases_and_norms() -> None:
     built = Sgd(decays="weights").build(nn.Linear(2, 2, bias=False))
     assert [group["weight_decay"] for group in built.param_groups] == [5e-4]
+
+
+class Shifted(nn.Module):
+    """p = 1 + w."""
+
+    def forward(self, w: torch.Tensor) -> torch.Tensor:
+        return 1 + w
+
+    def right_inverse(self, p: torch.Tensor) -> torch.Tensor:
+        return p - 1
+
+
+def test_scales_and_biases_decay_in_no_parametrisation_when_weights_alone_do() -> None:
+    """Of a scale of 1 + w the w is what a network trains, and it is no more a weight than the scale."""
+    model = nn.Sequential(nn.Conv2d(1, 2, 3), nn.BatchNorm2d(2), nn.Flatten(), nn.Linear(2, 2))
+    for module, name in ((model[1], "weight"), (model[3], "bias"), (model[3], "weight")):
+        parametrize.register_parametrization(module, name, Shifted())
+    weights, rest = split(model)
+    names = {id(parameter): name for name, parameter in model.named_parameters()}
+    assert {names[id(p)] for p in weights} == {"0.weight", "3.parametrizations.weight.original"}
+    assert {names[id(p)] for p in rest} == {
+        "0.bias",
+        "1.bias",
+        "1.parametrizations.weight.original",
+        "3.parametrizations.bias.original",
+    }
+
+
+def test_weights_alone_decay_around_one() -> None:
+    config = trial(model={"name": "resnet18", "width": 2, "scales": "around_one"}, optimiser={"decays": "weights"})
+    model = config.model.build(config.judge.data)
+    _, kept = config.optimiser.build(model).param_groups
+    scales = {id(p) for name, p in model.named_parameters() if name.endswith("parametrizations.weight.original")}
+    assert scales
+    assert scales <= {id(p) for p in kept["params"]}
+    assert kept["weight_decay"] == 0
 
 
 @variants("optimiser", "optimiser")
