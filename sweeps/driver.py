@@ -14,7 +14,7 @@ from typing import Literal
 
 from robustray.attacks.versions import too_few, unfit
 from robustray.errors import UserError
-from sweeps.events import Bus, Concluded, Listener, Placed, Said, Watched
+from sweeps.events import Bus, Concluded, Event, Listener, Placed, Said, Watched
 from sweeps.judging.queue import Judging
 from sweeps.judging.shards import FILES, Shards
 from sweeps.listeners.accounts import Accounts
@@ -94,8 +94,12 @@ def drive(
     session = uuid.uuid4().hex
     bus = Bus(tell)
     controller = Controller(sweep, record, first_in_first_out, bus, session=session)
-    bus.add(controller.heard)
-    judging = Judging(sweep, record, bus, session=session, training=lambda: bool(controller.running), shards=shards)
+
+    def judged(event: Event) -> None:
+        controller.heard(event)  # no listener that may fail: what it learns decides what is tried next
+        bus(event)
+
+    judging = Judging(sweep, record, judged, session=session, training=lambda: bool(controller.running), shards=shards)
     done, resumed = len(record.ended()), bool(record.trials())
     bus(Said(f"{sweep.name}: {sweep.wanted} trials" + (f", {done} done before" if done else "")))
     queue = Chain(controller, judging)

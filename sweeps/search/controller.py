@@ -84,7 +84,7 @@ class Controller:
         self.tell(TrialEnded(self.record.trial(job.number), len(self.record.ended()), self.sweep.wanted))
 
     def heard(self, event: Event) -> None:
-        """As a listener: what the judging finds out is what samplers learn from."""
+        """What the judging finds out is what samplers learn from."""
         match event:
             case TrialJudged(number, "validation") | JudgingSkipped(number) | JudgingResumed(number):
                 self.study.learn(number)
