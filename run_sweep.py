@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from robustray import UserError, __version__
+from robustray.commands.exits import INTERRUPTED
 from robustray.errors import nearest, told_in_one_line
 
 if TYPE_CHECKING:
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
 
 TIME_OVER = 3
 FELL_SHORT = 4
-INTERRUPTED = 130
 EXIT_CODES = (
     f"Exit codes: 0 done, 2 a mistake that the last line names, {TIME_OVER} the time of --for is over, {FELL_SHORT} ended, but "
     f"no trial completed or a judgement failed, {INTERRUPTED} interrupted. After {TIME_OVER} and {INTERRUPTED} the same "
