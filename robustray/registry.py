@@ -100,7 +100,7 @@ class Part(Options):
 
 C = TypeVar("C", bound=Part)
 _PARTS: dict[str, dict[str, type[Part]]] = {}
-_PACKAGES = ("robustray.data", "robustray.models", "robustray.attacks", "robustray.defenses", "robustray.training")
+_PACKAGES = tuple(f"robustray.{name}" for name in ("data", "models", "attacks", "defenses", "training", "derived"))
 _loaded = False
 
 

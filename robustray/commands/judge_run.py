@@ -16,6 +16,7 @@ from robustray.attacks.versions import AttackName, unfit
 from robustray.commands.judge_progress import Log, bars
 from robustray.data.base import DataSource
 from robustray.data.device import DeviceImages
+from robustray.derived.mixture import parts_of
 from robustray.devices import cores, pick_device
 from robustray.errors import UserError
 from robustray.judge import Judge
@@ -63,9 +64,9 @@ def run(asked: Asked, write: Callable[[str], None]) -> dict[str, Any]:
     data = _source(asked.data) if asked.data else None
     norm = asked.norm or "linf"
     found = subjects.load(asked.model, architecture=asked.architecture, data=data, norm=norm)
-    asked = replace(asked, split=asked.split or ("validation" if found.trial else "test"))
+    asked = replace(asked, split=asked.split or ("validation" if found.judge else "test"))
     settings = _settings(asked, data, found)
-    if found.trial is not None:
+    if found.judge is not None:
         _check_home(asked)
     case, order, devices, warnings = _open(asked, settings, found)
     model = result.Model(
@@ -89,7 +90,7 @@ def _source(text: str) -> DataSource:
 
 def _settings(asked: Asked, data: DataSource | None, found: Classifier) -> Judge:
     """What to judge by: the trial's own judge where the model is one, with every flag put in."""
-    options: dict[str, Any] = found.trial.judge.model_dump() if found.trial else {}
+    options: dict[str, Any] = found.judge.model_dump() if found.judge else {}
     if data is not None:
         options["data"] = data.model_dump()
     if "data" not in options:
@@ -159,7 +160,8 @@ def _open(asked: Asked, settings: Judge, found: Classifier) -> tuple[Case, Order
             named["answers"] = identity.known(before, answers, found.weights, "model", "answers")
     common: dict[str, Any] = {"device": devices[0], "named": named, "files": files}
     if not size:
-        draft = Plan.of(settings, found.weights, asked.split, model=named, files=files)
+        mixture = bool(parts_of(found.model))
+        draft = Plan.of(settings, found.weights, asked.split, model=named, files=files, mixture=mixture)
         size = shard_size.recorded(root, draft) or 0
     if not size:
         place = pick_device(devices[0])

@@ -10,10 +10,11 @@ import torch
 from torch import Tensor, nn
 
 from robustray.attacks import autoattack, norms
+from robustray.attacks.versions import too_few
 from robustray.data.splits import Indices
 from robustray.judging import checks, early, images
-from robustray.judging.answers import votes
-from robustray.judging.plan import CLAIMED, EARLY, JOINED, Plan
+from robustray.judging.answers import classes_of, votes
+from robustray.judging.plan import CLAIMED, EARLY, JOINED, PARTS, Plan
 from robustray.judging.ticks import Tick, counting
 from robustray.judging.time_left import forwards
 from robustray.seeding import derive
@@ -58,6 +59,7 @@ class Bench:
     model: nn.Module
     plan: Plan
     folder: Path
+    parts: tuple[nn.Module, ...] = ()  # what stands in for a mixture in the stage `parts`
 
     def seed(self, batch: Batch) -> int:
         """That of a stage on a shard."""
@@ -92,14 +94,14 @@ class Bench:
             info["largest"] = float(norms.length((x_adv[broken].double() - x[broken]), self.plan.threat.norm).max())
         return Found(x_adv, predicted, correct, info)
 
-    def answers(self, batch: Batch, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """The class [B] that most passes give at x, the fraction [B] of passes that give the batch's label, and
-        which [B] answers are not finite.
+    def answers(self, batch: Batch, x: Tensor, y: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor]:
+        """The class [B] that most passes give at x, the fraction [B] of passes that give the label y [B] (the batch's, where
+        it is not given), and which [B] answers are not finite.
 
         Random numbers inside the model are a function of plan, stage and shard, so that the same question has one answer.
         """
         seed = derive(self.plan.seed, batch.stage, batch.shard, "answers")
-        return votes(self.model, x, batch.y, self.plan.passes, seed)
+        return votes(self.model, x, batch.y if y is None else y, self.plan.passes, seed)
 
     def _attacked(self, batch: Batch, tick: Tick | None) -> tuple[Tensor, dict[str, Any]]:
         """x' of a stage that makes some, with what it says about them."""
@@ -108,8 +110,12 @@ class Bench:
             return x_adv, {"outside": outside}
         if batch.stage == EARLY:
             return early.attack(self.model, batch.x, batch.y, self.plan.threat), {}
+        if batch.stage == PARTS:
+            expected = len(self.parts) * forwards(PARTS, self.plan.threat.norm, self.plan.strength)
+            with counting(nn.ModuleList(self.parts), expected, tick):
+                return self._through_parts(batch), {}
         with counting(self.model, forwards(batch.stage, self.plan.threat.norm, self.plan.strength), tick):
-            x_adv, pieces, zero = self._in_pieces(batch)
+            x_adv, pieces, zero = self._in_pieces(batch, batch.stage, self.model)
         return x_adv, {"pieces": pieces, "zero_gradients": zero}
 
     def _joined(self, batch: Batch) -> tuple[Tensor, int]:
@@ -122,22 +128,48 @@ class Bench:
             least, outside = torch.minimum(correct, least), outside + beyond
         return x_adv, outside
 
-    def _in_pieces(self, batch: Batch) -> tuple[Tensor, int, int]:
+    def _through_parts(self, batch: Batch) -> Tensor:
+        """APGD's images of each part in turn, where they break the mixture; of one that no part's image breaks, the last.
+
+        A part is attacked where it is right itself: where it is not, the image as it is has been asked about already.
+        """
+        x_adv, standing = batch.x.clone(), torch.ones_like(batch.y, dtype=torch.bool)
+        for part in self.parts:
+            for attack in self._of_parts(part, batch.x):
+                with torch.no_grad():
+                    rows = standing & (classes_of(part(batch.x)) == batch.y)
+                if not bool(rows.any()):
+                    continue
+                where = rows.nonzero()[:, 0]
+                some = replace(batch, rows=batch.rows[where.cpu().numpy()], x=batch.x[where], y=batch.y[where])
+                theirs = self._in_pieces(some, attack, part)[0]
+                x_adv[where] = theirs
+                standing[where] = self.answers(batch, theirs, some.y)[1] > 0
+        return x_adv
+
+    def _of_parts(self, part: nn.Module, x: Tensor) -> tuple[str, ...]:
+        """APGD, untargeted and, where there are classes enough, targeted."""
+        with torch.no_grad():
+            classes = part(x[:1]).shape[1]
+        wanted = ("apgd-ce", "apgd-dlr" if self.plan.strength == "rand" else "apgd-t")
+        return tuple(attack for attack in wanted if too_few(attack, classes, "") is None)
+
+    def _in_pieces(self, batch: Batch, attack: str, model: nn.Module) -> tuple[Tensor, int, int]:
         """x', in how many pieces it was made, and how many gradients were zero.
 
         Where a batch does not fit into memory, its fixed halves are attacked.
         """
         plan, seed = self.plan, self.seed(batch) % 2**31
         try:
-            x_adv, zero = autoattack.run(batch.stage, self.model, batch.x, batch.y, plan.threat, seed, plan.strength)
+            x_adv, zero = autoattack.run(attack, model, batch.x, batch.y, plan.threat, seed, plan.strength)
             return x_adv, 1, zero
         except torch.cuda.OutOfMemoryError:
             if len(batch) == 1:
                 raise
         torch.cuda.empty_cache()  # outside the handler: the exception holds the tensors that did not fit
         half = len(batch) // 2
-        first, before, zero = self._in_pieces(batch.part(slice(None, half)))
-        second, after, also_zero = self._in_pieces(batch.part(slice(half, None)))
+        first, before, zero = self._in_pieces(batch.part(slice(None, half)), attack, model)
+        second, after, also_zero = self._in_pieces(batch.part(slice(half, None)), attack, model)
         return torch.cat([first, second]), before + after, zero + also_zero
 
 

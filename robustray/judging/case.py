@@ -12,6 +12,7 @@ from torch import nn
 
 from robustray.data.device import DeviceImages
 from robustray.data.splits import Indices
+from robustray.derived.mixture import parts_of
 from robustray.devices import pick_device
 from robustray.judge import Judge
 from robustray.judging.answers import Copies
@@ -21,8 +22,8 @@ from robustray.judging.stage import judge_shard
 from robustray.judging.ticks import Tick
 from robustray.memory import keep_large_blocks
 from robustray.numerics import channels_last
-from robustray.subjects.trial import load_model
-from robustray.trial import TrialConfig
+from robustray.subjects.classifier import Classifier
+from robustray.subjects.spec import in_folder
 from robustray.verdicts import Shard
 
 
@@ -52,9 +53,10 @@ class Case:
         self.device = pick_device(device)
         self.model = model.to(self.device).eval().requires_grad_(False)
         self.judge = judge
-        self.plan = Plan.of(judge, weights, split, shard_size=shard_size, model=named, files=files)
+        parts = parts_of(self.model)
+        self.plan = Plan.of(judge, weights, split, shard_size=shard_size, model=named, files=files, mixture=bool(parts))
         self.folder = self.plan.folder(root)
-        self.bench = Bench(Copies(self.model), self.plan, self.folder)
+        self.bench = Bench(Copies(self.model), self.plan, self.folder, tuple(map(Copies, parts)))
         if self.device.type == "cpu":
             keep_large_blocks()
             channels_last(self.model, self._batch(self.plan.rows[:2])[0])
@@ -71,7 +73,7 @@ class Case:
         device: str = "auto",
         version: str | None = None,
     ) -> Case:
-        """A trial's selected model, judged as the trial says.
+        """A trial's selected model, or a derived point, judged as the trial says.
 
         Args:
             folder: the trial's folder. root: where its judgements lie.
@@ -81,11 +83,14 @@ class Case:
         Raises:
             UserError: no whole checkpoint. RuntimeError: the checkpoint holds other weights.
         """
-        config, model, found = _trial(folder, weights, device)
-        if weights is not None and found != weights:
-            raise RuntimeError(f"{folder}: the selected weights are {found[:12]}, the record says {weights[:12]}")
-        judge = config.judge if version is None else config.judge.model_copy(update={"version": version})
-        return cls(model, found, judge, split, root, shard_size=shard_size, device=device)
+        found = _in_folder(folder, weights)
+        if weights is not None and found.weights != weights:
+            raise RuntimeError(
+                f"{folder}: the selected weights are {found.weights[:12]}, the record says {weights[:12]}"
+            )
+        assert found.judge is not None
+        judge = found.judge if version is None else found.judge.model_copy(update={"version": version})
+        return cls(found.model, found.weights, judge, split, root, shard_size=shard_size, device=device)
 
     def images(self, shard: int) -> tuple[torch.Tensor, torch.Tensor]:
         """One shard's pixels [n, C, H, W] in [0, 1] and labels [n], on the device."""
@@ -104,5 +109,5 @@ class Case:
 
 
 @lru_cache(maxsize=2)  # the stages of one trial come in a row
-def _trial(folder: Path, weights: str | None, device: str) -> tuple[TrialConfig, nn.Module, str]:
-    return load_model(folder, device)
+def _in_folder(folder: Path, weights: str | None) -> Classifier:
+    return in_folder(folder)

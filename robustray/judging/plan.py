@@ -21,8 +21,9 @@ from robustray.verdicts import CLEAN, judgement_folder
 SHARD = 500
 """Images per shard, unless a judgement says otherwise. The attack's batch is what is left of one shard."""
 SEED = 0
-JOINED, CLAIMED, EARLY = "joined", "claimed", "early"
-"""Stages that are no attack of AutoAttack: images others made, verdicts others claim, breaks found in low precision."""
+JOINED, CLAIMED, EARLY, PARTS = "joined", "claimed", "early", "parts"
+"""Stages that are no attack of AutoAttack: images others made, verdicts others claim, breaks found in low precision, images
+that break what a mixture is made of."""
 PASSES = 20
 """Forward passes that a randomised model's answer is averaged over, as many as AutoAttack's `rand` averages gradients."""
 
@@ -40,7 +41,7 @@ class Plan:
     shard_size: int
     seed: int
     parts: Mapping[str, Any]  # the fingerprint's content
-    extras: tuple[str, ...] = ()  # stages before the attacks: joined, claimed, early
+    extras: tuple[str, ...] = ()  # stages before the attacks: joined, claimed, early, parts
     files: Mapping[str, tuple[Path, ...]] = field(default_factory=dict)  # what joined and claimed read
 
     @classmethod
@@ -53,6 +54,7 @@ class Plan:
         shard_size: int = SHARD,
         model: Mapping[str, Any] | None = None,
         files: Mapping[str, tuple[Path, ...]] | None = None,
+        mixture: bool = False,
     ) -> Plan:
         """The plan for a model by the hash of its weights. For the test split this reads the test labels.
 
@@ -63,11 +65,13 @@ class Plan:
         Args:
             model: what else tells this model from others; equal weights need not be equal functions.
             files: adversarial images (`joined`) and state files (`claimed`) of others.
+            mixture: whether the model has parts that are attacked in its place before it is (`parts`).
         """
         rows, files = _rows(judge, split), dict(files or {})
         power = strength(judge.version)
         name = family(judge.attacks, power)
-        extras = (*(stage for stage in (CLAIMED, JOINED) if files.get(stage)), *((EARLY,) if judge.accelerated else ()))
+        others = {CLAIMED: files.get(CLAIMED), JOINED: files.get(JOINED), EARLY: judge.accelerated, PARTS: mixture}
+        extras = tuple(stage for stage, asked in others.items() if asked)
         parts = {
             "weights": weights,
             "data": judge.data.identity(split),

@@ -10,6 +10,7 @@ from torch.nn.parameter import is_lazy
 
 from robustray.errors import UserError
 from robustray.training.checkpoints import weights_hash
+from robustray.judge import Judge
 from robustray.trial import TrialConfig
 
 
@@ -22,6 +23,7 @@ class Classifier:
     weights: str  # SHA-256 of its state
     architecture: str
     trial: TrialConfig | None = None  # where it comes from a trial of ours
+    judge: Judge | None = None  # where it comes from a sweep: what it was to be judged by
 
     @classmethod
     def of(cls, model: nn.Module, name: str, architecture: str, trial: TrialConfig | None = None) -> Classifier:
@@ -40,7 +42,7 @@ class Classifier:
             weights = weights_hash(model.state_dict())
         except Exception as error:  # `get_extra_state` of the user's own may raise or give anything
             raise UserError(f"{name}: its state cannot be read ({type(error).__name__}: {line(error)})") from None
-        return cls(model, name, weights, architecture, trial)
+        return cls(model, name, weights, architecture, trial, None if trial is None else trial.judge)
 
 
 def line(error: Exception, at: int = 0) -> str:

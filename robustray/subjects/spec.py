@@ -6,7 +6,7 @@ from pathlib import Path
 
 from robustray.data.base import DataSource
 from robustray.errors import UserError
-from robustray.subjects import factory, trial, weight_files, weights, zoo
+from robustray.subjects import derived, factory, trial, weight_files, weights, zoo
 from robustray.subjects.classifier import Classifier
 
 
@@ -14,7 +14,7 @@ def load(spec: str, *, architecture: str | None, data: DataSource | None, norm: 
     """Loads a classifier onto the CPU, in eval mode and frozen.
 
     Args:
-        spec: the folder of a trial or one of its checkpoints; `zoo:NAME` of RobustBench; `package.module:factory` or
+        spec: the folder of a trial or of a derived point, or one of a trial's checkpoints; `zoo:NAME` of RobustBench; `package.module:factory` or
             `file.py:factory`, called without arguments; weights as `.safetensors` or `.pt`, with an architecture.
         architecture: for plain weights: a registered model (`small_cnn`, `{name: small_cnn, width: 2}`) or a factory.
         data: the images it will see: they give an architecture of ours its shape and normalisation.
@@ -27,7 +27,7 @@ def load(spec: str, *, architecture: str | None, data: DataSource | None, norm: 
         return zoo.model(spec[len(zoo.ZOO) :], data, norm)
     path = Path(spec)
     if path.is_dir():
-        return trial.selected(path)
+        return in_folder(path)
     if path.is_file() and path.suffix != ".py":
         state = weight_files.read(path)
         return trial.checkpoint(path) if trial.whole(state) else weights.model(path, state, architecture, data)
@@ -39,3 +39,8 @@ def load(spec: str, *, architecture: str | None, data: DataSource | None, norm: 
         f"{spec}: no such file or folder; a model is a trial's folder, a checkpoint (.pt, .safetensors), zoo:NAME, or "
         "package.module:factory"
     )
+
+
+def in_folder(folder: Path) -> Classifier:
+    """The selected model of a trial's folder, or the derived point of one; raises as `load`."""
+    return derived.load(folder) if derived.there(folder) else trial.selected(folder)

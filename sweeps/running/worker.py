@@ -12,6 +12,7 @@ import logging
 import os
 import resource
 import sys
+import threading
 import time
 import traceback
 from collections.abc import Callable, Mapping
@@ -55,6 +56,7 @@ def open_task(work: Mapping[str, Any]) -> Task:
     """The task of a job. Touches nothing on disk: that is the first step's business (a ghost actor may open it too)."""
     kinds: dict[str, Callable[[Mapping[str, Any]], Task]] = {
         "train": TrainTask,
+        "derive": DeriveTask,
         "judge": JudgeTask,
         "probe": ProbeTask,
         "measure": MeasureTask,
@@ -141,6 +143,43 @@ class TrainTask:
         return True
 
 
+class DeriveTask:
+    """Makes one derived point and measures it as training measures its last epoch."""
+
+    def __init__(self, work: Mapping[str, Any]) -> None:
+        self.work = work
+        self.folder = Path(work["folder"])
+        self._stop = threading.Event()
+
+    def step(self) -> Report:
+        from robustray.errors import Paused
+
+        try:
+            with _logging_to(self.folder / "log.txt"):
+                return self._make()
+        except Paused:
+            raise
+        except UserError as error:  # these parents do not go together, say: no reason to stop the others
+            return {"outcome": "failed", "cause": str(error), "done": True, "training_iteration": 1}
+        except Exception as error:
+            return _failure(error, self.folder / "log.txt", 1)
+
+    def _make(self) -> Report:
+        from robustray.subjects import derived
+
+        _settle(self.work)
+        died = deaths(self.folder / "attempts.json", self.work["session"], 0)
+        if died > self.work["max_failures"]:
+            cause = f"its process died {died} times in a row"
+            return {"outcome": "failed", "cause": cause, "done": True, "training_iteration": 1}
+        found = derived.made(self.folder, Path(self.work["kept"]), stop=self._stop)
+        return {"outcome": "complete", "done": True, "training_iteration": 1, **found}
+
+    def interrupt(self) -> bool:
+        self._stop.set()
+        return True
+
+
 class JudgeTask:
     """Runs one attack on one shard of one trial's images."""
 
@@ -199,20 +238,21 @@ class ProbeTask:
         from robustray.data.device import DeviceImages
         from robustray.devices import cores, pick_device
         from robustray.judging.shard_size import size
-        from robustray.subjects.trial import load_model
+        from robustray.subjects.spec import in_folder
 
         try:
             share = _settle(self.work)
-            config, model, _ = load_model(Path(self.work["folder"]))
-            device = pick_device()
-            few = config.judge.data.load("validation").take(np.arange(min(8, config.judge.data.validation)))
+            found, device = in_folder(Path(self.work["folder"])), pick_device()
+            assert found.judge is not None
+            model, data = found.model.to(device), found.judge.data
+            few = data.load("validation").take(np.arange(min(8, data.validation)))
             sharers = share.sharers if device.type == "cuda" else max(1, cores() // share.threads)
-            found = size(model, DeviceImages(few, device).batch(slice(None))[0], device, sharers)
+            shard = size(model, DeviceImages(few, device).batch(slice(None))[0], device, sharers)
         except UserError as error:  # this trial's checkpoint, say: the queue goes on with the usual size
             return {"outcome": "failed", "cause": str(error), "done": True, "training_iteration": 1}
         except Exception as error:
             return _failure(error, Path(self.work["folder"]) / "log.txt", 1)
-        return {"outcome": "complete", "done": True, "training_iteration": 1, "shard_size": found}
+        return {"outcome": "complete", "done": True, "training_iteration": 1, "shard_size": shard}
 
     def interrupt(self) -> bool:
         return False

@@ -1,0 +1,110 @@
+"""The model of a derived point's folder, and the parents that points are made of."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from robustray.data.device import DeviceImages
+from robustray.derived import point
+from robustray.derived.base import Ground, Parent
+from robustray.devices import pick_device
+from robustray.errors import NotFinite, UserError
+from robustray.judge import Judge
+from robustray.measures.accuracy import accuracies
+from robustray.numerics import numerics
+from robustray.subjects import factory, trial, weight_files, zoo
+from robustray.subjects.classifier import Classifier
+
+log = logging.getLogger("robustray")
+RECIPE = "point.yaml"
+
+
+def there(folder: Path) -> bool:
+    """Whether a folder is that of a derived point."""
+    return (folder / point.FILE).is_file()
+
+
+def load(folder: Path) -> Classifier:
+    """The point of a folder, under the folder's name; raises as `point.load`."""
+    found = point.load(folder, finder(folder, point.judge_of(folder)))
+    recipe = found.recipe
+    return Classifier(
+        found.model, folder.absolute().name, found.weights, recipe.maker.name, trial=None, judge=recipe.judge
+    )
+
+
+def made(folder: Path, kept: Path, *, stop: threading.Event | None = None, device: str = "auto") -> dict[str, Any]:
+    """Makes the point that `point.yaml` in its folder describes, unless it is there already, and measures it.
+
+    Args:
+        kept: where points of the same parents keep what they share.
+        stop: set: end soon, keeping what was done.
+
+    Returns:
+        `clean_accuracy` and `robust_accuracy` on the tune images under `judge.cheap`; `weights`, the hash; `said`, what its
+        maker found; `cost_passes` and `cost_seconds` of the making alone, this measurement included.
+
+    Raises:
+        UserError: parents are missing or do not go together, or the point's answers are not finite. Paused: `stop` was set.
+    """
+    begun = time.monotonic()
+    recipe = point.Recipe.from_yaml((folder / RECIPE).read_text(encoding="utf-8"))
+    place, judge = pick_device(device), recipe.judge
+    ground = Ground(judge, place, folder, kept, stop or threading.Event(), lambda said: log.info("%s", said))
+    if there(folder):
+        found, passes = point.load(folder, finder(folder, judge)), 0.0
+    else:
+        found, passes = point.make(recipe, ground, finder(folder, judge))
+    images = DeviceImages(judge.data.load("validation").take(judge.lists()[1]), place)
+    attack = judge.cheap.bind(judge.threat)
+    try:
+        with numerics():
+            clean, robust = accuracies(found.model.to(place), images, attack)
+    except NotFinite as error:
+        raise UserError(f"derive: {recipe.maker.name} gives answers that are not finite ({error})") from None
+    seconds = time.monotonic() - begun
+    return {
+        "clean_accuracy": clean,
+        "robust_accuracy": robust,
+        "weights": found.weights,
+        "said": dict(found.said),
+        "cost_passes": passes + len(images) * (2 + attack.attack.passes),
+        "cost_seconds": seconds,
+    }
+
+
+def finder(folder: Path, judge: Judge) -> Callable[[str], Parent]:
+    """What loads parents, named as seen from a point's folder.
+
+    Args:
+        judge: whose images and norm choose among the models of the zoo.
+    """
+
+    def find(spec: str) -> Parent:
+        found = _classifier(folder, spec, judge)
+        return Parent(spec, found.model, found.weights, found.trial)
+
+    return find
+
+
+def _classifier(folder: Path, spec: str, judge: Judge) -> Classifier:
+    if spec.startswith(zoo.ZOO):
+        return zoo.model(spec[len(zoo.ZOO) :], judge.data, judge.threat.norm)
+    path = folder / spec
+    if path.is_dir():
+        return load(path) if there(path) else trial.selected(path)
+    if path.is_file() and path.suffix != ".py":
+        if not trial.whole(weight_files.read(path)):
+            raise UserError(
+                f"{path}: is no checkpoint of a trial; name a function that makes the network, file.py:function"
+            )
+        return trial.checkpoint(path)
+    if ":" in spec:
+        where, _, name = spec.rpartition(":")
+        return factory.model(f"{folder / where}:{name}" if where.endswith(".py") else spec)
+    raise UserError(f"{path}: no such parent; it was there when the point was asked for")
