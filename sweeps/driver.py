@@ -14,6 +14,8 @@ from typing import Literal
 
 from robustray.attacks.versions import too_few, unfit
 from robustray.errors import UserError
+from sweeps.deriving import parents
+from sweeps.deriving.queue import Deriving
 from sweeps.events import Bus, Concluded, Event, Listener, Placed, Said, Watched
 from sweeps.judging.queue import Judging
 from sweeps.judging.shards import FILES, Shards
@@ -99,10 +101,21 @@ def drive(
         controller.heard(event)  # no listener that may fail: what it learns decides what is tried next
         bus(event)
 
-    judging = Judging(sweep, record, judged, session=session, training=lambda: bool(controller.running), shards=shards)
+    def at_work() -> bool:
+        return bool(controller.running) or deriving.pending
+
+    judging = Judging(sweep, record, judged, session=session, training=at_work, shards=shards)
+    deriving = Deriving(
+        sweep,
+        record,
+        bus,
+        session=session,
+        settled=lambda: not controller.running and judging.idle(),
+        violations=controller.violations,
+    )
     done, resumed = len(record.ended()), bool(record.trials())
     bus(Said(f"{sweep.name}: {sweep.wanted} trials" + (f", {done} done before" if done else "")))
-    queue = Chain(controller, judging)
+    queue = Chain(controller, deriving, judging)
     first = queue.next()
     interrupted = False
     if isinstance(first, Job):  # else everything is done, and no cluster need be started to say so
@@ -163,6 +176,7 @@ def look_ahead(sweep: Sweep) -> None:
     """
     data = sweep.judge.data
     data.check()
+    parents.check(sweep.derive)
     train = data.load("train")
     images, (height, width) = len(train), train.images.shape[1:3]
     for config in sweep.examples():

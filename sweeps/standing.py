@@ -7,7 +7,7 @@ tables ask here. Nothing here reads a file.
 from __future__ import annotations
 
 from collections.abc import Container, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final, Literal
 
 from sweeps.frontier import mean, non_dominated
@@ -74,6 +74,11 @@ def eligible(snapshot: Snapshot, *, infeasible: bool = False) -> list[TrialRecor
 def trusted(trials: Iterable[TrialRecord], flagged: Container[int]) -> bool:
     """Whether a setting may be on a frontier: no complete trial of it is flagged or misses a constraint."""
     return all(trial.feasible and trial.number not in flagged for trial in trials if trial.outcome == "complete")
+
+
+def trained(snapshot: Snapshot) -> Snapshot:
+    """The same without derived points: what training alone came to."""
+    return replace(snapshot, trials=tuple(trial for trial in snapshot.trials if trial.origin != "derived"))
 
 
 def frontier(snapshot: Snapshot) -> dict[int, Known]:

@@ -81,6 +81,7 @@ class Maker(Part):
         least, most: how many parents a point takes; most None: any number.
         mixes: whether a point's answer is a function of its parents' answers: it is attacked through its parts as well.
         alike: whether parents must be of one architecture.
+        keeps_classes: whether of one model twice it makes that model's classes at every image.
     """
 
     kind: ClassVar[str] = "derive"
@@ -88,6 +89,7 @@ class Maker(Part):
     most: ClassVar[int | None] = 2
     mixes: ClassVar[bool] = False
     alike: ClassVar[bool] = False
+    keeps_classes: ClassVar[bool] = True
 
     parents: Parents = Field(
         "neighbours",

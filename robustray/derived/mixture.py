@@ -108,6 +108,11 @@ class Mixture(nn.Module):
             yield Bypassed(self)
 
     @property
+    def differentiable(self) -> bool:
+        """Whether gradients reach the images through both parents."""
+        return not isinstance(self.accurate_map, OneHot)
+
+    @property
     def margin(self) -> float:
         """The robust parent's margin of probabilities from which on its answer stands whatever the accurate one says:
         (1 - alpha) / alpha; infinite at alpha = 0."""

@@ -32,10 +32,14 @@ class Nonlinear(Maker):
     s, p, c and alpha come from a grid over the robust parent's margins of probabilities m: with (1 - alpha) / alpha = q, the
     quantile of m that a fraction `keep` of the attacked and still correct images lies above, the fraction of clean and
     misclassified images with m >= q is least. Of equal ones, the one with the largest gap in margins between the two counts.
+
+    GELU falls before it rises, so M may change the class where all logits are low. The authors print a line where it does; here
+    the margin of such an image is negative, so that a map that changes classes keeps fewer.
     """
 
     name: Literal["nonlinear"] = "nonlinear"
     mixes: ClassVar[bool] = True
+    keeps_classes: ClassVar[bool] = False
 
     keep: tuple[Annotated[Real, Field(gt=0, le=1)], ...] = Field(
         (0.995, 0.985, 0.97, 0.94, 0.88),
@@ -98,25 +102,35 @@ def choose(held: Tensor, wrong: Tensor, keep: float, candidates: Iterator[tuple[
     Args:
         held: logits [n, K] of the robust parent at attacked images that it still classifies correctly.
         wrong: logits [m, K] at clean images that it misclassifies. keep: fraction of `held` whose margin must suffice.
+
+    Raises:
+        UserError: every map of the grid changes the class of more images than that.
     """
     from robustray.derived.mixture import PowerMap
 
     best: tuple[float, float, Chosen] | None = None
     for s, p, c in candidates:
         mapped = PowerMap(s, p, c)
-        above, below = margin(mapped(held)), margin(mapped(wrong))
+        above, below = margin(mapped(held), held), margin(mapped(wrong), wrong)
         cutoff = min(float(torch.quantile(above, 1 - keep)), 1 - 1e-9)
+        if cutoff < 0:  # it changes the class of more images than may be given up
+            continue
         alpha = 1 / (1 + cutoff)
         overruled = float((below >= cutoff).double().mean())
         gap = float(above.mean() - below.mean())
         chosen = Chosen(s, p, c, alpha, float((above >= cutoff).double().mean()), overruled)
         if best is None or (overruled, -gap) < best[:2]:
             best = overruled, -gap, chosen
-    assert best is not None
+    if best is None:
+        raise UserError(
+            f"derive: no s, p and c of the grid keep the class of {keep:.1%} of the images; use a larger range of c"
+        )
     return best[2]
 
 
-def margin(logits: Tensor) -> Tensor:
-    """[n] the gap between the two largest probabilities of softmax over logits [n, K]."""
-    top = F.softmax(logits, 1).topk(2, 1).values
-    return top[:, 0] - top[:, 1]
+def margin(mapped: Tensor, logits: Tensor) -> Tensor:
+    """[n] by how much the probability of the class that logits [n, K] say is above the largest other one, both by softmax of
+    the mapped logits [n, K]: negative where the map changes the class."""
+    said = F.one_hot(logits.argmax(1), logits.shape[1]).bool()
+    probabilities = F.softmax(mapped, 1)
+    return probabilities[said] - probabilities.masked_fill(said, -1).amax(1)

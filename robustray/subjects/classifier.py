@@ -9,8 +9,8 @@ from torch import nn
 from torch.nn.parameter import is_lazy
 
 from robustray.errors import UserError
-from robustray.training.checkpoints import weights_hash
 from robustray.judge import Judge
+from robustray.training.checkpoints import weights_hash
 from robustray.trial import TrialConfig
 
 

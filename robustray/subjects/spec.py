@@ -14,8 +14,9 @@ def load(spec: str, *, architecture: str | None, data: DataSource | None, norm: 
     """Loads a classifier onto the CPU, in eval mode and frozen.
 
     Args:
-        spec: the folder of a trial or of a derived point, or one of a trial's checkpoints; `zoo:NAME` of RobustBench; `package.module:factory` or
-            `file.py:factory`, called without arguments; weights as `.safetensors` or `.pt`, with an architecture.
+        spec: the folder of a trial or of a derived point, or one of a trial's checkpoints; `zoo:NAME` of RobustBench;
+            `package.module:factory` or `file.py:factory`, called without arguments; weights as `.safetensors` or `.pt`, with
+            an architecture.
         architecture: for plain weights: a registered model (`small_cnn`, `{name: small_cnn, width: 2}`) or a factory.
         data: the images it will see: they give an architecture of ours its shape and normalisation.
         norm: of the threat, by which RobustBench sorts its models.

@@ -23,6 +23,7 @@ _ROOMS = {
     "curriculum": "training",
     "data": "data",
     "defense": "defenses",
+    "derive": "derived",
     "model": "models",
     "optimiser": "training",
     "part": "options",

@@ -10,9 +10,11 @@ from typing import Any, Literal
 
 import numpy as np
 
+from robustray.derived.base import Maker
 from robustray.judge import Judge
 from robustray.judging import flags
 from robustray.judging.plan import Plan
+from robustray.registry import parts
 from robustray.verdicts import CLEAN, Shard, Verdicts, judgement_path
 from sweeps.judging.shards import FILES, Shards
 from sweeps.record import TrialRecord
@@ -147,7 +149,7 @@ class Plans:
     def __init__(self, judge: Judge) -> None:
         """Args: judge: of the sweep."""
         self._judges = {False: judge, True: judge.model_copy(update={"version": "rand"})}
-        self._known: dict[tuple[Split, bool, int], Plan] = {}
+        self._known: dict[tuple[Split, bool, int, bool], Plan] = {}
 
     def of(self, trial: TrialRecord, split: Split, shard_size: int, *, randomised: bool = False) -> Plan:
         """The plan for a trial, as `Plan.of` makes it.
@@ -155,11 +157,18 @@ class Plans:
         Args:
             randomised: whether the model is judged as one that answers differently each time.
         """
-        key = split, randomised, shard_size
+        mixture = trial.origin == "derived" and _mixes(str(trial.params.get("derived")))
+        key = split, randomised, shard_size, mixture
         if key not in self._known:
-            self._known[key] = Plan.of(self._judges[randomised], "", split, shard_size=shard_size)
+            self._known[key] = Plan.of(self._judges[randomised], "", split, shard_size=shard_size, mixture=mixture)
         plan = self._known[key]
         return replace(plan, parts={**plan.parts, "weights": str(trial.weights)})
+
+
+def _mixes(name: str) -> bool:
+    """Whether what a maker makes is judged through its parts as well."""
+    maker = parts("derive").get(name)
+    return issubclass(maker, Maker) and maker.mixes if maker is not None else False
 
 
 def folder_of(plan: Plan, root: Path) -> Path:

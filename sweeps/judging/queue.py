@@ -154,6 +154,16 @@ class Judging:
         else:
             self._update(key)
 
+    def idle(self) -> bool:
+        """Whether all that has ended so far is judged as far as it need be. Judgements that failed count as done."""
+        if self.sweep.judge.trials == "none":
+            return True
+        self._admit()
+        if self._new or self._probing:
+            return False
+        self._settle()
+        return not self.open
+
     # Judgements begin and end.
 
     def _admit(self) -> None:

@@ -24,6 +24,7 @@ class Issued:
     fidelity: Mapping[str, Any] = field(default_factory=dict)  # what is cheaper than the space says: epochs, images ...
     origin: Origin = "sampled"
     parents: tuple[int, ...] = ()  # trials that it comes from
+    request: str = ""  # whose points a derived one belongs to, by hash
 
     @property
     def replicate_of(self) -> int | None:
@@ -49,6 +50,7 @@ class TrialRecord:
     finished: datetime | None = None
     origin: Origin = "sampled"
     parents: tuple[int, ...] = ()
+    request: str = ""
     seed: int | None = None  # of its training; None: as the space says
     violations: Mapping[str, float] = field(default_factory=dict)  # by constraint, how far it is missed
 

@@ -138,6 +138,7 @@ def typed(trial: FrozenTrial) -> TrialRecord:
         finished=trial.datetime_complete,
         origin=origin.origin,
         parents=origin.parents,
+        request=origin.request,
         seed=origin.seed,
         violations=dict(trial.constraints),
     )

@@ -170,6 +170,7 @@ class Record:
                 started=datetime.now(),
                 origin=issued.origin,
                 parents=issued.parents,
+                request=issued.request,
                 seed=issued.seed,
             )
         )

@@ -44,7 +44,9 @@ class Controller:
         self.tell = tell
         self.session = session
         self.study = Study(sweep, record)
-        self.unfinished = deque(trial.number for trial in record.trials() if trial.outcome is None)
+        self.unfinished = deque(
+            trial.number for trial in record.trials() if trial.outcome is None and trial.origin != "derived"
+        )
         self.running: set[int] = set()
         self.settings = Settings(sweep, record)
         self._said = False  # that all settings were tried
@@ -78,7 +80,7 @@ class Controller:
             epoch=int(end.result.get("epoch", 0)),
             weights=end.result.get("weights"),
             exact=bool(end.result.get("exact", True)),
-            violations=self._violations(metrics) if known == "complete" else None,
+            violations=self.violations(metrics) if known == "complete" else None,
         )
         self.study.learn(job.number)
         self.tell(TrialEnded(self.record.trial(job.number), len(self.record.ended()), self.sweep.wanted))
@@ -146,7 +148,7 @@ class Controller:
         }
         return Job(f"trial {number:04d}", number, work)
 
-    def _violations(self, metrics: Mapping[str, float]) -> dict[str, float]:
+    def violations(self, metrics: Mapping[str, float]) -> dict[str, float]:
         """By constraint, how far it is missed; zero or less where it holds."""
         missed = {}
         for name, bound in self.sweep.constraints.items():

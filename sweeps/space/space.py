@@ -14,13 +14,14 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import AfterValidator, Field, ValidationError, ValidationInfo, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
+from robustray.derived.base import Maker
 from robustray.errors import UserError, nearest
 from robustray.judge import Judge
 from robustray.measures.metrics import METRICS
 from robustray.moved import written
 from robustray.options.mistakes import Mistakes, mistakes
 from robustray.options.yaml import Document, Keys, dotted, show
-from robustray.registry import Count, Options, Real
+from robustray.registry import Count, Options, Real, Registered
 from robustray.trial import TrialConfig
 from sweeps.space import corners, templates
 from sweeps.space.distributions import Parameter
@@ -118,6 +119,9 @@ class Sweep(Options):
     search: Search = Field(Search(), description="how trials are chosen")
     stopping: Stopping = Field(Stopping(), description="which trials end early")
     resources: Resources = Field(Resources(), description="what a trial gets")
+    derive: tuple[Annotated[Maker, Registered("derive")], ...] = Field(
+        (), description="points that are made from trained trials, before the frontier's members are fixed"
+    )
 
     @classmethod
     def from_yaml(cls, path: str | os.PathLike[str], *, overrides: Sequence[str] = ()) -> Sweep:
@@ -312,7 +316,7 @@ def _distributions(tree: object) -> list[Keys]:
 
 def _fixed(resolved: Mapping[str, Any]) -> dict[str, Any]:
     """What `space_hash` covers."""
-    fixed = {key: value for key, value in resolved.items() if key not in ("description", "resources")}
+    fixed = {key: value for key, value in resolved.items() if key not in ("description", "resources", "derive")}
     if isinstance(fixed.get("search"), dict):
         fixed["search"] = {key: value for key, value in fixed["search"].items() if key not in ("trials", "duplicates")}
     return fixed
