@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,8 @@ _NUMBERS = {"judged": SELECTION, "test": TEST}
 _BEFORE = {"trial": "int64", "status": "object", "feasible": "bool", "cause": "object"}
 _AFTER = {
     "replicate_of": "Int64",
+    "derived": "object",
+    "parents": "object",
     "judging": "object",
     "flags": "object",
     "dominated_by": "Int64",
@@ -52,6 +54,8 @@ def load(folder: Path | str) -> pd.DataFrame:
       validation, cheap attack), `cost_seconds`, `cost_device_hours`, `cost_passes`, and every measure. One whose name
       is taken by another column is called `metric.<name>`;
     - `replicate_of`: the trial whose options it has, with another seed;
+    - `derived`: how a point that was made without training came about (`soup, weights 0.25, 0.75`), None for a trained trial,
+      which alone has options; `parents`: numbers of the trials it was made of, joined by ", ";
     - `judging`: `full` (all attacks, on the selection set), `skipped` (proven dominated by trial `dominated_by` after
       the attack `skipped_after`; `bound` is the largest robust accuracy it can still have), `failed` (see `cause`), `none`;
     - `flags`: why its judged numbers cannot be trusted, names of `robustray.judging.flags.MEANING` joined by ", "; "" for
@@ -70,7 +74,7 @@ def table(snapshot: record.Snapshot) -> pd.DataFrame:
     """The columns of `load`, from a record already read."""
     members = set(snapshot.members[-1].trials) if snapshot.members else set()
     rows = [_row(trial, snapshot, trial.number in members) for trial in snapshot.trials]
-    options = _names(trial.params for trial in snapshot.trials)
+    options = _names(trial.params for trial in snapshot.trials if trial.origin != "derived")
     metrics = dict.fromkeys([*METRICS, *(_metric(name) for name in _names(trial.metrics for trial in snapshot.trials))])
     columns: dict[str, pd.Series[Any]] = {}
     for name, dtype in _BEFORE.items():
@@ -99,7 +103,10 @@ def _row(trial: record.TrialRecord, snapshot: record.Snapshot, member: bool) -> 
         "replicate_of": trial.replicate_of,
         "judging": "none",
     }
-    row |= {OPTION + name: value for name, value in trial.params.items()}
+    if trial.origin == "derived":
+        row |= {"derived": made(trial.params), "parents": ", ".join(map(str, trial.parents))}
+    else:
+        row |= {OPTION + name: value for name, value in trial.params.items()}
     row |= {_metric(name): value for name, value in trial.metrics.items()}
     flags: dict[str, None] = {}
     for prefix, split in _NUMBERS.items():
@@ -130,6 +137,12 @@ def _row(trial: record.TrialRecord, snapshot: record.Snapshot, member: bool) -> 
         row["gap_clean"] = row["judged_clean_accuracy"] - row["test_clean_accuracy"]
         row["gap_robust"] = row["judged_robust_accuracy"] - row["test_robust_accuracy"]
     return row
+
+
+def made(params: Mapping[str, Any]) -> str:
+    """How a derived point was made, in a few words: `smoothing, alpha 0.7`."""
+    maker, *numbers = params.items()
+    return ", ".join([str(maker[1]), *(f"{name.rpartition('.')[2]} {value}" for name, value in numbers)])
 
 
 def _accuracies(prefix: str, judged: record.Judged) -> dict[str, Any]:

@@ -245,7 +245,16 @@ def _draw(
 ) -> None:
     if part.empty:
         return
-    marker, legend_marker = _marker(style, [colours.values[row] for row in part["row"]], colours.axis is not None, look)
+    values = [colours.values[row] for row in part["row"]]
+    if (
+        len(missing := {value is None for value in values}) == 2
+    ):  # an option that only some have: a scale takes numbers alone
+        for has_none in (False, True):
+            some = part[[(value is None) == has_none for value in values]]
+            _draw(figure, kind, style, some, colours, look, labelled=labelled)
+        return
+    scaled = colours.axis is not None and True not in missing
+    marker, legend_marker = _marker(style, [look.muted if v is None else v for v in values], scaled, look)
     bars: dict[str, Any] = {}
     if kind.startswith("test"):
         for axis in ("x", "y"):

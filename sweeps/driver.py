@@ -7,15 +7,16 @@ import errno
 import importlib.util
 import uuid
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Literal
 
 from robustray.attacks.versions import too_few, unfit
+from robustray.derived.base import Maker
 from robustray.errors import UserError
 from sweeps.deriving import parents
-from sweeps.deriving.queue import Deriving
+from sweeps.deriving.queue import Deriving, ask
 from sweeps.events import Bus, Concluded, Event, Listener, Placed, Said, Watched
 from sweeps.judging.queue import Judging
 from sweeps.judging.shards import FILES, Shards
@@ -46,6 +47,7 @@ def run(
     write: Callable[[str], None] | None = None,
     show: Show = "plain",
     until: Callable[[], float] | None = None,
+    derive: Sequence[Maker] = (),
 ) -> bool:
     """Runs a sweep in its folder, or goes on with it.
 
@@ -56,6 +58,7 @@ def run(
         write: gets the progress, line by line; standard output where it is not given.
         show: how much is said: the outcome only, a line per event, all, or a live view on a terminal.
         until: seconds until a deadline that will send SIGTERM; shown, no more.
+        derive: points to make besides those of the space; the record keeps the requests.
 
     Returns:
         True if the sweep ran to its end, False if it was interrupted: the same call goes on.
@@ -71,6 +74,8 @@ def run(
             console(Said(f"the old results are in {moved}"))
         with Record(folder, sweep.objectives, held=held) as record:
             provenance.check_trained(sweep, folder, record.trials())
+            for maker in derive:
+                ask(record, maker)
             with console.watching(sweep, record, noisy=backend == "ray"):
                 return drive(sweep, record, partial(_place, backend, console), tell=console)
 

@@ -73,6 +73,21 @@ def prepare(sweep: Sweep, folder: Path, *, fresh: bool) -> Path | None:
     return moved
 
 
+def sweep_in(folder: Path) -> Sweep:
+    """The sweep whose results a folder holds, as it was last run.
+
+    Raises:
+        UserError: the folder holds none, or one of a version that had other options.
+    """
+    known = _read(folder / FILE)
+    if known is None or not (folder / "study.journal").exists():
+        raise UserError(f"{folder}: holds no sweep; name the folder that run_sweep.py made, RESULTS/NAME")
+    try:
+        return Sweep.model_validate(known.get("space"))
+    except ValidationError as error:
+        raise UserError(f"{folder / FILE}: is of a version with other options ({str(error).splitlines()[0]})") from None
+
+
 def check_trained(sweep: Sweep, folder: Path, trials: Iterable[TrialRecord]) -> None:
     """Compares the trials of a folder with what their draws would be now: a default may have changed since.
 

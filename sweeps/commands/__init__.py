@@ -1,0 +1,1 @@
+"""What `python -m sweeps` does, one command each."""
