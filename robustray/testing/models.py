@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any, Literal
 
 import torch
@@ -11,6 +13,7 @@ from robustray.data.base import Images
 from robustray.data.digits import Digits
 from robustray.errors import UserError
 from robustray.models.base import Architecture
+from robustray.models.features import Featured
 from robustray.models.heads import OUT, OwnHead
 from robustray.models.normalise import Normalise
 from robustray.testing.made import generator, same, state
@@ -147,6 +150,51 @@ def bfloat16(architecture: Architecture) -> None:
     assert logits.dtype == torch.float32
     assert not torch.equal(logits, exact)
     assert (logits - exact).abs().max() <= 0.1 * exact.abs().max() + 0.02
+
+
+@contract("model", default=True, shape={key: SHAPES[key] for key in ("1x8x8", "3x7x5")})
+def two_feature_maps(architecture: Architecture, shape: Shape) -> None:
+    """Two maps come beside the logits: found by size, untouched by what follows, with gradients to pixels and weights."""
+    model, x = network(architecture, shape, 10), images(architecture, shape).requires_grad_()
+    before = state(model)
+    featured = Featured(model, x)
+    assert same(state(model), before), "looking for them moves nothing"
+    assert all(weight.requires_grad for weight in model.parameters())
+    for mode in (True, False):
+        featured.train(mode)
+        torch.manual_seed(1)
+        logits = featured(x)
+        model.load_state_dict(before)
+        torch.manual_seed(1)
+        with written_into([model.get_submodule(name) for name in featured.places]) as written:
+            again, maps = featured.features(x)
+        assert torch.equal(again, logits), "logits are those of the network"
+        assert not any(written()), "what follows writes into a map"
+        assert list(maps) == ["early", "late"]
+        assert max(maps["early"].shape[-2:]) >= max(maps["late"].shape[-2:])
+        for map_ in maps.values():
+            assert map_.ndim == 4
+            assert len(map_) == len(x)
+            slopes = torch.autograd.grad(
+                map_.sin().sum(), [x, *model.parameters()], allow_unused=True, retain_graph=True
+            )
+            assert slopes[0] is not None
+            assert slopes[0].abs().max() > 0, "no gradient reaches the pixels"
+            assert any(slope is not None for slope in slopes[1:]), "no gradient reaches a weight"
+        model.load_state_dict(before)
+    assert Featured(model, places=featured.places).places == featured.places
+
+
+@contextmanager
+def written_into(modules: list[nn.Module]) -> Iterator[Callable[[], list[bool]]]:
+    """Whether what modules gave inside the block has been changed in place since."""
+    given = list[tuple[Tensor, int]]()
+    hooks = [each.register_forward_hook(lambda *all: given.append((all[2], all[2]._version))) for each in modules]
+    try:
+        yield lambda: [output._version != version for output, version in given]
+    finally:
+        for hook in hooks:
+            hook.remove()
 
 
 @contract("model", default=True)

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import copy
+import math
 
 import torch
 import torch.nn.functional as F
+from pydantic import ValidationError
 from torch import Tensor, nn
 
 from robustray.testing.made import batch, network, same, state
 from robustray.testing.minibatch import THREAT, cross_entropy, minibatch, slopes
+from robustray.testing.options import remade
 from robustray.testing.suite import contract
 from robustray.training.average import Average
 from robustray.training.averaging import Averaging
@@ -27,6 +30,29 @@ def rates_are_defined_for_any_length(schedule: Schedule) -> None:
         assert all(0 < rate <= 1 for rate in rates), total
         assert [schedule.factor(step, total) for step in reversed(range(total))] == rates[::-1]
     assert max(schedule.factor(step, 1000) for step in range(1000)) > 0.99
+
+
+@contract("schedule")
+def warm_up_is_linear_and_moves_nothing_else(schedule: Schedule) -> None:
+    """So many epochs or a fraction of training, in which the rate is that of the schedule times a line from 0 to 1.
+
+    A schedule whose rise is its own may take fractions alone, and has no other.
+    """
+    tried = 0
+    for warmup, part in ((0.25, 0.25), (2, 0.2), (2.5, 0.25)):
+        try:
+            rising = remade(schedule, epochs=10, lr=0.5, warmup=warmup)
+        except ValidationError:
+            continue
+        assert isinstance(rising, Schedule)
+        tried += 1
+        for total in (10, 37, 1000):
+            steps = rising.rising(total)
+            assert steps in (0, round(part * total))
+            for step in range(total):
+                line = min(1, (step + 1) / steps) if steps else 1
+                assert math.isclose(rising.rate(step, total), 0.5 * rising.factor(step, total) * line)
+    assert tried
 
 
 @contract("schedule")

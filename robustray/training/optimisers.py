@@ -24,6 +24,9 @@ class Optimiser(Part):
     clip: Real | None = Field(
         None, gt=0, description="parameters are clamped to [-clip, clip] after every step, scales of norms to 1 +- clip"
     )
+    max_norm: Real | None = Field(
+        None, gt=0, description="largest l2 norm of the gradient of all parameters together; null: whatever it is"
+    )
 
     @abstractmethod
     def over(self, groups: list[dict[str, Any]]) -> torch.optim.Optimizer:
@@ -41,6 +44,11 @@ class Optimiser(Part):
     def build(self, model: nn.Module) -> torch.optim.Optimizer:
         """The torch optimiser over a model's parameters; with `clip` they are clamped at once, and after every step.
 
+        With `max_norm` the gradient g is scaled by min(1, max_norm / (||g|| + 1e-6)) before every step, whoever makes it, as
+        torch.nn.utils.clip_grad_norm_ does (Pascanu et al., ICML 2013, arXiv:1211.5063), and before weight decay, which the
+        optimiser adds. Losses are not scaled in any precision that there is, so neither is what is measured. One that is
+        not finite stays so, and ends the training.
+
         Clipping (Stutz et al., ICCV 2021, arXiv:2104.04448) is of all trainable parameters. Their normalisation layers
         have the scale 1 + weight; of a plain scale that is the interval around 1.
         """
@@ -51,6 +59,13 @@ class Optimiser(Part):
             parts = zip(weight_space.split(model), decays, strict=True)
             groups = [{"params": part, "weight_decay": decay} for part, decay in parts if part]
         built = self.over(groups)
+        if (most := self.max_norm) is not None:
+            trained = list(model.parameters())
+
+            def shorten(*_: object) -> None:
+                nn.utils.clip_grad_norm_(trained, most)
+
+            built.register_step_pre_hook(shorten)
         if self.clip is not None:
             clamp = weight_space.Clamp(model, self.clip)
             clamp()

@@ -264,8 +264,9 @@ class Trainer:
     def _descend(self) -> None:
         config, step = self.config, self.progress.descents
         total = self.epochs * self.steps_per_epoch * config.update.descents
-        rate = config.schedule.lr * config.schedule.factor(step, total)
-        config.optimiser.set(self.optimiser, rate, config.schedule.momentum_shift(step, total))
+        config.optimiser.set(
+            self.optimiser, config.schedule.rate(step, total), config.schedule.momentum_shift(step, total)
+        )
         self.optimiser.step()
         self.progress.descents += 1
         self.average.update(self.progress.descents)

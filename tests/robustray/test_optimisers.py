@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import copy
 import math
+from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from torch import nn
 from torch.nn.utils import parametrize
 
-from robustray.training import Adam, AdamW, Optimiser, Sgd
+from robustray.training import Adam, AdamW, Optimiser, Sgd, Trainer
 from robustray.weight_space import split
-from tests.robustray.made import network, trial, variants
+from tests.robustray.made import generator, network, same, state, trial, variants
 
 
 def slope_of_one(optimiser: Optimiser, rates: list[float], swing: float = 0) -> list[float]:
@@ -169,3 +171,62 @@ def test_a_momentum_that_swings_too_far(optimiser: dict[str, object], swing: flo
     with pytest.raises(ValueError, match=message):
         trial(optimiser=optimiser, schedule=schedule)
     assert trial(optimiser={"momentum": 0.9}, schedule=schedule | {"momentum_swing": 0.05})
+
+
+@variants("optimiser", "optimiser")
+@pytest.mark.parametrize("most", [0.01, 1.0, 1e6])
+def test_the_norm_of_the_gradient_is_clipped_as_torch_does(optimiser: Optimiser, most: float) -> None:
+    """The steps are those of gradients that torch.nn.utils.clip_grad_norm_ has clipped, over all groups together."""
+    ours, theirs = network(), network()
+    ours_built = optimiser.model_copy(update={"max_norm": most}).build(ours)
+    theirs_built = optimiser.build(theirs)
+    for step in range(3):
+        for model in (ours, theirs):
+            stream = generator(step)
+            for weight in model.parameters():
+                weight.grad = torch.randn(weight.shape, generator=stream, dtype=weight.dtype)
+        torch.nn.utils.clip_grad_norm_(theirs.parameters(), most)
+        for built in (ours_built, theirs_built):
+            optimiser.set(built, 0.1, 0.0)
+            built.step()
+        assert same(state(ours), state(theirs))
+        norm = torch.cat([weight.grad.flatten() for weight in ours.parameters() if weight.grad is not None]).norm()
+        assert norm <= most * (1 + 1e-9)
+
+
+def test_a_gradient_below_the_largest_norm_is_descended_bit_for_bit(tmp_path: Path) -> None:
+    weights = {
+        Trainer(trial(optimiser={"name": "sgd", "max_norm": most}), tmp_path / str(most), device="cpu").run()["weights"]
+        for most in (None, 1e9)
+    }
+    assert len(weights) == 1
+    short = Trainer(trial(optimiser={"name": "sgd", "max_norm": 1e-3}), tmp_path / "short", device="cpu").run()[
+        "weights"
+    ]
+    assert short not in weights
+
+
+@pytest.mark.parametrize("update", [{"name": "free", "replays": 2}, "sam", "awp"])
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_every_step_of_an_update_is_clipped(update: Any, precision: str, tmp_path: Path) -> None:
+    """Without momentum and decay a step is at most rate * max_norm long, in every precision and with every update."""
+    config = trial(
+        update=update,
+        precision=precision,
+        optimiser={"name": "sgd", "momentum": 0, "weight_decay": 0, "max_norm": 1e-3},
+        schedule={"name": "constant", "epochs": 1, "lr": 0.5},
+        averaging="none",
+    )
+    trainer = Trainer(config, tmp_path, device="cpu")
+    before = torch.cat([weight.detach().flatten().clone() for weight in trainer.model.parameters()])
+    lengths = []
+    trainer.optimiser.register_step_post_hook(
+        lambda *_: lengths.append(
+            torch.cat([weight.detach().flatten().clone() for weight in trainer.model.parameters()])
+        )
+    )
+    trainer.run()
+    assert len(lengths) == 3 * config.update.descents
+    for now in lengths:
+        assert 0 < (now - before).norm() <= 0.5e-3 * 1.001
+        before = now.clone()

@@ -10,6 +10,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import ValidationError
 
 from robustray.training import Constant, Cosine, Cyclic, Late, MultiStep, OneCycle
 
@@ -113,3 +114,51 @@ def test_cyclic_is_a_chain_of_triangles(cycles: int, total: int) -> None:
 def test_more_cycles_than_epochs() -> None:
     with pytest.raises(ValueError, match="at most epochs, which is 3, not 4"):
         Cyclic(cycles=4, epochs=3)
+
+
+@pytest.mark.parametrize("warmup", [3, 0.3])
+@pytest.mark.parametrize("rising", [2, 7])
+def test_warm_up_equals_torch(warmup: float, rising: int) -> None:
+    """LinearLR chained with the schedule: milestones and the cosine stay where they are."""
+    total = 10 * rising
+    steps = 3 * rising
+    for name, schedule in {
+        "multi_step": MultiStep(epochs=10, lr=0.4, warmup=warmup, milestones=(0.2, 0.5)),
+        "cosine": Cosine(epochs=10, lr=0.4, warmup=warmup),
+        "constant": Constant(epochs=10, lr=0.4, warmup=warmup),
+    }.items():
+        optimiser = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=0.4)
+        scheduler = torch.optim.lr_scheduler
+        then: list[torch.optim.lr_scheduler.LRScheduler] = [
+            scheduler.LinearLR(optimiser, start_factor=1 / steps, total_iters=steps - 1)
+        ]
+        if name == "multi_step":
+            then.append(scheduler.MultiStepLR(optimiser, [total // 5, total // 2], gamma=0.1))
+        for step in range(total):
+            theirs = optimiser.param_groups[0]["lr"]
+            if name == "cosine":  # torch's own goes by differences, so it is taken in closed form
+                theirs *= (1 + math.cos(math.pi * step / total)) / 2
+            assert schedule.rate(step, total) == pytest.approx(theirs, rel=1e-9), (name, step)
+            optimiser.step()
+            for each in then:
+                each.step()
+
+
+def test_without_a_warm_up_rates_are_what_they_were() -> None:
+    for schedule in (
+        Constant(lr=0.1),
+        Cosine(lr=0.1),
+        MultiStep(lr=0.1),
+        Cyclic(lr=0.1),
+        OneCycle(lr=0.1),
+        Late(lr=0.1),
+    ):
+        assert schedule.rising(997) == 0
+        assert all(schedule.rate(step, 997) == schedule.lr * schedule.factor(step, 997) for step in range(997))
+
+
+@pytest.mark.parametrize(("epochs", "warmup"), [(1, 1), (30, 30), (30, 31.5)])
+def test_a_warm_up_that_never_ends_is_refused(epochs: int, warmup: float) -> None:
+    with pytest.raises(ValidationError, match=f"must end before training does: .*{epochs} epochs"):
+        Cosine(epochs=epochs, warmup=warmup)
+    Cosine(epochs=epochs, warmup=0.99)
