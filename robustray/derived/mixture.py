@@ -65,14 +65,38 @@ class PowerMap(nn.Module):
         return mapped
 
 
-class Mixture(nn.Module):
+class Mixed(nn.Module):
+    """What mixtures have in common: two frozen classifiers, and what becomes of their logits.
+
+    Attributes:
+        accurate, robust: g and h.
+    """
+
+    detached = False
+
+    def __init__(self, accurate: nn.Module, robust: nn.Module, accurate_map: nn.Module, robust_map: nn.Module) -> None:
+        super().__init__()
+        self.accurate, self.robust = accurate, robust
+        self.accurate_map, self.robust_map = accurate_map, robust_map
+
+    def parts(self) -> Iterator[nn.Module]:
+        """What stands in for the mixture in attacks whose images the mixture is then asked about."""
+        yield self.accurate
+        yield self.robust
+
+    @property
+    def differentiable(self) -> bool:
+        """Whether gradients reach the images through both parents."""
+        return not isinstance(self.accurate_map, OneHot)
+
+
+class Mixture(Mixed):
     """z = mix(map_g(g(x)), map_h(h(x)), alpha): logits whose softmax is the mixture. Differentiable end to end.
 
     alpha = 0 and 1 give the mapped logits of one parent, no log-probabilities, as the authors' code does: they differ by a
     constant per image.
 
     Attributes:
-        accurate, robust: g and h, frozen.
         share: alpha, a number.
     """
 
@@ -81,11 +105,9 @@ class Mixture(nn.Module):
     def __init__(
         self, accurate: nn.Module, robust: nn.Module, accurate_map: nn.Module, robust_map: nn.Module, alpha: float
     ) -> None:
-        super().__init__()
+        super().__init__(accurate, robust, accurate_map, robust_map)
         if not 0 <= alpha <= 1:
             raise ValueError(f"alpha must lie in [0, 1], not {alpha}")
-        self.accurate, self.robust = accurate, robust
-        self.accurate_map, self.robust_map = accurate_map, robust_map
         self.register_buffer("share", torch.tensor(alpha, dtype=torch.float64))
         self._alpha = float(alpha)
 
@@ -100,17 +122,10 @@ class Mixture(nn.Module):
         return logits.to(x.dtype)
 
     def parts(self) -> Iterator[nn.Module]:
-        """What stands in for the mixture in attacks whose images the mixture is then asked about: each parent, and where the
-        maps hide gradients the mixture without them."""
-        yield self.accurate
-        yield self.robust
+        """Each parent, and where the maps hide gradients the mixture without them."""
+        yield from super().parts()
         if not isinstance(self.accurate_map, Scale) or not isinstance(self.robust_map, Scale):
             yield Bypassed(self)
-
-    @property
-    def differentiable(self) -> bool:
-        """Whether gradients reach the images through both parents."""
-        return not isinstance(self.accurate_map, OneHot)
 
     @property
     def margin(self) -> float:
@@ -143,4 +158,4 @@ class Bypassed(nn.Module):
 
 def parts_of(model: nn.Module) -> tuple[nn.Module, ...]:
     """What stands in for a mixture where its parts are attacked; nothing for any other model."""
-    return tuple(model.parts()) if isinstance(model, Mixture) else ()
+    return tuple(model.parts()) if isinstance(model, Mixed) else ()

@@ -8,14 +8,10 @@ from typing import Any, ClassVar, Literal
 
 from pydantic import Field
 
-from robustray._later import F, Tensor, nn, torch
-from robustray.data.device import DeviceImages
+from robustray._later import Tensor, nn
 from robustray.derived.base import Ground, Made, Maker, Numbers, Parent
 from robustray.errors import UserError
-from robustray.numerics import numerics
 from robustray.registry import Count, Real, register
-
-_BATCH = 256
 
 
 @register
@@ -61,11 +57,15 @@ class Soup(Maker):
         return [{"weights": [1 - at, at]} for at in steps]
 
     def make(self, parents: Sequence[Parent], numbers: Numbers, ground: Ground) -> Made:
+        from robustray.data.device import DeviceImages
+        from robustray.derived.interpolation import interpolated, learnt_alike, loss, refresh, seen, shape
+        from robustray.numerics import numerics
+
         first = parents[0].model
         states = [parent.model.state_dict() for parent in parents]
         for parent, state in zip(parents[1:], states[1:], strict=True):
             apart = next(
-                (name for name in states[0].keys() | state.keys() if _shape(states[0], name) != _shape(state, name)),
+                (name for name in states[0].keys() | state.keys() if shape(states[0], name) != shape(state, name)),
                 None,
             )
             if apart is not None:
@@ -74,89 +74,17 @@ class Soup(Maker):
                 )
         model = copy.deepcopy(first)
         mixed = interpolated(states, numbers["weights"])
-        same = next((state for state in states if _learnt_alike(model, mixed, state)), None)
+        same = next((state for state in states if learnt_alike(model, mixed, state)), None)
         model.load_state_dict(mixed if same is None else same)
         images = DeviceImages(ground.judge.data.load("train"), ground.device)
         with numerics():
             passes = refresh(model, images, self.batches) if same is None else 0.0
-            losses = [_loss(network, images) for network in (*(parent.model for parent in parents), model)]
+            losses = [loss(network, images) for network in (*(parent.model for parent in parents), model)]
         barrier = losses[-1] - max(losses[:-1])
         said = {"loss": losses[-1], "loss_of_parents": losses[:-1], "barrier": barrier}
-        return Made(model.eval().requires_grad_(False), model.state_dict(), said, passes + len(losses) * _seen(images))
+        return Made(model.eval().requires_grad_(False), model.state_dict(), said, passes + len(losses) * seen(images))
 
     def build(self, parents: Sequence[nn.Module], numbers: Numbers, state: Mapping[str, Tensor]) -> nn.Module:
         model = copy.deepcopy(parents[0])
         model.load_state_dict(state)
         return model
-
-
-def interpolated(states: Sequence[Mapping[str, Tensor]], weights: Sequence[float]) -> dict[str, Tensor]:
-    """sum of w_i theta_i, in float64, by name; whole numbers (counters) are the first one's.
-
-    A share of one gives that state bit for bit, and so does a soup of equal ones: x + w (y - x) is exact there.
-    """
-    mixed = {}
-    for name, first in states[0].items():
-        if not first.is_floating_point():
-            mixed[name] = first.clone()
-            continue
-        base = first.double()
-        total = base.clone()
-        for weight, state in zip(weights[1:], states[1:], strict=True):
-            total += weight * (state[name].double() - base)
-        mixed[name] = total.to(first.dtype)
-    return mixed
-
-
-@torch.no_grad()
-def refresh(model: nn.Module, images: DeviceImages, batches: int) -> float:
-    """Takes batch norm's running statistics anew: the plain mean over so many batches of training images, as they are.
-
-    Returns:
-        Forward passes; none where the network has no batch norm.
-    """
-    norms = [module for module in model.modules() if isinstance(module, nn.modules.batchnorm._BatchNorm)]
-    norms = [norm for norm in norms if norm.track_running_stats]
-    if not norms:
-        return 0.0
-    kept = [norm.momentum for norm in norms]
-    model.eval()  # dropout and the like stay off
-    for norm in norms:
-        norm.reset_running_stats()
-        norm.momentum = None  # the cumulative mean
-        norm.train()
-    rows = torch.randperm(len(images), generator=torch.Generator().manual_seed(0))
-    seen = 0
-    for begin in range(0, min(len(rows), batches * _BATCH), _BATCH):
-        taken = rows[begin : begin + _BATCH]
-        if len(taken) > 1 or begin == 0:
-            model(images.batch(taken)[0])
-            seen += len(taken)
-    for norm, momentum in zip(norms, kept, strict=True):
-        norm.momentum = momentum
-    model.eval()
-    return float(seen)
-
-
-def _learnt_alike(model: nn.Module, mixed: Mapping[str, Tensor], state: Mapping[str, Tensor]) -> bool:
-    """Whether a mixture is one of its parents again: then the parent's statistics are its own."""
-    return all(torch.equal(mixed[name], state[name]) for name, _ in model.named_parameters())
-
-
-def _shape(state: Mapping[str, Tensor], name: str) -> tuple[int, ...] | None:
-    return tuple(state[name].shape) if name in state else None
-
-
-def _seen(images: DeviceImages) -> int:
-    return min(len(images), 2000)
-
-
-@torch.no_grad()
-def _loss(model: nn.Module, images: DeviceImages) -> float:
-    """Mean cross-entropy on the first 2,000 training images."""
-    model.eval()
-    total, count = 0.0, _seen(images)
-    for begin in range(0, count, _BATCH):
-        x, y = images.batch(slice(begin, min(begin + _BATCH, count)))
-        total += float(F.cross_entropy(model(x), y, reduction="sum"))
-    return total / count

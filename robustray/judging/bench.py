@@ -60,6 +60,7 @@ class Bench:
     plan: Plan
     folder: Path
     parts: tuple[nn.Module, ...] = ()  # what stands in for a mixture in the stage `parts`
+    known: tuple[str, ...] = ()  # flags that need no look at its answers
 
     def seed(self, batch: Batch) -> int:
         """That of a stage on a shard."""
@@ -75,7 +76,7 @@ class Bench:
         if not len(batch):
             return Found(x, y, y.float())
         if batch.stage == CLEAN:
-            flags = checks.flags(self.model, x)
+            flags = [*checks.flags(self.model, x), *self.known]
             predicted, correct, unfinished = self.answers(batch, x)
             return Found(x, predicted, correct, {"flags": flags, **_said(unfinished)})
         if batch.stage == CLAIMED:

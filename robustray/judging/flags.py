@@ -20,6 +20,7 @@ MEANING: Mapping[str, str] = {
     "square_beats_white_box": "Square, which sees no gradients, broke images that the gradient attacks before it left",
     "not_finite": "answers are NaN or infinite at some images; a NaN is counted as wrong",
     "batch_dependent": "the answer to an image depends on the images beside it: the numbers depend on the shard's size",
+    "detached": "a mixture whose share is a constant to gradients: attacks do not see all of it",
     "outside": "adversarial images lie outside the threat or outside [0, 1]; they were not counted",
 }
 """Flags by name. A flagged model is judged in full, shown with a mark, and neither prunes others nor is a member of the

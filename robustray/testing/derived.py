@@ -26,7 +26,7 @@ from robustray.testing.made import flags, same, state
 from robustray.testing.suite import contract, raises
 from robustray.training.checkpoints import weights_hash
 
-_JUDGE = Judge.model_validate({
+JUDGE = Judge.model_validate({
     "data": {"name": "digits", "validation": 300},
     "threat": {"norm": "linf", "eps": 0.05},
     "cheap": {"name": "pgd", "steps": 3},
@@ -35,12 +35,12 @@ _JUDGE = Judge.model_validate({
 
 
 @lru_cache(maxsize=4)
-def _trained(seed: int) -> nn.Module:
+def trained(seed: int) -> nn.Module:
     """A small network for digits after some steps: right about most images, wrong about some."""
-    images = DeviceImages(_JUDGE.data.load("train"), torch.device("cpu"))
+    images = DeviceImages(JUDGE.data.load("train"), torch.device("cpu"))
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        model = SmallCnn(width=4).build(_JUDGE.data)
+        model = SmallCnn(width=4).build(JUDGE.data)
         optimiser = torch.optim.SGD(model.parameters(), lr=0.05, momentum=0.9)
         for _ in range(25):
             x, y = images.batch(torch.randint(0, len(images), (64,)))
@@ -51,14 +51,14 @@ def _trained(seed: int) -> nn.Module:
 
 
 def _parents(maker: Maker, *seeds: int) -> list[Parent]:
-    models = [copy.deepcopy(_trained(seed)) for seed in (seeds or range(maker.least))]
+    models = [copy.deepcopy(trained(seed)) for seed in (seeds or range(maker.least))]
     return [Parent(f"../{at:04d}", model, weights_hash(model.state_dict())) for at, model in enumerate(models)]
 
 
 @contextmanager
 def _ground() -> Iterator[Ground]:
     with tempfile.TemporaryDirectory() as folder:
-        yield Ground(_JUDGE, torch.device("cpu"), Path(folder), Path(folder) / "kept")
+        yield Ground(JUDGE, torch.device("cpu"), Path(folder), Path(folder) / "kept")
 
 
 def _made(maker: Maker, parents: list[Parent]) -> Made:
@@ -67,7 +67,7 @@ def _made(maker: Maker, parents: list[Parent]) -> Made:
 
 
 def _images() -> Tensor:
-    return DeviceImages(_JUDGE.data.load("validation"), torch.device("cpu")).batch(slice(0, 40))[0]
+    return DeviceImages(JUDGE.data.load("validation"), torch.device("cpu")).batch(slice(0, 40))[0]
 
 
 @contract("derive")
@@ -78,7 +78,7 @@ def numbers_are_plain(maker: Maker) -> None:
     assert numbers
     assert len(set(texts)) == len(texts)
     for each in numbers:
-        recipe = Recipe(maker, each, ["../0000", "../0001"], _JUDGE)
+        recipe = Recipe(maker, each, ["../0000", "../0001"], JUDGE)
         assert Recipe.from_yaml(recipe.to_yaml()) == recipe
 
 
@@ -107,7 +107,7 @@ def parents_are_left_alone(maker: Maker) -> None:
 def kept_and_loaded_it_is_the_same(maker: Maker) -> None:
     """A point that was kept and loaded again has the same weights, and gives the same bits."""
     parents = {parent.spec: parent for parent in _parents(maker)}
-    recipe = Recipe(maker, maker.numbers(len(parents))[-1], list(parents), _JUDGE)
+    recipe = Recipe(maker, maker.numbers(len(parents))[-1], list(parents), JUDGE)
     with _ground() as ground:
         made, _ = point.make(recipe, ground, parents.__getitem__)
         loaded = point.load(ground.folder, parents.__getitem__)
@@ -119,7 +119,7 @@ def kept_and_loaded_it_is_the_same(maker: Maker) -> None:
 def parents_are_told_by_their_weights(maker: Maker) -> None:
     """A parent that has other weights than the point was made of is refused where the point needs it, naming both."""
     parents = {parent.spec: parent for parent in _parents(maker)}
-    recipe = Recipe(maker, maker.numbers(len(parents))[0], list(parents), _JUDGE)
+    recipe = Recipe(maker, maker.numbers(len(parents))[0], list(parents), JUDGE)
     with _ground() as ground:
         point.make(recipe, ground, parents.__getitem__)
         others = dict(zip(parents, _parents(maker, 7, 8), strict=True))
