@@ -63,17 +63,15 @@ def test_original_policies(golden: Callable[[str], dict[str, Any]]) -> None:
         ours = mix(own["std_scale"] * g, own["rob_scale"] * h, alpha[:, None])
         for found, key in ((ours, "out"), (gamma, "gamma")):
             assert torch.allclose(found, torch.from_numpy(kept[f"{name}/{key}"]), rtol=1e-10, atol=1e-10), (name, key)
-        for found, key in (
-            (policy.norm.running_mean, "bn_running_mean_after"),
-            (policy.norm.running_var, "bn_running_var_after"),
-        ):
-            assert torch.allclose(found, torch.from_numpy(kept[f"{name}/{key}"]), rtol=1e-10), (name, key)
+        for found, key in ((policy.norm.running_mean, "mean"), (policy.norm.running_var, "var")):
+            after = torch.from_numpy(kept[f"{name}/bn_running_{key}_after"])
+            assert torch.allclose(found, after, rtol=1e-10), (name, key)
 
 
 def test_shares_stay_in_their_range() -> None:
     policy = Policy(2.0, 1.0, 0.15, 0.84).eval()
     alpha, gamma = policy(torch.linspace(-50, 50, 101))
-    assert float(alpha.min()) >= 0.84
+    assert float(alpha.min()) >= 0.84 - 1e-6
     assert float(alpha.max()) <= 0.99 + 1e-6
     assert float(gamma[50]) == pytest.approx(1.0)
     assert float(torch.tensor(2.0).sigmoid()) == pytest.approx(0.881, abs=5e-4)
@@ -155,7 +153,7 @@ def test_training_killed_in_the_middle_goes_on_bit_for_bit(at: int, tmp_path: Pa
 
 
 def test_a_point_with_a_network_is_kept_loaded_and_shared(tmp_path: Path) -> None:
-    """It learns to tell attacked images, another point with other constants trains nothing, and its file is enough to load it."""
+    """It learns to tell attacked images; another point with other constants trains nothing; its file is enough to load it."""
     heard: list[Mapping[str, Any]] = []
     known = {parent.spec: parent for parent in parents()}
     maker = Smoothing(network=Mixing(**{**FEW, "epochs": 3}))

@@ -109,7 +109,7 @@ def test_a_finished_sweep_is_extended_by_a_command(done: Path, tmp_path: Path) -
     sweep = small_sweep(tmp_path, text=SOUPS)
     assert run_quietly(sweep, tmp_path / "results")
     before = record.read(tmp_path / "results")
-    request = Soup(parents=(0, 1), points=1)  # type: ignore[arg-type]
+    request = Soup(parents=(0, 1), points=1)
     for _ in range(2):  # the second time there is nothing to do
         assert sweeps.run(sweep, tmp_path / "results", "local", write=lambda line: None, derive=[request])
     after = record.read(tmp_path / "results")
