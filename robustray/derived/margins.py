@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,11 +12,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from robustray import arrays
 from robustray.data.base import Images
 from robustray.data.device import DeviceImages
 from robustray.derived.base import Ground, Parent
 from robustray.errors import Paused
-from robustray.files import write_whole
 from robustray.judge import Judge
 from robustray.numerics import numerics
 from robustray.seeding import derive
@@ -67,10 +66,7 @@ def of(parent: Parent, ground: Ground, which: str, limit: int) -> tuple[Margins,
                 held.append(attacked[attacked.argmax(1) == y[right]])
             ground.tell({"images": min(begin + _BATCH, len(kept)), "of": len(kept)})
     found = Margins(_array(held), _array(wrong))
-    buffer = io.BytesIO()
-    np.savez(buffer, held=found.held, wrong=found.wrong)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_whole(path, buffer.getvalue())
+    arrays.keep(path, held=found.held, wrong=found.wrong)
     return found, float(len(kept) * (1 + attack.attack.passes))
 
 
@@ -95,8 +91,5 @@ def _array(parts: list[Tensor]) -> NDArray[np.float64]:
 
 
 def _read(path: Path) -> Margins | None:
-    try:
-        with np.load(path) as kept:  # arrays only: numpy refuses pickles by itself
-            return Margins(kept["held"], kept["wrong"])
-    except (OSError, ValueError, KeyError, EOFError):
-        return None
+    found = arrays.kept(path) or {}
+    return Margins(found["held"], found["wrong"]) if {"held", "wrong"} <= found.keys() else None

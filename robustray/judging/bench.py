@@ -10,11 +10,11 @@ import torch
 from torch import Tensor, nn
 
 from robustray.attacks import autoattack, norms
-from robustray.attacks.versions import too_few
 from robustray.data.splits import Indices
 from robustray.judging import checks, early, images
-from robustray.judging.answers import classes_of, votes
+from robustray.judging.answers import votes
 from robustray.judging.plan import CLAIMED, EARLY, JOINED, PARTS, Plan
+from robustray.judging.through_parts import NO_PARTS, Parts
 from robustray.judging.ticks import Tick, counting
 from robustray.judging.time_left import forwards
 from robustray.seeding import derive
@@ -30,13 +30,20 @@ class Batch:
     rows: Indices
     x: Tensor
     y: Tensor
+    whole: tuple[Tensor, Tensor, Tensor] | None = (
+        None  # x, y of the shard, and which [N] of it these are; None: all of it
+    )
+
+    def shard_of(self) -> tuple[Tensor, Tensor, Tensor]:
+        """x [N, C, H, W] and y [N] of the whole shard, and which of it [N] is looked at."""
+        return self.whole or (self.x, self.y, torch.ones_like(self.y, dtype=torch.bool))
 
     def __len__(self) -> int:
         return len(self.x)
 
     def part(self, of: slice) -> Batch:
         """Some of the images."""
-        return replace(self, rows=self.rows[of], x=self.x[of], y=self.y[of])
+        return replace(self, rows=self.rows[of], x=self.x[of], y=self.y[of], whole=None)
 
 
 @dataclass(frozen=True)
@@ -59,7 +66,7 @@ class Bench:
     model: nn.Module
     plan: Plan
     folder: Path
-    parts: tuple[nn.Module, ...] = ()  # what stands in for a mixture in the stage `parts`
+    parts: Parts = NO_PARTS  # what stands in for a mixture in the stage `parts`
     known: tuple[str, ...] = ()  # flags that need no look at its answers
 
     def seed(self, batch: Batch) -> int:
@@ -112,9 +119,7 @@ class Bench:
         if batch.stage == EARLY:
             return early.attack(self.model, batch.x, batch.y, self.plan.threat), {}
         if batch.stage == PARTS:
-            expected = len(self.parts) * forwards(PARTS, self.plan.threat.norm, self.plan.strength)
-            with counting(nn.ModuleList(self.parts), expected, tick):
-                return self._through_parts(batch), {}
+            return self._through_parts(batch, tick), {}
         with counting(self.model, forwards(batch.stage, self.plan.threat.norm, self.plan.strength), tick):
             x_adv, pieces, zero = self._in_pieces(batch, batch.stage, self.model)
         return x_adv, {"pieces": pieces, "zero_gradients": zero}
@@ -129,31 +134,17 @@ class Bench:
             least, outside = torch.minimum(correct, least), outside + beyond
         return x_adv, outside
 
-    def _through_parts(self, batch: Batch) -> Tensor:
-        """APGD's images of each part in turn, where they break the mixture; of one that no part's image breaks, the last.
+    def _through_parts(self, batch: Batch, tick: Tick | None) -> Tensor:
+        """x' of the batch's images by the stage `parts`, which works on whole shards."""
+        x, y, of_batch = batch.shard_of()
 
-        A part is attacked where it is right itself: where it is not, the image as it is has been asked about already.
-        """
-        x_adv, standing = batch.x.clone(), torch.ones_like(batch.y, dtype=torch.bool)
-        for part in self.parts:
-            for attack in self._of_parts(part, batch.x):
-                with torch.no_grad():
-                    rows = standing & (classes_of(part(batch.x)) == batch.y)
-                if not bool(rows.any()):
-                    continue
-                where = rows.nonzero()[:, 0]
-                some = replace(batch, rows=batch.rows[where.cpu().numpy()], x=batch.x[where], y=batch.y[where])
-                theirs = self._in_pieces(some, attack, part)[0]
-                x_adv[where] = theirs
-                standing[where] = self.answers(batch, theirs, some.y)[1] > 0
-        return x_adv
+        def run(attack: str, part: nn.Module, x: Tensor, y: Tensor) -> Tensor:
+            return self._in_pieces(Batch(batch.stage, batch.shard, batch.rows[:0], x, y), attack, part)[0]
 
-    def _of_parts(self, part: nn.Module, x: Tensor) -> tuple[str, ...]:
-        """APGD, untargeted and, where there are classes enough, targeted."""
-        with torch.no_grad():
-            classes = part(x[:1]).shape[1]
-        wanted = ("apgd-ce", "apgd-dlr" if self.plan.strength == "rand" else "apgd-t")
-        return tuple(attack for attack in wanted if too_few(attack, classes, "") is None)
+        def stands(x_adv: Tensor) -> Tensor:
+            return self.answers(batch, x_adv, y)[1] > 0
+
+        return self.parts.attacked(self.plan, batch.shard, x, y, of_batch, run, stands, tick)[of_batch]
 
     def _in_pieces(self, batch: Batch, attack: str, model: nn.Module) -> tuple[Tensor, int, int]:
         """x', in how many pieces it was made, and how many gradients were zero.

@@ -19,6 +19,7 @@ from robustray.judging.answers import Copies
 from robustray.judging.bench import Bench
 from robustray.judging.plan import Plan
 from robustray.judging.stage import judge_shard
+from robustray.judging.through_parts import Parts
 from robustray.judging.ticks import Tick
 from robustray.memory import keep_large_blocks
 from robustray.numerics import channels_last
@@ -42,6 +43,7 @@ class Case:
         device: str = "auto",
         named: Mapping[str, Any] | None = None,
         files: Mapping[str, tuple[Path, ...]] | None = None,
+        shared: Path | None = None,
     ) -> None:
         """Makes the plan and its folder.
 
@@ -49,6 +51,7 @@ class Case:
             model: maps pixels [B, C, H, W] in [0, 1] to logits. weights: their hash.
             judge: data, threat, version. root: where judgements lie.
             named: what else tells this model from others. files: images and verdicts of others to join.
+            shared: where images that break a mixture's parts are kept for other mixtures of them; None: nowhere.
         """
         self.device = pick_device(device)
         self.model = model.to(self.device).eval().requires_grad_(False)
@@ -57,7 +60,7 @@ class Case:
         self.plan = Plan.of(judge, weights, split, shard_size=shard_size, model=named, files=files, mixture=bool(parts))
         self.folder = self.plan.folder(root)
         known = ("detached",) if isinstance(self.model, Mixed) and self.model.detached else ()
-        self.bench = Bench(Copies(self.model), self.plan, self.folder, tuple(map(Copies, parts)), known)
+        self.bench = Bench(Copies(self.model), self.plan, self.folder, Parts.of(parts, shared), known)
         if self.device.type == "cpu":
             keep_large_blocks()
             channels_last(self.model, self._batch(self.plan.rows[:2])[0])
@@ -73,6 +76,7 @@ class Case:
         weights: str | None = None,
         device: str = "auto",
         version: str | None = None,
+        shared: Path | None = None,
     ) -> Case:
         """A trial's selected model, or a derived point, judged as the trial says.
 
@@ -80,6 +84,7 @@ class Case:
             folder: the trial's folder. root: where its judgements lie.
             weights: the hash that the selected weights must have; anything else is an error.
             version: instead of the trial's own `judge.version`.
+            shared: as in the constructor.
 
         Raises:
             UserError: no whole checkpoint. RuntimeError: the checkpoint holds other weights.
@@ -91,7 +96,7 @@ class Case:
             )
         assert found.judge is not None
         judge = found.judge if version is None else found.judge.model_copy(update={"version": version})
-        return cls(found.model, found.weights, judge, split, root, shard_size=shard_size, device=device)
+        return cls(found.model, found.weights, judge, split, root, shard_size=shard_size, device=device, shared=shared)
 
     def images(self, shard: int) -> tuple[torch.Tensor, torch.Tensor]:
         """One shard's pixels [n, C, H, W] in [0, 1] and labels [n], on the device."""

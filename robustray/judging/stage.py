@@ -59,7 +59,7 @@ def judge_shard(
     ):
         return done
     keep = torch.from_numpy(standing).to(x.device)
-    batch = Batch(stage, shard, rows, x[keep].float(), y[keep])
+    batch = Batch(stage, shard, rows, x[keep].float(), y[keep], (x.float(), y, keep))
     with numerics(), attack_mode(bench.model, "eval"), seeded(bench.seed(batch), x.device):
         found = bench.run(batch, tick)
     image = rows.astype(np.int32)

@@ -211,6 +211,7 @@ class JudgeTask:
             shard_size=self.work["shard_size"],
             weights=self.work["weights"],
             version=self.work["version"],
+            shared=Path(self.work["judgements"]).parents[1] / "derived",
         )
         verdicts = case.shard(self.work["attack"], self.work["shard"])
         return {

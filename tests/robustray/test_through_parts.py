@@ -1,0 +1,96 @@
+"""The stage that attacks what a mixture is made of: closed forms, and images made once for all mixtures of the same parts."""
+
+from __future__ import annotations
+
+import copy
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from robustray.attacks.threats import Threat
+from robustray.derived.mixture import Mixture, OneHot, Scale
+from robustray.judging import through_parts
+from robustray.judging.case import Case
+from robustray.judging.plan import Plan
+from robustray.testing.derived import JUDGE, trained
+from robustray.training.checkpoints import weights_hash
+from robustray.verdicts import Shard
+
+PLAN = JUDGE.model_copy(update={"threat": Threat(norm="linf", eps=0.1), "version": ("apgd-ce",)})
+
+
+def mixture(alpha: float = 0.6, *, hard: bool = False) -> Mixture:
+    g, h = (copy.deepcopy(trained(seed)) for seed in (0, 1))
+    return Mixture(g, h, OneHot() if hard else Scale(2.0), Scale(1.0), alpha).eval().requires_grad_(False)
+
+
+def case(model: nn.Module, folder: Path, shared: Path | None = None) -> Case:
+    return Case(
+        model, weights_hash(model.state_dict()), PLAN, "validation", folder, shard_size=50, device="cpu", shared=shared
+    )
+
+
+def judged(found: Case, *stages: str) -> list[Shard]:
+    return [found.shard(stage, shard) for shard in range(found.plan.shards) for stage in stages]
+
+
+def test_a_mixture_is_judged_through_its_parts_and_another_model_is_not(tmp_path: Path) -> None:
+    assert case(mixture(), tmp_path / "a").plan.stages == ("clean", "parts", "apgd-ce")
+    assert case(copy.deepcopy(trained(0)), tmp_path / "b").plan.stages == ("clean", "apgd-ce")
+    assert Plan.of(PLAN, "0" * 64, "validation", mixture=True).extras == ("parts",)
+
+
+def test_images_of_parts_are_made_once_for_all_mixtures(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The second mixture of the same parents runs no attack in this stage, and its verdicts are those without what was kept."""
+    first = case(mixture(0.6), tmp_path / "first", tmp_path / "shared")
+    judged(first, "clean", "parts")
+    kept = sorted((tmp_path / "shared").iterdir())
+    assert len(kept) == 4 * first.plan.shards, "two parts, two attacks"
+    alone = judged(case(mixture(0.8), tmp_path / "alone"), "clean", "parts")
+
+    def never(*_: object) -> Tensor:
+        raise AssertionError("an attack was run")
+
+    found = case(mixture(0.8), tmp_path / "second", tmp_path / "shared")
+    monkeypatch.setattr("robustray.judging.bench.Bench._in_pieces", never)
+    again = judged(found, "clean", "parts")
+    assert [shard.broken.tolist() for shard in again] == [shard.broken.tolist() for shard in alone]
+    assert sum(shard.broken.sum() for shard in again if shard.attack == "parts") > 0
+
+
+def test_a_damaged_file_of_images_is_made_again(tmp_path: Path) -> None:
+    model = mixture()
+    wanted = judged(case(model, tmp_path / "a", tmp_path / "shared"), "clean", "parts")
+    for path in (tmp_path / "shared").iterdir():
+        path.write_bytes(path.read_bytes()[: len(path.read_bytes()) // 2])
+    again = judged(case(model, tmp_path / "b", tmp_path / "shared"), "clean", "parts")
+    assert [shard.broken.tolist() for shard in again] == [shard.broken.tolist() for shard in wanted]
+
+
+def test_what_hides_gradients_is_broken_through_its_parts(tmp_path: Path) -> None:
+    """A one-hot accurate part passes no gradient, so APGD sees a flat mixture below alpha = 1/2; its parts show it."""
+    hard = mixture(0.3, hard=True)
+    blind = Case(hard, "0" * 64, PLAN, "validation", tmp_path / "x", shard_size=100, device="cpu")
+    clean = blind.shard("clean", 0)
+    parts = blind.shard("parts", 0)
+    assert parts.broken.sum() > 0.5 * len(clean.survivors)
+
+
+def test_no_gradient_is_needed_where_nothing_stands(tmp_path: Path) -> None:
+    parts = through_parts.Parts.of([], None)
+    assert not parts
+    x = torch.rand(3, 1, 8, 8)
+    plan = Plan.of(PLAN, "0" * 64, "validation")
+    same = parts.attacked(
+        plan,
+        0,
+        x,
+        torch.zeros(3).long(),
+        torch.ones(3, dtype=torch.bool),
+        lambda *a: x,
+        lambda z: z[:, 0, 0, 0] >= 0,
+        None,
+    )
+    assert torch.equal(same, x)
