@@ -19,6 +19,7 @@ from robustray.devices import pick_device
 from robustray.errors import Diverged, NotFinite, Paused
 from robustray.memory import keep_large_blocks
 from robustray.numerics import numerics
+from robustray.subjects import start
 from robustray.training import checkpoints, metrics_csv
 from robustray.training.average import Average
 from robustray.training.batches import Batches
@@ -50,7 +51,8 @@ class Trainer:
         threads: CPU threads, None for torch's choice. Bit-identical continuation needs the same number.
 
     Raises:
-        UserError: the folder holds another trial's checkpoint, or the data is missing or too small.
+        UserError: the folder holds another trial's checkpoint, the data is missing or too small, or the weights to begin with
+            are missing or do not fit.
     """
 
     def __init__(self, config: TrialConfig, folder: Path, *, device: str = "auto", threads: int | None = None) -> None:
@@ -73,6 +75,8 @@ class Trainer:
 
         with self.randomness.active():
             model = config.model.build(config.judge.data, config.defense.aux_outputs)
+            if config.model.source is not None and checkpoints.load_last(folder)[0] is None:
+                start.begin(model, config)
             self.model: nn.Module = model.to(self.device)
         few, once = self.selection.images.batch(slice(2))[0], "two_backwards" not in config.defense.demands
         self.network = network(self.model, config.precision, config.compile, few, goes_back_once=once)
