@@ -45,6 +45,12 @@ class Batch(Options):
     """Batches of training images."""
 
     size: Count = Field(128, ge=1, description="images per optimiser step")
+    accumulate: Count = Field(
+        1,
+        ge=1,
+        description="parts of a batch that go through the network one after the other, for less memory; batch norm "
+        "takes its statistics over a part",
+    )
     augment: tuple[Annotated[Augmentation, Registered("augmentation")], ...] = Field(
         (), description="augmentations in order, each drawn per image"
     )
@@ -62,6 +68,21 @@ class Batch(Options):
         description="who shares that mass: all K classes (the true one keeps 1 - s + s/K), or the K - 1 others; "
         "null: as the defense's paper has it",
     )
+
+    @property
+    def part(self) -> int:
+        """Images that go through the network at once."""
+        return self.size // self.accumulate
+
+    @model_validator(mode="after")
+    def _whole_parts(self) -> Batch:
+        if self.size % self.accumulate:
+            raise PydanticCustomError(
+                "accumulate",
+                "must divide size, which is {size}, into parts of one size, not {accumulate}",
+                {"size": self.size, "accumulate": self.accumulate, "key": "accumulate"},
+            )
+        return self
 
     @model_validator(mode="after")
     def _both_kinds(self) -> Batch:

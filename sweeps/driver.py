@@ -189,11 +189,30 @@ def look_ahead(sweep: Sweep) -> None:
             raise UserError(f"trial.batch.size is {config.batch.size}, but there are only {images} training images")
         if config.batch.mix is not None:
             config.batch.mix.check()
+    _can_begin(sweep)
     for attack in sweep.judge.attacks if sweep.judge.trials != "none" else ():
         if (why := too_few(attack, data.classes, data.name)) is not None:
             raise UserError(f"judge.version: {why}{'; list other attacks' if data.classes > 1 else ''}")
         if (why := unfit(attack, sweep.judge.threat.norm, height, width)) is not None:
             raise UserError(f"judge.version: {why}; list other attacks, or crop or pad the images")
+
+
+def _can_begin(sweep: Sweep) -> None:
+    """Sees whether every network of the space can begin with the weights that it names.
+
+    Raises:
+        UserError: a file is missing, has changed, or does not fit.
+    """
+    beginning = {
+        (config.model, config.defense.aux_outputs): config
+        for config in sweep.examples()
+        if config.model.source is not None
+    }
+    if beginning:
+        from robustray.subjects import start
+
+        for config in beginning.values():
+            start.check(config)
 
 
 def _share(sweep: Sweep, record: Record, place: Place, first: Job, tell: Listener) -> Share:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from functools import lru_cache
 from pathlib import Path
 from typing import Literal
@@ -15,6 +14,7 @@ from robustray.data.base import DataSource, Images, Split
 from robustray.data.mapped import member
 from robustray.data.reading import Shape, checked, checked_labels, read_arrays, read_npz, readable
 from robustray.errors import UserError
+from robustray.files import digest
 from robustray.registry import Count, register
 
 
@@ -78,15 +78,8 @@ def _shape(path: Path, size: int, modified: int) -> Shape:
 
 def _digest(path: Path, split: str) -> str:
     try:
-        stat = path.stat()
-        return _hashed(path, stat.st_size, stat.st_mtime_ns)
+        return digest(path)
     except FileNotFoundError:
         raise UserError(f"{path}: no such file (data: npz, {split})") from None
     except OSError as error:
         raise UserError(f"{path}: not a readable .npz file ({error.strerror})") from None
-
-
-@lru_cache(maxsize=16)  # gigabytes, asked for at every shard
-def _hashed(path: Path, size: int, modified: int) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

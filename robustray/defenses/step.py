@@ -79,8 +79,14 @@ class Step:
         return other
 
     def part(self, rows: slice) -> Self:
-        """The step of some of its images."""
+        """The step of some of its images, of which it draws other views."""
+
+        def view() -> tuple[Tensor, Tensor]:
+            x, y = self.view()
+            return x[rows], y[rows]
+
         return self.but(
+            view=view,
             x=self.x[rows],
             attacked=self.attacked[rows],
             targets=self.targets[rows],

@@ -8,10 +8,10 @@ from typing import ClassVar
 from robustray._later import nn
 from robustray.data.base import DataSource
 from robustray.errors import UserError
-from robustray.registry import Part
+from robustray.models.given import Given
 
 
-class Architecture(Part):
+class Architecture(Given):
     """A network architecture. Normalisation is its first layer, so eps and attacks live in pixels of [0, 1]."""
 
     kind: ClassVar[str] = "model"

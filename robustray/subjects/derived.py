@@ -16,6 +16,7 @@ from robustray.devices import pick_device
 from robustray.errors import NotFinite, UserError
 from robustray.judge import Judge
 from robustray.measures.accuracy import accuracies
+from robustray.models.given import ZOO
 from robustray.numerics import numerics
 from robustray.subjects import factory, trial, weight_files, zoo
 from robustray.subjects.classifier import Classifier
@@ -93,13 +94,13 @@ def finder(folder: Path, judge: Judge) -> Callable[[str], Parent]:
 
 
 def _classifier(folder: Path, spec: str, judge: Judge) -> Classifier:
-    if spec.startswith(zoo.ZOO):
-        return zoo.model(spec[len(zoo.ZOO) :], judge.data, judge.threat.norm)
+    if spec.startswith(ZOO):
+        return zoo.model(spec[len(ZOO) :], judge.data, judge.threat.norm)
     path = folder / spec
     if path.is_dir():
         return load(path) if there(path) else trial.selected(path)
     if path.is_file() and path.suffix != ".py":
-        if not trial.whole(weight_files.read(path)):
+        if not weight_files.whole(weight_files.read(path)):
             raise UserError(
                 f"{path}: is no checkpoint of a trial; name a function that makes the network, file.py:function"
             )

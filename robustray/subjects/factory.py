@@ -14,8 +14,8 @@ from typing import Any
 import torch
 from torch import nn
 
-from robustray.errors import UserError, nearest
-from robustray.subjects.classifier import Classifier, line
+from robustray.errors import UserError, line, nearest
+from robustray.subjects.classifier import Classifier
 
 
 def model(spec: str) -> Classifier:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from robustray.data.base import DataSource
 from robustray.errors import UserError
+from robustray.models.given import ZOO
 from robustray.subjects import derived, factory, trial, weight_files, weights, zoo
 from robustray.subjects.classifier import Classifier
 
@@ -24,14 +25,14 @@ def load(spec: str, *, architecture: str | None, data: DataSource | None, norm: 
     Raises:
         UserError: there is no such thing, or it is not what it seems to be.
     """
-    if spec.startswith(zoo.ZOO):
-        return zoo.model(spec[len(zoo.ZOO) :], data, norm)
+    if spec.startswith(ZOO):
+        return zoo.model(spec[len(ZOO) :], data, norm)
     path = Path(spec)
     if path.is_dir():
         return in_folder(path)
     if path.is_file() and path.suffix != ".py":
         state = weight_files.read(path)
-        return trial.checkpoint(path) if trial.whole(state) else weights.model(path, state, architecture, data)
+        return trial.checkpoint(path) if weight_files.whole(state) else weights.model(path, state, architecture, data)
     if ":" in spec:
         return factory.model(spec)
     if path.suffix == ".py":

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import torch
 import yaml
@@ -41,11 +40,6 @@ def selected(folder: Path) -> Classifier:
     """The selected model of a trial's folder, under the folder's name; raises as `load_model`."""
     config, model, weights = load_model(folder, "cpu")
     return Classifier(model, folder.absolute().name, weights, config.model.name, config, config.judge)
-
-
-def whole(state: Any) -> bool:
-    """Whether what a file holds is a checkpoint of a trial, which says what network its weights belong to."""
-    return isinstance(state, dict) and {"config", "average"} <= set(state)
 
 
 def checkpoint(path: Path) -> Classifier:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +12,8 @@ from robustray.data.base import DataSource
 from robustray.errors import UserError
 from robustray.models.base import Architecture
 from robustray.options.choose import choose
-from robustray.subjects import factory
-from robustray.subjects.classifier import Classifier, line
-
-_WRAPPERS = re.compile(r"(?:(?<=\.)|^)(?:module|_orig_mod)\.")
-_INSIDE = ("state_dict", "model_state_dict", "model", "net")  # where training scripts keep the weights in a checkpoint
+from robustray.subjects import factory, weight_files
+from robustray.subjects.classifier import Classifier
 
 
 def model(path: Path, state: Any, architecture: str | None, data: DataSource | None) -> Classifier:
@@ -27,41 +22,12 @@ def model(path: Path, state: Any, architecture: str | None, data: DataSource | N
     Raises:
         UserError: these are no weights, their architecture is not said, or they do not fit it.
     """
-    if not isinstance(state, dict):
-        raise UserError(f"{path}: holds a {type(state).__name__}, not a mapping of names to tensors")
-    state = next((state[key] for key in _INSIDE if isinstance(state.get(key), dict)), state)
-    state = {str(name): value for name, value in state.items() if isinstance(value, torch.Tensor)}
+    state = weight_files.plain(path, state)
     if architecture is None:
         raise UserError(f"{path}: only weights; say what network they belong to with --architecture")
     network = _build(architecture, data)
-    try:
-        network.load_state_dict(_named(state, set(network.state_dict())))
-    except RuntimeError as error:
-        raise UserError(f"{path}: the weights do not fit {architecture} ({line(error, 1)})") from None
+    weight_files.put(network, state, str(path), architecture)
     return Classifier.of(network, path.stem, architecture)
-
-
-def _named(state: dict[str, torch.Tensor], wanted: set[str]) -> dict[str, torch.Tensor]:
-    """The weights under the network's names: as they are where they fit, else without what wrappers put in front.
-
-    DataParallel puts `module.` before a name and torch.compile `_orig_mod.`, anywhere in it; Lightning and others the name of
-    the attribute that holds the network, before all of them. What makes no names fit is left as it is, for the message.
-    """
-    if set(state) == wanted:
-        return state
-    theirs, ours = _by_bare_name(state), _by_bare_name(wanted)
-    first = next(iter(theirs), "")
-    shared = [first[: end + 1] for end, letter in enumerate(first) if letter == "."]
-    for front in ("", *(front for front in shared if all(bare.startswith(front) for bare in theirs))):
-        named = {bare.removeprefix(front): name for bare, name in theirs.items()}
-        if set(named) == set(ours) and len(theirs) == len(state) and len(ours) == len(wanted):
-            return {ours[bare]: state[name] for bare, name in named.items()}
-    return state
-
-
-def _by_bare_name(names: Iterable[str]) -> dict[str, str]:
-    """Names by what is left of them without wrappers' parts; fewer than there were where two become one."""
-    return {_WRAPPERS.sub("", name): name for name in names}
 
 
 def _build(architecture: str, data: DataSource | None) -> nn.Module:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from robustray.data.base import DataSource
-from robustray.errors import UserError
-from robustray.subjects.classifier import Classifier, line
+from robustray.errors import UserError, line
+from robustray.models.given import ZOO
+from robustray.subjects.classifier import Classifier
 
-ZOO = "zoo:"
 _NORMS = {"linf": "Linf", "l2": "L2", "l1": "L1"}
 
 

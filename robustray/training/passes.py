@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from robustray.defenses.step import Loss, Step
 from robustray.models.heads import ClassLogits
+from robustray.training.parts import Parts
 from robustray.training.updates import Minibatch
 from robustray.trial import TrialConfig
 
@@ -65,20 +66,18 @@ def per_batch(config: TrialConfig) -> int:
         counted = Counted(model)
         attack = config.training_attack.bind(config.training_threat)
         x, y = torch.rand(images, 1, 2, 2), torch.randint(0, classes, (images,))
-        step = defense.prepare(Step(counted, x, y, attack, generator=generator, violations=torch.tensor(False)))
+        batch = Step(counted, x, y, attack, generator=generator, violations=torch.tensor(False))
+        parts = Parts(defense, batch, config.batch.accumulate)
 
         def gradient(x_adv: Tensor) -> Loss:
             model.zero_grad(set_to_none=True)
-            loss = defense.loss(step, x_adv)
-            with counted.within():
-                loss.total.backward()  # type: ignore[no-untyped-call]
-            return loss
+            return parts.backward(x_adv, counted.within)
 
         config.update.bind(model)(
             Minibatch(
-                step.x,
+                parts.x,
                 attack.threat,
-                attack=lambda: defense.perturb(step),
+                attack=parts.perturb,
                 gradient=gradient,
                 descend=lambda: None,
                 rolled_back=nullcontext,

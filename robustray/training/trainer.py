@@ -14,17 +14,18 @@ import torch
 from torch import Tensor, nn
 
 from robustray.data.device import DeviceImages
-from robustray.defenses.base import Defense
 from robustray.defenses.step import Loss, Step, classes
 from robustray.devices import pick_device
 from robustray.errors import Diverged, NotFinite, Paused
 from robustray.memory import keep_large_blocks
 from robustray.numerics import numerics
+from robustray.subjects import start
 from robustray.training import checkpoints, metrics_csv
 from robustray.training.average import Average
 from robustray.training.batches import Batches
 from robustray.training.curricula import Amounts, Moment
 from robustray.training.overfitting import Guard
+from robustray.training.parts import Parts
 from robustray.training.passes import Counted
 from robustray.training.precision import network
 from robustray.training.progress import Progress, Report, Sums
@@ -50,7 +51,8 @@ class Trainer:
         threads: CPU threads, None for torch's choice. Bit-identical continuation needs the same number.
 
     Raises:
-        UserError: the folder holds another trial's checkpoint, or the data is missing or too small.
+        UserError: the folder holds another trial's checkpoint, the data is missing or too small, or the weights to begin with
+            are missing or do not fit.
     """
 
     def __init__(self, config: TrialConfig, folder: Path, *, device: str = "auto", threads: int | None = None) -> None:
@@ -73,6 +75,8 @@ class Trainer:
 
         with self.randomness.active():
             model = config.model.build(config.judge.data, config.defense.aux_outputs)
+            if config.model.source is not None and checkpoints.load_last(folder)[0] is None:
+                start.begin(model, config)
             self.model: nn.Module = model.to(self.device)
         few, once = self.selection.images.batch(slice(2))[0], "two_backwards" not in config.defense.demands
         self.network = network(self.model, config.precision, config.compile, few, goes_back_once=once)
@@ -187,26 +191,24 @@ class Trainer:
         x, y = batches.view(rows, amounts)
         labels = batches.labels(y)
         counted = Counted(self.network) if self.progress.batch_passes is None else None
-        step = defense.prepare(
-            Step(
-                counted or self.network,
-                x,
-                y,
-                attack,
-                generator=streams["attack"],
-                violations=self.sums.violations,
-                targets=batches.targets(labels),
-                labels=classes(labels),
-                pseudo=batches.pseudo(rows),
-                view=lambda: batches.view(rows, amounts),
-            )
+        batch = Step(
+            counted or self.network,
+            x,
+            y,
+            attack,
+            generator=streams["attack"],
+            violations=self.sums.violations,
+            targets=batches.targets(labels),
+            labels=classes(labels),
+            pseudo=batches.pseudo(rows),
         )
+        parts = Parts(defense, batch, config.batch.accumulate, lambda some: batches.view(rows[some], amounts))
         loss = self.update(
             Minibatch(
-                step.x,
+                parts.x,
                 attack.threat,
-                attack=lambda: defense.perturb(step),
-                gradient=lambda x_adv: self._gradient(defense, step, x_adv, counted),
+                attack=parts.perturb,
+                gradient=lambda x_adv: self._gradient(parts, x_adv, counted),
                 descend=self._descend,
                 rolled_back=lambda: self.randomness.rolled_back(self.model),
                 generator=streams["update"],
@@ -254,12 +256,9 @@ class Trainer:
             return Amounts()
         return curriculum.at(Moment(step, self.epochs * per_epoch, per_epoch, self.config.schedule))
 
-    def _gradient(self, defense: Defense, step: Step, x_adv: Tensor, counted: Counted | None) -> Loss:
+    def _gradient(self, parts: Parts, x_adv: Tensor, counted: Counted | None) -> Loss:
         self.optimiser.zero_grad(set_to_none=True)
-        loss = defense.loss(step, x_adv)
-        with counted.within() if counted is not None else nullcontext():
-            loss.total.backward()  # type: ignore[no-untyped-call]
-        return loss
+        return parts.backward(x_adv, nullcontext if counted is None else counted.within)
 
     def _descend(self) -> None:
         config, step = self.config, self.progress.descents
@@ -315,7 +314,7 @@ class Trainer:
         """The average's batch statistics, over the training images of the epoch, in batches as in training."""
         images = self.batches.images
         order = self.randomness.order(self.completed - 1, len(images)).to(self.device)
-        size = self.config.batch.size
+        size = self.config.batch.part
         starts = range(0, len(order) // size * size, size)
         self.average.estimate(images.batch(order[start : start + size])[0] for start in starts)
         self.progress.passes += len(starts) * size
