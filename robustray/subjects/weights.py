@@ -2,74 +2,90 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterable
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from robustray.data.base import DataSource
 from robustray.errors import UserError
 from robustray.models.base import Architecture
 from robustray.options.choose import choose
-from robustray.subjects import factory
+from robustray.subjects import arguments, factory
 from robustray.subjects.classifier import Classifier, line
+from robustray.subjects.names import PIXELS, fitted, fitted_inside
 
-_WRAPPERS = re.compile(r"(?:(?<=\.)|^)(?:module|_orig_mod)\.")
-_INSIDE = ("state_dict", "model_state_dict", "model", "net")  # where training scripts keep the weights in a checkpoint
+_AVERAGED = ("ema_state_dict", "state_dict_ema", "model_ema", "ema_model", "ema")
+_INSIDE = (*_AVERAGED, "state_dict", "model_state_dict", "model", "net")
+"""Where training scripts keep the weights in a checkpoint; the first that fit count, averaged ones before others."""
+
+_LONG = 200
 
 
 def model(path: Path, state: Any, architecture: str | None, data: DataSource | None) -> Classifier:
     """A network with the weights that `path` holds, given as what `read` found there.
+
+    Args:
+        architecture: the network they belong to; where none is said, what `args.txt` beside them says.
 
     Raises:
         UserError: these are no weights, their architecture is not said, or they do not fit it.
     """
     if not isinstance(state, dict):
         raise UserError(f"{path}: holds a {type(state).__name__}, not a mapping of names to tensors")
-    state = next((state[key] for key in _INSIDE if isinstance(state.get(key), dict)), state)
-    state = {str(name): value for name, value in state.items() if isinstance(value, torch.Tensor)}
+    flag = "--architecture"
     if architecture is None:
-        raise UserError(f"{path}: only weights; say what network they belong to with --architecture")
-    network = _build(architecture, data)
+        architecture, flag = arguments.architecture(path)
+    network, chosen = _build(architecture, flag, data)
+    own = network.state_dict()
+    for kept in [state[key] for key in _INSIDE if isinstance(state.get(key), dict)] or [state]:
+        named = _named(path, kept, chosen, own)
+        if named.keys() == own.keys():
+            break
     try:
-        network.load_state_dict(_named(state, set(network.state_dict())))
+        network.load_state_dict(named)
     except RuntimeError as error:
-        raise UserError(f"{path}: the weights do not fit {architecture} ({line(error, 1)})") from None
+        why = line(error, 1)
+        if len(why) > _LONG:  # of names that are missing, say, there may be hundreds
+            why = f"{why[:_LONG].rpartition(', ')[0] or why[:_LONG]}, ..."
+        raise UserError(f"{path}: the weights do not fit {architecture} ({why})") from None
     return Classifier.of(network, path.stem, architecture)
 
 
-def _named(state: dict[str, torch.Tensor], wanted: set[str]) -> dict[str, torch.Tensor]:
-    """The weights under the network's names: as they are where they fit, else without what wrappers put in front.
+def _named(
+    path: Path, kept: Mapping[Any, Any], chosen: Architecture | None, own: dict[str, Tensor]
+) -> dict[str, Tensor]:
+    """The tensors of what a file holds, under the names of the network whose state is `own`, if they have a way to fit."""
+    state = {str(name): value for name, value in kept.items() if isinstance(value, Tensor)}
+    named = fitted(state, own)
+    if chosen is None or named.keys() == own.keys():
+        return named
+    try:
+        named = fitted_inside(state, own)
+    except UserError as error:
+        raise UserError(f"{path}: {error}") from None
+    if own.keys() - named.keys() != PIXELS:
+        return named
+    if not chosen.knows_pixels:
+        remedy = "name a function that makes the whole network, as package.module:function or file.py:function"
+        if "statistics" in type(chosen).model_fields:
+            remedy = "say of which data they were, as in statistics: cifar10"
+        raise UserError(
+            f"{path}: the weights fit {chosen.name}, but the mean and deviation that pixels are normalised with are not "
+            f"among them; {remedy}"
+        )
+    return {name: own[name] for name in PIXELS} | named
 
-    DataParallel puts `module.` before a name and torch.compile `_orig_mod.`, anywhere in it; Lightning and others the name of
-    the attribute that holds the network, before all of them. What makes no names fit is left as it is, for the message.
-    """
-    if set(state) == wanted:
-        return state
-    theirs, ours = _by_bare_name(state), _by_bare_name(wanted)
-    first = next(iter(theirs), "")
-    shared = [first[: end + 1] for end, letter in enumerate(first) if letter == "."]
-    for front in ("", *(front for front in shared if all(bare.startswith(front) for bare in theirs))):
-        named = {bare.removeprefix(front): name for bare, name in theirs.items()}
-        if set(named) == set(ours) and len(theirs) == len(state) and len(ours) == len(wanted):
-            return {ours[bare]: state[name] for bare, name in named.items()}
-    return state
 
-
-def _by_bare_name(names: Iterable[str]) -> dict[str, str]:
-    """Names by what is left of them without wrappers' parts; fewer than there were where two become one."""
-    return {_WRAPPERS.sub("", name): name for name in names}
-
-
-def _build(architecture: str, data: DataSource | None) -> nn.Module:
+def _build(architecture: str, flag: str, data: DataSource | None) -> tuple[nn.Module, Architecture | None]:
+    """The network, and its options where it is one of ours."""
     if ":" in architecture and not architecture.lstrip().startswith("{"):
-        return factory.made(architecture)
-    chosen = choose("model", architecture, "--architecture")
+        return factory.made(architecture), None
+    chosen = choose("model", architecture, flag)
     assert isinstance(chosen, Architecture)
     if data is None:
-        raise UserError("--architecture: a network of ours needs --data for its shape and normalisation")
+        raise UserError(f"{flag}: a network of ours needs --data for its shape and normalisation")
     with torch.random.fork_rng(devices=[]):
-        return chosen.build(data)
+        return chosen.build(data), chosen
