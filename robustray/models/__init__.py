@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from robustray.models.cnn2 import Cnn2
     from robustray.models.deepmind_preact_resnet import DeepmindPreactResnet
     from robustray.models.deepmind_wide_resnet import DeepmindWideResnet
+    from robustray.models.noise_smoothed import NoiseSmoothed
     from robustray.models.p4_resnet18 import P4Resnet18
     from robustray.models.preact_resnet18 import PreactResnet18
     from robustray.models.resnet18 import Resnet18
@@ -26,6 +27,7 @@ __all__ = [
     "Cnn2",
     "DeepmindPreactResnet",
     "DeepmindWideResnet",
+    "NoiseSmoothed",
     "P4Resnet18",
     "PreactResnet18",
     "Resnet18",
@@ -43,6 +45,7 @@ __getattr__ = lazy(
         "Cnn2": "cnn2",
         "DeepmindPreactResnet": "deepmind_preact_resnet",
         "DeepmindWideResnet": "deepmind_wide_resnet",
+        "NoiseSmoothed": "noise_smoothed",
         "P4Resnet18": "p4_resnet18",
         "PreactResnet18": "preact_resnet18",
         "Resnet18": "resnet18",

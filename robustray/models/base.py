@@ -16,6 +16,9 @@ class Architecture(Part):
 
     kind: ClassVar[str] = "model"
     smallest: ClassVar[int] = 1  # pixels that either side of an image needs
+    randomised: ClassVar[bool] = (
+        False  # whether logits in eval mode are drawn anew in every pass, from torch's generator
+    )
 
     @abstractmethod
     def network(self, channels: int, height: int, width: int, classes: int) -> nn.Module:
