@@ -12,7 +12,7 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import pkgutil
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from fractions import Fraction
 from functools import lru_cache
 from pathlib import Path
@@ -154,13 +154,20 @@ class Registered:
     """Annotation for a field that holds any registered part of a kind: `defense: Annotated[Defense, Registered("defense")]`.
 
     Input is a mapping with a `name`, or the bare name. A kind may declare the name that is meant when none is given.
+
+    Args:
+        but: names that this field does not take: a part that holds others of its own kind holds none like itself.
     """
 
-    def __init__(self, kind: str) -> None:
+    def __init__(self, kind: str, *, but: Collection[str] = ()) -> None:
         self.kind = kind
+        self.but = but
+
+    def _known(self) -> dict[str, type[Part]]:
+        return {name: cls for name, cls in parts(self.kind).items() if name not in self.but}
 
     def _named(self, value: object) -> object:
-        known = parts(self.kind)
+        known = self._known()
         if isinstance(value, str):
             value = {"name": value}
         if isinstance(value, dict):
@@ -178,7 +185,7 @@ class Registered:
                     "there is no {kind} '{name}'; {hint}",
                     {"kind": self.kind, "name": name, "hint": nearest(name, known), "key": "name"},
                 )
-        elif not isinstance(value, Part):
+        elif not isinstance(value, Part) or value.name not in known:
             raise PydanticCustomError(
                 "no_mapping", "must be a name or a mapping with a name: one of {known}", {"known": ", ".join(known)}
             )
@@ -187,14 +194,14 @@ class Registered:
     def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> core_schema.CoreSchema:
         """Looks parts up when a value is validated: one that was registered late, by a plug-in say, is known as well."""
         return core_schema.no_info_plain_validator_function(
-            lambda value: _one_of(self.kind, *parts(self.kind).values()).validate_python(self._named(value)),
+            lambda value: _one_of(self.kind, *self._known().values()).validate_python(self._named(value)),
             serialization=core_schema.plain_serializer_function_ser_schema(_dumped, info_arg=True),
         )
 
     def __get_pydantic_json_schema__(
         self, schema: core_schema.CoreSchema, handler: GetJsonSchemaHandler
     ) -> JsonSchemaValue:
-        return handler(_one_of(self.kind, *parts(self.kind).values()).core_schema) | {KIND: self.kind}
+        return handler(_one_of(self.kind, *self._known().values()).core_schema) | {KIND: self.kind}
 
 
 def _dumped(value: Part, info: core_schema.SerializationInfo) -> dict[str, Any]:

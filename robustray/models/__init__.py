@@ -10,6 +10,10 @@ if TYPE_CHECKING:
     from robustray.models.base import Architecture
     from robustray.models.cnn1 import Cnn1
     from robustray.models.cnn2 import Cnn2
+    from robustray.models.deepmind_preact_resnet import DeepmindPreactResnet
+    from robustray.models.deepmind_wide_resnet import DeepmindWideResnet
+    from robustray.models.noise_smoothed import NoiseSmoothed
+    from robustray.models.p4_resnet18 import P4Resnet18
     from robustray.models.preact_resnet18 import PreactResnet18
     from robustray.models.resnet18 import Resnet18
     from robustray.models.resnet50 import Resnet50
@@ -21,6 +25,10 @@ __all__ = [
     "Architecture",
     "Cnn1",
     "Cnn2",
+    "DeepmindPreactResnet",
+    "DeepmindWideResnet",
+    "NoiseSmoothed",
+    "P4Resnet18",
     "PreactResnet18",
     "Resnet18",
     "Resnet50",
@@ -35,6 +43,10 @@ __getattr__ = lazy(
         "Architecture": "base",
         "Cnn1": "cnn1",
         "Cnn2": "cnn2",
+        "DeepmindPreactResnet": "deepmind_preact_resnet",
+        "DeepmindWideResnet": "deepmind_wide_resnet",
+        "NoiseSmoothed": "noise_smoothed",
+        "P4Resnet18": "p4_resnet18",
         "PreactResnet18": "preact_resnet18",
         "Resnet18": "resnet18",
         "Resnet50": "resnet50",

@@ -16,6 +16,9 @@ class Architecture(Given):
 
     kind: ClassVar[str] = "model"
     smallest: ClassVar[int] = 1  # pixels that either side of an image needs
+    randomised: ClassVar[bool] = (
+        False  # whether logits in eval mode are drawn anew in every pass, from torch's generator
+    )
 
     @abstractmethod
     def network(self, channels: int, height: int, width: int, classes: int) -> nn.Module:
@@ -23,6 +26,15 @@ class Architecture(Given):
 
         Weights are drawn from torch's global generator, which the caller seeds.
         """
+
+    @property
+    def knows_pixels(self) -> bool:
+        """Whether what pixels are normalised with is said by the options, and not by the data."""
+        return False
+
+    def pixels(self, data: DataSource) -> tuple[list[float], list[float]]:
+        """Mean and standard deviation per channel that pixels in [0, 1] are normalised with."""
+        return data.statistics()
 
     def build(self, data: DataSource, aux_outputs: int = 0) -> nn.Module:
         """The whole model for a data source: x [B, C, H, W] in [0, 1] to logits [B, classes].
@@ -42,6 +54,6 @@ class Architecture(Given):
                 f"model: {self.name} needs images of at least {self.smallest}x{self.smallest} pixels, but those of "
                 f"{data.name} have {height}x{width}; use a model for small images, such as small_cnn"
             )
-        mean, std = data.statistics()
+        mean, std = self.pixels(data)
         network = self.network(channels, height, width, data.classes + aux_outputs)
         return nn.Sequential(Normalise(mean, std), network, *([ClassLogits(data.classes)] if aux_outputs else []))

@@ -20,7 +20,7 @@ class PreactResnet18(ConvNet):
     between the two convolutions of a block. Convolutions are drawn with Kaiming's fan-out.
 
     The network of Rice et al. (ICML 2020) and Pang et al. (ICML 2022), with batch norm before the mean. That of Rebuffi et
-    al. (2021, arXiv:2103.01946) pads strided convolutions on two sides only and takes shortcuts before activation.
+    al. (2021, arXiv:2103.01946) is `deepmind_preact_resnet`.
     """
 
     name: Literal["preact_resnet18"] = "preact_resnet18"

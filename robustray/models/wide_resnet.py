@@ -21,8 +21,8 @@ class WideResnet(ConvNet):
     Dropout lies between the two convolutions of a block. Convolutions are drawn with Kaiming's fan-out. On CIFAR-10
     WRN-28-10 has 36.48 M parameters, WRN-34-10 46.16 M, WRN-70-16 266.80 M.
 
-    Gowal et al. (2020, arXiv:2010.03593) and those after them use `activation: silu`; they pad strided convolutions on two
-    sides only.
+    Gowal et al. (2020, arXiv:2010.03593) and those after them use Swish and pad strided convolutions on two sides only:
+    `deepmind_wide_resnet`.
     """
 
     name: Literal["wide_resnet"] = "wide_resnet"
@@ -41,14 +41,19 @@ class WideResnet(ConvNet):
             )
         return value
 
+    @property
+    def stages(self) -> list[tuple[int, int, int]]:
+        """Channels, blocks and stride of each stage."""
+        blocks = (self.depth - 4) // 6
+        return [(filters * self.width, blocks, stride) for filters, stride in ((16, 1), (32, 2), (64, 2))]
+
     def network(self, channels: int, height: int, width: int, classes: int) -> nn.Module:
         from robustray.models.preactivation import preactivated
 
-        blocks = (self.depth - 4) // 6
         return preactivated(
             channels,
             16,
-            [(filters * self.width, blocks, stride) for filters, stride in ((16, 1), (32, 2), (64, 2))],
+            self.stages,
             classes,
             act=self.activation,
             dropout=self.dropout,

@@ -23,6 +23,7 @@ class Classifier:
     weights: str  # SHA-256 of its state
     architecture: str
     trial: TrialConfig | None = None  # where it comes from a trial of ours
+    notes: tuple[str, ...] = ()  # what a user should know of how it was found, a line each
     judge: Judge | None = None  # where it comes from a sweep: what it was to be judged by
 
     @classmethod
@@ -42,4 +43,4 @@ class Classifier:
             weights = weights_hash(model.state_dict())
         except Exception as error:  # `get_extra_state` of the user's own may raise or give anything
             raise UserError(f"{name}: its state cannot be read ({type(error).__name__}: {line(error)})") from None
-        return cls(model, name, weights, architecture, trial, None if trial is None else trial.judge)
+        return cls(model, name, weights, architecture, trial, judge=None if trial is None else trial.judge)

@@ -28,7 +28,7 @@ def begin(model: nn.Module, config: TrialConfig) -> None:
         return
     if source.startswith(ZOO):
         found = zoo.model(source[len(ZOO) :], config.judge.data, config.training_threat.norm)
-        weight_files.put(model, found.model.state_dict(), source, what)
+        weight_files.put(model, {"": found.model.state_dict()}, source, what)
         return
     path = Path(source)
     try:
@@ -41,8 +41,8 @@ def begin(model: nn.Module, config: TrialConfig) -> None:
             f"{str(config.model.fingerprint)[:8]}, the file's own with {now[:8]}); put that one back, or make another trial"
         )
     state = weight_files.read(path)
-    weights = state["average"] if weight_files.whole(state) else weight_files.plain(path, state)
-    weight_files.put(model, weights, str(path), what)
+    kept = {"average": state["average"]} if weight_files.whole(state) else weight_files.plain(path, state)
+    weight_files.put(model, kept, str(path), what, config.model)
 
 
 def check(config: TrialConfig) -> None:

@@ -39,7 +39,7 @@ def load_model(folder: Path, device: str = "auto") -> tuple[TrialConfig, nn.Modu
 def selected(folder: Path) -> Classifier:
     """The selected model of a trial's folder, under the folder's name; raises as `load_model`."""
     config, model, weights = load_model(folder, "cpu")
-    return Classifier(model, folder.absolute().name, weights, config.model.name, config, config.judge)
+    return Classifier(model, folder.absolute().name, weights, config.model.name, config, judge=config.judge)
 
 
 def checkpoint(path: Path) -> Classifier:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import zipfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from textwrap import shorten
 from typing import Any
@@ -15,6 +15,8 @@ import torch
 from torch import Tensor, nn
 
 from robustray.errors import UserError, line
+from robustray.models.base import Architecture
+from robustray.subjects.names import PIXELS, fit, fitted, fitted_inside
 
 _HEADS = (
     (b"version https://git-lfs", "is a pointer of Git LFS, not the file itself: git lfs pull fetches it"),
@@ -23,8 +25,9 @@ _HEADS = (
     (b"<?xml", "is XML, not weights: download it again"),
 )
 """How files begin that stand where weights should, in small letters."""
-_WRAPPERS = re.compile(r"(?:(?<=\.)|^)(?:module|_orig_mod)\.")
-_INSIDE = ("state_dict", "model_state_dict", "model", "net")  # where training scripts keep the weights in a checkpoint
+_AVERAGED = ("ema_state_dict", "state_dict_ema", "model_ema", "ema_model", "ema")
+_INSIDE = (*_AVERAGED, "state_dict", "model_state_dict", "model", "net")
+"""Where training scripts keep the weights in a checkpoint; the first that fit count, averaged ones before others."""
 _NUMBERS: list[Any] = [
     np.dtype,
     (np.float64(0).__reduce__()[0], "numpy.core.multiarray.scalar"),  # numpy 1 and 2 have it under two names
@@ -72,54 +75,75 @@ def whole(state: Any) -> bool:
     return isinstance(state, dict) and {"config", "average"} <= set(state)
 
 
-def plain(path: Path, state: Any) -> dict[str, Tensor]:
-    """The weights by name of what a file holds, wherever a training script keeps them in it.
+def plain(path: Path, state: Any) -> dict[str, dict[str, Tensor]]:
+    """The weights by name of what a file holds, by where training scripts keep them in it, averaged ones before others; "" is
+    the file itself, where it holds no such place.
 
     Raises:
         UserError: it holds none.
     """
     if not isinstance(state, dict):
         raise UserError(f"{path}: holds a {type(state).__name__}, not a mapping of names to tensors")
-    inside = next((state[key] for key in _INSIDE if isinstance(state.get(key), dict)), state)
-    return {str(name): value for name, value in inside.items() if isinstance(value, Tensor)}
+    places = {key: state[key] for key in _INSIDE if isinstance(state.get(key), dict)} or {"": state}
+    return {
+        key: {str(name): value for name, value in inside.items() if isinstance(value, Tensor)}
+        for key, inside in places.items()
+    }
 
 
-def put(network: nn.Module, state: Mapping[str, Tensor], source: str, what: str) -> None:
+def put(
+    network: nn.Module,
+    kept: Mapping[str, Mapping[str, Tensor]],
+    source: str,
+    what: str,
+    chosen: Architecture | None = None,
+) -> str:
     """Gives a network weights: all that it has, under its names or those with what wrappers put in front.
 
     Args:
+        kept: as `plain` gives them: the first that fit are taken.
         source: where they come from; what: what the network is, for the message.
+        chosen: its options, where it is one of ours: weights of a network that normalises by itself fit its second layer.
+
+    Returns:
+        Which were taken.
 
     Raises:
         UserError: names or shapes are other ones.
     """
+    own = network.state_dict()
+    fitting = {place: _named(source, dict(state), chosen, own) for place, state in kept.items()}
+    fits = (place for place, named in fitting.items() if fit(named.keys(), own.keys()))
+    place = next(fits, next(iter(fitting)))
     try:
-        network.load_state_dict(_named(dict(state), set(network.state_dict())))
+        network.load_state_dict(fitting[place])
     except RuntimeError as error:
         raise UserError(f"{source}: the weights do not fit {what} ({shorten(line(error, 1), 200)})") from None
+    return place
 
 
-def _named(state: dict[str, Tensor], wanted: set[str]) -> dict[str, Tensor]:
-    """The weights under the network's names: as they are where they fit, else without what wrappers put in front.
-
-    DataParallel puts `module.` before a name and torch.compile `_orig_mod.`, anywhere in it; Lightning and others the name of
-    the attribute that holds the network, before all of them. What makes no names fit is left as it is, for the message.
-    """
-    if set(state) == wanted:
-        return state
-    theirs, ours = _by_bare_name(state), _by_bare_name(wanted)
-    first = next(iter(theirs), "")
-    shared = [first[: end + 1] for end, letter in enumerate(first) if letter == "."]
-    for front in ("", *(front for front in shared if all(bare.startswith(front) for bare in theirs))):
-        named = {bare.removeprefix(front): name for bare, name in theirs.items()}
-        if set(named) == set(ours) and len(theirs) == len(state) and len(ours) == len(wanted):
-            return {ours[bare]: state[name] for bare, name in named.items()}
-    return state
-
-
-def _by_bare_name(names: Iterable[str]) -> dict[str, str]:
-    """Names by what is left of them without wrappers' parts; fewer than there were where two become one."""
-    return {_WRAPPERS.sub("", name): name for name in names}
+def _named(
+    source: str, state: dict[str, Tensor], chosen: Architecture | None, own: dict[str, Tensor]
+) -> dict[str, Tensor]:
+    """The tensors of a state under the names of the network whose state is `own`, if they have a way to fit."""
+    named = fitted(state, own)
+    if chosen is None or fit(named.keys(), own.keys()):
+        return named
+    try:
+        named = fitted_inside(state, own)
+    except UserError as error:
+        raise UserError(f"{source}: {error}") from None
+    if own.keys() - named.keys() != PIXELS:
+        return named
+    if not chosen.knows_pixels:
+        remedy = "name a function that makes the whole network, as package.module:function or file.py:function"
+        if "statistics" in type(chosen).model_fields:
+            remedy = "say of which data they were, as in statistics: cifar10"
+        raise UserError(
+            f"{source}: the weights fit {chosen.name}, but the mean and deviation that pixels are normalised with are not "
+            f"among them; {remedy}"
+        )
+    return {name: own[name] for name in PIXELS} | named
 
 
 def _scripted(path: Path) -> bool:

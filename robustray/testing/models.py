@@ -71,6 +71,14 @@ def network(architecture: Architecture, shape: Shape, classes: int, seed: int = 
         return small(architecture).network(*at_least(architecture, shape), classes)
 
 
+def answers(model: nn.Module, x: Tensor, seed: int = 0) -> Tensor:
+    """What a model says, with torch's generator as a seed has it."""
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        said: Tensor = model(x)
+    return said
+
+
 def images(architecture: Architecture, shape: Shape, n: int = 4) -> Tensor:
     """Images [n, C, H, W] that an architecture takes."""
     return torch.rand(n, *at_least(architecture, shape), generator=generator())
@@ -98,7 +106,20 @@ def every_weight_and_pixel_matters(architecture: Architecture) -> None:
     assert not without, f"nothing reaches {', '.join(without)}"
 
 
-@contract("model")
+@contract("model", where=lambda architecture: architecture.randomised)
+def draws_from_torchs_generator(architecture: Architecture) -> None:
+    """A randomised model: in either mode equal seeds give equal logits, and others give others."""
+    for training in (True, False):
+        model = network(architecture, (1, 8, 8), 10).double().train(training)
+        x = images(architecture, (1, 8, 8)).double()
+        weights = state(model)
+        first = answers(model, x)
+        model.load_state_dict(weights)  # batch norm has counted a batch
+        assert torch.equal(answers(model, x), first)
+        assert not torch.equal(answers(model, x, seed=1), first)
+
+
+@contract("model", where=lambda architecture: not architecture.randomised)
 def one_image_at_a_time_in_eval_mode(architecture: Architecture) -> None:
     """An image's logits do not depend on its neighbours or on chance: per-image verdicts mean something."""
     model, x = network(architecture, (1, 8, 8), 10).eval().double(), images(architecture, (1, 8, 8)).double()
@@ -138,7 +159,7 @@ def weights_travel(architecture: Architecture) -> None:
     a, b = network(architecture, (1, 8, 8), 10, 0).eval(), network(architecture, (1, 8, 8), 10, 1).eval()
     b.load_state_dict(a.state_dict())
     x = images(architecture, (1, 8, 8))
-    assert torch.equal(a(x), b(x))
+    assert torch.equal(answers(a, x), answers(b, x))
 
 
 @contract("model")
@@ -146,8 +167,10 @@ def bfloat16(architecture: Architecture) -> None:
     """In bfloat16 logits are others, but near those of float32."""
     model, x = network(architecture, (3, 8, 8), 10).eval(), images(architecture, (3, 8, 8))
     with torch.no_grad():
-        exact, logits = model(x), Autocast(model)(x)
+        exact, logits = answers(model, x), answers(Autocast(model), x)
     assert logits.dtype == torch.float32
+    if architecture.randomised:  # a vote jumps
+        return
     assert not torch.equal(logits, exact)
     assert (logits - exact).abs().max() <= 0.1 * exact.abs().max() + 0.02
 
@@ -211,7 +234,8 @@ def built_for_data(architecture: Architecture) -> None:
     assert normal.mean().abs() < 1e-5
     assert (normal.std() - 1).abs() < 1e-3
     with torch.no_grad():
-        torch.testing.assert_close(model(x[:9]), rest((x[:9] - x.mean()) / x.std(correction=0)), rtol=1e-4, atol=1e-4)
+        theirs = answers(rest, (x[:9] - x.mean()) / x.std(correction=0))
+        torch.testing.assert_close(answers(model, x[:9]), theirs, rtol=1e-4, atol=1e-4)
     assert model(x[:2]).shape == (2, data.classes)
     assert {"0.mean", "0.std"} <= set(model.state_dict()), "they travel with the weights"
 
@@ -226,7 +250,7 @@ def auxiliary_outputs(architecture: Architecture) -> None:
     x = torch.rand(6, 1, side, side, generator=generator())
     auxiliary = torch.arange(6) >= 3
     with torch.no_grad():
-        logits, outputs = model(x), OwnHead(model, auxiliary)(x)
+        logits, outputs = answers(model, x), answers(OwnHead(model, auxiliary), x)
     assert logits.shape == (6, data.classes)
     assert outputs.shape == (6, data.classes + 4)
     torch.testing.assert_close(outputs[:3, : data.classes], logits[:3])

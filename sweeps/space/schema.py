@@ -111,13 +111,14 @@ class _Writer:
 
     def _parts(self, node: Node, *, vary: bool, branch: bool) -> Forms:
         """A registered part: its bare name, or a mapping for each name."""
-        known = parts(node[KIND])
+        taken = node["discriminator"]["mapping"]
+        known = {name: cls for name, cls in parts(node[KIND]).items() if name in taken}
         fallback = next((cls.default for cls in known.values() if cls.default), None)
         names = [name for name, cls in known.items() if not any(f.is_required() for f in cls.model_fields.values())]
         forms: Forms = []
         if names:
             forms.append({"enum": names, "markdownEnumDescriptions": [summary(known[name]) for name in names]})
-        for name, ref in node["discriminator"]["mapping"].items():
+        for name, ref in taken.items():
             part = self._section(ref.rpartition("/")[2], vary=vary, branch=branch)
             needed = {"required": ["name"]}
             if name != fallback:

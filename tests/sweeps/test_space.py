@@ -14,13 +14,17 @@ import pytest
 import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from jsonschema import Draft7Validator
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
+from pydantic import ValidationError
 
 from robustray.errors import UserError
 from robustray.measures.metrics import METRICS
+from robustray.models import Architecture, NoiseSmoothed, Resnet18, SmallCnn
 from robustray.trial import TrialConfig
 from sweeps.space import Sweep
 from sweeps.space.distributions import Distribution, Kind, Parameter
+from sweeps.space.schema import schema
 
 EXAMPLE = """
 name: trades_beta
@@ -482,3 +486,39 @@ def test_override_with_a_distribution(write: Callable[[str], Path]) -> None:
     )
     assert sweep.space[0].distribution.choices == ("natural", "trades")
     assert sweep.trial_config({"defense": "trades", "schedule.lr": 0.1}).model_dump()["defense"]["beta"] == 2
+
+
+@pytest.mark.parametrize(("end", "base"), [(0, SmallCnn(width=2)), (-1, Resnet18(width=8, dropout=0.1))])
+def test_a_part_inside_a_part_of_its_kind_is_searched(end: int, base: Architecture) -> None:
+    branches = [{"name": "small_cnn", "width": {"int": [2, 4]}}, {"name": "resnet18", "width": 8, "dropout": 0.1}]
+    model = {"name": "noise_smoothed", "sigma": {"uniform": [0.1, 0.2]}, "base": {"choice": branches}}
+    sweep = make({"model": model})
+
+    def suggest(parameter: Parameter) -> object:
+        distribution = parameter.distribution
+        return distribution.choices[end] if distribution.kind == "choice" else distribution.at(float(end != 0))
+
+    assert {parameter.name for parameter in sweep.space} == {"model.sigma", "model.base", "model.base.small_cnn.width"}
+    config = sweep.trial_config(sweep.ask(suggest))
+    assert config.model == NoiseSmoothed(base=base, sigma=0.1 + 0.1 * (end != 0))
+
+
+def test_a_part_inside_a_part_of_its_kind_is_in_the_schema() -> None:
+    """By the same definitions, without itself, and without end."""
+    validator = Draft7Validator(schema())
+    bases: list[Any] = [
+        "small_cnn",
+        {"name": "small_cnn", "width": {"int": [2, 4]}},
+        {"choice": ["small_cnn", "vgg16"]},
+    ]
+    for base in bases:
+        assert validator.is_valid(_smoothed(base)), base
+        make(_smoothed(base)["trial"])
+    for base in ("noise_smoothed", {"name": "noise_smoothed"}, {"choice": ["noise_smoothed", "small_cnn"]}):
+        assert not validator.is_valid(_smoothed(base)), base
+        with pytest.raises(ValidationError):
+            make(_smoothed(base)["trial"])
+
+
+def _smoothed(base: Any) -> dict[str, Any]:
+    return {"name": "test", "judge": JUDGE, "trial": {"model": {"name": "noise_smoothed", "base": base}}}
