@@ -32,12 +32,12 @@ from torch import Tensor, nn
 from robustray import subjects
 from robustray.attacks import Pgd, Threat
 from robustray.data import Digits, ImageFolder, Mnist
-from robustray.devices import cores
 from robustray.judge import Judge, JudgeImages
 from robustray.judging import shard_size
 from robustray.judging.plan import Plan
 from robustray.judging.workers import Order, run
 from robustray.numerics import numerics
+from robustray.processors import cores
 from robustray.trial import TrialConfig
 from robustray.verdicts import Verdicts, read_shards
 from sweeps.judging.queue import Judging

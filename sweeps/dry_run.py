@@ -164,7 +164,7 @@ def _machine() -> Machine:
     """This one, as Ray would see it."""
     import torch
 
-    from robustray.devices import cores
+    from robustray.processors import cores
 
     return Machine(cores(), torch.cuda.device_count() if torch.cuda.is_available() else 0)
 

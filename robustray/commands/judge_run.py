@@ -16,7 +16,7 @@ from robustray.attacks.versions import AttackName, unfit
 from robustray.commands.judge_progress import Log, bars
 from robustray.data.base import DataSource
 from robustray.data.device import DeviceImages
-from robustray.devices import cores, pick_device
+from robustray.devices import pick_device
 from robustray.errors import UserError
 from robustray.judge import Judge
 from robustray.judging import first_look, identity, result, shard_size, workers
@@ -27,6 +27,7 @@ from robustray.judging.workers import Order
 from robustray.options.choose import choose
 from robustray.options.mistakes import mistakes
 from robustray.options.yaml import dotted
+from robustray.processors import cores
 from robustray.subjects import Classifier
 
 RESULTS = Path("results/judgements")

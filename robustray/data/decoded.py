@@ -20,6 +20,7 @@ from robustray.data.reading import by, content, readable
 from robustray.data.stored import cache
 from robustray.errors import UserError
 from robustray.files import whole_folder
+from robustray.processors import cores
 
 log = logging.getLogger("robustray")
 EIGHT_BITS = ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBX", "CMYK", "YCbCr")
@@ -147,7 +148,7 @@ def _make(folder: Path, listing: Listing, prepare: Preparation) -> None:
 def _images(listing: Listing, prepare: Preparation) -> Iterator[NDArray[np.uint8]]:
     """Images [n, H, W, C], a few thousand at a time. Pillow decodes outside of Python's lock, so threads suffice."""
     first: tuple[int, ...] | None = None
-    with ThreadPoolExecutor() as pool:
+    with ThreadPoolExecutor(cores()) as pool:
         for start in range(0, len(listing), AT_ONCE):
             paths = [file.path for file, _ in listing[start : start + AT_ONCE]]
             images = list(pool.map(prepare, paths))

@@ -18,13 +18,13 @@ from typing import Any, Literal
 import torch
 
 from robustray import subjects
-from robustray.devices import cores
 from robustray.errors import UserError
 from robustray.judge import Judge
 from robustray.judging import turns
 from robustray.judging.case import Case
 from robustray.judging.plan import Plan
 from robustray.judging.turns import Turn
+from robustray.processors import cores
 from robustray.verdicts import Shard
 
 Told = Callable[[str, int, float], None]

@@ -197,8 +197,9 @@ class ProbeTask:
         import numpy as np
 
         from robustray.data.device import DeviceImages
-        from robustray.devices import cores, pick_device
+        from robustray.devices import pick_device
         from robustray.judging.shard_size import size
+        from robustray.processors import cores
         from robustray.subjects.trial import load_model
 
         try:
