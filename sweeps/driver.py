@@ -164,7 +164,7 @@ def look_ahead(sweep: Sweep) -> None:
     data = sweep.judge.data
     data.check()
     train = data.load("train")
-    images, (height, width) = len(train), train.images.shape[1:3]
+    images, (height, width, _) = len(train), train.shape
     for config in sweep.examples():
         if config.batch.size > images:
             raise UserError(f"trial.batch.size is {config.batch.size}, but there are only {images} training images")

@@ -15,10 +15,12 @@ import typer
 from numpy.typing import NDArray
 from pydantic import ValidationError
 
-from robustray.data.base import DataSource, Images, Split
+from robustray.data.base import DataSource, Split
+from robustray.data.images import Images
 from robustray.data.pixels import histogram, moments
+from robustray.data.places import ROOT, own_root, roots
 from robustray.data.reading import by
-from robustray.data.stored import ROOT, Stored, own_root, roots
+from robustray.data.stored import Stored
 from robustray.data.unpacking import brought
 from robustray.errors import UserError, nearest
 from robustray.options.mistakes import mistakes

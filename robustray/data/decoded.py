@@ -10,16 +10,15 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from robustray.data.base import Images
+from robustray.data.images import Images
+from robustray.data.places import cache
 from robustray.data.reading import by, content, readable
-from robustray.data.stored import cache
 from robustray.errors import UserError
-from robustray.files import whole_folder
+from robustray.files import Stamp, whole_folder
 from robustray.processors import cores
 
 log = logging.getLogger("robustray")
@@ -30,15 +29,7 @@ AT_ONCE = 4096
 """Images decoded between two writes."""
 
 
-class ImageFile(NamedTuple):
-    """An image file, as its folder lists it: path, size in bytes, time of change in nanoseconds."""
-
-    path: str
-    size: int
-    modified: int
-
-
-Listing = Sequence[tuple[ImageFile, int]]
+Listing = Sequence[tuple[Stamp, int]]
 """Image files and their classes, in the order of rows."""
 
 
@@ -122,7 +113,7 @@ def decoded(listing: Listing, root: Path, prepare: Preparation) -> Decoded:
 def _key(listing: Listing, root: Path, prepare: Preparation) -> str:
     digest = hashlib.sha256(json.dumps([FORMAT, asdict(prepare)]).encode())
     inside = len(os.path.join(root, ""))  # noqa: PTH118  # without the place of the root: a moved folder is the same
-    for (path, size, modified), label in listing:
+    for (path, size, modified, _), label in listing:
         digest.update(os.fsencode(f"{path[inside:]}\0{size}\0{modified}\0{label}\n"))
     return digest.hexdigest()[:32]
 
@@ -141,7 +132,7 @@ def _make(folder: Path, listing: Listing, prepare: Preparation) -> None:
             file.flush()
             os.fsync(file.fileno())
         whole = Decoded(aside).load()
-        about = {"images": len(labels), "content": content(whole.images, whole.labels), **asdict(prepare)}
+        about = {"images": len(labels), "content": content(whole), **asdict(prepare)}
         (aside / "about.json").write_text(json.dumps(about))
 
 

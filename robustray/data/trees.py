@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import os
 from abc import abstractmethod
+from collections.abc import Hashable
 from pathlib import Path
 
-from robustray.data.base import Images
-from robustray.data.decoded import Decoded, ImageFile, Listing, Preparation, decoded
+from robustray.data.base import Split
+from robustray.data.decoded import Decoded, Listing, Preparation, decoded
+from robustray.data.images import Images
 from robustray.data.reading import by
 from robustray.data.stored import Stored, TrainTest
 from robustray.errors import UserError
+from robustray.files import Stamp, young
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp")
 """What torchvision's ImageFolder takes."""
@@ -31,20 +34,20 @@ def folders(root: Path) -> list[str]:
     return names
 
 
-def images(folder: Path) -> list[ImageFile]:
+def images(folder: Path) -> list[Stamp]:
     """Image files in a folder and in the folders inside it, as torchvision walks them, sorted by path; hidden ones left out.
 
     Raises:
         UserError: there is no such folder, it holds none, or a link leads nowhere.
     """
-    files: list[ImageFile] = []
+    files: list[Stamp] = []
     _walk(os.fspath(folder), files, set())
     if not files:
         raise UserError(f"{folder}: holds no image; looked for {', '.join(SUFFIXES)}")
     return sorted(files)
 
 
-def _walk(folder: str, files: list[ImageFile], seen: set[tuple[int, int]]) -> None:
+def _walk(folder: str, files: list[Stamp], seen: set[tuple[int, int]]) -> None:
     try:
         stat = os.stat(folder)  # noqa: PTH116
         if (stat.st_dev, stat.st_ino) in seen:
@@ -64,14 +67,14 @@ def _walk(folder: str, files: list[ImageFile], seen: set[tuple[int, int]]) -> No
         raise UserError(f"{folder}: not a readable folder ({error.strerror})") from None
 
 
-def _image(place: os.DirEntry[str]) -> ImageFile:
+def _image(place: os.DirEntry[str]) -> Stamp:
     try:
         stat = place.stat()
     except FileNotFoundError:
         if place.is_symlink():
             raise UserError(f"{place.path}: a link to {os.readlink(place.path)}, which is not there") from None  # noqa: PTH115
         raise
-    return ImageFile(place.path, stat.st_size, stat.st_mtime_ns)
+    return Stamp(place.path, stat.st_size, stat.st_mtime_ns, stat.st_ino)
 
 
 class Tree(Stored):
@@ -92,9 +95,19 @@ class Tree(Stored):
 
     def decode(self, files: tuple[Path, ...], split: TrainTest) -> Images:
         found = self._decoded(files, split).load()
-        if self.shape is not None and found.images.shape[1:] != self.shape:
-            raise UserError(f"{files[0]}: images must be {by(self.shape)}, not {by(found.images.shape[1:])}")
+        if self.shape is not None and found.shape != self.shape:
+            raise UserError(f"{files[0]}: images must be {by(self.shape)}, not {by(found.shape)}")
         return found
+
+    def stamps(self, split: Split) -> Hashable:
+        part: TrainTest = "test" if split == "test" else "train"
+        files = self.located(part)
+        if files[0].suffix == ".npz":
+            return super().stamps(split)
+        listing = self.listing(files, part)
+        while young(max(file.modified for file, _ in listing)):
+            listing = self.listing(files, part)
+        return tuple(listing)
 
     def described(self, split: TrainTest) -> str:
         files = self.located(split)

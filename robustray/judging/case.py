@@ -13,6 +13,7 @@ from torch import nn
 from robustray.data.device import DeviceImages
 from robustray.data.splits import Indices
 from robustray.devices import pick_device
+from robustray.files import Stamp
 from robustray.judge import Judge
 from robustray.judging.answers import Copies
 from robustray.judging.bench import Bench
@@ -81,7 +82,7 @@ class Case:
         Raises:
             UserError: no whole checkpoint. RuntimeError: the checkpoint holds other weights.
         """
-        config, model, found = _trial(folder, weights, device)
+        config, model, found = _trial(folder, weights, device, _stamp(folder))
         if weights is not None and found != weights:
             raise RuntimeError(f"{folder}: the selected weights are {found[:12]}, the record says {weights[:12]}")
         judge = config.judge if version is None else config.judge.model_copy(update={"version": version})
@@ -103,6 +104,11 @@ class Case:
         return judge_shard(self.bench, x, y, stage, number, keep_images=keep_images, ahead=ahead, tick=tick)
 
 
+def _stamp(folder: Path) -> Stamp | None:
+    last = folder / "last.pt"  # names the best one too; where it is missing or damaged, the one before it is read
+    return Stamp.of(last) if last.is_file() else None
+
+
 @lru_cache(maxsize=2)  # the stages of one trial come in a row
-def _trial(folder: Path, weights: str | None, device: str) -> tuple[TrialConfig, nn.Module, str]:
+def _trial(folder: Path, weights: str | None, device: str, stamp: Stamp | None) -> tuple[TrialConfig, nn.Module, str]:
     return load_model(folder, device)

@@ -38,10 +38,10 @@ from robustray.data import (
 from robustray.data.decoded import Preparation
 from robustray.data.idx import read_idx
 from robustray.data.pixels import histogram, moments
+from robustray.data.places import cache
 from robustray.data.plain_pickle import read_pickle
 from robustray.data.reading import content, readable
 from robustray.data.restricted_imagenet import GROUPS
-from robustray.data.stored import cache
 from robustray.errors import UserError
 from tests.robustray.made import made_folder
 from tests.robustray.made_folders import (
@@ -573,7 +573,7 @@ def test_a_decoded_set_that_was_damaged_is_named(tmp_path: Path, pictures: Path)
 def test_the_hash_in_the_cache_is_that_of_its_arrays(tmp_path: Path, pictures: Path) -> None:
     read = ImageFolder(path=str(pictures)).read("train")
     about = json.loads((sets(tmp_path)[0] / "about.json").read_text())
-    assert about["content"] == content(read.images, read.labels)
+    assert about["content"] == content(read)
     assert about["images"] == 8
 
 
