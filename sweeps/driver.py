@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Literal
 
 from robustray.attacks.versions import too_few, unfit
+from robustray.data.doubts import doubts
 from robustray.errors import UserError
 from sweeps.events import Bus, Concluded, Event, Listener, Placed, Said, Watched
 from sweeps.judging.queue import Judging
@@ -62,7 +63,8 @@ def run(
         UserError: the folder holds another sweep, another driver is at work, the disk is full, Ray cannot be reached.
     """
     console = Console(write, show, until=until)
-    look_ahead(sweep)
+    for warning in look_ahead(sweep):
+        console(Said(f"warning: {warning}"))
     with _clear_errors(folder), FolderLock(folder) as held:
         moved = provenance.prepare(sweep, folder, fresh=fresh)
         if moved is not None:
@@ -155,8 +157,11 @@ def _lost(snapshot: Snapshot) -> dict[tuple[int, str], str]:
     }
 
 
-def look_ahead(sweep: Sweep) -> None:
+def look_ahead(sweep: Sweep) -> list[str]:
     """What would stop every trial, found before anything is written: data, batch sizes, attacks. Test is not read.
+
+    Returns:
+        Warnings, a line each: what is odd about the labels.
 
     Raises:
         UserError: the data is missing or broken, or does not fit the space.
@@ -175,6 +180,7 @@ def look_ahead(sweep: Sweep) -> None:
             raise UserError(f"judge.version: {why}{'; list other attacks' if data.classes > 1 else ''}")
         if (why := unfit(attack, sweep.judge.threat.norm, height, width)) is not None:
             raise UserError(f"judge.version: {why}; list other attacks, or crop or pad the images")
+    return list(doubts(data))
 
 
 def _share(sweep: Sweep, record: Record, place: Place, first: Job, tell: Listener) -> Share:

@@ -10,6 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from robustray.commands.exits import INTERRUPTED
+from robustray.data.doubts import doubts
 from robustray.errors import Diverged, Paused, UserError
 from robustray.measures.metrics import ACCURACIES, METRICS
 from robustray.trial import TrialConfig
@@ -30,6 +31,8 @@ def train(
     from robustray.training import Trainer
 
     trainer = Trainer(config, home, device=device, threads=threads)
+    for doubt in doubts(config.judge.data):
+        typer.echo(f"warning: {doubt}")
 
     def ask(number: int, frame: FrameType | None) -> None:
         if trainer.stop.is_set():
