@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Hashable
+from collections.abc import Hashable, Iterator
 from functools import lru_cache
 from typing import ClassVar, Literal
 
@@ -44,6 +44,14 @@ class DataSource(Part):
         A source without files that may change has none.
         """
         return ()
+
+    def notes(self, split: Split) -> Iterator[str]:
+        """What a user should know of how a split is read, a line each: files left out, marks not followed.
+
+        Raises:
+            UserError: as reading it.
+        """
+        return iter(())
 
     def check(self) -> None:
         """Looks whether everything is where it should be, reading no image.

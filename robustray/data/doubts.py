@@ -13,14 +13,17 @@ _SHOWN = 5
 
 
 def doubts(source: DataSource, splits: Sequence[Split] = ("validation",)) -> Iterator[str]:
-    """A line for every oddity of train and of other splits, with its remedy; test is read only where that is asked for.
+    """A line for every oddity of train and of other splits, with its remedy, after what is said of their files.
 
     A class without training images has an output that nothing trains and that targeted attacks aim at. One without images in
-    another split is in no number measured there.
+    another split is in no number measured there. Test is read only where that is asked for.
 
     Raises:
         UserError: the data is missing or broken.
     """
+    for split in ("train", *splits):
+        if split != "validation":  # which is of train's files
+            yield from source.notes(split)
     counts = {split: np.bincount(source.load(split).labels, minlength=source.classes) for split in ("train", *splits)}
     trained = counts.pop("train") > 0
     held = ~trained & (counts["validation"] > 0) if "validation" in counts else np.zeros_like(trained)
