@@ -78,11 +78,9 @@ def run(asked: Asked, write: Callable[[str], None]) -> dict[str, Any]:
         found.name, asked.model, found.architecture, found.weights, asked.architecture, tuple(warnings)
     )
     log = Log(case.plan, write)
-    log.opening(settings.data.name)
+    log.opening(settings.data.name, _settled(asked, case) if case.device.type == "cpu" else None)
     for warning in warnings:
         log.warn(warning)
-    if case.device.type == "cpu":
-        write(f"{_settled(asked, case)}, at most, in each process")
     _all_shards(case, order, devices, log)
     written = result.write(case.folder, model, settings, case.plan)
     log.closing(written, case.folder)
