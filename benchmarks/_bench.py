@@ -13,6 +13,8 @@ from typing import Any
 
 import torch
 
+from robustray.processors import cores
+
 RESULTS = Path(__file__).parent / "results"
 
 
@@ -25,7 +27,7 @@ def machine() -> str:
     if info.exists():
         lines = [line for line in info.read_text().splitlines() if line.startswith("model name")]
         name = lines[0].partition(":")[2].strip() if lines else name
-    return f"{name}, {len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count()} cores"
+    return f"{name}, {cores()} cores"
 
 
 @dataclass

@@ -9,7 +9,6 @@ training ends when its checkpoint is on disk: one is written after every step he
 from __future__ import annotations
 
 import argparse
-import os
 import resource
 import signal
 import statistics
@@ -21,6 +20,8 @@ from pathlib import Path
 
 import psutil
 from _bench import Bench
+
+from robustray.processors import cores
 
 ROOT = Path(__file__).parents[1]
 SPACE = ROOT / "search_spaces" / "trades_beta.yaml"
@@ -85,11 +86,10 @@ def main() -> None:
                 times.setdefault(case, []).append(ended(command, folder, code))
             for backend in ("local", "ray") if options.backend == "both" else (options.backend,):
                 times.setdefault(f"first-step-{backend}", []).append(stepped(backend, folder))
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     for case, all_ in times.items():
         clock, processors = zip(*all_, strict=True)
         more = {"best": round(min(clock), 3), "processors": round(statistics.median(processors), 3)}
-        bench.row(case, "seconds, median", statistics.median(clock), unit="s", **more, n=len(all_), cores=cores)
+        bench.row(case, "seconds, median", statistics.median(clock), unit="s", **more, n=len(all_), cores=cores())
         if case in TARGETS:
             bench.target(case, statistics.median(clock), TARGETS[case])
     bench.close()

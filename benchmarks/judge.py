@@ -1,6 +1,6 @@
 """The judge beside plain pyautoattack, and the exact frontier beside judging everything.
 
-    python benchmarks/judge.py [--quick] [--mnist FOLDER] [--cases images --images FOLDER]
+    python benchmarks/judge.py [--quick] [--busy] [--mnist FOLDER] [--cases images --images FOLDER]
 
 One model: the time of `AutoAttack(model, norm, eps).run_standard_evaluation(x, y)`, as its README says, and of our judge
 on the same images, alternating; the same with frozen parameters and larger batches tells where the gain comes from.
@@ -8,6 +8,8 @@ Robust counts of three of the authors' seeds say how far apart two honest runs m
 once, then judged twice: the exact frontier, and everything. What the members cost in full is unavoidable.
 
 Both sides compute in float32. On a GPU torch by itself rounds convolutions to TF32: pyautoattack in that is a row of its own.
+With --busy a process for each core is at work beside both, as on a machine that others use too: threads of one operation
+wait for each other, and all of them for it. Ours are as many as the command measures before, in that company.
 The case `images` trains PreActResNet-18 on a folder of images (train/CLASS, test/CLASS) for an epoch first: for a GPU.
 """
 
@@ -16,8 +18,12 @@ from __future__ import annotations
 import argparse
 import shutil
 import statistics
+import subprocess
+import sys
 import tempfile
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -32,12 +38,13 @@ from torch import Tensor, nn
 from robustray import subjects
 from robustray.attacks import Pgd, Threat
 from robustray.data import Digits, ImageFolder, Mnist
-from robustray.devices import cores
 from robustray.judge import Judge, JudgeImages
 from robustray.judging import shard_size
 from robustray.judging.plan import Plan
 from robustray.judging.workers import Order, run
+from robustray.measures.threads import IMAGES, measured
 from robustray.numerics import numerics
+from robustray.processors import cores
 from robustray.trial import TrialConfig
 from robustray.verdicts import Verdicts, read_shards
 from sweeps.judging.queue import Judging
@@ -64,6 +71,7 @@ def plain(
 ) -> tuple[float, int]:
     """Seconds and robust images of pyautoattack as its README runs it, in float32 or in TF32."""
     model = model.eval().requires_grad_(not frozen)
+    torch.set_num_threads(cores())  # our judge and training have left another number: the authors' code has them all
     attack = AutoAttack(
         model, norm={"linf": "Linf", "l2": "L2"}[threat.norm], eps=threat.eps, seed=seed, device=x.device
     )
@@ -86,10 +94,12 @@ def _shard_size(model: nn.Module, judge: Judge, devices: list[str]) -> int:
 
 
 def ours(order: Order, devices: list[str], root: Path) -> tuple[float, Verdicts]:
-    """Seconds and verdicts of our judge, from an empty folder; loading the model and starting processes included."""
+    """Seconds and verdicts of our judge, from an empty folder; loading, measuring threads and starting processes included."""
     shutil.rmtree(root, ignore_errors=True)
     begun = time.perf_counter()
     case = order.open(devices[0])
+    if case.device.type == "cpu":
+        torch.set_num_threads(measured(case.model, case.images(0)[0][:IMAGES]).number)
     for _ in run(case, order, devices, lambda stage, shard, fraction: None):
         pass
     return time.perf_counter() - begun, Verdicts.read(case.folder)
@@ -100,7 +110,6 @@ def one_model(
 ) -> None:
     """Both ways on one model, alternating."""
     root = Path(tempfile.mkdtemp()) / "judgements"
-    torch.set_num_threads(cores())  # training the model may have left another number: the authors' code has them all
     found = subjects.load(str(spec), architecture=architecture, data=judge.data, norm=judge.threat.norm)
     order = Order(
         spec=str(spec),
@@ -265,9 +274,22 @@ def _seconds(folder: Path) -> float:
     )
 
 
+@contextmanager
+def neighbours(count: int) -> Iterator[None]:
+    """So many processes that are always at work, with one thread each and nothing in memory."""
+    others = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(count)]
+    try:
+        yield
+    finally:
+        for other in others:
+            other.kill()
+            other.wait()
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="about a minute: fewer images, trials and repeats")
+    parser.add_argument("--busy", action="store_true", help="beside a process for each core that is always at work")
     parser.add_argument(
         "--mnist", type=Path, default=HERE.parent.parent / "shared/data/mnist", help="train.npz, test.npz"
     )
@@ -279,15 +301,26 @@ def main() -> None:
     )
     options = parser.parse_args()
     cases = options.cases.split(",")
-    bench = Bench("judge" if len(cases) == 3 else f"judge-{'-'.join(cases)}", options.quick)
+    bench = Bench(
+        "-".join(["judge", *([] if len(cases) == 3 else cases), *(["busy"] if options.busy else [])]), options.quick
+    )
     cuda = torch.cuda.device_count()
     devices = [f"cuda:{index}" for index in range(cuda)] or ["cpu", "cpu"]
     work = Path(tempfile.mkdtemp())
+    with neighbours(cores() if options.busy else 0):
+        measure(bench, cases, options, work, devices, "-busy" if options.busy else "")
+    bench.close()
+
+
+def measure(
+    bench: Bench, cases: list[str], options: argparse.Namespace, work: Path, devices: list[str], company: str
+) -> None:
+    """The cases that are asked for. `company` ends the names of those whose numbers mean another thing beside others."""
     if "images" in cases and options.images is not None:
         folder = ImageFolder(path=str(options.images), validation=1000)
         trained = resnet_trial(work / "images", folder, quick=options.quick)
         judge = Judge(data=folder, threat=Threat(eps=8 / 255), images=JudgeImages(test=50 if options.quick else 500))
-        one_model(bench, "images-preact_resnet18", trained, None, judge, 1, devices)
+        one_model(bench, f"images-preact_resnet18{company}", trained, None, judge, 1, devices)
     if "digits" in cases:
         trained = digits_trial(work / "digits")
         judge = Judge(
@@ -295,16 +328,15 @@ def main() -> None:
             threat=Threat(eps=0.12),
             images=JudgeImages(test=100 if options.quick else "all"),
         )
-        one_model(bench, "digits", trained, None, judge, 1 if options.quick else 3, devices)
+        one_model(bench, f"digits{company}", trained, None, judge, 1 if options.quick else 3, devices)
     if "mnist" in cases and options.mnist.is_dir() and not options.quick:
         data = Mnist(path=str(options.mnist), validation=1000)
         threat = Threat(eps=0.15)
         path = mnist_lenet(work, data, threat, 16_000)
         judge = Judge(data=data, threat=threat, images=JudgeImages(test=300))
-        one_model(bench, "mnist-lenet", path, f"{HERE / '_lenet.py'}:lenet", judge, 1, devices)
+        one_model(bench, f"mnist-lenet{company}", path, f"{HERE / '_lenet.py'}:lenet", judge, 1, devices)
     if "frontier" in cases:
         frontier(bench, 8 if options.quick else 24, quick=options.quick)
-    bench.close()
 
 
 if __name__ == "__main__":

@@ -1,17 +1,10 @@
-"""What this process may compute on: cores and devices."""
+"""What this process may compute on."""
 
 from __future__ import annotations
-
-import os
 
 import torch
 
 from robustray.errors import UserError
-
-
-def cores() -> int:
-    """CPU cores this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def pick_device(device: str = "auto") -> torch.device:

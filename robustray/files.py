@@ -7,10 +7,44 @@ import hashlib
 import os
 import shutil
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
+from typing import NamedTuple
+
+_TICK = 20_000_000
+"""Nanoseconds, more than the step in which file systems of today count the times of changes."""
+
+
+class Stamp(NamedTuple):
+    """What tells that a file has changed, without reading it: size in bytes, time of change in nanoseconds, inode."""
+
+    path: str
+    size: int
+    modified: int
+    inode: int
+
+    @classmethod
+    def of(cls, path: Path) -> Stamp:
+        """As it is now; raises OSError where there is no file.
+
+        A file of this very moment is waited for: what is written to it afterwards must have another time.
+        """
+        while True:
+            stat = path.stat()
+            if not young(stat.st_mtime_ns):
+                return cls(str(path), stat.st_size, stat.st_mtime_ns, stat.st_ino)
+
+
+def young(modified: int) -> bool:
+    """Whether a file of this time of change may change again without another time; if so, after a wait until it may not."""
+    left = modified + _TICK - time.time_ns()
+    if 0 < left <= _TICK:  # a clock that is ahead of ours says nothing
+        time.sleep(left / 1e9)
+        return True
+    return False
 
 
 def write_whole(path: Path, content: bytes | str) -> None:

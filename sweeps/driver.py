@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Literal
 
 from robustray.attacks.versions import too_few, unfit
+from robustray.data.doubts import doubts
 from robustray.derived.base import Maker
 from robustray.errors import UserError
 from sweeps.deriving import parents
@@ -67,7 +68,8 @@ def run(
         UserError: the folder holds another sweep, another driver is at work, the disk is full, Ray cannot be reached.
     """
     console = Console(write, show, until=until)
-    look_ahead(sweep)
+    for warning in look_ahead(sweep):
+        console(Said(f"warning: {warning}"))
     with _clear_errors(folder), FolderLock(folder) as held:
         moved = provenance.prepare(sweep, folder, fresh=fresh)
         if moved is not None:
@@ -173,8 +175,11 @@ def _lost(snapshot: Snapshot) -> dict[tuple[int, str], str]:
     }
 
 
-def look_ahead(sweep: Sweep) -> None:
+def look_ahead(sweep: Sweep) -> list[str]:
     """What would stop every trial, found before anything is written: data, batch sizes, attacks. Test is not read.
+
+    Returns:
+        Warnings, a line each: what is odd about the labels.
 
     Raises:
         UserError: the data is missing or broken, or does not fit the space.
@@ -183,7 +188,7 @@ def look_ahead(sweep: Sweep) -> None:
     data.check()
     parents.check(sweep.derive)
     train = data.load("train")
-    images, (height, width) = len(train), train.images.shape[1:3]
+    images, (height, width, _) = len(train), train.shape
     for config in sweep.examples():
         if config.batch.size > images:
             raise UserError(f"trial.batch.size is {config.batch.size}, but there are only {images} training images")
@@ -195,6 +200,7 @@ def look_ahead(sweep: Sweep) -> None:
             raise UserError(f"judge.version: {why}{'; list other attacks' if data.classes > 1 else ''}")
         if (why := unfit(attack, sweep.judge.threat.norm, height, width)) is not None:
             raise UserError(f"judge.version: {why}; list other attacks, or crop or pad the images")
+    return list(doubts(data))
 
 
 def _can_begin(sweep: Sweep) -> None:

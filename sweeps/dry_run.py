@@ -67,7 +67,8 @@ def show(sweep: Sweep, write: Callable[[str], None], *, slots: int | None = None
     Raises:
         UserError: the data is missing or does not fit; a sampled trial cannot be trained.
     """
-    driver.look_ahead(sweep)
+    for warning in driver.look_ahead(sweep):
+        write(f"warning: {warning}")
     trials = first_trials(sweep, SHOWN)
     _options(sweep, write)
     _trials(sweep, trials, write)
@@ -164,7 +165,7 @@ def _machine() -> Machine:
     """This one, as Ray would see it."""
     import torch
 
-    from robustray.devices import cores
+    from robustray.processors import cores
 
     return Machine(cores(), torch.cuda.device_count() if torch.cuda.is_available() else 0)
 

@@ -15,10 +15,13 @@ import typer
 from numpy.typing import NDArray
 from pydantic import ValidationError
 
-from robustray.data.base import DataSource, Images, Split
+from robustray.data.base import DataSource, Split
+from robustray.data.doubts import doubts
+from robustray.data.images import Images
 from robustray.data.pixels import histogram, moments
+from robustray.data.places import ROOT, own_root, roots
 from robustray.data.reading import by
-from robustray.data.stored import ROOT, Stored, own_root, roots
+from robustray.data.stored import Stored
 from robustray.data.unpacking import brought
 from robustray.errors import UserError, nearest
 from robustray.options.mistakes import mistakes
@@ -26,6 +29,8 @@ from robustray.options.yaml import Place, dotted, parse
 from robustray.registry import parts
 
 SPLITS: tuple[Split, ...] = ("train", "validation", "test")
+CLASSES_SHOWN = 20
+"""Counts by class that are written out."""
 
 
 def data(
@@ -131,6 +136,7 @@ def checks(source: DataSource) -> Iterator[str]:
         yield _row(f"{split} pixels", _pixels(splits[split].images))
     for split in SPLITS:
         yield _row(f"{split} identity", source.identity(split))
+    yield from (f"warning: {doubt}" for doubt in doubts(source, SPLITS[1:]))
     yield from _as_published(source)
     yield _duplicates(splits)
 
@@ -141,7 +147,10 @@ def _row(what: str, text: str) -> str:
 
 def _by_class(labels: NDArray[np.int64], classes: int) -> str:
     counts = np.bincount(labels, minlength=classes)
-    return f"{counts[0]} each" if (counts == counts[0]).all() else " ".join(map(str, counts))
+    if (counts == counts[0]).all():
+        return f"{counts[0]} each"
+    shown = " ".join(map(str, counts[:CLASSES_SHOWN]))
+    return shown if classes <= CLASSES_SHOWN else f"{shown} ..., {counts.min()} to {counts.max()} in all {classes}"
 
 
 def _pixels(images: NDArray[np.uint8]) -> str:

@@ -25,6 +25,8 @@ from typing import Annotated, Literal
 
 import typer
 
+from robustray.processors import cores, described, pinned
+
 State = Literal["ok", "advice", "wrong"]
 GIB = 2**30
 DASHBOARD = 8265
@@ -174,19 +176,18 @@ def _output(*command: str) -> str:
 
 
 def _processors() -> Iterator[Finding]:
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    yield Finding(
-        "cores",
-        "ok",
-        f"{cores} for this process, {os.cpu_count()} in the machine; a sweep measures how many a trial takes",
-    )
+    there = cores()
+    told = f"{described()} for this process, {os.cpu_count()} in the machine"
+    yield Finding("cores", "ok", f"{told}; a sweep measures how many a trial takes")
     for variable in ("OMP_NUM_THREADS", "MKL_NUM_THREADS"):
         asked = os.environ.get(variable, "")
-        if asked and (not asked.isdecimal() or int(asked) > cores):
-            yield Finding("threads", "advice", f"{variable} is {asked!r}, but there are {cores} cores; unset it")
-    if cores > 8 and "OMP_NUM_THREADS" not in os.environ:
-        told = f"OMP_NUM_THREADS is not set: a process that is told no number of threads takes {cores}; a sweep's jobs are told"
-        yield Finding("threads", "advice", f"{told}, for your own scripts set it to 1")
+        if asked and (not asked.isdecimal() or int(asked) > there):
+            yield Finding("threads", "advice", f"{variable} is {asked!r}, but there are {there} cores; unset it")
+    if pinned() > min(there, 8) and "OMP_NUM_THREADS" not in os.environ:
+        told = (
+            f"OMP_NUM_THREADS is not set: a process that is told no number of threads takes {pinned()}; ours are told"
+        )
+        yield Finding("threads", "advice", f"{told}, for your own scripts set it to {1 if there > 8 else there}")
     files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     if files != resource.RLIM_INFINITY and files < 4096:
         yield Finding("open files", "advice", f"at most {files}; Ray on many cores wants more: ulimit -n 65536")

@@ -57,6 +57,9 @@ def judge(
     device: Annotated[
         list[str] | None, typer.Option(help="cuda:0,cuda:1 or cpu,cpu: a process each; default: all there are.")
     ] = None,
+    threads: Annotated[
+        int | None, typer.Option(min=1, help="CPU threads of each process, at most; default: measured, once.")
+    ] = None,
     architecture: Annotated[
         str | None, typer.Option(help="For bare weights: '{name: small_cnn, width: 2}' or package.module:factory.")
     ] = None,
@@ -95,6 +98,7 @@ def judge(
                 images=images,
                 shard=batch,
                 devices=tuple(device or ()),
+                threads=threads,
                 architecture=architecture,
                 keep_images=save_adversarial,
                 accelerated=accelerated,

@@ -37,12 +37,14 @@ class Log:
         self.flags: set[str] = set()
         self.clean: list[Shard] = []
 
-    def opening(self, data: str) -> None:
+    def opening(self, data: str, threads: object | None = None) -> None:
+        """Args: threads: how many, and why, where the CPU judges."""
         plan = self.plan
         shards = f"{plan.shards} shard{'s' if plan.shards > 1 else ''} of at most {plan.shard_size}"
         self.write(
             f"using {plan.version} version including {', '.join(plan.attacks)}: {plan.threat.norm}, eps "
             f"{result.in_255ths(plan.threat.eps)}, {self.images} images of {data} {plan.split} in {shards}"
+            + (f"; each process with {threads}" if threads is not None else "")
         )
 
     def finished(self, shard: Shard) -> None:

@@ -17,20 +17,25 @@ from robustray.commands.judge_progress import Log, bars
 from robustray.data.base import DataSource
 from robustray.data.device import DeviceImages
 from robustray.derived.mixture import parts_of
-from robustray.devices import cores, pick_device
+from robustray.devices import pick_device
 from robustray.errors import UserError
+from robustray.files import write_whole
 from robustray.judge import Judge
 from robustray.judging import first_look, identity, result, shard_size, workers
 from robustray.judging.case import Case
 from robustray.judging.plan import CLAIMED, EARLY, JOINED, Plan
 from robustray.judging.turns import places
 from robustray.judging.workers import Order
+from robustray.measures.threads import IMAGES, Threads, measured, told
 from robustray.options.choose import choose
 from robustray.options.mistakes import mistakes
 from robustray.options.yaml import dotted
+from robustray.processors import cores
 from robustray.subjects import Classifier
 
 RESULTS = Path("results/judgements")
+THREADS = "threads"
+"""File of a judgement: the number of threads that was measured when it began."""
 
 
 @dataclass(frozen=True)
@@ -46,6 +51,7 @@ class Asked:
     images: int | None = None
     shard: int | None = None
     devices: tuple[str, ...] = ()
+    threads: int | None = None
     architecture: str | None = None
     keep_images: bool = False
     accelerated: bool = False
@@ -73,7 +79,7 @@ def run(asked: Asked, write: Callable[[str], None]) -> dict[str, Any]:
         found.name, asked.model, found.architecture, found.weights, asked.architecture, tuple(warnings)
     )
     log = Log(case.plan, write)
-    log.opening(settings.data.name)
+    log.opening(settings.data.name, _settled(asked, case) if case.device.type == "cpu" else None)
     for warning in warnings:
         log.warn(warning)
     _all_shards(case, order, devices, log)
@@ -184,6 +190,21 @@ def _open(asked: Asked, settings: Judge, found: Classifier) -> tuple[Case, Order
         asked.keep_images,
     )
     return case, order, devices, warnings
+
+
+def _settled(asked: Asked, case: Case) -> Threads:
+    """Sets this process, and those it starts, to a number of threads: that of the judgement's first life, for the same bits."""
+    kept = case.folder / THREADS
+    try:
+        before = int(kept.read_text())
+    except (OSError, ValueError):
+        before = None
+    threads = told(asked.threads, before)
+    if threads is None:
+        threads = measured(case.model, case.images(0)[0][:IMAGES])
+        write_whole(kept, str(threads.number))
+    torch.set_num_threads(threads.number)
+    return threads
 
 
 def _first_images(settings: Judge, split: Literal["validation", "test"], count: int = 8) -> Any:

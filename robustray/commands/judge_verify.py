@@ -7,6 +7,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from robustray import subjects
 from robustray.attacks.versions import VERSIONS
 from robustray.commands.judge_run import devices_of
@@ -16,6 +18,7 @@ from robustray.judging import result
 from robustray.judging.case import Case
 from robustray.judging.plan import Plan
 from robustray.judging.verify import checked
+from robustray.processors import cores
 from robustray.verdicts import Verdicts, fingerprint
 
 
@@ -57,6 +60,7 @@ def verified(file: Path, write: Callable[[str], None], *, devices: tuple[str, ..
     if not folder.name.endswith(fingerprint(now)):
         raise UserError(f"{folder}: the folder of a judgement must keep its name, which ends in {fingerprint(now)}")
     device = devices_of(devices)[0]
+    torch.set_num_threads(min(torch.get_num_threads(), cores()))
     case = Case(found.model, found.weights, judge, told["split"], folder.parent, device=device, named=named, **made)
     seen, verdicts = checked(case), Verdicts.read(folder, plan.stages[1:])
     write(f"{seen.images} adversarial images, largest {judge.threat.norm} perturbation {seen.largest:.6f}")

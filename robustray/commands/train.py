@@ -9,7 +9,9 @@ from typing import Annotated, Any
 
 import typer
 
+from robustray._later import torch
 from robustray.commands.exits import INTERRUPTED
+from robustray.data.doubts import doubts
 from robustray.errors import Diverged, Paused, UserError
 from robustray.measures.metrics import ACCURACIES, METRICS
 from robustray.trial import TrialConfig
@@ -20,16 +22,26 @@ def train(
     folder: Annotated[Path | None, typer.Option(help="Where to work; default: results/ and the file's name.")] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda:0 ...")] = "auto",
     threads: Annotated[
-        int | None, typer.Option(min=1, help="CPU threads; the same bits, continued or as in a sweep, need the same.")
+        int | None,
+        typer.Option(min=1, help="CPU threads, the same for the same bits; default: as it was begun, else measured."),
     ] = None,
 ) -> None:
     """Trains one trial, or goes on with it. Ctrl-C keeps every step done."""
     config = TrialConfig.from_yaml(trial)
     home = folder or Path("results") / trial.stem
 
-    from robustray.training import Trainer
+    from robustray.measures.threads import IMAGES, measured, told
+    from robustray.training import Trainer, checkpoints
 
-    trainer = Trainer(config, home, device=device, threads=threads)
+    state, _ = checkpoints.load_last(home)
+    settled = told(threads, None if state is None else state.get("threads"))
+    trainer = Trainer(config, home, device=device, threads=None if settled is None else settled.number)
+    if trainer.device.type == "cpu":
+        settled = settled or measured(trainer.model, trainer.selection.images.batch(slice(IMAGES))[0])
+        torch.set_num_threads(settled.number)
+        typer.echo(settled)
+    for doubt in doubts(config.judge.data):
+        typer.echo(f"warning: {doubt}")
 
     def ask(number: int, frame: FrameType | None) -> None:
         if trainer.stop.is_set():

@@ -8,13 +8,14 @@ from robustray.lazy import lazy
 
 if TYPE_CHECKING:
     from robustray.data.augment import Augmentation, Crop, Cutout, Flip
-    from robustray.data.base import DataSource, Images
+    from robustray.data.base import DataSource
     from robustray.data.cifar10 import Cifar10
     from robustray.data.cifar100 import Cifar100
     from robustray.data.cutmix import CutMix
     from robustray.data.digits import Digits
     from robustray.data.fashion_mnist import FashionMnist
     from robustray.data.image_folder import ImageFolder
+    from robustray.data.images import Images
     from robustray.data.mix import Generated, Mix, PseudoLabelled
     from robustray.data.mnist import Mnist
     from robustray.data.npz import Npz
@@ -68,7 +69,7 @@ __getattr__ = lazy(
         "Flip": "augment",
         "Generated": "mix",
         "ImageFolder": "image_folder",
-        "Images": "base",
+        "Images": "images",
         "Mix": "mix",
         "Mnist": "mnist",
         "Npz": "npz",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from dataclasses import dataclass
+from collections.abc import Hashable, Iterator
 from functools import lru_cache
 from typing import ClassVar, Literal
 
@@ -11,32 +11,14 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
+from robustray.data.images import Images
 from robustray.data.pixels import histogram, moments
 from robustray.data.splits import stratified
 from robustray.errors import UserError
 from robustray.registry import Count, Part
 
+__all__ = ["DataSource", "Images", "Split"]
 Split = Literal["train", "validation", "test"]
-
-
-@dataclass(frozen=True)
-class Images:
-    """Images uint8 [N, H, W, C] and labels int64 [N] of one split."""
-
-    images: NDArray[np.uint8]
-    labels: NDArray[np.int64]
-
-    def __post_init__(self) -> None:
-        if self.images.dtype != np.uint8 or self.images.ndim != 4 or self.labels.shape != (len(self.images),):
-            raise ValueError(f"need uint8 [N, H, W, C] and [N], not {self.images.dtype} {self.images.shape} and "
-                             f"{self.labels.shape}")  # fmt: skip
-
-    def __len__(self) -> int:
-        return len(self.labels)
-
-    def take(self, rows: NDArray[np.int64]) -> Images:
-        """The given rows."""
-        return Images(self.images[rows], self.labels[rows])
 
 
 class DataSource(Part):
@@ -56,6 +38,21 @@ class DataSource(Part):
     def identity(self, split: Split) -> str:
         """What tells these images from others: a version, or a hash of the file. Part of a judgement's fingerprint."""
 
+    def stamps(self, split: Split) -> Hashable:
+        """What changes when the files of a split do, quick to tell: images that were read before are read anew then.
+
+        A source without files that may change has none.
+        """
+        return ()
+
+    def notes(self, split: Split) -> Iterator[str]:
+        """What a user should know of how a split is read, a line each: files left out, marks not followed.
+
+        Raises:
+            UserError: as reading it.
+        """
+        return iter(())
+
     def check(self) -> None:
         """Looks whether everything is where it should be, reading no image.
 
@@ -74,19 +71,19 @@ class DataSource(Part):
         Raises:
             UserError: the data is missing, broken, or smaller than asked for.
         """
-        return _load(self, split)
+        return _load(self, split, self.stamps(split))
 
     def statistics(self) -> tuple[list[float], list[float]]:
         """Mean and standard deviation per channel of the training split, in pixels of [0, 1]; 1 for a constant channel."""
-        mean, std = moments(_counts(self))
+        mean, std = moments(_counts(self, self.stamps("train")))
         return mean, [value or 1.0 for value in std]
 
 
 @lru_cache(maxsize=4)  # an actor that runs trial after trial reads its data once
-def _load(source: DataSource, split: Split) -> Images:
+def _load(source: DataSource, split: Split, stamps: Hashable) -> Images:
     if split == "test":
         return source.read("test")
-    whole = source.read("train")
+    whole = source.read("train")  # mapped, where it can be: then only rows are taken
     if source.validation > len(whole):
         raise UserError(f"{source.name}: validation is {source.validation}, but train has only {len(whole)} images")
     held_out, rest = stratified(whole.labels, source.validation, "validation")
@@ -94,5 +91,9 @@ def _load(source: DataSource, split: Split) -> Images:
 
 
 @lru_cache(maxsize=4)  # seconds on a large set, and every model that is built asks
-def _counts(source: DataSource) -> NDArray[np.int64]:
-    return histogram(source.load("train").images)
+def _counts(source: DataSource, stamps: Hashable) -> NDArray[np.int64]:
+    train = source.load("train")
+    counts = np.zeros((train.shape[2], 256), dtype=np.int64)
+    for piece in train.pieces():
+        counts += histogram(piece)
+    return counts

@@ -9,7 +9,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from robustray.data.base import Images
+from robustray.data.images import Images
 from robustray.data.plain_pickle import read_pickle
 from robustray.data.reading import Shape, checked, readable
 from robustray.data.stored import Stored, TrainTest

@@ -7,15 +7,30 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from robustray.data.base import Images
+from robustray.data.images import Images
 
 
 class DeviceImages:
-    """Images uint8 [N, C, H, W] and labels int64 [N] on a device; batches come out as float32 in [0, 1]."""
+    """Images uint8 and labels int64 [N] on a device; batches come out as float32 in [0, 1].
+
+    Those that are mapped from a file stay in it where the device is the CPU, and their rows are fetched batch by batch;
+    everywhere else they are copied to the device, a piece at a time.
+    """
 
     def __init__(self, split: Images, device: torch.device) -> None:
-        self.images = torch.from_numpy(np.ascontiguousarray(split.images.transpose(0, 3, 1, 2))).to(device)
         self.labels = torch.from_numpy(split.labels).to(device)
+        self._rows: Tensor | None = None  # of the file
+        self._filed = split.mapped and device.type == "cpu"
+        if self._filed:
+            self._images = torch.from_numpy(split.stored)  # [M, H, W, C]
+            self._rows = None if split.rows is None else torch.from_numpy(split.rows)
+        else:
+            height, width, channels = split.shape
+            self._images = torch.empty((len(split), channels, height, width), dtype=torch.uint8, device=device)
+            done = 0
+            for piece in split.pieces():
+                self._images[done : done + len(piece)] = torch.from_numpy(piece).permute(0, 3, 1, 2)
+                done += len(piece)
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -25,5 +40,9 @@ class DeviceImages:
         if isinstance(rows, np.ndarray):
             rows = torch.from_numpy(rows)
         if isinstance(rows, Tensor):
-            rows = rows.to(self.images.device, non_blocking=True)
-        return self.images[rows].float().div_(255), self.labels[rows]
+            rows = rows.to(self.labels.device, non_blocking=True)
+        if self._filed:
+            pixels = self._images[rows if self._rows is None else self._rows[rows]].permute(0, 3, 1, 2)
+        else:
+            pixels = self._images[rows]
+        return pixels.to(torch.float32, memory_format=torch.contiguous_format).div_(255), self.labels[rows]

@@ -10,7 +10,8 @@ from typing import ClassVar, Literal
 import numpy as np
 from pydantic import Field
 
-from robustray.data.base import DataSource, Images, Split
+from robustray.data.base import DataSource, Split
+from robustray.data.images import Images
 from robustray.data.splits import stratified
 from robustray.errors import UserError
 from robustray.registry import Count, register

@@ -11,7 +11,7 @@ from typing import ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from robustray.data.base import Images
+from robustray.data.images import Images
 from robustray.data.reading import Shape, checked, readable
 from robustray.data.stored import Stored, TrainTest
 from robustray.errors import UserError

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import ClassVar, Literal
 
 from pydantic import Field
 
-from robustray.data.decoded import Listing, Preparation
+from robustray.data.decoded import Listing
+from robustray.data.preparation import Preparation
 from robustray.data.reading import Shape
 from robustray.data.stored import TrainTest
-from robustray.data.trees import Tree, folders, images
+from robustray.data.trees import SUFFIXES, Tree, folders, images, others
 from robustray.errors import UserError, nearest
 from robustray.registry import Count, register
+
+SHOWN = 3
+"""Names of files left out that are said."""
 
 
 @register
@@ -53,6 +58,14 @@ class ImageFolder(Tree):
         if split == "test" and not (home / "test").is_dir() and (home / "val").is_dir():
             return (home / "val",)
         return (home / split,)
+
+    def left_out(self, files: tuple[Path, ...]) -> Iterator[str]:
+        (root,) = files
+        found = others(root)
+        if found:
+            shown = ", ".join(found[:SHOWN]) + (" ..." if len(found) > SHOWN else "")
+            some = f"{len(found)} files are" if len(found) > 1 else "1 file is"
+            yield f"{root}: {some} left out, by the name no image ({shown}); read are {' '.join(SUFFIXES)}"
 
     def listing(self, files: tuple[Path, ...], split: TrainTest) -> Listing:
         (root,) = files

@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from robustray.data.base import Images
-from robustray.data.mapped import copied, member
+from robustray.data.images import Images
+from robustray.data.mapped import copied, npz
 from robustray.data.plain_pickle import read_pickle
 from robustray.data.reading import Shape, checked, readable
 from robustray.errors import UserError, nearest
@@ -77,20 +77,8 @@ class Generated(Mix):
     def read(self, shape: Shape, classes: int) -> Images:
         self.check()
         path = Path(self.path)
-        with readable(path, ".npz file"):
-            arrays = np.load(path, allow_pickle=False)
-            if not isinstance(arrays, np.lib.npyio.NpzFile):
-                raise UserError(f"{path}: not a readable .npz file (it holds a single array)")
-            with arrays:
-                for key in ("image", "label"):
-                    if key not in arrays:
-                        raise UserError(f"{path}: no array {key!r}; {nearest(key, arrays.files)}")
-                labels = arrays["label"]
-                images = member(path, "image")
-                if images is None:
-                    whole = copied(path, lambda: _pair(checked(arrays["image"], labels, path))).load()
-                    return checked(whole.images, whole.labels, path, shape=shape, classes=classes)
-        return checked(images, labels, path, shape=shape, classes=classes)
+        arrays = npz(path, "image", "label", small=0, sound=False)  # minutes, for the largest that are published
+        return checked(*arrays, path, shape=shape, classes=classes)
 
 
 @register

@@ -7,8 +7,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from robustray.data.base import Images
 from robustray.data.device import DeviceImages
+from robustray.data.images import Images
 from robustray.seeding import derive
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+from collections.abc import Hashable
 from functools import lru_cache
 from pathlib import Path
 from typing import Literal
@@ -10,11 +12,12 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from robustray.data.base import DataSource, Images, Split
-from robustray.data.mapped import member
-from robustray.data.reading import Shape, checked, checked_labels, read_arrays, read_npz, readable
+from robustray.data.base import DataSource, Split
+from robustray.data.images import Images
+from robustray.data.mapped import header, npz
+from robustray.data.reading import Shape, checked, checked_labels, opened, readable
 from robustray.errors import UserError
-from robustray.files import digest
+from robustray.files import Stamp
 from robustray.registry import Count, register
 
 
@@ -32,17 +35,17 @@ class Npz(DataSource):
 
     def read(self, split: Literal["train", "test"]) -> Images:
         if split == "test":
-            arrays = read_npz(self.test)
-            return checked(*arrays, self.test, shape=_shape(*_stamp(self.train)), classes=self.classes)
-        whole = checked(*read_npz(self.train), self.train)
+            arrays = npz(self.test)
+            return checked(*arrays, self.test, shape=_shape(self._stamp("train")), classes=self.classes)
+        whole = checked(*npz(self.train), self.train)
         if self.images is not None:
-            return Images(whole.images[: self.images], whole.labels[: self.images])
+            return Images(whole.stored[: self.images], whole.labels[: self.images])
         return whole
 
     @property
     def classes(self) -> int:
         """Number of classes: labels are read for it, images are not."""
-        labels = _labels(*_stamp(self.train))[: self.images]
+        labels = _labels(self._stamp("train"))[: self.images]
         return 1 + int(labels.max())
 
     def check(self) -> None:
@@ -50,36 +53,45 @@ class Npz(DataSource):
             if not Path(path).is_file():
                 raise UserError(f"{path}: no such file (data: npz)")
 
+    def stamps(self, split: Split) -> Hashable:
+        """Of test, those of train too: its shape and classes must be train's."""
+        return tuple(self._stamp(each) for each in (("test", "train") if split == "test" else ("train",)))
+
     def identity(self, split: Split) -> str:
-        digest = _digest(Path(self.test if split == "test" else self.train), split)
+        digest = _hashed(self._stamp("test" if split == "test" else "train"))
         return f"npz {digest} {split} {self.validation} {self.images}"
 
-
-def _stamp(path: str) -> tuple[Path, int, int]:
-    with readable(path, ".npz file"):
-        stat = Path(path).stat()
-        return Path(path), stat.st_size, stat.st_mtime_ns
+    def _stamp(self, split: Literal["train", "test"]) -> Stamp:
+        path = Path(self.test if split == "test" else self.train)
+        try:
+            return Stamp.of(path)
+        except FileNotFoundError:
+            raise UserError(f"{path}: no such file (data: npz, {split})") from None
+        except OSError as error:
+            raise UserError(f"{path}: not a readable .npz file ({error.strerror})") from None
 
 
 @lru_cache(maxsize=16)  # asked for by every model that is built
-def _labels(path: Path, size: int, modified: int) -> NDArray[np.int64]:
-    return checked_labels(read_arrays(path, "labels")[0], path)
+def _labels(stamp: Stamp) -> NDArray[np.int64]:
+    with opened(stamp.path, "labels") as arrays:
+        return checked_labels(arrays["labels"], stamp.path)
 
 
 @lru_cache(maxsize=16)
-def _shape(path: Path, size: int, modified: int) -> Shape:
-    """Of every image: mapped, where the file is not compressed, so that a large set is not read to know it."""
-    with readable(path, ".npz file"):
-        images = member(path, "images")
-    if images is None:
-        (images,) = read_arrays(path, "images")
-    return checked(images, _labels(path, size, modified), path).images.shape[1:]
+def _shape(stamp: Stamp) -> Shape:
+    """Of every image, as the file's header says it: a large set is not read to know it.
+
+    Raises:
+        UserError: train holds something else, as its reading says.
+    """
+    shape, dtype = header(stamp.path, "images")
+    if dtype != np.uint8 or len(shape) not in (3, 4):
+        return checked(*npz(stamp.path), stamp.path).shape
+    unread = np.broadcast_to(np.zeros((), np.uint8), shape)
+    return checked(unread, _labels(stamp), stamp.path).shape
 
 
-def _digest(path: Path, split: str) -> str:
-    try:
-        return digest(path)
-    except FileNotFoundError:
-        raise UserError(f"{path}: no such file (data: npz, {split})") from None
-    except OSError as error:
-        raise UserError(f"{path}: not a readable .npz file ({error.strerror})") from None
+@lru_cache(maxsize=16)  # gigabytes, asked for at every shard
+def _hashed(stamp: Stamp) -> str:
+    with readable(stamp.path, ".npz file"), Path(stamp.path).open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -11,8 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from robustray.data.base import Images
-from robustray.data.pixels import AT_ONCE
+from robustray.data.images import Images
 from robustray.errors import UserError, nearest
 
 _CHANNELS = 4
@@ -39,30 +38,25 @@ def readable(path: Path | str, kind: str) -> Iterator[None]:
         raise UserError(f"{path}: not a readable {kind} ({reason})") from None
 
 
-def read_npz(path: Path | str) -> tuple[NDArray[Any], NDArray[Any]]:
-    """The arrays `images` and `labels` of an .npz file, unchecked; raises as `read_arrays`."""
-    images, labels = read_arrays(path, "images", "labels")
-    return images, labels
-
-
-def read_arrays(path: Path | str, *keys: str) -> list[NDArray[Any]]:
-    """The arrays of an .npz file that are asked for, unchecked; the others stay in the file.
+@contextmanager
+def opened(path: Path | str, *keys: str) -> Iterator[np.lib.npyio.NpzFile]:
+    """An .npz file that holds arrays of these names; what is not asked for stays in the file.
 
     Raises:
-        UserError: no such file, not an .npz file, or one of the arrays is missing.
+        UserError: no such file, not an .npz file, damaged where it is read, or one of the arrays is missing.
     """
     with readable(path, ".npz file"):
         with Path(path).open("rb") as file:
             if file.read(2) not in (b"PK", b"\x93N"):  # numpy would suggest to allow pickles
                 raise UserError(f"{path}: not a readable .npz file (it does not begin like one)")
-        opened = np.load(path, allow_pickle=False)
-        if not isinstance(opened, np.lib.npyio.NpzFile):
+        there = np.load(path, allow_pickle=False)
+        if not isinstance(there, np.lib.npyio.NpzFile):
             raise UserError(f"{path}: not a readable .npz file (it holds a single array)")
-        with opened as arrays:
+        with there as arrays:
             for key in keys:
                 if key not in arrays:
                     raise UserError(f"{path}: no array {key!r}; {nearest(key, arrays.files)}")
-            return [arrays[key] for key in keys]
+            yield arrays
 
 
 def checked(
@@ -119,12 +113,12 @@ def checked_labels(labels: NDArray[Any], path: Path | str, *, classes: int | Non
     return labels.astype(np.int64)
 
 
-def content(images: NDArray[np.uint8], labels: NDArray[np.int64]) -> str:
+def content(whole: Images) -> str:
     """SHA-256 of images and labels as they are in memory, whatever file they came in."""
-    digest = hashlib.sha256(repr(images.shape).encode())
-    for start in range(0, len(images), AT_ONCE):
-        digest.update(np.ascontiguousarray(images[start : start + AT_ONCE]).data)
-    digest.update(np.ascontiguousarray(labels, dtype="<i8").data)
+    digest = hashlib.sha256(repr((len(whole), *whole.shape)).encode())
+    for piece in whole.pieces():
+        digest.update(np.ascontiguousarray(piece).data)
+    digest.update(np.ascontiguousarray(whole.labels, dtype="<i8").data)
     return digest.hexdigest()
 
 

@@ -9,7 +9,8 @@ from typing import ClassVar, Literal
 
 from pydantic import Field
 
-from robustray.data.decoded import Listing, Preparation
+from robustray.data.decoded import Listing
+from robustray.data.preparation import Preparation
 from robustray.data.reading import Shape
 from robustray.data.stored import TrainTest
 from robustray.data.trees import Tree, folders, images

@@ -3,49 +3,23 @@
 from __future__ import annotations
 
 import os
-import tempfile
 from abc import abstractmethod
+from collections.abc import Hashable
 from functools import lru_cache
 from pathlib import Path
 from typing import ClassVar, Literal
 
 from pydantic import Field
 
-from robustray.data.base import DataSource, Images, Split
-from robustray.data.reading import Shape, checked, content, read_npz
+from robustray.data.base import DataSource, Split
+from robustray.data.images import Images
+from robustray.data.mapped import npz
+from robustray.data.places import roots
+from robustray.data.reading import Shape, checked, content
 from robustray.errors import UserError
+from robustray.files import Stamp
 
-ROOT = "ROBUSTRAY_DATA"
-"""Environment variable: a folder in which every data set has a folder of its name."""
 TrainTest = Literal["train", "test"]
-Stamp = tuple[Path, int, int]
-
-
-def cache() -> Path:
-    """Where this machine keeps what can be made or fetched again: robustray in $XDG_CACHE_HOME, else in ~/.cache.
-
-    A user without a home, as in many a container, has a folder among the temporary ones.
-    """
-    named = os.environ.get("XDG_CACHE_HOME")
-    if named:
-        return Path(named) / "robustray"
-    try:
-        return Path.home() / ".cache" / "robustray"
-    except RuntimeError:
-        return Path(tempfile.gettempdir()) / f"robustray-{os.getuid()}"
-
-
-def own_root() -> Path:
-    """Where the command line puts data sets: $ROBUSTRAY_DATA where it is set, else ~/.cache/robustray."""
-    named = os.environ.get(ROOT)
-    return Path(named).expanduser() if named else cache()
-
-
-def roots() -> tuple[Path, ...]:
-    """Folders in which data sets are looked for, in order: $ROBUSTRAY_DATA where it is set, ./data, ~/.cache/robustray."""
-    return (
-        tuple(dict.fromkeys((own_root(), Path("data"), cache()))) if os.environ.get(ROOT) else (Path("data"), cache())
-    )
 
 
 class Stored(DataSource):
@@ -112,10 +86,13 @@ class Stored(DataSource):
         self.located("train")
         self.located("test")
 
+    def stamps(self, split: Split) -> Hashable:
+        return tuple(map(Stamp.of, self.located("test" if split == "test" else "train")))
+
     def read(self, split: TrainTest) -> Images:
         files = self.located(split)
         if files[0].suffix == ".npz":
-            return checked(*read_npz(files[0]), files[0], shape=self.shape, classes=self.classes)
+            return checked(*npz(files[0]), files[0], shape=self.shape, classes=self.classes)
         return self.decode(files, split)
 
     def identity(self, split: Split) -> str:
@@ -125,14 +102,10 @@ class Stored(DataSource):
 
     def described(self, split: TrainTest) -> str:
         """How many images the whole split has, and their hash."""
-        stamps = []
-        for file in self.located(split):
-            stat = file.stat()
-            stamps.append((file, stat.st_size, stat.st_mtime_ns))
-        return _described(self, split, tuple(stamps))
+        return _described(self, split, self.stamps(split))
 
 
 @lru_cache(maxsize=16)  # asked for at every shard
-def _described(source: Stored, split: TrainTest, stamps: tuple[Stamp, ...]) -> str:
+def _described(source: Stored, split: TrainTest, stamps: Hashable) -> str:
     whole = source.read(split)
-    return f"{len(whole)} images {content(whole.images, whole.labels)}"
+    return f"{len(whole)} images {content(whole)}"

@@ -7,7 +7,7 @@ from typing import ClassVar, Literal
 
 import numpy as np
 
-from robustray.data.base import Images
+from robustray.data.images import Images
 from robustray.data.reading import Shape, checked, readable
 from robustray.data.stored import Stored, TrainTest
 from robustray.errors import UserError

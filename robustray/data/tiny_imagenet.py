@@ -6,7 +6,8 @@ import os
 from pathlib import Path
 from typing import ClassVar, Literal
 
-from robustray.data.decoded import Listing, Preparation
+from robustray.data.decoded import Listing
+from robustray.data.preparation import Preparation
 from robustray.data.reading import Shape, readable
 from robustray.data.stored import TrainTest
 from robustray.data.trees import Tree, folders, images

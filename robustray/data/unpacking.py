@@ -7,8 +7,9 @@ import tempfile
 from pathlib import Path
 from typing import TypeVar
 
+from robustray.data.places import own_root
 from robustray.data.reading import readable
-from robustray.data.stored import Stored, own_root
+from robustray.data.stored import Stored
 from robustray.errors import UserError
 
 SUFFIXES = tuple(suffix for _, suffixes, _ in shutil.get_unpack_formats() for suffix in suffixes)

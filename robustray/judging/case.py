@@ -14,6 +14,7 @@ from robustray.data.device import DeviceImages
 from robustray.data.splits import Indices
 from robustray.derived.mixture import Mixed, parts_of
 from robustray.devices import pick_device
+from robustray.files import Stamp
 from robustray.judge import Judge
 from robustray.judging.answers import Copies
 from robustray.judging.bench import Bench
@@ -89,7 +90,7 @@ class Case:
         Raises:
             UserError: no whole checkpoint. RuntimeError: the checkpoint holds other weights.
         """
-        found = _in_folder(folder, weights)
+        found = _in_folder(folder, weights, _stamp(folder))
         if weights is not None and found.weights != weights:
             raise RuntimeError(
                 f"{folder}: the selected weights are {found.weights[:12]}, the record says {weights[:12]}"
@@ -114,6 +115,12 @@ class Case:
         return judge_shard(self.bench, x, y, stage, number, keep_images=keep_images, ahead=ahead, tick=tick)
 
 
+def _stamp(folder: Path) -> Stamp | None:
+    """Of the file that names the model: a derived point's, or the last checkpoint, which names the best one too."""
+    there = [path for name in ("point.pt", "last.pt") if (path := folder / name).is_file()]
+    return Stamp.of(there[0]) if there else None  # where it is missing or damaged, the one before it is read
+
+
 @lru_cache(maxsize=2)  # the stages of one trial come in a row
-def _in_folder(folder: Path, weights: str | None) -> Classifier:
+def _in_folder(folder: Path, weights: str | None, stamp: Stamp | None) -> Classifier:
     return in_folder(folder)

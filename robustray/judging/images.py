@@ -16,7 +16,7 @@ from torch import Tensor
 
 from robustray.attacks.threats import Threat
 from robustray.errors import UserError
-from robustray.files import write_whole
+from robustray.files import Stamp, write_whole
 from robustray.verdicts import Shard
 
 _FOLDER = "adversarial"
@@ -73,11 +73,11 @@ def adversarial(file: Path) -> Tensor:
     Raises:
         UserError: the file holds none, or holds code (only tensors and plain values are read).
     """
-    return _adversarial(file, file.stat().st_mtime_ns)
+    return _adversarial(file, Stamp.of(file))
 
 
 @lru_cache(maxsize=2)  # asked for at every shard
-def _adversarial(file: Path, modified: int) -> Tensor:
+def _adversarial(file: Path, stamp: Stamp) -> Tensor:
     try:
         held: Any = torch.load(file, map_location="cpu", weights_only=True)
     except Exception as error:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
 from importlib.metadata import version
@@ -67,7 +67,7 @@ class Plan:
             files: adversarial images (`joined`) and state files (`claimed`) of others.
             mixture: whether the model has parts that are attacked in its place before it is (`parts`).
         """
-        rows, files = _rows(judge, split), dict(files or {})
+        rows, files = _rows(judge, split, judge.data.stamps(split)), dict(files or {})
         power = strength(judge.version)
         name = family(judge.attacks, power)
         others = {CLAIMED: files.get(CLAIMED), JOINED: files.get(JOINED), EARLY: judge.accelerated, PARTS: mixture}
@@ -149,7 +149,7 @@ def _digest(path: Path) -> str:
 
 
 @lru_cache(maxsize=4)
-def _rows(judge: Judge, split: str) -> Indices:
+def _rows(judge: Judge, split: str, stamps: Hashable) -> Indices:
     if split == "validation":
         return judge.lists()[0]
     labels, wanted = judge.data.load("test").labels, judge.images.test

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from robustray.attacks.mode import attack_mode
 from robustray.judging.plan import Plan
+from robustray.measures.threads import pass_with_gradient
 
 SIZES = (2000, 1000, 500, 250, 120, 60, 30, 16, 8, 4, 2, 1)
 ON_CPU = 500  # more gains nothing there
@@ -60,14 +61,10 @@ def shared_out(model: nn.Module, x: Tensor, largest: int, plan: Plan, workers: i
 def _step(model: nn.Module, x: Tensor) -> float:
     """Seconds of a forward and a backward pass to the input, the best of a few."""
     times = []
-    with attack_mode(model, "eval"), torch.enable_grad():
-        for _ in range(5):
-            begun = time.perf_counter()
-            pixels = x.clone().requires_grad_()
-            answer = model(pixels.clone()).sum()
-            if answer.requires_grad:  # else only attacks that ask for none are to come
-                torch.autograd.grad(answer, pixels)
-            times.append(time.perf_counter() - begun)
+    for _ in range(5):
+        begun = time.perf_counter()
+        pass_with_gradient(model, x)
+        times.append(time.perf_counter() - begun)
     return min(times)
 
 

@@ -18,13 +18,13 @@ from typing import Any, Literal
 import torch
 
 from robustray import subjects
-from robustray.devices import cores
 from robustray.errors import UserError
 from robustray.judge import Judge
 from robustray.judging import turns
 from robustray.judging.case import Case
 from robustray.judging.plan import Plan
 from robustray.judging.turns import Turn
+from robustray.processors import cores
 from robustray.verdicts import Shard
 
 Told = Callable[[str, int, float], None]
@@ -76,7 +76,8 @@ def run(case: Case, order: Order, devices: list[str], told: Told) -> Iterator[Sh
 
     Args:
         case: the model, loaded on the first device; used where there is only one.
-        devices: a process for each; the same one may be named more than once.
+        devices: a process for each; the same one may be named more than once. On the CPU each has its share of the cores, and
+            at most as many threads as torch has here.
 
     Raises:
         UserError: a process could not load the model, or died.
@@ -99,7 +100,7 @@ def _in_processes(plan: Plan, order: Order, devices: list[str], told: Told) -> I
     news, free = context.Queue(), context.Queue()
     for device in devices:
         free.put(device)
-    cpus = min(torch.get_num_threads(), cores())
+    cpus, most = cores(), torch.get_num_threads()
     pool = ProcessPoolExecutor(len(devices), context, initializer=_open, initargs=(order, free, news))
     flying: dict[Future[Shard], Turn] = {}
     ahead: set[Future[Shard]] = set()
@@ -111,7 +112,7 @@ def _in_processes(plan: Plan, order: Order, devices: list[str], told: Told) -> I
                 : len(devices) - len(flying)
             ]:
                 early = position > progress[shard]
-                threads = turns.threads(plan, plan.stages[position], cpus, devices.count("cpu"))
+                threads = min(most, turns.threads(plan, plan.stages[position], cpus, devices.count("cpu")))
                 future = pool.submit(_work, plan.stages[position], shard, early, threads)
                 flying[future] = position, shard
                 if early:

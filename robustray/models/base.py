@@ -48,7 +48,7 @@ class Architecture(Given):
         from robustray.models.heads import ClassLogits
         from robustray.models.normalise import Normalise
 
-        _, height, width, channels = data.load("train").images.shape
+        height, width, channels = data.load("train").shape
         if min(height, width) < self.smallest:
             raise UserError(
                 f"model: {self.name} needs images of at least {self.smallest}x{self.smallest} pixels, but those of "

@@ -8,8 +8,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from robustray.data.base import DataSource, Images, Split
+from robustray.data.base import DataSource, Split
 from robustray.data.device import DeviceImages
+from robustray.data.images import Images
 from robustray.errors import UserError
 from robustray.judge import Judge
 from robustray.testing.options import remade

@@ -9,8 +9,8 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from robustray.data.base import Images
 from robustray.data.digits import Digits
+from robustray.data.images import Images
 from robustray.errors import UserError
 from robustray.models.base import Architecture
 from robustray.models.features import Featured

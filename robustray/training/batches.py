@@ -35,8 +35,7 @@ class Batches:
         self.mixed: MixedImages | None = None
         self.steps = len(train) // size  # the rest of an epoch's order is dropped, so that shapes stay fixed
         if mix is not None:
-            height, width, channels = train.images.shape[1:]
-            self.mixed = MixedImages(self.images, mix.read((height, width, channels), self.classes))
+            self.mixed = MixedImages(self.images, mix.read(train.shape, self.classes))
             self.steps = mix.steps(len(train), size)
 
     def order(self, epoch: int) -> Tensor:

@@ -19,6 +19,7 @@ from robustray.devices import pick_device
 from robustray.errors import Diverged, NotFinite, Paused
 from robustray.memory import keep_large_blocks
 from robustray.numerics import numerics
+from robustray.processors import cores
 from robustray.subjects import start
 from robustray.training import checkpoints, metrics_csv
 from robustray.training.average import Average
@@ -48,7 +49,8 @@ class Trainer:
         config: the trial.
         folder: where its files lie; made when it is not there.
         device: `auto`, `cpu`, `cuda:0` ...
-        threads: CPU threads, None for torch's choice. Bit-identical continuation needs the same number.
+        threads: CPU threads, None for torch's choice, within what this process may use. Bit-identical continuation
+            needs the same number.
 
     Raises:
         UserError: the folder holds another trial's checkpoint, the data is missing or too small, or the weights to begin with
@@ -56,8 +58,7 @@ class Trainer:
     """
 
     def __init__(self, config: TrialConfig, folder: Path, *, device: str = "auto", threads: int | None = None) -> None:
-        if threads is not None:
-            torch.set_num_threads(threads)
+        torch.set_num_threads(min(torch.get_num_threads(), cores()) if threads is None else threads)
         self.config = config
         self.folder = folder
         self.device = pick_device(device)

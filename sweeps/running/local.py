@@ -25,7 +25,7 @@ class Local:
         """The cores that its one trial may use. Where a GPU does the work, one will do."""
         import torch
 
-        from robustray.devices import cores
+        from robustray.processors import cores
 
         return Machine(1 if torch.cuda.is_available() else cores(), 0)
 

@@ -7,7 +7,7 @@ With GPUs, some trials share one; without, some share the cores of a machine. Th
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -121,13 +121,6 @@ def of_cores(trials: int, machine: Machine) -> Share:
 def _part(whole: int, parts: int) -> float:
     """whole / parts, never rounded up: Ray keeps four decimals, and six times 0.1667 is no longer one device."""
     return math.floor(1e4 * whole / parts) / 1e4
-
-
-def splits(cores: int) -> Iterator[int]:
-    """Numbers of trials on a machine's cores that are worth a measurement: all of the cores, half of them ... one."""
-    while cores >= 1:
-        yield cores
-        cores //= 2
 
 
 def on_cores(cores: int, rates: Mapping[int, float], process: int, free: int) -> int:

@@ -20,6 +20,7 @@ from typing import Any
 
 from robustray.commands.doctor import reached
 from robustray.errors import UserError
+from robustray.processors import cores
 from sweeps.running.packing import Machine, Share
 from sweeps.running.queues import WAIT, End, Job, Queue
 from sweeps.running.worker import Report, Task, open_task
@@ -218,11 +219,15 @@ class RayTune:
             importlib.util.find_spec(name) for name in ("aiohttp_cors", "opencensus", "prometheus_client")
         )
         said: dict[str, Any] = {"log_to_driver": talks, "logging_level": "INFO" if talks else "ERROR"}
-        local: dict[str, Any] = {} if address else {"include_dashboard": with_dashboard, "dashboard_host": "127.0.0.1"}
+        local: dict[str, Any] = {
+            "include_dashboard": with_dashboard,
+            "dashboard_host": "127.0.0.1",
+            "num_cpus": cores(),
+        }
         logging.getLogger("ray.tune.analysis").setLevel("ERROR")  # it misses Tune's own result files, which are off
         terminate = signal.getsignal(signal.SIGTERM)
         try:
-            context = ray.init(address=address or "local", **said, **local)
+            context = ray.init(address=address or "local", **said, **({} if address else local))
         except Exception as error:
             where = f"the cluster at {address}" if address else "a local Ray"
             lines = str(error).strip().splitlines() or [type(error).__name__]

@@ -237,8 +237,9 @@ class ProbeTask:
         import numpy as np
 
         from robustray.data.device import DeviceImages
-        from robustray.devices import cores, pick_device
+        from robustray.devices import pick_device
         from robustray.judging.shard_size import size
+        from robustray.processors import cores
         from robustray.subjects.spec import in_folder
 
         try:
@@ -286,8 +287,10 @@ class MeasureTask:
 def _measured_on_cores(config: TrialConfig, cores: int) -> int:
     import psutil
 
+    from robustray.measures.threads import halved
+
     rates = dict[int, float]()
-    for trials in packing.splits(cores):
+    for trials in halved(cores):
         rates[trials] = config.batch.size / _seconds(config, cores // trials)
         if trials * rates[trials] < packing.NEIGHBOURS * max(n * rate for n, rate in rates.items()):
             break  # still more threads are no better
@@ -309,13 +312,11 @@ def _measured_on_gpu(config: TrialConfig, cores: int) -> int:
 
 
 def _seconds(config: TrialConfig, threads: int) -> float:
-    """Of an optimiser step; the best of a few measurements where they are quick, since others may be at work."""
+    """Of an optimiser step."""
+    from robustray.measures.threads import quickest
     from robustray.training import cost
 
-    begun, found = time.monotonic(), list[float]()
-    while not found or (len(found) < 3 and time.monotonic() - begun < 0.5):
-        found.append(cost.trial(config, threads=threads).step)
-    return min(found)
+    return quickest(lambda: cost.trial(config, threads=threads).step, 0.5)
 
 
 def _settle_compiler(folder: Path, threads: int) -> None:

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from robustray.data import base, stored
+from robustray.data import base, places, stored
 from robustray.training import Trainer
 from tests.robustray.extra import write
 from tests.robustray.judged import Command
@@ -29,7 +29,7 @@ def extra_images(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """No data of this machine, and a cache of its own, in the working directory."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.delenv(stored.ROOT, raising=False)
+    monkeypatch.delenv(places.ROOT, raising=False)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     yield
     for memory in (base._load, base._counts, stored._described):

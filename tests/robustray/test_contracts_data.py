@@ -11,11 +11,15 @@ from typing import Any, cast
 import numpy as np
 import pytest
 
-from robustray.data import DataSource, Images, base, stored
+from robustray.data import DataSource, Images, base, places, stored
 from robustray.data.stored import Stored
 from robustray.errors import UserError
+from robustray.judge import Judge
+from robustray.judging import plan
+from robustray.judging.plan import Plan
 from robustray.registry import parts
 from robustray.testing import Contract, contracts
+from robustray.testing.data import SPLITS
 from tests.robustray.made import every, made_folder
 from tests.robustray.made_folders import MAKERS, Folder
 
@@ -29,7 +33,7 @@ every_published = pytest.mark.parametrize("cls", [pytest.param(cls, id=name) for
 
 def clear() -> None:
     """What was read before must not hide a read."""
-    for memory in (base._load, base._counts, stored._described):
+    for memory in (base._load, base._counts, stored._described, plan._rows):
         memory.cache_clear()
 
 
@@ -38,7 +42,7 @@ def _alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """No data of this machine, and a cache of its own."""
     clear()
     monkeypatch.chdir(tmp_path)
-    monkeypatch.delenv(stored.ROOT, raising=False)
+    monkeypatch.delenv(places.ROOT, raising=False)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     yield
     clear()
@@ -121,25 +125,52 @@ def test_identity_is_that_of_the_images_wherever_they_lie(cls: type[Stored], tmp
         assert "train 150 images" in identities("part")[0]
 
 
+@every("data")
+def test_files_that_change_in_a_living_process_are_read_anew(cls: type[DataSource], tmp_path: Path) -> None:
+    """Nothing that was read before outlives its files: images, classes, statistics, lists of a judge, the fingerprint."""
+
+    def read(source: DataSource) -> list[Any]:
+        judge = Judge.model_validate({"data": source, "threat": {"eps": 0.1}, "images": {"test": 30}})
+        splits = [(source.load(split).images.tobytes(), source.load(split).labels.tolist()) for split in SPLITS]
+        plans = [Plan.of(judge, "weights", split).rows.tolist() for split in ("validation", "test")]
+        return [splits, source.classes, source.statistics(), [source.identity(split) for split in SPLITS], plans]
+
+    there = tmp_path / "there"
+    folder = made_folder(cls, there)
+    if not folder.options:
+        pytest.skip("comes with its library")
+    source = cls(**folder.options)
+    before = read(source)
+    assert read(source) == before
+    assert source.stamps("test") == source.stamps("test")
+    shutil.rmtree(there)
+    made_folder(cls, there, seed=1)
+    after = read(source)
+    clear()
+    assert after == read(source), "as a process reads it that knew nothing before"
+    for old, new in zip(before[0] + before[3], after[0] + after[3], strict=True):
+        assert old != new
+
+
 @every_published
 def test_places(cls: type[Stored], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """$ROBUSTRAY_DATA, ./data, ~/.cache/robustray: all named where none is there, the first that is there is read."""
     source = cls.model_validate({})
-    places = [tmp_path / "mine" / source.name, Path("data") / source.name, stored.cache() / source.name]
-    monkeypatch.setenv(stored.ROOT, str(tmp_path / "mine"))
+    expected = [tmp_path / "mine" / source.name, Path("data") / source.name, places.cache() / source.name]
+    monkeypatch.setenv(places.ROOT, str(tmp_path / "mine"))
     for call in (source.check, lambda: source.read("train"), lambda: source.identity("train")):
         with pytest.raises(UserError) as caught:
             call()
         said = str(caught.value)
-        assert [str(place) in said for place in places] == [True] * 3
+        assert [str(place) in said for place in expected] == [True] * 3
         assert source.obtain in said
-    for place in reversed(places):
+    for place in reversed(expected):
         made_folder(cls, place)
         assert source.home() == place.absolute()
         source.check()
-    monkeypatch.delenv(stored.ROOT)
-    assert source.home() == places[1].absolute()
-    assert cls.model_validate({"path": str(places[2])}).home() == places[2]
+    monkeypatch.delenv(places.ROOT)
+    assert source.home() == expected[1].absolute()
+    assert cls.model_validate({"path": str(expected[2])}).home() == expected[2]
 
 
 @every_published

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
+import textwrap
 import unittest.mock
 from collections import Counter
 from pathlib import Path
@@ -16,8 +18,11 @@ import torch.nn.functional as F
 from hypothesis import given
 from hypothesis import strategies as st
 
-from robustray.data import Crop, Digits, Flip, Npz, digits
+from robustray.data import Crop, Digits, Flip, Npz, base, digits, mapped
+from robustray.data.device import DeviceImages
+from robustray.data.reading import content
 from robustray.errors import UserError
+from robustray.testing.data import SPLITS
 from tests.robustray.made import generator
 
 
@@ -113,6 +118,112 @@ def test_test_images_are_checked_against_a_train_set_that_is_not_read(tmp_path: 
         assert [call.args[1] for call in read.call_args_list] == ["test"]
 
 
+def test_a_file_rewritten_at_once_in_place_is_read_anew(tmp_path: Path) -> None:
+    """As long as before, in the same inode, and within the same tick of the file system's clock."""
+    source = npz(tmp_path, validation=3)
+    write(tmp_path / "test.npz", images=IMAGES, labels=LABELS)
+    for number in range(20):
+        write(tmp_path / "train.npz", images=np.full_like(IMAGES, number), labels=LABELS)
+        assert {*source.load("train").images.ravel().tolist()} == {number}
+        write(tmp_path / "test.npz", images=np.full_like(IMAGES, 100 + number), labels=LABELS)
+        assert source.load("test").images[0, 0, 0, 0] == 100 + number
+
+
+@pytest.mark.parametrize("save", [np.savez, np.savez_compressed])
+def test_a_large_file_is_mapped_and_a_split_is_rows_of_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, save: Any
+) -> None:
+    """The same images as from memory, in the same batches, and no file is changed by what is written to them."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    draw = np.random.default_rng(0)
+    images, labels = draw.integers(0, 256, (60, 9, 7, 3), dtype=np.uint8), np.arange(60) % 4
+    for name in ("train", "test"):
+        save(tmp_path / f"{name}.npz", images=images, labels=labels)
+    small = npz(tmp_path, validation=20, images=50)
+    kept = {split: small.load(split) for split in SPLITS}
+    moments = small.statistics()
+    base._load.cache_clear()
+    base._counts.cache_clear()
+    monkeypatch.setattr(mapped.npz, "__kwdefaults__", {"small": 100, "sound": True})
+    for split in SPLITS:
+        there = small.load(split)
+        assert there.mapped
+        assert not kept[split].mapped
+        np.testing.assert_array_equal(there.images, kept[split].images)
+        np.testing.assert_array_equal(there.labels, kept[split].labels)
+        assert there.shape == kept[split].shape == (9, 7, 3)
+        assert content(there) == content(kept[split])
+        rows = draw.permutation(len(there))[:7]
+        ours, theirs = (DeviceImages(each, torch.device("cpu")) for each in (there, kept[split]))
+        for asked in (rows, torch.from_numpy(rows), slice(2, 5), slice(None)):
+            (x, y), (x2, y2) = ours.batch(asked), theirs.batch(asked)
+            assert torch.equal(x, x2)
+            assert torch.equal(y, y2)
+            assert x.is_contiguous()
+            assert x.stride() == x2.stride()
+        some = there.take(rows).take(np.array([3, 1]))
+        np.testing.assert_array_equal(some.images, kept[split].images[rows[[3, 1]]])
+    assert small.statistics() == moments
+    small.load("train").stored[...] = 0
+    base._load.cache_clear()
+    np.testing.assert_array_equal(small.load("train").images, kept["train"].images)
+
+
+def test_a_large_file_that_was_damaged_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A map has no checksum: the file is seen whole once before."""
+    monkeypatch.setattr(mapped.npz, "__kwdefaults__", {"small": 100, "sound": True})
+    path = tmp_path / "train.npz"
+    write(path, images=IMAGES, labels=LABELS)
+    whole = bytearray(path.read_bytes())
+    place = whole.index(IMAGES.tobytes()[:40]) + 50
+    whole[place] ^= 1
+    path.write_bytes(whole)
+    with pytest.raises(UserError, match=r"train\.npz: not a readable \.npz file"):
+        npz(tmp_path).read("train")
+
+
+@pytest.mark.parametrize("save", ["savez", "savez_compressed"])
+def test_memory_does_not_grow_with_the_file(tmp_path: Path, save: str) -> None:
+    """120 MiB of images: a judge asks for the shape and the classes of train, a training for a batch of them."""
+    script = f"""
+        import resource, sys
+        import numpy as np
+        from robustray.data import Npz
+        labels = np.arange(40_000) % 10
+        images = np.zeros((40_000, 32, 32, 3), np.uint8)
+        images[..., 0] = labels[:, None, None]
+        np.{save}("train.npz", images=images, labels=labels)
+        np.savez("test.npz", images=images[:100], labels=labels[:100])
+    """
+    run(script, tmp_path)
+    script = """
+        import resource
+        import numpy as np
+        import torch
+        from robustray.data import Npz
+        from robustray.data.device import DeviceImages
+        def peak():
+            return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+        source = Npz(train="train.npz", test="test.npz")
+        begun = peak()
+        assert len(source.load("test")) == 100 and source.classes == 10
+        judged = peak()
+        train = DeviceImages(source.load("train"), torch.device("cpu"))
+        x, y = train.batch(np.arange(0, len(train), 1000))
+        assert (x[:, 0, 0, 0] * 255 == y).all() and len(train) == 39_000
+        print(judged - begun, peak() - judged)
+    """
+    judged, trained = map(float, run(script, tmp_path).split())
+    assert judged < 20, "of train a header and labels are read"
+    assert trained < 60, "and a few images of the map, where all of them are 117"
+
+
+def run(script: str, folder: Path) -> str:
+    place = {**os.environ, "XDG_CACHE_HOME": str(folder / "cache"), "PYTHONPATH": str(Path(base.__file__).parents[2])}
+    command = [sys.executable, "-c", textwrap.dedent(script)]
+    return subprocess.run(command, cwd=folder, env=place, capture_output=True, text=True, check=True).stdout
+
+
 @pytest.mark.parametrize("split", ["train", "test"])
 def test_npz_missing(tmp_path: Path, split: Any) -> None:
     for call in (npz(tmp_path).read, npz(tmp_path).identity):
@@ -131,8 +242,8 @@ def test_npz_that_is_something_else(tmp_path: Path) -> None:
     path.rmdir()
     single = tmp_path / "single.npy"
     np.save(single, IMAGES)
-    for content in (b"", b"images", b"PK\x03\x04", b"\x80\x04N.", single.read_bytes()):
-        path.write_bytes(content)
+    for wrong in (b"", b"images", b"PK\x03\x04", b"\x80\x04N.", single.read_bytes()):
+        path.write_bytes(wrong)
         with pytest.raises(UserError, match="not a readable"):
             npz(tmp_path).read("train")
 

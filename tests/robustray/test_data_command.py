@@ -24,7 +24,7 @@ from torchvision import datasets  # type: ignore[import-untyped]
 from typer.testing import CliRunner
 
 from robustray.commands.data import data
-from robustray.data import Cifar10, ImageFolder, Mnist, Svhn, TinyImageNet, stored
+from robustray.data import Cifar10, ImageFolder, Mnist, Svhn, TinyImageNet, places
 from robustray.errors import UserError
 from robustray.registry import parts
 from tests.robustray.made import made_folder
@@ -160,7 +160,7 @@ def test_from_a_folder_or_an_archive(run: Run, tmp_path: Path, kind: str) -> Non
 
 def test_from_a_folder_of_archives(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """train.tar.xz beside test.tar.xz, into $ROBUSTRAY_DATA where it is set; the images are decoded."""
-    monkeypatch.setenv(stored.ROOT, str(tmp_path / "mine"))
+    monkeypatch.setenv(places.ROOT, str(tmp_path / "mine"))
     images, labels = drawn(30, (5, 4, 3), 2, 0)
     for split, rows in (("train", slice(20)), ("test", slice(20, None))):
         write_images(tmp_path / "made" / split, images[rows], labels[rows], lambda row, label: f"{label}/{row}.png")

@@ -8,10 +8,12 @@ import json
 import os
 import pickle
 import pwd
+import struct
 import subprocess
 import sys
 import tarfile
 import tempfile
+import zlib
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -24,6 +26,7 @@ from hypothesis.extra import numpy as arrays_of
 from PIL import Image
 from torchvision.transforms import CenterCrop, Compose, Resize  # type: ignore[import-untyped]
 
+from robustray.commands.data import checks
 from robustray.data import (
     Cifar10,
     Cifar100,
@@ -35,13 +38,13 @@ from robustray.data import (
     Svhn,
     TinyImageNet,
 )
-from robustray.data.decoded import Preparation
 from robustray.data.idx import read_idx
 from robustray.data.pixels import histogram, moments
+from robustray.data.places import cache
 from robustray.data.plain_pickle import read_pickle
+from robustray.data.preparation import Preparation
 from robustray.data.reading import content, readable
 from robustray.data.restricted_imagenet import GROUPS
-from robustray.data.stored import cache
 from robustray.errors import UserError
 from tests.robustray.made import made_folder
 from tests.robustray.made_folders import (
@@ -459,7 +462,7 @@ def test_images_are_prepared_as_torchvision_does(tmp_path: Path, size: tuple[int
         for channels, to in ((3, "RGB"), (1, "L")):
             with Image.open(path) as opened:
                 expected = np.asarray(Compose(steps)(opened.convert(to)))
-            read = Preparation(resize, crop, channels)(str(path))
+            read, _ = Preparation(resize, crop, channels)(str(path))
             assert read.dtype == np.uint8
             assert read.shape == (*expected.shape[:2], channels)
             np.testing.assert_array_equal(read, expected.reshape(read.shape))
@@ -483,6 +486,101 @@ def test_options_of_an_image_folder(tmp_path: Path) -> None:
 
 def sixteen_bits(path: Path) -> None:
     Image.fromarray(np.full((5, 4), 40000, np.uint16)).save(path)
+
+
+def deep_png(kind: int, channels: int) -> bytes:
+    """A PNG of 4x5 pixels with 16 bits a channel, which Pillow cannot write."""
+
+    def chunk(name: bytes, content: bytes) -> bytes:
+        return struct.pack(">I", len(content)) + name + content + struct.pack(">I", zlib.crc32(name + content))
+
+    header = chunk(b"IHDR", struct.pack(">IIBBBBB", 4, 5, 16, kind, 0, 0, 0))
+    pixels = zlib.compress((b"\0" + b"\x12\x34" * 4 * channels) * 5)
+    return b"\x89PNG\r\n\x1a\n" + header + chunk(b"IDAT", pixels) + chunk(b"IEND", b"")
+
+
+def deep_tiff() -> bytes:
+    """A TIFF of 4x5 colour pixels with 16 bits a channel."""
+    tags = ((256, 4), (257, 5), (258, 122), (259, 1), (262, 2), (273, 128), (277, 3), (278, 5), (279, 120))
+    entries = [struct.pack("<HHII", tag, 3 if tag == 258 else 4, 3 if tag == 258 else 1, value) for tag, value in tags]
+    front = b"II*\0" + struct.pack("<IH", 8, len(tags)) + b"".join(entries) + struct.pack("<I", 0)
+    assert len(front) == 122
+    return front + struct.pack("<3H", 16, 16, 16) + b"\x34\x12" * 60
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("grey.png", deep_png(0, 1)),
+        ("colour.png", deep_png(2, 3)),
+        ("grey and alpha.png", deep_png(4, 2)),
+        ("colour and alpha.png", deep_png(6, 4)),
+        ("colour.tiff", deep_tiff()),
+        ("grey.pgm", b"P5\n4 5\n65535\n" + bytes(40)),
+        ("colour.ppm", b"P6\n4 5\n1023\n" + bytes(120)),
+    ],
+)
+def test_sixteen_bits_are_refused_not_cut(tmp_path: Path, name: str, content: bytes) -> None:
+    """Pillow opens most of them as RGB, and drops half of the bits without a word."""
+    path = tmp_path / name
+    path.write_bytes(content)
+    with Image.open(path) as opened:
+        assert opened.size == (4, 5)
+    with pytest.raises(UserError, match=f"{name}: must have 8 bits a channel, not .*pixels / 257"):
+        Preparation(None, None, 3)(str(path))
+
+
+def test_few_bits_are_read(tmp_path: Path) -> None:
+    """1, 4 and 5 bits a channel become 8, black and white stay 0 and 255."""
+    grey = Image.fromarray(np.array([[0, 255], [255, 0]], np.uint8))
+    grey.convert("1").save(tmp_path / "one.png")
+    grey.quantize(2).save(tmp_path / "four.png", bits=4)
+    header = struct.pack("<2sIII", b"BM", 62, 0, 54) + struct.pack("<IiiHHIIiiII", 40, 2, 2, 1, 16, 0, 8, 0, 0, 0, 0)
+    (tmp_path / "five.bmp").write_bytes(header + struct.pack("<4H", 0x7FFF, 0, 0, 0x7FFF))  # from the bottom
+    for path in tmp_path.iterdir():
+        pixels, odd = Preparation(None, None, 1)(str(path))
+        assert pixels[..., 0].tolist() == [[0, 255], [255, 0]], path
+        assert not odd
+
+
+def test_what_a_viewer_would_show_otherwise_is_said(
+    pictures: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Marks of files are not followed, as torchvision does not: one line for each kind, with counts; so for files left out."""
+    source = ImageFolder(path=str(pictures), validation=2)
+    assert list(source.notes("train")) == []
+    inside = pictures / "train" / "0"
+    image = next(path for path in sorted(inside.iterdir()))
+    with Image.open(image) as opened:
+        plain = opened.convert("RGB")
+    turned = Image.Exif()
+    turned[0x0112] = 6
+    for number in range(2):
+        plain.save(inside / f"turned{number}.jpg", exif=turned, quality=95)
+    clear = plain.convert("RGBA")
+    clear.putpixel((0, 0), (1, 2, 3, 0))
+    clear.save(inside / "clear.png")
+    plain.convert("RGBA").save(inside / "opaque.png")
+    plain.save(inside / "moves.webp", save_all=True, append_images=[plain.rotate(180)])
+    (inside / "more").mkdir()
+    for name in ("a.gif", "more/notes.txt", "more/b.gif", "z.mp4"):
+        (inside / name).write_bytes(b"")
+    with caplog.at_level("INFO", "robustray"):
+        lines = list(source.notes("train"))
+    root = str(pictures / "train")
+    assert lines[0].startswith(
+        f"{root}: 4 files are left out, by the name no image (0/a.gif, 0/more/b.gif, 0/more/notes.txt ...)"
+    )
+    assert lines[0] in caplog.messages, "and in the log of decoding"
+    assert sorted(lines[1:]) == [
+        f"{root}: 1 image is of several frames, of which the first is taken",
+        f"{root}: 1 image is transparent in places, which are read as what lies under them",
+        f"{root}: 2 images are turned in a viewer, by an EXIF orientation, and not here",
+    ]
+    assert list(source.notes("train")) == lines, "once more, from the cache"
+    write_images(pictures / "test", *drawn(4, (5, 4, 3), 2, 1), lambda row, label: f"{label}/{row}.png")
+    said = list(checks(source))
+    assert all(f"warning: {line}" in said for line in lines)
 
 
 @pytest.mark.parametrize(
@@ -573,7 +671,7 @@ def test_a_decoded_set_that_was_damaged_is_named(tmp_path: Path, pictures: Path)
 def test_the_hash_in_the_cache_is_that_of_its_arrays(tmp_path: Path, pictures: Path) -> None:
     read = ImageFolder(path=str(pictures)).read("train")
     about = json.loads((sets(tmp_path)[0] / "about.json").read_text())
-    assert about["content"] == content(read.images, read.labels)
+    assert about["content"] == content(read)
     assert about["images"] == 8
 
 
@@ -649,7 +747,7 @@ def test_restricted_imagenet(tmp_path: Path, size: Any) -> None:
     assert sorted(number for a, b in GROUPS.values() for number in range(a, b + 1)) == sorted(USED)
     prepare = Preparation(size, size, 3)
     (cat,) = (tmp_path / "val" / "n00000283").iterdir()
-    rows = [row for row, image in enumerate(read.images) if (image == prepare(str(cat))).all()]
+    rows = [row for row, image in enumerate(read.images) if (image == prepare(str(cat))[0]).all()]
     assert read.labels[rows].tolist() == [list(GROUPS).index("cat")]
 
 

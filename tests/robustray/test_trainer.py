@@ -435,9 +435,11 @@ def test_tune_and_judge_images_are_different(tmp_path: Path) -> None:
     config = trial()
     data: DataSource = config.judge.data
     judged = data.load("validation").take(config.judge.lists()[0])
-    tuned = {image.numpy().tobytes() for image in trainer.selection.images.images}
+    tuned = {image.numpy().tobytes() for image in trainer.selection.images.batch(slice(None))[0]}
     assert len(tuned) == len(trainer.selection.images) == 40
-    assert not tuned & {image.transpose(2, 0, 1).tobytes() for image in judged.images}
+    assert not tuned & {
+        image.numpy().tobytes() for image in DeviceImages(judged, torch.device("cpu")).batch(slice(None))[0]
+    }
 
 
 @pytest.mark.parametrize("device", ["foo", "cuda:77", "mps", ""])

@@ -12,8 +12,9 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from robustray import devices
+from robustray import processors
 from robustray.errors import UserError
+from robustray.measures.threads import halved
 from robustray.training import Trainer, checkpoints, cost
 from robustray.trial import TrialConfig
 from sweeps import dry_run, record
@@ -34,7 +35,7 @@ SECONDS = st.floats(1e-4, 100)
 def rates(draw: st.DrawFn) -> tuple[int, dict[int, float]]:
     """Cores, and images/s by the number of trials that share them; the measurement may have ended early."""
     cores = draw(CORES)
-    tried = list(packing.splits(cores))
+    tried = list(halved(cores))
     tried = tried[: draw(st.integers(1, len(tried)))]
     return cores, {trials: draw(st.floats(0.01, 1e5)) for trials in tried}
 
@@ -44,7 +45,7 @@ def rates(draw: st.DrawFn) -> tuple[int, dict[int, float]]:
 
 @given(cores=CORES)
 def test_splits_go_from_all_cores_to_one_trial_and_never_ask_for_more_threads_than_there_are(cores: int) -> None:
-    tried = list(packing.splits(cores))
+    tried = list(halved(cores))
     assert (tried[0], tried[-1]) == (cores, 1)
     assert tried == sorted(set(tried), reverse=True)
     assert all(cores // trials >= 1 and trials * (cores // trials) <= cores for trials in tried)
@@ -70,7 +71,7 @@ def test_trials_on_cores(
 def test_what_gains_nothing_from_threads_runs_once_per_core_and_what_gains_in_full_once(
     cores: int, rate: float
 ) -> None:
-    tried = list(packing.splits(cores))
+    tried = list(halved(cores))
     assert packing.on_cores(cores, dict.fromkeys(tried, rate), 1, 2**40) == cores
     assert packing.on_cores(cores, {n: rate * (cores // n) for n in tried}, 1, 2**40) == 1
 
@@ -115,7 +116,7 @@ def test_so_many_share_the_cores(trials: int, cores: int) -> None:
 @given(cores=CORES, pick=st.integers(0, 8), smaller=CORES)
 def test_what_the_record_keeps_gives_the_same_share_again(cores: int, pick: int, smaller: int) -> None:
     machine = Machine(cores, 0)
-    tried = list(packing.splits(cores))
+    tried = list(halved(cores))
     trials = tried[pick % len(tried)]
     number = packing.found(trials, machine)
     share = packing.kept(number, machine)
@@ -160,7 +161,7 @@ def known(monkeypatch: pytest.MonkeyPatch) -> Known:
             return cost.TrialCost(seconds(threads), steps=10, validation=1.0, validations=5, checkpoint=1000)
 
         monkeypatch.setattr(cost, "trial", trial)
-        monkeypatch.setattr(devices, "cores", lambda: 4)
+        monkeypatch.setattr(processors, "cores", lambda: 4)
         monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
         return tried
 
