@@ -8,6 +8,8 @@ import importlib.util
 import sys
 from collections.abc import Iterable, Iterator
 
+from robustray.plain import plain
+
 
 class UserError(Exception):
     """Something in a YAML file, a flag or a folder that the user can put right. The message is the whole story."""
@@ -43,7 +45,7 @@ def told_in_one_line(*kinds: type[Exception]) -> Iterator[None]:
         message = f"the package {package} is not installed; with it the same command goes on"
     else:
         return
-    print(f"error: {message}", file=sys.stderr)
+    print(f"error: {plain(message)}", file=sys.stderr)
     sys.exit(2)
 
 

@@ -9,6 +9,7 @@ from torch import nn
 from torch.nn.parameter import is_lazy
 
 from robustray.errors import UserError
+from robustray.plain import line
 from robustray.training.checkpoints import weights_hash
 from robustray.trial import TrialConfig
 
@@ -41,9 +42,3 @@ class Classifier:
         except Exception as error:  # `get_extra_state` of the user's own may raise or give anything
             raise UserError(f"{name}: its state cannot be read ({type(error).__name__}: {line(error)})") from None
         return cls(model, name, weights, architecture, trial)
-
-
-def line(error: Exception, at: int = 0) -> str:
-    """One line of an error's message; its type where it says nothing."""
-    lines = [line.strip() for line in str(error).strip().splitlines() if line.strip()] or [type(error).__name__]
-    return lines[min(at, len(lines) - 1)]

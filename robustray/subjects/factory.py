@@ -15,7 +15,8 @@ import torch
 from torch import nn
 
 from robustray.errors import UserError, nearest
-from robustray.subjects.classifier import Classifier, line
+from robustray.plain import line
+from robustray.subjects.classifier import Classifier
 
 
 def model(spec: str) -> Classifier:

@@ -12,7 +12,7 @@ import safetensors.torch
 import torch
 
 from robustray.errors import UserError
-from robustray.subjects.classifier import line
+from robustray.plain import line
 
 _HEADS = (
     (b"version https://git-lfs", "is a pointer of Git LFS, not the file itself: git lfs pull fetches it"),

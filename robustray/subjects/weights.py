@@ -14,8 +14,9 @@ from robustray.data.base import DataSource
 from robustray.errors import UserError
 from robustray.models.base import Architecture
 from robustray.options.choose import choose
+from robustray.plain import line
 from robustray.subjects import factory
-from robustray.subjects.classifier import Classifier, line
+from robustray.subjects.classifier import Classifier
 
 _WRAPPERS = re.compile(r"(?:(?<=\.)|^)(?:module|_orig_mod)\.")
 _INSIDE = ("state_dict", "model_state_dict", "model", "net")  # where training scripts keep the weights in a checkpoint

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from robustray.data.base import DataSource
 from robustray.errors import UserError
-from robustray.subjects.classifier import Classifier, line
+from robustray.plain import line
+from robustray.subjects.classifier import Classifier
 
 ZOO = "zoo:"
 _NORMS = {"linf": "Linf", "l2": "L2", "l1": "L1"}
