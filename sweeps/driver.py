@@ -12,7 +12,7 @@ from functools import partial
 from pathlib import Path
 from typing import Literal
 
-from robustray.attacks.versions import too_few, unfit
+from robustray.attacks.versions import misfit
 from robustray.errors import UserError
 from sweeps.events import Bus, Concluded, Event, Listener, Placed, Said, Watched
 from sweeps.judging.queue import Judging
@@ -170,11 +170,12 @@ def look_ahead(sweep: Sweep) -> None:
             raise UserError(f"trial.batch.size is {config.batch.size}, but there are only {images} training images")
         if config.batch.mix is not None:
             config.batch.mix.check()
-    for attack in sweep.judge.attacks if sweep.judge.trials != "none" else ():
-        if (why := too_few(attack, data.classes, data.name)) is not None:
-            raise UserError(f"judge.version: {why}{'; list other attacks' if data.classes > 1 else ''}")
-        if (why := unfit(attack, sweep.judge.threat.norm, height, width)) is not None:
-            raise UserError(f"judge.version: {why}; list other attacks, or crop or pad the images")
+    attacks = sweep.judge.attacks if sweep.judge.trials != "none" else ()
+    found = misfit(attacks, sweep.judge.threat.norm, height, width, data.classes, data.name)
+    if found is not None and data.classes < 2:
+        raise UserError(f"judge.version: {found.why}")
+    if found is not None:
+        raise UserError(f"judge.version: {found.why}; list other attacks: [{', '.join(found.instead)}]")
 
 
 def _share(sweep: Sweep, record: Record, place: Place, first: Job, tell: Listener) -> Share:

@@ -9,7 +9,7 @@ from typing import Any
 
 from robustray import subjects
 from robustray.attacks.versions import VERSIONS
-from robustray.commands.judge_run import devices_of
+from robustray.commands.judge_run import devices_of, first_images, looked_at
 from robustray.errors import UserError
 from robustray.judge import Judge
 from robustray.judging import result
@@ -57,6 +57,7 @@ def verified(file: Path, write: Callable[[str], None], *, devices: tuple[str, ..
     if not folder.name.endswith(fingerprint(now)):
         raise UserError(f"{folder}: the folder of a judgement must keep its name, which ends in {fingerprint(now)}")
     device = devices_of(devices)[0]
+    looked_at(found, judge, first_images(judge, told["split"]).to(device))
     case = Case(found.model, found.weights, judge, told["split"], folder.parent, device=device, named=named, **made)
     seen, verdicts = checked(case), Verdicts.read(folder, plan.stages[1:])
     write(f"{seen.images} adversarial images, largest {judge.threat.norm} perturbation {seen.largest:.6f}")
