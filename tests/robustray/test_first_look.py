@@ -361,10 +361,15 @@ def test_answers_of_any_precision_are_attacked_as_float32(dtype: torch.dtype, at
             return four(x).to(dtype)
 
     y = four(FEW).argmax(1)
-    found = judge(Says(answer), FEW, y, Threat(eps=0.02), attack, tmp_path / "a")
-    assert same_verdicts(
-        found, judge(Says(lambda x: four(x).to(dtype).float()), FEW, y, Threat(eps=0.02), attack, tmp_path / "b")
+
+    def in_full(x: Tensor) -> Tensor:
+        return four(x).to(dtype).float()
+
+    found, plain = (
+        judge(Says(said), FEW, y, Threat(eps=0.02), attack, tmp_path / name)
+        for name, said in (("a", answer), ("b", in_full))
     )
+    assert same_verdicts(found, plain)
 
 
 @pytest.mark.parametrize(
