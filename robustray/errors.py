@@ -8,6 +8,7 @@ import importlib.util
 import sys
 from collections.abc import Iterable, Iterator
 
+from robustray import home
 from robustray.plain import plain
 
 
@@ -31,9 +32,12 @@ class NotFinite(ValueError):
 def told_in_one_line(*kinds: type[Exception]) -> Iterator[None]:
     """What surrounds a command line: UserError, and what else is the user's to mend, becomes one line and exit code 2.
 
+    Whoever has no home gets one first: packages that are loaded inside look for theirs there.
+
     So does a package that is not installed: each command imports only what it needs, so most work where some are missing.
     """
     mendable: tuple[type[Exception], ...] = (UserError, *kinds)
+    home.settle()
     try:
         yield
     except mendable as error:

@@ -25,6 +25,8 @@ from typing import Annotated, Literal
 
 import typer
 
+from robustray.commands import surroundings
+
 State = Literal["ok", "advice", "wrong"]
 GIB = 2**30
 DASHBOARD = 8265
@@ -77,6 +79,7 @@ def findings(*, ray: bool) -> Iterator[Finding]:
     yield from _processors()
     yield from _memory()
     yield from _folders()
+    yield from (Finding(*said) for said in surroundings.findings())
     yield from _data()
     yield from _ports()
     yield from _leftovers()

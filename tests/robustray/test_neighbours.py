@@ -6,6 +6,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
@@ -18,13 +19,15 @@ HEADS = "from torch import nn\ndef head(n): return nn.Linear(n, 10)\nWHOSE = 'hi
 
 
 @pytest.fixture(autouse=True)
-def _as_it_was() -> Iterator[None]:
+def _as_it_was(tmp_path: Path) -> Iterator[None]:
     """Paths and modules of the process, which a factory changes on purpose."""
-    path, modules = list(sys.path), set(sys.modules)
+    path = list(sys.path)
     yield
     sys.path[:] = path
-    for name in set(sys.modules) - modules:
-        del sys.modules[name]
+    for name, module in list(sys.modules.items()):
+        held = vars(module) if isinstance(module, ModuleType) else {}
+        if str(tmp_path) in f"{held.get('__file__')} {held.get('__path__')}":
+            del sys.modules[name]
 
 
 def _factory(folder: Path, package: str, inner: bool) -> str:
