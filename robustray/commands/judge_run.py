@@ -147,7 +147,7 @@ def _open(asked: Asked, settings: Judge, found: Classifier) -> tuple[Case, Order
     size = asked.shard or 0
     place = pick_device(devices[0])
     images = first_images(settings, asked.split).to(place)
-    warnings = looked_at(found, settings, images)
+    warnings = [*found.notes, *looked_at(found, settings, images)]
     if found.trial is None:
         answers = identity.answers(found.model, images)
         if answers is None:

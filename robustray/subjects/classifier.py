@@ -23,6 +23,7 @@ class Classifier:
     weights: str  # SHA-256 of its state
     architecture: str
     trial: TrialConfig | None = None  # where it comes from a trial of ours
+    notes: tuple[str, ...] = ()  # what a user should know of how it was found, a line each
 
     @classmethod
     def of(cls, model: nn.Module, name: str, architecture: str, trial: TrialConfig | None = None) -> Classifier:
