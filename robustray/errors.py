@@ -8,7 +8,7 @@ import importlib.util
 import sys
 from collections.abc import Iterable, Iterator
 
-from robustray import home
+from robustray import astray, home
 from robustray.plain import plain
 
 
@@ -35,6 +35,7 @@ def told_in_one_line(*kinds: type[Exception]) -> Iterator[None]:
     Whoever has no home gets one first: packages that are loaded inside look for theirs there.
 
     So does a package that is not installed: each command imports only what it needs, so most work where some are missing.
+    And one of ours in whose place a user's was found.
     """
     mendable: tuple[type[Exception], ...] = (UserError, *kinds)
     home.settle()
@@ -42,11 +43,14 @@ def told_in_one_line(*kinds: type[Exception]) -> Iterator[None]:
         yield
     except mendable as error:
         message = str(error)
-    except ModuleNotFoundError as error:
+    except ImportError as error:
         package = (error.name or "").partition(".")[0]
-        if not package or importlib.util.find_spec(package) is not None:
+        if (elsewhere := astray.told(package)) is not None:
+            message = elsewhere
+        elif isinstance(error, ModuleNotFoundError) and package and importlib.util.find_spec(package) is None:
+            message = f"the package {package} is not installed; with it the same command goes on"
+        else:
             raise  # a part that a package lacks, or a bug of ours
-        message = f"the package {package} is not installed; with it the same command goes on"
     else:
         return
     print(f"error: {plain(message)}", file=sys.stderr)

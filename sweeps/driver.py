@@ -12,6 +12,7 @@ from functools import partial
 from pathlib import Path
 from typing import Literal
 
+from robustray import astray
 from robustray.attacks.versions import misfit
 from robustray.errors import UserError
 from sweeps.events import Bus, Concluded, Event, Listener, Placed, Said, Watched
@@ -63,6 +64,8 @@ def run(
     """
     console = Console(write, show, until=until)
     look_ahead(sweep)
+    if backend == "ray" and (hidden := astray.in_the_way_of_workers(Path.cwd())) is not None:
+        raise UserError(hidden)
     with _clear_errors(folder), FolderLock(folder) as held:
         moved = provenance.prepare(sweep, folder, fresh=fresh)
         if moved is not None:

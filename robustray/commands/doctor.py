@@ -25,6 +25,7 @@ from typing import Annotated, Literal
 
 import typer
 
+from robustray import astray
 from robustray.commands import surroundings
 
 State = Literal["ok", "advice", "wrong"]
@@ -103,13 +104,9 @@ def _versions() -> Iterator[Finding]:
 
 def _packages() -> Iterator[Finding]:
     """`sweeps` and `analysis` are common names: one in the working directory would be imported in place of ours."""
-    home = Path(__file__).parents[2].resolve()
-    for name in ("robustray", "sweeps", "analysis"):
-        spec = importlib.util.find_spec(name)
-        origin = Path(spec.origin).resolve() if spec is not None and spec.origin else None
-        if origin is None or origin.parents[1] != home:
-            where = f"is {origin.parent}" if origin else "is not found"
-            yield Finding(name, "wrong", f"{where}, not the one in {home}; rename that folder, or start somewhere else")
+    for name in astray.OURS:
+        if (elsewhere := astray.told(name)) is not None:
+            yield Finding(name, "wrong", elsewhere.removeprefix(f"{name} "))
 
 
 def _devices() -> Iterator[Finding]:

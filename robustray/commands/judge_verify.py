@@ -16,6 +16,7 @@ from robustray.judging import result
 from robustray.judging.case import Case
 from robustray.judging.plan import Plan
 from robustray.judging.verify import checked
+from robustray.plain import line
 from robustray.verdicts import Verdicts, fingerprint
 
 
@@ -37,7 +38,8 @@ def verified(file: Path, write: Callable[[str], None], *, devices: tuple[str, ..
         judge = Judge.model_validate({**fields, "version": version, "images": told["images_wanted"]})
         joined = {stage: tuple(map(Path, paths)) for stage, paths in told["joined"].items() if paths}
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise UserError(f"{file}: no result of a judgement ({type(error).__name__})") from None
+        why = error.strerror if isinstance(error, OSError) else f"{type(error).__name__}: {line(error)}"
+        raise UserError(f"{file}: no result of a judgement ({why})") from None
     gone = [path for paths in joined.values() for path in paths if not path.is_file()]
     if gone:
         raise UserError(f"{file}: {gone[0]}, which was joined, is gone")

@@ -43,9 +43,7 @@ def read(path: Path) -> Any:
         try:
             return safetensors.torch.load_file(path)
         except Exception as error:
-            raise UserError(
-                f"{path}: not a whole file of safetensors ({line(error)}); download or copy it again"
-            ) from None
+            raise UserError(f"{path}: not a safetensors file, or cut off ({line(error)}): download it again") from None
     try:
         with torch.serialization.safe_globals(_NUMBERS), path.open("rb") as file:  # by name, torch goes by the suffix
             return torch.load(file, map_location="cpu", weights_only=True)

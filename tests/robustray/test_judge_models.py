@@ -323,7 +323,7 @@ def test_a_file_that_was_cut_off_is_said_in_one_line(form: str, share: float, tm
     else:
         torch.save(state, path, _use_new_zipfile_serialization=form == "torch")
     path.write_bytes(path.read_bytes()[: int(share * path.stat().st_size)])
-    with pytest.raises(UserError, match=r"is cut off|not a whole file|not a checkpoint") as refused:
+    with pytest.raises(UserError, match=r"cut off|not a checkpoint") as refused:
         read(path)
     assert "weights_only" not in str(refused.value)
     assert str(refused.value).isprintable()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -11,9 +12,12 @@ from types import ModuleType
 import pytest
 
 import analysis
+from robustray import astray
 from robustray.errors import UserError
 from robustray.subjects import load
 from robustray.subjects.neighbours import OURS
+from sweeps import driver
+from tests.sweeps.small import small_sweep
 
 HEADS = "from torch import nn\ndef head(n): return nn.Linear(n, 10)\nWHOSE = 'his'\n"
 
@@ -50,14 +54,14 @@ def _factory(folder: Path, package: str, inner: bool) -> str:
 @pytest.mark.parametrize("inner", [True, False], ids=["a package", "a folder"])
 @pytest.mark.parametrize("package", ["analysis", "sweeps", "tests", "benchmarks", "data", "utils", "own_heads"])
 def test_packages_beside_a_factory_are_the_users(package: str, inner: bool, tmp_path: Path) -> None:
-    """Whether ours of that name is loaded already (`analysis`, `tests`) or only found on the path."""
+    """Whether ours of that name is loaded already (`analysis`, `tests`) or only found on the path (`benchmarks`)."""
     found = load(_factory(tmp_path / "his", package, inner), architecture=None, data=None, norm="linf")
     assert found.architecture == "Sequential"
     assert sys.modules["analysis"] is analysis
     assert Path(str(sys.modules["tests.robustray"].__file__)).is_relative_to(OURS)
-    import sweeps.frontier
+    from sweeps.running import deadline
 
-    assert Path(str(sweeps.frontier.__file__)).is_relative_to(OURS)
+    assert Path(str(deadline.__file__)).is_relative_to(OURS)
 
 
 def test_modules_of_one_file_too_and_packages_by_their_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -107,3 +111,47 @@ def test_the_command_finds_both(here: str, tmp_path: Path) -> None:
     place = OURS if here == "the project's folder" else tmp_path / "his"
     done = subprocess.run(command, capture_output=True, text=True, timeout=200, check=False, cwd=place)
     assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("package", ["analysis", "sweeps"])
+def test_a_package_in_the_place_of_ours_is_told_before_a_sweep_begins(package: str, tmp_path: Path) -> None:
+    """Where the folder one stands in comes first on the path, as for `python -m`."""
+    (tmp_path / package).mkdir()
+    (tmp_path / package / "__init__.py").touch()
+    command = [sys.executable, "-m", "run_sweep", str(OURS / "search_spaces" / "trades_beta.yaml"), "--trials", "1"]
+    done = subprocess.run(
+        [*command, "--backend", "local"],
+        capture_output=True,
+        text=True,
+        timeout=100,
+        check=False,
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(OURS)},
+    )
+    assert done.returncode == 2, done.stderr
+    assert done.stderr.startswith(f"error: {package} is {tmp_path / package}, not the one in {OURS}; rename")
+    assert len(done.stderr.splitlines()) == 1
+    assert [path.name for path in tmp_path.iterdir()] == [package], "nothing was begun"
+
+
+def test_a_folder_of_our_name_that_is_no_package_is_in_nobodys_way(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "analysis").mkdir()
+    monkeypatch.syspath_prepend(str(tmp_path))
+    assert [astray.told(name) for name in (*astray.OURS, "numpy")] == [None] * 4
+
+
+def test_a_package_that_workers_of_ray_would_find_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """They look into the working directory first, which the driver does not: it finds ours, and they would wait for ever."""
+    (tmp_path / "sweeps").mkdir()
+    assert astray.in_the_way_of_workers(tmp_path) is None, "a folder alone hides no package"
+    (tmp_path / "sweeps" / "__init__.py").touch()
+    monkeypatch.chdir(tmp_path)
+    wanted = small_sweep(tmp_path.parent / "space")
+    with pytest.raises(
+        UserError, match=r"workers would take .*sweeps for the package sweeps of this project.*--backend local"
+    ):
+        driver.run(wanted, tmp_path / "results", "ray", write=lambda line: None)
+    assert [path.name for path in tmp_path.iterdir()] == ["sweeps"]
+    assert astray.in_the_way_of_workers(OURS) is None
