@@ -11,6 +11,9 @@ from collections.abc import Iterable, Iterator
 from robustray import astray, home
 from robustray.plain import plain
 
+_NO_HOME = "Could not determine home directory."
+"""What pathlib says of `~NAME/data`; `~` alone has a home in every command."""
+
 
 class UserError(Exception):
     """Something in a YAML file, a flag or a folder that the user can put right. The message is the whole story."""
@@ -43,6 +46,10 @@ def told_in_one_line(*kinds: type[Exception]) -> Iterator[None]:
         yield
     except mendable as error:
         message = str(error)
+    except RuntimeError as error:
+        if str(error) != _NO_HOME:
+            raise
+        message = "a path begins with ~NAME, but no user of that name is known here: write the folder out"
     except ImportError as error:
         package = (error.name or "").partition(".")[0]
         if (elsewhere := astray.told(package)) is not None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -47,6 +48,15 @@ def test_one_line_of_an_error() -> None:
     error = ValueError("\n \x1b[1m\nfirst\x1b[0m\nsecond")
     assert [line(error), line(error, 1), line(error, 9)] == ["first", "second", "second"]
     assert line(KeyError()) == line(ValueError("\x1b[1m\n")).replace("Value", "Key") == "KeyError"
+
+
+def test_a_home_of_nobody_is_a_mistake_and_other_errors_are_not(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as left, told_in_one_line():
+        Path("~nobody-of-that-name/data").expanduser()
+    assert left.value.code == 2
+    assert capsys.readouterr().err.startswith("error: a path begins with ~NAME, but no user of that name")
+    with pytest.raises(RuntimeError, match="a bug"), told_in_one_line():
+        raise RuntimeError("a bug")
 
 
 def test_a_mistake_is_told_in_one_plain_line(capsys: pytest.CaptureFixture[str]) -> None:
