@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from robustray import UserError, __version__
+from robustray import UserError, __version__, astray
 from robustray.commands.exits import INTERRUPTED
 from robustray.errors import nearest, told_in_one_line
 
@@ -109,6 +109,8 @@ def sweep(
     from sweeps.running.deadline import Deadline, seconds
     from sweeps.space import Sweep
 
+    if (elsewhere := astray.told("analysis")) is not None:  # which writes the report, in the end
+        raise UserError(elsewhere)
     if quiet and verbose:
         raise UserError("--quiet and --verbose: choose one")
     deadline = None if budget is None else Deadline(seconds(budget))

@@ -15,6 +15,7 @@ from analysis.figures import frontier_figure
 from robustray.errors import UserError
 from robustray.files import write_whole
 from robustray.measures.metrics import ACCURACIES
+from robustray.plain import line
 from sweeps import record
 from sweeps.standing import SELECTION, TEST
 
@@ -150,7 +151,6 @@ def _picture(df: pd.DataFrame, snapshot: record.Snapshot, about: sheet.Sheet, fo
 
 
 def _first_line(error: Exception) -> str:
-    text = str(error).strip() or type(error).__name__
     if isinstance(error, ImportError):
         return "kaleido is not installed (pip install 'robustray[png]')"
-    return text.splitlines()[0]
+    return line(error)

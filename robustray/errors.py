@@ -8,6 +8,12 @@ import importlib.util
 import sys
 from collections.abc import Iterable, Iterator
 
+from robustray import astray, home
+from robustray.plain import plain
+
+_NO_HOME = "Could not determine home directory."
+"""What pathlib says of `~NAME/data`; `~` alone has a home in every command."""
+
 
 class UserError(Exception):
     """Something in a YAML file, a flag or a folder that the user can put right. The message is the whole story."""
@@ -29,21 +35,32 @@ class NotFinite(ValueError):
 def told_in_one_line(*kinds: type[Exception]) -> Iterator[None]:
     """What surrounds a command line: UserError, and what else is the user's to mend, becomes one line and exit code 2.
 
+    Whoever has no home gets one first: packages that are loaded inside look for theirs there.
+
     So does a package that is not installed: each command imports only what it needs, so most work where some are missing.
+    And one of ours in whose place a user's was found.
     """
     mendable: tuple[type[Exception], ...] = (UserError, *kinds)
+    home.settle()
     try:
         yield
     except mendable as error:
         message = str(error)
-    except ModuleNotFoundError as error:
+    except RuntimeError as error:
+        if str(error) != _NO_HOME:
+            raise
+        message = "a path begins with ~NAME, but no user of that name is known here: write the folder out"
+    except ImportError as error:
         package = (error.name or "").partition(".")[0]
-        if not package or importlib.util.find_spec(package) is not None:
+        if (elsewhere := astray.told(package)) is not None:
+            message = elsewhere
+        elif isinstance(error, ModuleNotFoundError) and package and importlib.util.find_spec(package) is None:
+            message = f"the package {package} is not installed; with it the same command goes on"
+        else:
             raise  # a part that a package lacks, or a bug of ours
-        message = f"the package {package} is not installed; with it the same command goes on"
     else:
         return
-    print(f"error: {message}", file=sys.stderr)
+    print(f"error: {plain(message)}", file=sys.stderr)
     sys.exit(2)
 
 
@@ -52,9 +69,3 @@ def nearest(word: str, known: Iterable[str]) -> str:
     known = sorted(known)
     close = difflib.get_close_matches(word, known, n=1, cutoff=0.6)
     return f"did you mean {close[0]!r}?" if close else f"known: {', '.join(known) or 'none'}"
-
-
-def line(error: Exception, at: int = 0) -> str:
-    """One line of an error's message; its type where it says nothing."""
-    lines = [line.strip() for line in str(error).strip().splitlines() if line.strip()] or [type(error).__name__]
-    return lines[min(at, len(lines) - 1)]

@@ -12,7 +12,8 @@ from functools import partial
 from pathlib import Path
 from typing import Literal
 
-from robustray.attacks.versions import too_few, unfit
+from robustray import astray
+from robustray.attacks.versions import misfit
 from robustray.data.doubts import doubts
 from robustray.derived.base import Maker
 from robustray.errors import UserError
@@ -70,6 +71,8 @@ def run(
     console = Console(write, show, until=until)
     for warning in look_ahead(sweep):
         console(Said(f"warning: {warning}"))
+    if backend == "ray" and (hidden := astray.in_the_way_of_workers(Path.cwd())) is not None:
+        raise UserError(hidden)
     with _clear_errors(folder), FolderLock(folder) as held:
         moved = provenance.prepare(sweep, folder, fresh=fresh)
         if moved is not None:
@@ -195,11 +198,12 @@ def look_ahead(sweep: Sweep) -> list[str]:
         if config.batch.mix is not None:
             config.batch.mix.check()
     _can_begin(sweep)
-    for attack in sweep.judge.attacks if sweep.judge.trials != "none" else ():
-        if (why := too_few(attack, data.classes, data.name)) is not None:
-            raise UserError(f"judge.version: {why}{'; list other attacks' if data.classes > 1 else ''}")
-        if (why := unfit(attack, sweep.judge.threat.norm, height, width)) is not None:
-            raise UserError(f"judge.version: {why}; list other attacks, or crop or pad the images")
+    attacks = sweep.judge.attacks if sweep.judge.trials != "none" else ()
+    found = misfit(attacks, sweep.judge.threat.norm, height, width, data.classes, data.name)
+    if found is not None and data.classes < 2:
+        raise UserError(f"judge.version: {found.why}")
+    if found is not None:
+        raise UserError(f"judge.version: {found.why}; list other attacks: [{', '.join(found.instead)}]")
     return list(doubts(data))
 
 

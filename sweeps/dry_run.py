@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 from rich.table import Table
 
+from robustray import plain
 from robustray.attacks.versions import strength
 from robustray.errors import UserError
 from robustray.trial import TrialConfig
@@ -114,8 +115,8 @@ def estimate(sweep: Sweep, configs: Sequence[TrialConfig], *, threads: int) -> C
         except UserError:
             raise
         except Exception as error:
-            lines = str(error).strip().splitlines() or [""]
-            raise UserError(f"sampled trial {number} cannot be trained: {type(error).__name__}: {lines[0]}") from error
+            why = f"{type(error).__name__}: {plain.line(error)}"
+            raise UserError(f"sampled trial {number} cannot be trained: {why}") from error
     trials = sweep.wanted
     seconds = [cost.seconds for cost in costs]
     mean = statistics.fmean(seconds)

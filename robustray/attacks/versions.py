@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from collections.abc import Sequence
+from typing import Literal, NamedTuple, get_args
 
 AttackName = Literal["apgd-ce", "apgd-dlr", "apgd-t", "fab", "fab-t", "square"]
 VersionName = Literal["standard", "plus", "rand", "apgd"]
@@ -34,6 +35,36 @@ def too_few(attack: str, classes: int, whose: str) -> str | None:
     """Why an attack cannot be asked about so many classes, which `whose` has; None where it can."""
     needed = CLASSES_NEEDED.get(attack, 2)
     return None if classes >= needed else f"{attack} compares {needed} classes, but {whose} has {classes}"
+
+
+class Misfit(NamedTuple):
+    """Why attacks cannot be asked, and which can in their place, nearest to those that were listed."""
+
+    why: str
+    instead: tuple[AttackName, ...]
+
+
+def misfit(attacks: Sequence[str], norm: str, height: int, width: int, classes: int, whose: str) -> Misfit | None:
+    """Which attacks of a list cannot be asked about images of this size and so many classes, which `whose` has; None where
+    all can.
+
+    In place of `apgd-t` comes `apgd-dlr` for three classes; with fewer than four, `fab` for `fab-t`, which aims at others.
+    """
+    why = [
+        said
+        for attack in attacks
+        if (said := too_few(attack, classes, whose) or unfit(attack, norm, height, width)) is not None
+    ]
+    if not why:
+        return None
+    nearest: dict[str, str] = {"apgd-t": "apgd-dlr", "fab-t": "fab"} if classes < CLASSES_NEEDED["apgd-t"] else {}
+    can = [
+        name
+        for attack in dict.fromkeys(nearest.get(attack, attack) for attack in attacks)
+        for name in get_args(AttackName)
+        if name == attack and too_few(name, classes, "") is None and unfit(name, norm, height, width) is None
+    ]
+    return Misfit("; ".join(why), tuple(can) or ("apgd-ce",))
 
 
 def unfit(attack: str, norm: str, height: int, width: int) -> str | None:

@@ -25,6 +25,8 @@ from typing import Annotated, Literal
 
 import typer
 
+from robustray import astray
+from robustray.commands import surroundings
 from robustray.processors import cores, described, pinned
 
 State = Literal["ok", "advice", "wrong"]
@@ -79,6 +81,7 @@ def findings(*, ray: bool) -> Iterator[Finding]:
     yield from _processors()
     yield from _memory()
     yield from _folders()
+    yield from (Finding(*said) for said in surroundings.findings())
     yield from _data()
     yield from _ports()
     yield from _leftovers()
@@ -102,13 +105,9 @@ def _versions() -> Iterator[Finding]:
 
 def _packages() -> Iterator[Finding]:
     """`sweeps` and `analysis` are common names: one in the working directory would be imported in place of ours."""
-    home = Path(__file__).parents[2].resolve()
-    for name in ("robustray", "sweeps", "analysis"):
-        spec = importlib.util.find_spec(name)
-        origin = Path(spec.origin).resolve() if spec is not None and spec.origin else None
-        if origin is None or origin.parents[1] != home:
-            where = f"is {origin.parent}" if origin else "is not found"
-            yield Finding(name, "wrong", f"{where}, not the one in {home}; rename that folder, or start somewhere else")
+    for name in astray.OURS:
+        if (elsewhere := astray.told(name)) is not None:
+            yield Finding(name, "wrong", elsewhere.removeprefix(f"{name} "))
 
 
 def _devices() -> Iterator[Finding]:

@@ -10,9 +10,10 @@ from typing import Any, Literal, get_args
 import numpy as np
 import torch
 from pydantic import ValidationError
+from torch import Tensor
 
 from robustray import subjects
-from robustray.attacks.versions import AttackName, unfit
+from robustray.attacks.versions import AttackName
 from robustray.commands.judge_progress import Log, bars
 from robustray.data.base import DataSource
 from robustray.data.device import DeviceImages
@@ -30,6 +31,7 @@ from robustray.measures.threads import IMAGES, Threads, measured, told
 from robustray.options.choose import choose
 from robustray.options.mistakes import mistakes
 from robustray.options.yaml import dotted
+from robustray.plain import line
 from robustray.processors import cores
 from robustray.subjects import Classifier
 
@@ -150,10 +152,9 @@ def _open(asked: Asked, settings: Judge, found: Classifier) -> tuple[Case, Order
     named: dict[str, Any] = {}
     devices = devices_of(asked.devices)
     size = asked.shard or 0
-    images = _first_images(settings, asked.split)
-    _sizes(settings, images)
-    attacks = (*settings.attacks, *((EARLY,) if settings.accelerated else ()))
-    warnings = first_look.look(found.name, found.model, images, settings.data.classes, attacks)
+    place = pick_device(devices[0])
+    images = first_images(settings, asked.split).to(place)
+    warnings = [*found.notes, *looked_at(found, settings, images)]
     if found.trial is None:
         answers = identity.answers(found.model, images)
         if answers is None:
@@ -170,11 +171,10 @@ def _open(asked: Asked, settings: Judge, found: Classifier) -> tuple[Case, Order
         draft = Plan.of(settings, found.weights, asked.split, model=named, files=files, mixture=mixture)
         size = shard_size.recorded(root, draft) or 0
     if not size:
-        place = pick_device(devices[0])
         share = sum(device == devices[0] for device in devices)
-        size = shard_size.size(found.model.to(place), images, place, share)
+        size = shard_size.size(found.model, images, place, share)
         if place.type == "cpu":
-            many = _first_images(settings, asked.split, min(size, len(draft.rows)))
+            many = first_images(settings, asked.split, min(size, len(draft.rows)))
             size = shard_size.shared_out(found.model, many, size, draft, share)
     case = Case(found.model, found.weights, settings, asked.split, root, shard_size=size, **common)
     order = Order(
@@ -207,17 +207,24 @@ def _settled(asked: Asked, case: Case) -> Threads:
     return threads
 
 
-def _first_images(settings: Judge, split: Literal["validation", "test"], count: int = 8) -> Any:
+def looked_at(found: Classifier, settings: Judge, x: Tensor) -> list[str]:
+    """Asks a model whatever judging it will, on its first images x [B, C, H, W] and their device, where it stays.
+
+    Returns and raises as `first_look.look`; that the model does not fit on the device is a `UserError` too.
+    """
+    try:
+        found.model.to(x.device)
+    except Exception as error:  # memory, or a module that stays where it is
+        raise UserError(f"{found.name}: cannot be moved to {x.device} ({line(error)})") from None
+    attacks = (*settings.attacks, *((EARLY,) if settings.accelerated else ()))
+    return first_look.look(found.name, found.model, x, settings.data.classes, attacks, settings.threat.norm)
+
+
+def first_images(settings: Judge, split: Literal["validation", "test"], count: int = 8) -> Tensor:
+    """The first images of a split [B, C, H, W] in [0, 1], fewer than eight where there are fewer."""
     there = settings.data.load(split)
     first = there.take(np.arange(min(count, len(there))))
     return DeviceImages(first, torch.device("cpu")).batch(slice(None))[0]
-
-
-def _sizes(settings: Judge, images: Any) -> None:
-    """Asks every attack of the judge whether it can begin on images of this size, before the first one is paid for."""
-    for attack in settings.attacks:
-        if (why := unfit(attack, settings.threat.norm, *images.shape[2:])) is not None:
-            raise UserError(f"--version: {why}; list other attacks, joined by +")
 
 
 def devices_of(asked: tuple[str, ...]) -> list[str]:

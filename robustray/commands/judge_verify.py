@@ -11,13 +11,14 @@ import torch
 
 from robustray import subjects
 from robustray.attacks.versions import VERSIONS
-from robustray.commands.judge_run import devices_of
+from robustray.commands.judge_run import devices_of, first_images, looked_at
 from robustray.errors import UserError
 from robustray.judge import Judge
 from robustray.judging import result
 from robustray.judging.case import Case
 from robustray.judging.plan import Plan
 from robustray.judging.verify import checked
+from robustray.plain import line
 from robustray.processors import cores
 from robustray.verdicts import Verdicts, fingerprint
 
@@ -40,7 +41,8 @@ def verified(file: Path, write: Callable[[str], None], *, devices: tuple[str, ..
         judge = Judge.model_validate({**fields, "version": version, "images": told["images_wanted"]})
         joined = {stage: tuple(map(Path, paths)) for stage, paths in told["joined"].items() if paths}
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise UserError(f"{file}: no result of a judgement ({type(error).__name__})") from None
+        why = error.strerror if isinstance(error, OSError) else f"{type(error).__name__}: {line(error)}"
+        raise UserError(f"{file}: no result of a judgement ({why})") from None
     gone = [path for paths in joined.values() for path in paths if not path.is_file()]
     if gone:
         raise UserError(f"{file}: {gone[0]}, which was joined, is gone")
@@ -61,6 +63,7 @@ def verified(file: Path, write: Callable[[str], None], *, devices: tuple[str, ..
         raise UserError(f"{folder}: the folder of a judgement must keep its name, which ends in {fingerprint(now)}")
     device = devices_of(devices)[0]
     torch.set_num_threads(min(torch.get_num_threads(), cores()))
+    looked_at(found, judge, first_images(judge, told["split"]).to(device))
     case = Case(found.model, found.weights, judge, told["split"], folder.parent, device=device, named=named, **made)
     seen, verdicts = checked(case), Verdicts.read(folder, plan.stages[1:])
     write(f"{seen.images} adversarial images, largest {judge.threat.norm} perturbation {seen.largest:.6f}")

@@ -12,7 +12,9 @@ from torch import Tensor, nn
 
 
 class Copies(nn.Module):
-    """A model that is given copies: one that writes into its images spoils neither a caller's nor its own next answer."""
+    """A model as attacks ask it: given copies, so that one that writes into an image spoils neither a caller's nor its own
+    next answer, and answering in float32, whatever precision it computes in: attacks mix answers with their own numbers.
+    """
 
     def __init__(self, model: nn.Module) -> None:
         """Args: model: maps pixels [B, C, H, W] in [0, 1] to logits [B, K]."""
@@ -20,9 +22,9 @@ class Copies(nn.Module):
         self.model = model
 
     def forward(self, x: Tensor) -> Tensor:
-        """Logits [B, K]; gradients reach x through the copy."""
+        """Logits [B, K] in float32; gradients reach x through the copy."""
         logits: Tensor = self.model(x.clone())
-        return logits
+        return (logits.clone() if logits.is_inference() else logits).float()  # none that attacks may not write into
 
 
 @contextmanager

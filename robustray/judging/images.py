@@ -17,6 +17,7 @@ from torch import Tensor
 from robustray.attacks.threats import Threat
 from robustray.errors import UserError
 from robustray.files import Stamp, write_whole
+from robustray.plain import line
 from robustray.verdicts import Shard
 
 _FOLDER = "adversarial"
@@ -81,8 +82,7 @@ def _adversarial(file: Path, stamp: Stamp) -> Tensor:
     try:
         held: Any = torch.load(file, map_location="cpu", weights_only=True)
     except Exception as error:
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise UserError(f"{file}: not a file of tensors ({reason})") from None
+        raise UserError(f"{file}: not a file of tensors ({line(error)})") from None
     if isinstance(held, dict):
         held = next((held[key] for key in _KEYS if key in held), None)
     elif isinstance(held, list | tuple) and held:

@@ -62,7 +62,7 @@ def judge(
     power = strength(version)
     name = family(attacks, power)
     if len(x):
-        look("the model", model, x[: identity.IMAGES].float(), 1 + int(y.max()), attacks)
+        look("the model", model, x[: identity.IMAGES].float(), 1 + int(y.max()), attacks, threat.norm)
     parts = {
         "weights": weights_hash(model.state_dict()),
         "images": weights_hash({"x": x, "y": y}),

@@ -8,8 +8,9 @@ import torch
 from torch import nn
 from torch.nn.parameter import is_lazy
 
-from robustray.errors import UserError, line
+from robustray.errors import UserError
 from robustray.judge import Judge
+from robustray.plain import line
 from robustray.training.checkpoints import weights_hash
 from robustray.trial import TrialConfig
 
@@ -31,14 +32,24 @@ class Classifier:
         """A network, on the CPU, in float32 and eval mode, frozen.
 
         Raises:
-            UserError: it has parameters that get their shapes from the first images only, or a state that cannot be read.
+            UserError: it has parameters without shapes or values yet, cannot be put into that state, or its own cannot be read.
         """
-        lazy = next((key for key, part in (*model.named_parameters(), *model.named_buffers()) if is_lazy(part)), None)
+        parts = (*model.named_parameters(), *model.named_buffers())
+        lazy = next((key for key, part in parts if is_lazy(part)), None)
         if lazy is not None:
             raise UserError(f"{name}: {lazy} has no shape before it has seen an image; show it one where it is made")
+        empty = next((key for key, part in parts if part.is_meta), None)
+        if empty is not None:
+            raise UserError(f"{name}: {empty} is on the device `meta`, where weights have no values; load some into it")
         if isinstance(model, torch.jit.ScriptModule):
             model = nn.Sequential(model)  # a scripted module takes no hooks, and cannot be frozen as others are
-        model = model.cpu().float().eval().requires_grad_(False)
+        try:
+            model = model.cpu().float().eval().requires_grad_(False)
+        except Exception as error:  # kinds of modules that are fixed as they are, exported or quantised ones
+            raise UserError(
+                f"{name}: a {type(model).__name__} cannot be judged: it must go to the CPU, to float32 and into eval mode "
+                f"({line(error)})"
+            ) from None
         try:
             weights = weights_hash(model.state_dict())
         except Exception as error:  # `get_extra_state` of the user's own may raise or give anything

@@ -14,7 +14,9 @@ from typing import Any
 import torch
 from torch import nn
 
-from robustray.errors import UserError, line, nearest
+from robustray.errors import UserError, nearest
+from robustray.plain import line
+from robustray.subjects import neighbours
 from robustray.subjects.classifier import Classifier
 
 
@@ -33,8 +35,9 @@ def made(spec: str) -> nn.Module:
         UserError: there is no such function, it fails or leaves by sys.exit, or it gives something else.
     """
     where, _, name = spec.rpartition(":")
+    beside = Path(where).absolute().parent if where.endswith(".py") else Path.cwd()
     try:
-        with torch.random.fork_rng(devices=[]), _arguments(where):
+        with torch.random.fork_rng(devices=[]), _arguments(where), neighbours.first(beside):
             torch.manual_seed(0)
             module = _file(where) if where.endswith(".py") else _module(where)
             if not hasattr(module, name):
@@ -50,7 +53,8 @@ def made(spec: str) -> nn.Module:
             "line wants under if __name__ == '__main__'"
         ) from None
     except Exception as error:  # the user's own code may raise anything
-        raise UserError(f"{spec}: {type(error).__name__}: {line(error)}") from None
+        whose = neighbours.hidden(error.name, beside) if isinstance(error, ModuleNotFoundError) else ""
+        raise UserError(f"{spec}: {type(error).__name__}: {line(error)}{whose}") from None
     if not isinstance(given, nn.Module):
         raise UserError(f"{spec}: gave a {type(given).__name__}, not a torch module")
     return given
@@ -71,8 +75,6 @@ def _file(where: str) -> ModuleType:
     loader = importlib.util.spec_from_file_location(path.stem, path)
     if loader is None or loader.loader is None or not path.is_file():
         raise UserError(f"{where}: no such file")
-    if (beside := str(path.absolute().parent)) not in sys.path:
-        sys.path.append(beside)  # files beside it that it imports; at the end, so that none of them hides a package
     module = importlib.util.module_from_spec(loader)
     sys.modules.setdefault(path.stem, module)
     loader.loader.exec_module(module)
@@ -80,6 +82,4 @@ def _file(where: str) -> ModuleType:
 
 
 def _module(where: str) -> ModuleType:
-    if "" not in sys.path:
-        sys.path.insert(0, "")  # a module beside the user, as python -m would find it
     return importlib.import_module(where)

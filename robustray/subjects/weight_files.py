@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from textwrap import shorten
@@ -14,17 +13,12 @@ import safetensors.torch
 import torch
 from torch import Tensor, nn
 
-from robustray.errors import UserError, line
+from robustray.errors import UserError
 from robustray.models.base import Architecture
+from robustray.plain import line
+from robustray.subjects import file_kinds
 from robustray.subjects.names import PIXELS, fit, fitted, fitted_inside
 
-_HEADS = (
-    (b"version https://git-lfs", "is a pointer of Git LFS, not the file itself: git lfs pull fetches it"),
-    (b"<!doctype html", "is a page of HTML, not weights: download it again, and look at it in a browser"),
-    (b"<html", "is a page of HTML, not weights: download it again, and look at it in a browser"),
-    (b"<?xml", "is XML, not weights: download it again"),
-)
-"""How files begin that stand where weights should, in small letters."""
 _AVERAGED = ("ema_state_dict", "state_dict_ema", "model_ema", "ema_model", "ema")
 _INSIDE = (*_AVERAGED, "state_dict", "model_state_dict", "model", "net")
 """Where training scripts keep the weights in a checkpoint; the first that fit count, averaged ones before others."""
@@ -33,8 +27,11 @@ _NUMBERS: list[Any] = [
     (np.float64(0).__reduce__()[0], "numpy.core.multiarray.scalar"),  # numpy 1 and 2 have it under two names
     (np.float64(0).__reduce__()[0], "numpy._core.multiarray.scalar"),
     *{type(np.dtype(kind)) for kind in ("?", *"bhilqBHILQefd")},
+    np.ndarray,
+    (np.empty(0).__reduce__()[0], "numpy.core.multiarray._reconstruct"),
+    (np.empty(0).__reduce__()[0], "numpy._core.multiarray._reconstruct"),
 ]
-"""What a number of numpy beside the weights, a best accuracy say, is made of: no more than its type and its bytes."""
+"""What numbers and arrays of numpy beside the weights, a best accuracy say, are made of: no more than type, shape and bytes."""
 
 
 def read(path: Path) -> Any:
@@ -45,27 +42,19 @@ def read(path: Path) -> Any:
     """
     try:
         with path.open("rb") as file:
-            head = file.read(256).lstrip().lower()
+            head = file.read(file_kinds.HEAD)
     except OSError as error:
         raise UserError(f"{path}: cannot be read ({error.strerror})") from None
-    for begins, what in _HEADS:
-        if head.startswith(begins):
-            raise UserError(f"{path}: {what}")
-    if not head:
-        raise UserError(f"{path}: is empty")
-    if path.suffix == ".safetensors":
+    if (what := file_kinds.no_weights(path, head)) is not None:
+        raise UserError(f"{path}: {what}")
+    if file_kinds.safetensors(head) or (path.suffix == ".safetensors" and not head.startswith(b"PK")):
         try:
             return safetensors.torch.load_file(path)
         except Exception as error:
-            raise UserError(f"{path}: not a safetensors file ({line(error)})") from None
-    if _scripted(path):
-        raise UserError(
-            f"{path}: is TorchScript, which holds code; name a function that loads it with torch.jit.load, as "
-            "package.module:function or file.py:function"
-        )
+            raise UserError(f"{path}: not a safetensors file, or cut off ({line(error)}): download it again") from None
     try:
-        with torch.serialization.safe_globals(_NUMBERS):
-            return torch.load(path, map_location="cpu", weights_only=True)
+        with torch.serialization.safe_globals(_NUMBERS), path.open("rb") as file:  # by name, torch goes by the suffix
+            return torch.load(file, map_location="cpu", weights_only=True)
     except Exception as error:
         raise UserError(f"{path}: {_refusal(error)}") from None
 
@@ -144,15 +133,6 @@ def _named(
             f"among them; {remedy}"
         )
     return {name: own[name] for name in PIXELS} | named
-
-
-def _scripted(path: Path) -> bool:
-    """Whether it is an archive that torch.jit.save wrote."""
-    try:
-        with zipfile.ZipFile(path) as archive:
-            return any(name.endswith("/constants.pkl") for name in archive.namelist())
-    except (zipfile.BadZipFile, OSError):
-        return False
 
 
 def _refusal(error: Exception) -> str:

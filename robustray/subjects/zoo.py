@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import importlib.util
+
 from robustray.data.base import DataSource
-from robustray.errors import UserError, line
+from robustray.errors import UserError
 from robustray.models.given import ZOO
+from robustray.plain import line
 from robustray.subjects.classifier import Classifier
 
 _NORMS = {"linf": "Linf", "l2": "L2", "l1": "L1"}
@@ -19,6 +22,8 @@ def model(name: str, data: DataSource | None, norm: str) -> Classifier:
     try:
         from robustbench.utils import load_model
     except ImportError as error:
+        if importlib.util.find_spec("robustbench") is not None:
+            raise UserError(f"{ZOO}{name}: robustbench is installed, but cannot be imported ({line(error)})") from None
         raise UserError(
             f"{ZOO}{name}: the model zoo needs robustbench ({error}): "
             "pip install git+https://github.com/RobustBench/robustbench"
@@ -29,7 +34,7 @@ def model(name: str, data: DataSource | None, norm: str) -> Classifier:
         found = load_model(model_name=name, dataset=data.name, threat_model=_NORMS[norm])
     except (KeyError, ValueError) as error:
         raise UserError(
-            f"{ZOO}{name}: RobustBench has no such model for {data.name} and {_NORMS[norm]} ({error})"
+            f"{ZOO}{name}: RobustBench has no such model for {data.name} and {_NORMS[norm]} ({line(error)})"
         ) from None
     except Exception as error:  # a download, a package of its own
         raise UserError(f"{ZOO}{name}: RobustBench could not load it ({type(error).__name__}: {line(error)})") from None

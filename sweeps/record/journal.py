@@ -23,6 +23,7 @@ from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial
 
 from robustray.errors import UserError
+from robustray.plain import plain
 from sweeps.record.facts import Issued, Judged, Members, Skipped, Snapshot, TrialRecord
 
 STUDY = "sweep"
@@ -88,7 +89,7 @@ def snapshot(study: optuna.Study) -> Snapshot:
         if kind == "judged":
             judged[_key(rest)] = Judged(**{**value, "flags": tuple(value.get("flags", ()))})
         elif kind == "unjudged":
-            unjudged[_key(rest)] = str(value)
+            unjudged[_key(rest)] = plain(str(value))
         elif kind == "skipped":
             skipped[int(rest)] = Skipped(**value)
         elif kind == "members":
@@ -128,7 +129,7 @@ def typed(trial: FrozenTrial) -> TrialRecord:
         params=origin.params,
         outcome=told.get("outcome"),
         metrics=told.get("metrics", {}),
-        cause=told.get("cause"),
+        cause=None if (cause := told.get("cause")) is None else plain(cause),  # written as it came in folders of before
         epoch=told.get("epoch", 0),
         feasible=told.get("feasible", True),
         weights=told.get("weights"),

@@ -12,6 +12,7 @@ from enum import Enum
 from typing import Any, Literal, Protocol
 
 from robustray.errors import UserError
+from robustray.plain import plain
 from sweeps.running.packing import Share
 from sweeps.running.worker import BLOCKED
 
@@ -37,6 +38,11 @@ class End:
     cause: str | None = None
     result: Result = field(default_factory=dict)  # the last report it gave: metrics, weights, what was broken ...
     device_seconds: float = 0.0  # that it kept its share of the machine, as far as they are known
+
+    def __post_init__(self) -> None:
+        """A cause is other people's text on its way to terminal, tables and page: one plain line from here on."""
+        if self.cause is not None:
+            object.__setattr__(self, "cause", plain(self.cause))
 
     @classmethod
     def of(cls, report: Result, *, outcome: str | None = None, cause: str | None = None) -> End:

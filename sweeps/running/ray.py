@@ -18,6 +18,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
+from robustray import home
 from robustray.commands.doctor import reached
 from robustray.errors import UserError
 from robustray.processors import cores
@@ -37,6 +38,8 @@ os.environ.update(
         "TUNE_PRINT_ALL_TRIAL_ERRORS": "0",
     }
 )
+
+os.environ.update(home.ray_token())
 
 import ray
 from ray import tune

@@ -10,6 +10,7 @@ from functools import partial
 from typing import Any, Literal, TextIO
 
 from robustray.measures.metrics import ACCURACIES, METRICS
+from robustray.plain import plain
 from sweeps.events import (
     AttackDone,
     Concluded,
@@ -32,7 +33,7 @@ from sweeps.space import Sweep
 from sweeps.view.activity import Activity
 from sweeps.view.terminal import Screen, output_kept
 from sweeps.view.watch import EVENTS, OUTPUT, Watch
-from sweeps.view.words import plain, short
+from sweeps.view.words import short
 
 Show = Literal["quiet", "plain", "verbose", "live"]
 """The outcome only; a line per event; a line per epoch and job as well; a view that is drawn over and over."""

@@ -13,12 +13,13 @@ from rich.console import Console, ConsoleOptions, RenderResult
 from rich.text import Text
 
 from robustray.measures.metrics import ACCURACIES, METRICS, figures
+from robustray.plain import plain
 from sweeps.view.activity import Run, Standing
 from sweeps.view.chart import ASCII, MARKS, Marks, Member, chart
 from sweeps.view.outlook import Outlook
 from sweeps.view.overview import Overview
 from sweeps.view.places import Place
-from sweeps.view.words import about, clock, hours, plain, short
+from sweeps.view.words import about, clock, hours, short
 
 Mood = Literal["at work", "stopping", "over"]
 """Whether a signal has come, and whether this is the frame that stays."""

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from typing import Any
 
 from robustray.measures.metrics import figures
-
-_ESCAPES = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)?|[@-Z\\^_])")
-"""What a terminal takes as a command: colours and moves, titles and links, and the short ones."""
+from robustray.plain import plain
 
 
 def clock(seconds: float) -> str:
@@ -61,8 +58,3 @@ def _last(name: str) -> str:
 def option(value: Any) -> str:
     """Three figures of a number; any other value as it is."""
     return f"{value:.3g}" if isinstance(value, float) else plain(str(value))
-
-
-def plain(text: str) -> str:
-    """One line without control characters and escape codes: names and causes come from files and other people's code."""
-    return "".join(character if character.isprintable() else " " for character in _ESCAPES.sub("", text))

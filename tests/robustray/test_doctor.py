@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import socket
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -57,6 +59,53 @@ def test_this_machine_can_sweep(tmp_path: Path) -> None:
 def test_a_working_directory_that_cannot_be_written(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir("/proc")
     assert found()["working directory"].state == "wrong"
+
+
+@pytest.mark.skipif(not Path("/proc/self").exists(), reason="no folder here that nobody can write")
+def test_homes_and_caches_that_cannot_be_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    now = found()
+    assert (now["home"].state, "cache" in now) == ("ok", False)
+    monkeypatch.setenv("HOME", "/proc/self")
+    assert found()["home"].state == "advice"
+    assert "/proc/self cannot be written" in found()["home"].told
+    monkeypatch.setenv("XDG_CACHE_HOME", "/proc/self/cache")
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    assert found()["cache"].told.startswith("/proc/self/cache/robustray cannot be written")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setenv("TORCH_HOME", "/proc/self/torch")
+    assert "set TORCH_HOME" in found()["cache"].told
+
+
+@pytest.mark.parametrize(
+    ("settings", "state", "said"),
+    [
+        ({"PYTHONUTF8": "1"}, "ok", "UTF-8"),
+        ({"PYTHONUTF8": "0", "LC_ALL": "C", "PYTHONCOERCECLOCALE": "0"}, "advice", "names of files are"),
+        ({"PYTHONUTF8": "1", "PYTHONIOENCODING": "latin-1"}, "advice", "output is iso8859-1|output is latin-1"),
+    ],
+)
+def test_how_text_is_written(settings: dict[str, str], state: str, said: str) -> None:
+    look = (
+        "from robustray.commands import surroundings; print(*dict((s[0], s) for s in surroundings.findings())['text'])"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", look],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+        env={**os.environ, **settings},
+    )
+    assert done.stdout.startswith(f"text {state} ")
+    assert re.search(said, done.stdout)
+
+
+def test_a_home_that_was_lent_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    (tmp_path / "robustray-7").mkdir()
+    monkeypatch.setenv("HOME", str(tmp_path / "robustray-7"))
+    assert found()["home"].told.startswith("there is none, what is kept in one lies in ")
 
 
 @pytest.mark.parametrize("wrong", ["100000", "many"])

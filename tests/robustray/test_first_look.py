@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from robustray.attacks import Threat, autoattack
 from robustray.attacks.pgd import Pgd
+from robustray.attacks.versions import VERSIONS, misfit
 from robustray.data.base import Images
 from robustray.data.device import DeviceImages
 from robustray.errors import UserError
@@ -24,7 +25,7 @@ from robustray.judging.chance import warnings
 from robustray.judging.first_look import look
 from robustray.measures.accuracy import accuracies
 from robustray.verdicts import Shard
-from tests.robustray.judged import Command, contents
+from tests.robustray.judged import Command, contents, same_verdicts
 
 FEW = torch.linspace(0, 1, 8 * 4).reshape(8, 1, 2, 2)
 APGD = ("apgd-ce",)
@@ -68,6 +69,20 @@ def in_place(x: Tensor) -> Tensor:
     return linear(x.sub_(0.3))
 
 
+def in_place_under_attack(x: Tensor) -> Tensor:
+    """Changes one image alone, which no question about several shows."""
+    return in_place(x) if len(x) == 1 else linear(x - 0.3)
+
+
+def blind_at_zero(x: Tensor) -> Tensor:
+    """The length of an image has no slope where it is black."""
+    return linear(x) + (x.flatten(1) * (x > 0.1).flatten(1)).pow(2).sum(1, keepdim=True).sqrt()
+
+
+def leaves(x: Tensor) -> Tensor:
+    raise SystemExit("no GPU")
+
+
 @pytest.mark.parametrize(
     ("answer", "classes", "stages", "said"),
     [
@@ -75,7 +90,22 @@ def in_place(x: Tensor) -> Tensor:
         (no_slope, 3, APGD, r"net: fails when asked for a gradient \(no gradients here\)"),
         (of_two, 3, ("square",), r"net: fails on images of shape \(1, 1, 2, 2\) \(needs two images\)"),
         (linear, 4, ("square",), "net: has 3 outputs, but the data has 4 classes"),
-        (linear, 3, ("apgd-t",), "apgd-t compares 4 classes, but the model has 3.*--version apgd-ce"),
+        (
+            linear,
+            3,
+            ("apgd-t", "square"),
+            "apgd-t compares 4 classes, but the model has 3: .* --version apgd-dlr.square$",
+        ),
+        (lambda x: linear(x)[:, :1], 1, ("square",), "gives 1 output; a classifier needs two"),
+        (leaves, 3, ("square",), r"fails on images of shape \(8, 1, 2, 2\) \(no GPU\)"),
+        (lambda x: (linear(x), x), 3, ("square",), r"gave tuple of 2 for \(8, 1, 2, 2\); wrap it in a module"),
+        (lambda x: {"logits": linear(x), "loss": 0}, 3, ("square",), "gave dict of logits, loss for .*; wrap it"),
+        (lambda x: linear(x).argmax(1), 3, ("square",), r"must give logits \[B, classes\], gave \(8,\) for"),
+        (lambda x: linear(x)[..., None], 3, ("square",), r"gave \(8, 3, 1\) for"),
+        (lambda x: linear(x).repeat(2, 1), 3, ("square",), r"gave \(16, 3\) for \(8, 1, 2, 2\)"),
+        (lambda x: linear(x).long(), 3, ("square",), "gave torch.int64: whole numbers"),
+        (lambda x: linear(x.half() @ x), 3, ("square",), "models are judged in float32"),
+        (lambda x: linear(x) + (x - x).pow(2).sum().sqrt(), 3, APGD, "its gradients are NaN or infinite"),
         (lambda x: linear(x) / 0, 3, ("square",), "not finite"),
         (lambda x: linear(x)[:1].log().repeat(len(x), 1) if len(x) == 1 else linear(x), 3, ("square",), "not finite"),
     ],
@@ -84,30 +114,42 @@ def test_what_a_judgement_will_ask_is_asked_at_once(
     answer: Callable[[Tensor], Tensor], classes: int, stages: tuple[str, ...], said: str
 ) -> None:
     with pytest.raises(UserError, match=said) as raised:
-        look("net", Says(answer), FEW, classes, stages)
+        look("net", Says(answer), FEW, classes, stages, "linf")
     assert "\n" not in str(raised.value)
 
 
 def test_what_can_be_judged_is_only_warned_of() -> None:
-    assert look("net", Says(nowhere), FEW, 3, ("square",)) == [], "which asks for no gradient"
-    assert look("net", Says(linear), FEW, 3, APGD) == []
-    (more,) = look("net", Says(linear), FEW, 2, APGD)
+    assert look("net", Says(nowhere), FEW, 3, ("square",), "linf") == [], "which asks for no gradient"
+    assert look("net", Says(linear), FEW, 3, APGD, "linf") == []
+    (more,) = look("net", Says(linear), FEW, 2, APGD, "linf")
     assert "3 outputs, the data 2 classes" in more
+    (blind,) = look("net", Says(blind_at_zero), FEW, 3, APGD, "linf")
+    assert "NaN or infinite at some images" in blind
+    assert look("net", Says(lambda x: linear(x).bfloat16()), FEW, 3, APGD, "linf") == []
+
+
+@pytest.mark.parametrize("answer", [in_place, in_place_under_attack])
+def test_a_model_that_changes_its_images_is_told_so(answer: Callable[[Tensor], Tensor]) -> None:
     before = FEW.clone()
-    (changes,) = look("net", Says(in_place), FEW, 3, APGD)
-    assert "changes the images" in changes
+    with pytest.raises(UserError, match=r"net: changes the images it is given.*x\.clone\(\)"):
+        look("net", Says(answer), FEW, 3, APGD, "linf")
     assert torch.equal(FEW, before)
 
 
-def test_a_model_that_changes_its_images_is_judged_as_one_that_does_not(tmp_path: Path) -> None:
-    x, y = FEW, linear(FEW - 0.3).argmax(1)
+def test_a_model_that_changes_images_later_is_judged_as_one_that_does_not(tmp_path: Path) -> None:
+    """The first look sees a few images; whatever the model does to others, it does to copies."""
+    x = torch.cat([FEW, FEW.flip(0)])
+    y = linear(x - 0.3).argmax(1)
 
     def outside(x: Tensor) -> Tensor:
         return linear(x - 0.3)
 
+    def changes(x: Tensor) -> Tensor:
+        return in_place(x) if len(x) > 8 else outside(x)
+
     found = [
         judge(Says(answer), x, y, Threat(eps=0.05), "apgd-ce+square", tmp_path / name)
-        for name, answer in (("a", in_place), ("b", outside))
+        for name, answer in (("a", changes), ("b", outside))
     ]
     assert found[0].clean_accuracy == 1
     assert found[0].broken_by.tolist() == found[1].broken_by.tolist()
@@ -288,3 +330,67 @@ def test_copies_keep_the_gradient() -> None:
     assert slope.flatten(1)[:, 0].tolist() == [1.0] * 8
     assert math.isclose(float(slope.sum()), 8)
     assert torch.equal(x, FEW)
+
+
+def test_verifying_takes_the_first_look_too(command: Command, tmp_path: Path) -> None:
+    (tmp_path / "nets.py").write_text(
+        NETS + "class Needs(Frozen):\n    def forward(self, x):\n"
+        "        open('table.bin').close()\n        return self.net(x.float())\n"
+    )
+    (tmp_path / "table.bin").touch()
+    on = ("--data", "digits", "--eps", "0.05", "--images", "20", "--device", "cpu", "--version", "apgd-ce")
+    judged = command.judge("nets.py:Needs", *on, "--save-adversarial")
+    assert command("judge", "--verify", judged.folder).code == 0
+    (tmp_path / "table.bin").unlink()
+    refused = command("judge", "--verify", judged.folder)
+    assert (refused.code, len(refused.error.splitlines())) == (2, 1)
+    assert "Needs: fails on images of shape" in refused.error
+    assert "table.bin" in refused.error
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("attack", ["fab-t", "square", "apgd-ce"])
+def test_answers_of_any_precision_are_attacked_as_float32(dtype: torch.dtype, attack: str, tmp_path: Path) -> None:
+    """Also those made in inference mode, into which nothing may be written; attacks that need a slope ask for one."""
+
+    def four(x: Tensor) -> Tensor:
+        return torch.cat([linear(x), linear(x)[:, :1] - 9], 1)
+
+    def answer(x: Tensor) -> Tensor:
+        with torch.inference_mode(attack == "square"):
+            return four(x).to(dtype)
+
+    y = four(FEW).argmax(1)
+
+    def in_full(x: Tensor) -> Tensor:
+        return four(x).to(dtype).float()
+
+    found, plain = (
+        judge(Says(said), FEW, y, Threat(eps=0.02), attack, tmp_path / name)
+        for name, said in (("a", answer), ("b", in_full))
+    )
+    assert same_verdicts(found, plain)
+
+
+@pytest.mark.parametrize(
+    ("attacks", "classes", "size", "instead"),
+    [
+        (VERSIONS["standard"], 10, 8, None),
+        (VERSIONS["standard"], 10, 12, ("apgd-ce", "apgd-t", "fab-t")),
+        (VERSIONS["standard"], 3, 8, ("apgd-ce", "apgd-dlr", "fab", "square")),
+        (VERSIONS["standard"], 2, 12, ("apgd-ce", "fab")),
+        (VERSIONS["plus"], 3, 8, ("apgd-ce", "apgd-dlr", "fab", "square")),
+        (("square",), 10, 12, ("apgd-ce",)),
+    ],
+)
+def test_attacks_that_cannot_run_are_named_with_those_that_can(
+    attacks: tuple[str, ...], classes: int, size: int, instead: tuple[str, ...] | None
+) -> None:
+    found = misfit(attacks, "l2", size, size, classes, "npz")
+    assert (None if found is None else found.instead) == instead
+    if found is not None:
+        assert misfit(found.instead, "l2", size, size, classes, "npz") is None
+        assert {name for name in ("apgd-t", "square") if name in found.why} == set(attacks) & {
+            *(["apgd-t"] if classes < 4 else []),
+            *(["square"] if size == 12 else []),
+        }

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import shutil
 import sys
+import zipfile
 from argparse import Namespace
 from collections.abc import Callable
 from pathlib import Path
@@ -217,7 +218,18 @@ PLAIN = "1.weight", "1.bias"
 @pytest.mark.parametrize(
     ("factory", "own"), [("net", ""), ("wrapped", "module.")], ids=["plain names", "its own part is called module"]
 )
-@pytest.mark.parametrize("front", ["", "module.", "_orig_mod.", "module._orig_mod.", "model.", "backbone.net.module."])
+@pytest.mark.parametrize(
+    "front",
+    [
+        "",
+        "module.",
+        "_orig_mod.",
+        "module._orig_mod.",
+        "model.",
+        "backbone.net.module.",
+        "_fsdp_wrapped_module.module.",
+    ],
+)
 def test_what_wrappers_put_before_names_is_taken_off_where_it_makes_them_fit(
     front: str, factory: str, own: str, tmp_path: Path
 ) -> None:
@@ -226,6 +238,46 @@ def test_what_wrappers_put_before_names_is_taken_off_where_it_makes_them_fit(
     torch.save({"state_dict": {front + own + name: value for name, value in state.items()}}, tmp_path / "weights.pt")
     found = load(str(tmp_path / "weights.pt"), architecture=f"{tmp_path}/named.py:{factory}", data=None, norm="linf")
     assert torch.equal(found.model.state_dict()[f"{own}1.weight"], state["1.weight"])
+
+
+def test_counters_that_no_answer_depends_on_are_not_missed(tmp_path: Path) -> None:
+    """Of torch's averages, and of batch norm in files of before torch had them; a missing average of batch norm is missed."""
+    (tmp_path / "named.py").write_text(
+        "from torch import nn\ndef net(): return nn.Sequential(nn.BatchNorm2d(1), nn.Flatten())\n"
+    )
+    own = nn.Sequential(nn.BatchNorm2d(1), nn.Flatten()).state_dict()
+    old = {f"module.{name}": value + 1 for name, value in own.items() if not name.endswith("num_batches_tracked")}
+    spec = {"architecture": f"{tmp_path}/named.py:net", "data": None, "norm": "linf"}
+    for number, state in enumerate((old, {**old, "n_averaged": torch.tensor(3)})):
+        torch.save(state, tmp_path / f"{number}.pt")
+        found = load(str(tmp_path / f"{number}.pt"), **spec)  # type: ignore[arg-type]
+        assert torch.equal(found.model.state_dict()["0.running_mean"], own["0.running_mean"] + 1)
+    torch.save({name: value for name, value in old.items() if "mean" not in name}, tmp_path / "less.pt")
+    with pytest.raises(UserError, match=r"do not fit .*running_mean"):
+        load(str(tmp_path / "less.pt"), **spec)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("keys", "judged", "noted"),
+    [
+        (("state_dict", "state_dict_ema"), "state_dict", True),
+        (("ema", "model"), "model", True),
+        (("state_dict_ema",), "state_dict_ema", False),
+        (("model_state_dict", "net"), "model_state_dict", False),
+    ],
+)
+def test_of_weights_and_their_average_it_is_said_which_are_judged(
+    keys: tuple[str, ...], judged: str, noted: bool, tmp_path: Path
+) -> None:
+    (tmp_path / "named.py").write_text(NETS)
+    held = {
+        key: {"1.weight": torch.full((10, 64), float(place)), "1.bias": torch.zeros(10)}
+        for place, key in enumerate(keys)
+    }
+    torch.save({**held, "epoch": 3}, tmp_path / "weights.pt")
+    found = load(str(tmp_path / "weights.pt"), architecture=f"{tmp_path}/named.py:net", data=None, norm="linf")
+    assert torch.equal(found.model.state_dict()["1.weight"], held[judged]["1.weight"])
+    assert [f": {judged} is judged" in note for note in found.notes] == [True] * noted
 
 
 def test_names_that_nothing_makes_fit_are_told_as_they_are(tmp_path: Path) -> None:
@@ -241,6 +293,48 @@ def test_a_number_of_numpy_beside_the_weights_is_read(number: np.generic, tmp_pa
     assert read(tmp_path / "weights.pt")["best"] == number
 
 
+@pytest.mark.parametrize("suffix", ["pt", "safetensors", "bin"])
+@pytest.mark.parametrize("legacy", [False, True, None], ids=["torch", "torch of before", "safetensors"])
+def test_files_are_read_by_what_they_hold_not_by_their_names(suffix: str, legacy: bool | None, tmp_path: Path) -> None:
+    state, path = {"a": torch.arange(3.0)}, tmp_path / f"weights.{suffix}"
+    if legacy is None:
+        safetensors.torch.save_file(state, path)
+    elif not (legacy and suffix == "safetensors"):
+        torch.save(state, path, _use_new_zipfile_serialization=not legacy)
+    else:
+        pytest.skip("a name that nothing in the file contradicts")
+    assert torch.equal(read(path)["a"], state["a"])
+
+
+def test_arrays_beside_the_weights_are_read_and_objects_in_them_are_not(tmp_path: Path) -> None:
+    torch.save({"state_dict": {"a": torch.ones(2)}, "history": np.arange(3.0)}, tmp_path / "a.pt")
+    assert read(tmp_path / "a.pt")["history"].tolist() == [0, 1, 2]
+    torch.save({"history": np.array([Namespace(lr=1)], dtype=object)}, tmp_path / "b.pt")
+    with pytest.raises(UserError, match="not a checkpoint of tensors and plain values"):
+        read(tmp_path / "b.pt")
+
+
+@pytest.mark.parametrize("form", ["torch", "torch of before", "safetensors"])
+@pytest.mark.parametrize("share", [0.02, 0.3, 0.9, 0.999])
+def test_a_file_that_was_cut_off_is_said_in_one_line(form: str, share: float, tmp_path: Path) -> None:
+    state, path = {"a": torch.arange(400.0)}, tmp_path / "weights.pt"
+    if form == "safetensors":
+        safetensors.torch.save_file(state, path)
+    else:
+        torch.save(state, path, _use_new_zipfile_serialization=form == "torch")
+    path.write_bytes(path.read_bytes()[: int(share * path.stat().st_size)])
+    with pytest.raises(UserError, match=r"cut off|not a checkpoint") as refused:
+        read(path)
+    assert "weights_only" not in str(refused.value)
+    assert str(refused.value).isprintable()
+
+
+def _zip(path: Path, *names: str) -> None:
+    with zipfile.ZipFile(path, "w") as archive:
+        for name in names:
+            archive.writestr(name, b"")
+
+
 def _pointer(path: Path) -> None:
     path.write_text(f"version https://git-lfs.github.com/spec/v1\noid sha256:{'0' * 64}\nsize 12345\n")
 
@@ -250,6 +344,19 @@ def _pointer(path: Path) -> None:
     [
         (_pointer, "is a pointer of Git LFS.* git lfs pull"),
         (lambda path: path.write_text("\n<!DOCTYPE html><html>Quota exceeded</html>"), "is a page of HTML"),
+        (lambda path: path.write_bytes(b"\xef\xbb\xbf <HTML>"), "is a page of HTML"),
+        (lambda path: path.write_text("<!-- proxy --><html>"), "is a page of HTML"),
+        (
+            lambda path: path.write_text('{"error": "denied"}'),
+            r"is text, not weights \(it begins '{\"error\": \"denied\"}'\)",
+        ),
+        (lambda path: path.write_text("\N{LATIN SMALL LETTER E WITH ACUTE}" * 400), "is text, not weights"),
+        (lambda path: path.write_bytes(bytes(5000)), "begins with 512 bytes of zero"),
+        (lambda path: path.write_bytes(b"\x89HDF\r\n\x1a\n" + bytes(99)), "is HDF5"),
+        (lambda path: path.write_bytes(b"\x1f\x8b\x08" + bytes(99)), "is compressed"),
+        (_zip, "is an empty archive"),
+        (lambda path: _zip(path, "a/weights.pt", "b"), r"is an archive of a/weights.pt, b: unpack it"),
+        (lambda path: _zip(path, "a/archive_format"), "is an exported program"),
         (lambda path: path.write_bytes(b""), "is empty"),
         (lambda path: torch.save({"args": Namespace(lr=0.1)}, path), r"holds argparse.Namespace, which is code"),
         (lambda path: torch.save(nn.Linear(2, 2), path), r"holds torch.nn.modules.linear.Linear, .*state_dict\(\)"),

@@ -12,6 +12,7 @@ from optuna.trial import TrialState
 from robustray.errors import UserError
 from sweeps import record
 from sweeps.record import JOURNAL, Issued, Judged, Record, Skipped, repair
+from sweeps.running.queues import End
 from sweeps.search.controller import Controller
 from sweeps.search.stopping import first_in_first_out
 from sweeps.space import Sweep
@@ -82,6 +83,18 @@ def test_what_is_written_is_read(tmp_path: Path) -> None:
         TrialState.RUNNING,
     ]
     assert [trial.number for trial in study.best_trials] == [0]  # the infeasible one is not on Optuna's front
+
+
+def test_causes_are_plain_lines_wherever_they_come_from(tmp_path: Path) -> None:
+    """As an end that a worker tells, and as folders of before keep them: so tables and pages have no codes of a terminal."""
+    raw, shown = "ValueError: \x1b[1mbad\x1b[0m\tshape\x07", "ValueError: bad shape "
+    assert End("failed", raw).cause == End.of({}, cause=raw).cause == End.of({"cause": raw}).cause == shown
+    with _opened(tmp_path) as opened:
+        number = opened.issue(Issued({}), {})
+        opened.finish(number, "failed", metrics={}, cause=raw)
+        opened.give_up_judging(number, "validation", raw)
+    snapshot = record.read(tmp_path)
+    assert (snapshot.trials[0].cause, dict(snapshot.unjudged)) == (shown, {(number, "validation"): shown})
 
 
 def test_a_second_driver_is_refused_and_let_in_later(tmp_path: Path) -> None:

@@ -1,0 +1,34 @@
+"""Text of other people's code and files as plain lines: nothing that a terminal, a page or a table takes for a command."""
+
+from __future__ import annotations
+
+import re
+
+_ESCAPES = re.compile(
+    r"(?:\x1b\[|\x9b)[0-?]*[ -/]*[@-~]"  # colours and moves
+    r"|(?:\x1b[]PX^_]|[\x90\x98\x9d-\x9f])[^\x07\x1b\x9c]*(?:\x07|\x1b\\|\x9c)?"  # titles, links, strings to the device
+    r"|\x1b[ -/]*[0-~]"  # the short ones
+)
+"""What a terminal takes as a command, in seven bits or in eight."""
+_BYTES = range(0xDC80, 0xDD00)
+"""Where Python keeps the bytes of names that are no UTF-8."""
+
+
+def plain(text: str) -> str:
+    """One line without control characters and escape codes: names and causes come from files and other people's code.
+
+    A byte that is no UTF-8 is shown as `\\xfc`.
+    """
+    return "".join(map(_shown, _ESCAPES.sub("", text)))
+
+
+def _shown(character: str) -> str:
+    if character.isprintable():
+        return character
+    return f"\\x{ord(character) - 0xDC00:02x}" if ord(character) in _BYTES else " "
+
+
+def line(error: BaseException, at: int = 0) -> str:
+    """One plain line of an error's message, the last one where it has fewer; its type where it says nothing."""
+    lines = [text for each in str(error).splitlines() if (text := plain(each).strip())] or [type(error).__name__]
+    return lines[min(at, len(lines) - 1)]
