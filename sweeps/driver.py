@@ -60,6 +60,7 @@ def run(
 
     Raises:
         UserError: the folder holds another sweep, another driver is at work, the disk is full, Ray cannot be reached.
+        AtOnce: a second signal came while the first was being heeded; trials go on from their last checkpoints.
     """
     console = Console(write, show, until=until)
     look_ahead(sweep)
@@ -70,7 +71,7 @@ def run(
         with Record(folder, sweep.objectives, held=held) as record:
             provenance.check_trained(sweep, folder, record.trials())
             with console.watching(sweep, record, noisy=backend == "ray"):
-                return drive(sweep, record, partial(_place, backend, console), tell=console)
+                return drive(sweep, record, partial(_place, backend, folder, console), tell=console)
 
 
 def drive(
@@ -196,7 +197,7 @@ def _share(sweep: Sweep, record: Record, place: Place, first: Job, tell: Listene
     return packing.kept(number, machine)
 
 
-def _place(name: BackendName, console: Console) -> Place:
+def _place(name: BackendName, folder: Path, console: Console) -> Place:
     if name == "local":
         from sweeps.running.local import Local
 
@@ -206,7 +207,7 @@ def _place(name: BackendName, console: Console) -> Place:
         raise UserError("Ray is not installed; --backend local runs without it, one trial after another")
     from sweeps.running.ray import RayTune
 
-    return RayTune(talks=console.keeps_output)
+    return RayTune(folder, lambda line: console(Said(line)), talks=console.keeps_output)
 
 
 @contextlib.contextmanager
