@@ -63,8 +63,14 @@ def unheard() -> Iterator[None]:
     Schedulers send SIGTERM to all processes of a job, and a terminal its Ctrl-C to all of a command: who works for this
     process must end when it says so, not before. A signal that comes meanwhile is handled after the block.
     """
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, STOPS)
+    came: list[int] = []  # to another thread of this process, which blocks nothing
+    handlers = {number: signal.signal(number, lambda number, frame: came.append(number)) for number in STOPS}
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, STOPS)
     try:
         yield
     finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+        if came:
+            signal.raise_signal(came[0])
