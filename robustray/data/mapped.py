@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from robustray.data.decoded import Decoded
+from robustray.data.reading import npy_header
 from robustray.data.stored import cache
 from robustray.errors import UserError
 from robustray.files import whole_folder
@@ -38,9 +39,7 @@ def member(path: Path, key: str) -> NDArray[Any] | None:
         file.seek(info.header_offset)
         skip = sum(_LOCAL_HEADER.unpack(file.read(_LOCAL_HEADER.size)))
         file.seek(skip, 1)
-        version = np.lib.format.read_magic(file)
-        read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
-        shape, fortran, dtype = read(file)
+        shape, fortran, dtype = npy_header(file)
         if dtype.hasobject:
             raise ValueError("it holds objects, not numbers")
         return np.memmap(path, dtype, "c", file.tell(), shape, "F" if fortran else "C")

@@ -13,7 +13,7 @@ from pydantic import Field
 
 from robustray.data.base import DataSource, Images, Split
 from robustray.data.mapped import member
-from robustray.data.reading import Shape, checked, checked_labels, read_arrays, read_npz, readable
+from robustray.data.reading import Shape, checked, checked_labels, length, read_arrays, read_npz, readable
 from robustray.errors import UserError
 from robustray.registry import Count, register
 
@@ -38,6 +38,9 @@ class Npz(DataSource):
         if self.images is not None:
             return Images(whole.images[: self.images], whole.labels[: self.images])
         return whole
+
+    def test_images(self) -> int:
+        return length(Path(self.test), "labels")
 
     @property
     def classes(self) -> int:

@@ -12,7 +12,7 @@ from typing import ClassVar, Literal
 from pydantic import Field
 
 from robustray.data.base import DataSource, Images, Split
-from robustray.data.reading import Shape, checked, content, read_npz
+from robustray.data.reading import Shape, checked, content, length, read_npz
 from robustray.errors import UserError
 
 ROOT = "ROBUSTRAY_DATA"
@@ -61,6 +61,7 @@ class Stored(DataSource):
     dataset: ClassVar[str | None] = None  # its class in torchvision.datasets, where that can download it
     obtain: ClassVar[str]  # how a user comes by it
     takes_npz: ClassVar[bool] = True
+    published: ClassVar[int | None] = None  # test images, where the files themselves do not tell
 
     @property
     @abstractmethod
@@ -117,6 +118,16 @@ class Stored(DataSource):
         if files[0].suffix == ".npz":
             return checked(*read_npz(files[0]), files[0], shape=self.shape, classes=self.classes)
         return self.decode(files, split)
+
+    def test_images(self) -> int | None:
+        files = self.located("test")
+        if files[0].suffix == ".npz":
+            return length(files[0], "labels")
+        return self.counted(files)
+
+    def counted(self, files: tuple[Path, ...]) -> int | None:
+        """How many test images there are in the published form, from what tells it without reading them."""
+        return self.published
 
     def identity(self, split: Split) -> str:
         """Count and hash of the images and labels themselves: wherever they lie, in whatever form, and subsets apart."""

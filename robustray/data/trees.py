@@ -96,6 +96,9 @@ class Tree(Stored):
             raise UserError(f"{files[0]}: images must be {by(self.shape)}, not {by(found.images.shape[1:])}")
         return found
 
+    def counted(self, files: tuple[Path, ...]) -> int:
+        return len(self.listing(files, "test"))
+
     def described(self, split: TrainTest) -> str:
         files = self.located(split)
         return super().described(split) if files[0].suffix == ".npz" else self._decoded(files, split).described
