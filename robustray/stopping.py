@@ -6,7 +6,7 @@ import signal
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from types import FrameType
+from types import FrameType, TracebackType
 
 STOPS = (signal.SIGINT, signal.SIGTERM)
 SAME = 1.0
@@ -28,6 +28,7 @@ class Stops:
         """Args: soon: called in the main thread, between two of its bytecodes; it may raise."""
         self._soon = soon
         self._first: float | None = None
+        self._hurried = False
 
     @property
     def asked(self) -> bool:
@@ -38,9 +39,13 @@ class Stops:
         self._before = {number: signal.signal(number, self._handle) for number in STOPS}
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, where: TracebackType | None
+    ) -> None:
         for number, handler in self._before.items():
             signal.signal(number, handler)
+        if self._hurried and isinstance(error, KeyboardInterrupt) and not isinstance(error, AtOnce):
+            raise AtOnce from error  # Ray's own code, woken by a signal, raises one of its own in place of a handler's
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
         now = time.monotonic()
@@ -48,6 +53,7 @@ class Stops:
             self._first = now
             self._soon()
         elif now - self._first > SAME:
+            self._hurried = True
             raise AtOnce
 
 

@@ -43,6 +43,26 @@ def test_a_later_one_stops_at_once(
     assert asked == [1]
 
 
+def test_at_once_is_not_lost_in_code_that_raises_its_own(
+    number: signal.Signals, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As Ray's does; one that nobody asked for twice stays what it is."""
+    monkeypatch.setattr(stopping, "SAME", -1.0)
+
+    def woken(times: int) -> None:
+        for _ in range(times):
+            try:
+                os.kill(os.getpid(), number)
+            except KeyboardInterrupt:
+                raise KeyboardInterrupt from None
+
+    with pytest.raises(AtOnce), Stops(lambda: None):
+        woken(2)
+    with pytest.raises(KeyboardInterrupt) as caught, Stops(interrupt):
+        woken(1)
+    assert not isinstance(caught.value, AtOnce)
+
+
 def test_what_handled_them_before_does_so_again(number: signal.Signals) -> None:
     outer: list[int] = []
     with Stops(lambda: outer.append(1)):

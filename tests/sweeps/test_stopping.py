@@ -137,7 +137,13 @@ def test_a_second_signal_does_not_wait_for_a_step(tmp_path: Path, backend: Backe
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_judging_stops_inside_an_attack_and_keeps_whole_shards(tmp_path: Path, backend: BackendName) -> None:
     """Square asks five thousand times: the shard in flight is given up, and judged anew as if it had never begun."""
-    judged = ("search.trials=1", "trial.schedule.epochs=1", "judge.version=[apgd-ce, square]", "judge.trials=all")
+    judged = (
+        "search.trials=1",
+        "trial.schedule.epochs=1",
+        "judge.version=[apgd-ce, square]",
+        "judge.trials=all",
+        "judge.threat.eps=0.01",  # most images are left to the second attack
+    )
     undisturbed = tmp_path / "undisturbed"
     assert run_quietly(small_sweep(tmp_path, *judged), undisturbed)
     folder = tmp_path / "small"
