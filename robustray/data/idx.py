@@ -5,8 +5,9 @@ from __future__ import annotations
 import gzip
 import math
 import struct
+from io import BufferedReader
 from pathlib import Path
-from typing import IO, ClassVar
+from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -76,7 +77,7 @@ class IdxFiles(Stored):
             return int.from_bytes(header[4:], "big")
 
 
-def _opened(path: Path) -> IO[bytes]:
+def _opened(path: Path) -> gzip.GzipFile | BufferedReader:
     return gzip.open(path) if path.suffix == ".gz" else path.open("rb")
 
 

@@ -201,7 +201,7 @@ def test_the_images_of_test_are_counted_in_every_form(
         for split in ("train", "test"):
             images = source.read(split)
             save(tmp_path / f"{split}.npz", images=images.images, labels=images.labels)
-        there = cast(Stored, source.model_copy(update={"path": str(tmp_path)}))
+        there = source.model_copy(update={"path": str(tmp_path)})
         assert there.test_images() == count
     (tmp_path / "test.npz").write_bytes((tmp_path / "test.npz").read_bytes()[:50])
     with pytest.raises(UserError, match=re.escape(str(tmp_path / "test.npz"))):

@@ -307,7 +307,8 @@ def test_a_judge_job_that_is_interrupted_gives_up_its_shard_and_is_judged_anew(
             _judge_job(trained, tmp_path / "parts", "apgd-ce", interrupted=asked, session=str(asked))
         assert not list(tmp_path.glob("parts/*/apgd-ce-*"))
     assert _judge_job(trained, tmp_path / "parts", "apgd-ce", session="whole")["outcome"] == "complete"
-    (whole, parts) = (read_shard(*tmp_path.glob(f"{name}/validation-*"), "apgd-ce", 0) for name in ("whole", "parts"))
+    (one,), (two,) = (list(tmp_path.glob(f"{name}/validation-*")) for name in ("whole", "parts"))
+    whole, parts = read_shard(one, "apgd-ce", 0), read_shard(two, "apgd-ce", 0)
     assert whole is not None
     assert parts is not None
     assert (whole.broken == parts.broken).all()
@@ -329,7 +330,7 @@ def test_a_judge_job_that_cannot_be_done_says_why(trained: tuple[Path, dict[str,
             (CLEAN, {"folder": str(tmp_path)}, "no checkpoint"),
         ]
     ):
-        said = _judge_job(trained, tmp_path, stage, session=str(session), **changes)
+        said = _judge_job(trained, tmp_path, stage, **{"session": str(session), **changes})  # type: ignore[arg-type]
         assert (said["outcome"], said["done"]) == ("failed", True)
         assert cause in said["cause"]
 
