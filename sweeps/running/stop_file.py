@@ -7,6 +7,7 @@ may go on telling for half a minute that a file is or is not there, but asks its
 
 from __future__ import annotations
 
+import contextlib
 import os
 import threading
 from pathlib import Path
@@ -37,8 +38,9 @@ class StopFile:
         self.path.unlink(missing_ok=True)
 
     def ask(self) -> None:
-        """Asks all workers to stop."""
-        os.truncate(self.path, 0)
+        """Asks all workers to stop. Where the file cannot be reached, they stop after their next report: the driver says so."""
+        with contextlib.suppress(OSError):  # in a handler of signals
+            os.truncate(self.path, 0)
 
 
 def asked(path: Path) -> bool:

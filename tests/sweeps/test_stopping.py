@@ -232,6 +232,13 @@ def test_an_emptied_file_stops_the_step_that_runs_and_every_later_one(tmp_path: 
     assert not asked(stop.path), "a worker that cannot see it goes on: it may be the node"
 
 
+def test_a_file_that_is_gone_is_no_error_in_a_handler(tmp_path: Path) -> None:
+    with StopFile(tmp_path) as stop:
+        stop.path.unlink()
+        stop.ask()
+        assert not asked(stop.path)
+
+
 def test_what_a_killed_driver_left_stops_no_later_one(tmp_path: Path) -> None:
     left = StopFile(tmp_path)
     left.__enter__()
