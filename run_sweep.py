@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import shlex
-import signal
 import sys
 from contextlib import nullcontext
 from enum import StrEnum
 from pathlib import Path
-from types import FrameType
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -16,6 +14,7 @@ import typer
 from robustray import UserError, __version__, astray
 from robustray.commands.exits import INTERRUPTED
 from robustray.errors import nearest, told_in_one_line
+from robustray.stopping import AtOnce, Stops, interrupt
 
 if TYPE_CHECKING:
     from sweeps.view.console import Show
@@ -128,16 +127,19 @@ def sweep(
 
     shown: Show = "quiet" if quiet else "verbose" if verbose else "live" if suits(sys.stdout) else "plain"
     until = None if deadline is None else deadline.left
+    kept = "every step and every whole shard is kept"
     try:
         with deadline or nullcontext():
             finished = driver.run(wanted, folder, backend.value, fresh=fresh, show=shown, until=until)
+    except AtOnce:
+        finished, kept = False, "trials at work go on from their last checkpoints"
     except KeyboardInterrupt:
         finished = False
     if not finished:
         over = deadline is not None and deadline.over
         again = [word for word in sys.argv[1:] if word != "--fresh"]
         why = f"The time of --for {budget} is over" if over else "Stopped"
-        _say(f"{why}. Nothing is lost; go on with: python {shlex.join([sys.argv[0], *again])}")
+        _say(f"{why}: {kept}; go on with: python {shlex.join([sys.argv[0], *again])}")
         raise typer.Exit(TIME_OVER if over else INTERRUPTED)
 
     from analysis import report
@@ -176,17 +178,12 @@ def _say(line: str) -> None:
     print(line, flush=True)
 
 
-def _interrupt(number: int, frame: FrameType | None) -> None:
-    raise KeyboardInterrupt
-
-
 def main() -> None:
     """The command line: errors that are the user's to mend are one line, exit code 2."""
-    signal.signal(signal.SIGTERM, _interrupt)
     app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
     app.command(epilog=EXIT_CODES)(sweep)
     try:
-        with told_in_one_line():
+        with Stops(interrupt), told_in_one_line():
             app()
     except KeyboardInterrupt:
         sys.exit(INTERRUPTED)

@@ -215,10 +215,11 @@ def on_ray(bench: Bench) -> None:
     """Seconds between two jobs on a warm actor, ours and a plain trainable's."""
     from sweeps.running.ray import RayTune
 
-    place, queue = RayTune(), NoWork(JOBS)
-    place.settle(Share(1.0, 0.0))
-    place.slots = 1
-    place.run(queue)
+    with tempfile.TemporaryDirectory() as folder:
+        place, queue = RayTune(Path(folder)), NoWork(JOBS)
+        place.settle(Share(1.0, 0.0))
+        place.slots = 1
+        place.run(queue)
     ours = _between(queue.ends)
     plain = _between(_plain())
     bench.row("Ray, ours", "between two jobs on a warm actor", 1000 * ours, unit="ms", jobs=JOBS)

@@ -67,6 +67,7 @@ def run(
 
     Raises:
         UserError: the folder holds another sweep, another driver is at work, the disk is full, Ray cannot be reached.
+        AtOnce: a second signal came while the first was being heeded; trials go on from their last checkpoints.
     """
     console = Console(write, show, until=until)
     for warning in look_ahead(sweep):
@@ -82,7 +83,7 @@ def run(
             for maker in derive:
                 ask(record, maker)
             with console.watching(sweep, record, noisy=backend == "ray"):
-                return drive(sweep, record, partial(_place, backend, console), tell=console)
+                return drive(sweep, record, partial(_place, backend, folder, console), tell=console)
 
 
 def drive(
@@ -244,7 +245,7 @@ def _share(sweep: Sweep, record: Record, place: Place, first: Job, tell: Listene
     return packing.kept(number, machine)
 
 
-def _place(name: BackendName, console: Console) -> Place:
+def _place(name: BackendName, folder: Path, console: Console) -> Place:
     if name == "local":
         from sweeps.running.local import Local
 
@@ -254,7 +255,7 @@ def _place(name: BackendName, console: Console) -> Place:
         raise UserError("Ray is not installed; --backend local runs without it, one trial after another")
     from sweeps.running.ray import RayTune
 
-    return RayTune(talks=console.keeps_output)
+    return RayTune(folder, lambda line: console(Said(line)), talks=console.keeps_output)
 
 
 @contextlib.contextmanager

@@ -20,6 +20,7 @@ from rich.table import Table
 from robustray import plain
 from robustray.attacks.versions import strength
 from robustray.errors import UserError
+from robustray.judge import Judge
 from robustray.trial import TrialConfig
 from sweeps import driver
 from sweeps.record import Record
@@ -82,6 +83,9 @@ def show(sweep: Sweep, write: Callable[[str], None], *, slots: int | None = None
     write(f"{sweep.wanted} trials, {_judged(sweep)}; {places} at a time on this machine{each}")
     write(f"  training   {_device_time(cost.training)}")
     write(f"  judging    {_device_time(cost.judging)}" if any(cost.judging) else "  judging    none")
+    if any(cost.judging) and (test := test_images(sweep.judge))[1]:
+        guess = f"{test[0]} images, which is a guess: {sweep.judge.data.name} does not tell before test is read"
+        write(f"  test       taken to be {guess}")
     low, middle, high = (seconds / places for seconds in cost.total)
     write(f"  wall time  about {_clock(middle)} ({_clock(low)} to {_clock(high)})")
     write(f"  disk       about {_bytes(cost.disk)}")
@@ -136,7 +140,7 @@ def _judging(sweep: Sweep, config: TrialConfig) -> Interval:
     tier = sum(per_image[name] for name in attacks[:2])
     late = sum(per_image[name] for name in attacks[2:])
     images = len(judge.lists()[0])
-    test = judge.images.test if isinstance(judge.images.test, int) else len(judge.data.load("validation")) * 2
+    test, _ = test_images(judge)
     found = []
     for standing, share, sure in zip(STANDING, ON_FRONTIER, (1 - SURE, 1, 1 + SURE), strict=True):
         in_full = tier * (1 + standing) / 2 + late * standing
@@ -144,6 +148,14 @@ def _judging(sweep: Sweep, config: TrialConfig) -> Interval:
         validation = images * sweep.wanted * (share * in_full + (1 - share) * tier * (1 + standing) / 2)
         found.append(sure * (validation + test * sweep.wanted * min(share, ON_FRONTIER[2]) * in_full))
     return found[0], found[1], found[2]
+
+
+def test_images(judge: Judge) -> tuple[int, bool]:
+    """How many test images a member of the frontier is judged on, and whether that is a guess: test is not read for it."""
+    if isinstance(judge.images.test, int):
+        return judge.images.test, False
+    count = judge.data.test_images()
+    return (2 * judge.data.validation, True) if count is None else (count, False)
 
 
 def _seconds_per_image(config: TrialConfig) -> dict[str, float]:

@@ -203,7 +203,8 @@ def test_a_sweep_whose_time_is_over_says_so_by_its_exit_code_and_goes_on(tmp_pat
     stopped = run(*long, "--for", "8s", cwd=tmp_path)
     assert stopped.returncode == 3, stopped.stdout + stopped.stderr
     assert stopped.stdout.splitlines()[-1] == (
-        f"The time of --for 8s is over. Nothing is lost; go on with: python {ROOT / 'run_sweep.py'} {' '.join(long)} --for 8s"
+        "The time of --for 8s is over: every step and every whole shard is kept; go on with: "
+        f"python {ROOT / 'run_sweep.py'} {' '.join(long)} --for 8s"
     )
     assert not stopped.stderr
     if (journal := tmp_path / "results" / "small" / record.JOURNAL).exists():  # else it took that long to begin

@@ -17,7 +17,7 @@ import socket
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
@@ -26,7 +26,7 @@ from typing import Annotated, Literal
 import typer
 
 from robustray import astray
-from robustray.commands import surroundings
+from robustray.commands import own_ray, surroundings
 from robustray.processors import cores, described, pinned
 
 State = Literal["ok", "advice", "wrong"]
@@ -35,6 +35,7 @@ DASHBOARD = 8265
 MPS = "nvidia-cuda-mps-control"
 _STYLES = {"ok": "green", "advice": "yellow", "wrong": "bold red"}
 _RAY_SECONDS = 90
+_LISTENS = "all ports of a sweep's own Ray listen on 127.0.0.1 alone"
 _START_RAY = """
 import ray
 ray.init(address="local", num_cpus=1, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
@@ -262,11 +263,10 @@ def _ports() -> Iterator[Finding]:
         dashboard.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             dashboard.bind(("127.0.0.1", DASHBOARD))
-            yield Finding("ports", "ok", f"{DASHBOARD} is free for Ray's dashboard")
+            yield Finding("ports", "ok", f"{DASHBOARD} is free for Ray's dashboard; {_LISTENS}")
         except OSError:
-            yield Finding(
-                "ports", "advice", f"{DASHBOARD} is taken; Ray's dashboard takes the next free port and says so"
-            )
+            taken = f"{DASHBOARD} is taken; Ray's dashboard takes the next free port and says so"
+            yield Finding("ports", "advice", f"{taken}; {_LISTENS}")
 
 
 def _leftovers() -> Iterator[Finding]:
@@ -288,9 +288,10 @@ def _ray(*, start: bool) -> Iterator[Finding]:
     if importlib.util.find_spec("ray") is None:
         yield Finding("ray", "wrong", "not installed; --backend local sweeps without it, one job at a time")
         return
-    address = os.environ.get("RAY_ADDRESS")
+    address = own_ray.cluster()
     if address:
         yield reached(address)
+        yield from guarded(os.environ)
     if start:
         yield started(_RAY_SECONDS)
 
@@ -307,11 +308,21 @@ def reached(address: str) -> Finding:
         return Finding("RAY_ADDRESS", "wrong", f"nothing answers on {address} ({error}); unset it to start a local Ray")
 
 
+def guarded(environment: Mapping[str, str]) -> Iterator[Finding]:
+    """What is to be known of a cluster of the user's own: others reach its ports, so it should ask for a token."""
+    if environment.get("RAY_AUTH_MODE", "").lower() != "token":
+        reach = "whoever reaches the cluster's ports runs code on it"
+        told = f"RAY_AUTH_MODE is not token here: {reach}, unless it asks for tokens; see docs/howto/cluster.md"
+        yield Finding("tokens", "advice", told)
+    told = "a cluster listens on all interfaces of its machines, and its metrics ask for no token: keep it behind a firewall"
+    yield Finding("cluster ports", "advice", told)
+
+
 def started(seconds: float) -> Finding:
     """Whether a local Ray starts and runs a task, in a process of its own that has so many seconds."""
     import psutil
 
-    environment = {**os.environ, "RAY_USAGE_STATS_ENABLED": "0", "RAY_AUTH_MODE": "token"}
+    environment = {**os.environ, "RAY_USAGE_STATS_ENABLED": "0", **own_ray.OWN}
     environment.pop("RAY_ADDRESS", None)
     with tempfile.TemporaryFile("w+") as errors:
         process = subprocess.Popen(  # noqa: S603

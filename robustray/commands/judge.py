@@ -10,6 +10,7 @@ import typer
 
 from robustray.commands.exits import INTERRUPTED
 from robustray.errors import UserError
+from robustray.stopping import Stops, interrupt
 
 
 class JudgedSplit(StrEnum):
@@ -87,26 +88,25 @@ def judge(
             return
         if not model:
             raise UserError("which model? A trial's folder, a checkpoint, zoo:NAME, or package.module:factory")
-        run(
-            Asked(
-                model=model,
-                data=data,
-                split=None if split is None else split.value,
-                norm=None if threat is None else threat.value,
-                eps=eps,
-                version=version,
-                images=images,
-                shard=batch,
-                devices=tuple(device or ()),
-                threads=threads,
-                architecture=architecture,
-                keep_images=save_adversarial,
-                accelerated=accelerated,
-                join=tuple(join or ()),
-                results=results,
-            ),
-            typer.echo,
+        asked = Asked(
+            model=model,
+            data=data,
+            split=None if split is None else split.value,
+            norm=None if threat is None else threat.value,
+            eps=eps,
+            version=version,
+            images=images,
+            shard=batch,
+            devices=tuple(device or ()),
+            threads=threads,
+            architecture=architecture,
+            keep_images=save_adversarial,
+            accelerated=accelerated,
+            join=tuple(join or ()),
+            results=results,
         )
+        with Stops(interrupt):
+            run(asked, typer.echo)
     except OSError as error:  # a full disk, a folder that cannot be written
         raise UserError(str(error)) from None
     except KeyboardInterrupt:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import signal
 from pathlib import Path
-from types import FrameType
 from typing import Annotated, Any
 
 import typer
@@ -14,6 +12,7 @@ from robustray.commands.exits import INTERRUPTED
 from robustray.data.doubts import doubts
 from robustray.errors import Diverged, Paused, UserError
 from robustray.measures.metrics import ACCURACIES, METRICS
+from robustray.stopping import AtOnce, Stops
 from robustray.trial import TrialConfig
 
 
@@ -26,7 +25,7 @@ def train(
         typer.Option(min=1, help="CPU threads, the same for the same bits; default: as it was begun, else measured."),
     ] = None,
 ) -> None:
-    """Trains one trial, or goes on with it. Ctrl-C keeps every step done."""
+    """Trains one trial, or goes on with it. Ctrl-C and SIGTERM keep every step done; a second one stops at once."""
     config = TrialConfig.from_yaml(trial)
     home = folder or Path("results") / trial.stem
 
@@ -43,21 +42,18 @@ def train(
     for doubt in doubts(config.judge.data):
         typer.echo(f"warning: {doubt}")
 
-    def ask(number: int, frame: FrameType | None) -> None:
-        if trainer.stop.is_set():
-            raise KeyboardInterrupt
-        trainer.stop.set()
-
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, ask)
     if trainer.completed or trainer.progress.batch_in_epoch:
         typer.echo(f"going on at epoch {trainer.completed}, step {trainer.progress.batch_in_epoch}")
     try:
-        report = trainer.run(lambda report: typer.echo(_line(report)))
+        with Stops(trainer.stop.set):
+            report = trainer.run(lambda report: typer.echo(_line(report)))
     except Diverged as error:
         raise UserError(f"diverged: {error}") from None
-    except (Paused, KeyboardInterrupt):
-        typer.echo("Stopped. Nothing is lost; the same command goes on.")
+    except Paused:
+        typer.echo("Stopped: every step is kept; the same command goes on.")
+        raise typer.Exit(INTERRUPTED) from None
+    except AtOnce:
+        typer.echo("Stopped at once: the same command goes on from the last checkpoint.")
         raise typer.Exit(INTERRUPTED) from None
     typer.echo(
         f"done: clean {report['clean_accuracy']:.2%}, robust {report['robust_accuracy']:.2%} on validation; {home}"

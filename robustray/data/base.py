@@ -60,6 +60,14 @@ class DataSource(Part):
             UserError: something is missing; the message says where it was expected.
         """
 
+    def test_images(self) -> int | None:
+        """How many images the test set has, where that can be told without reading an image or a label; None elsewhere.
+
+        Raises:
+            UserError: something is missing or damaged.
+        """
+        return None
+
     @property
     def classes(self) -> int:
         """Number of classes, those included of which every image is held out."""

@@ -20,6 +20,7 @@ class Cifar10(CifarBatches):
         "`python -m robustray data cifar10 --download` fetches it (170 MB), or put cifar-10-python.tar.gz there"
     )
     folder: ClassVar[str] = "cifar-10-batches-py"
+    published: ClassVar[int | None] = 10_000
     archive: ClassVar[str] = "cifar-10-python.tar.gz"
     batches: ClassVar[Mapping[TrainTest, tuple[str, ...]]] = {
         "train": tuple(f"data_batch_{number}" for number in range(1, 6)),

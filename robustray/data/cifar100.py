@@ -20,6 +20,7 @@ class Cifar100(CifarBatches):
         "`python -m robustray data cifar100 --download` fetches it (169 MB), or put cifar-100-python.tar.gz there"
     )
     folder: ClassVar[str] = "cifar-100-python"
+    published: ClassVar[int | None] = 10_000
     archive: ClassVar[str] = "cifar-100-python.tar.gz"
     batches: ClassVar[Mapping[TrainTest, tuple[str, ...]]] = {"train": ("train",), "test": ("test",)}
     key: ClassVar[str] = "fine_labels"

@@ -43,6 +43,9 @@ class Digits(DataSource):
         pixels = np.rint(images[rows] * (255 / 16)).astype(np.uint8).reshape(-1, 8, 8, 1)
         return Images(pixels, labels[rows])
 
+    def test_images(self) -> int:
+        return TEST_IMAGES
+
     def check(self) -> None:
         _file()
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import math
 import struct
+from io import BufferedReader
 from pathlib import Path
 from typing import ClassVar
 
@@ -25,7 +26,7 @@ def read_idx(path: Path, dimensions: int) -> NDArray[np.uint8]:
     Raises:
         UserError: not such a file, or not all of it.
     """
-    with readable(path, "IDX file"), gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
+    with readable(path, "IDX file"), _opened(path) as file:
         whole = file.read()
     magic, header = bytes((0, 0, UNSIGNED_BYTE, dimensions)), 4 + 4 * dimensions
     if whole[:4] != magic or len(whole) < header:
@@ -67,6 +68,17 @@ class IdxFiles(Stored):
             shape=self.shape,
             classes=self.classes,
         )
+
+    def counted(self, files: tuple[Path, ...]) -> int:
+        with readable(files[1], "IDX file"), _opened(files[1]) as file:
+            header = file.read(8)
+            if header[:4] != bytes((0, 0, UNSIGNED_BYTE, 1)):
+                raise UserError(f"{files[1]}: not an IDX file of bytes in 1 dimensions; it begins with {header[:4]!r}")
+            return int.from_bytes(header[4:], "big")
+
+
+def _opened(path: Path) -> gzip.GzipFile | BufferedReader:
+    return gzip.open(path) if path.suffix == ".gz" else path.open("rb")
 
 
 def _file(folder: Path, name: str) -> Path:

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from robustray.data.decoded import Decoded
 from robustray.data.places import cache
-from robustray.data.reading import opened
+from robustray.data.reading import npy_header, opened
 from robustray.errors import UserError
 from robustray.files import Stamp, whole_folder
 
@@ -64,7 +64,7 @@ def header(path: Path | str, key: str) -> tuple[tuple[int, ...], np.dtype[Any]]:
     with opened(path, key) as arrays:
         assert arrays.zip is not None
         with arrays.zip.open(f"{key}.npy") as file:
-            shape, _, dtype = _described(file)
+            shape, _, dtype = npy_header(file)
             return shape, dtype
 
 
@@ -73,17 +73,10 @@ def _map(path: Path, info: zipfile.ZipInfo) -> NDArray[Any]:
         file.seek(info.header_offset)
         skip = sum(_LOCAL_HEADER.unpack(file.read(_LOCAL_HEADER.size)))
         file.seek(skip, 1)
-        shape, fortran, dtype = _described(file)
+        shape, fortran, dtype = npy_header(file)
         if dtype.hasobject:
             raise ValueError("it holds objects, not numbers")
         return np.memmap(path, dtype, "c", file.tell(), shape, "F" if fortran else "C")
-
-
-def _described(file: Any) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
-    """Shape, whether axes are the other way round, and kind of the array that begins here."""
-    version = np.lib.format.read_magic(file)
-    read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
-    return read(file)
 
 
 @lru_cache(maxsize=16)  # a second for each gigabyte

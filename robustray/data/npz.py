@@ -15,7 +15,7 @@ from pydantic import Field
 from robustray.data.base import DataSource, Split
 from robustray.data.images import Images
 from robustray.data.mapped import header, npz
-from robustray.data.reading import Shape, checked, checked_labels, opened, readable
+from robustray.data.reading import Shape, checked, checked_labels, length, opened, readable
 from robustray.errors import UserError
 from robustray.files import Stamp
 from robustray.registry import Count, register
@@ -41,6 +41,9 @@ class Npz(DataSource):
         if self.images is not None:
             return Images(whole.stored[: self.images], whole.labels[: self.images])
         return whole
+
+    def test_images(self) -> int:
+        return length(Path(self.test), "labels")
 
     @property
     def classes(self) -> int:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -36,6 +37,23 @@ def readable(path: Path | str, kind: str) -> Iterator[None]:
     except Exception as error:  # numpy, zlib, pickle, tarfile, scipy and Pillow raise what they like
         reason = " ".join(str(error).split()) or type(error).__name__
         raise UserError(f"{path}: not a readable {kind} ({reason})") from None
+
+
+def length(path: Path, key: str) -> int:
+    """How many rows an array of an .npz file has: its header says so, and no more is read, compressed or not.
+
+    Raises:
+        UserError: `path` is missing, or no whole .npz file with that array.
+    """
+    with readable(path, ".npz file"), zipfile.ZipFile(path) as archive, archive.open(f"{key}.npy") as file:
+        return int(npy_header(file)[0][0])
+
+
+def npy_header(file: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
+    """Shape, whether columns come first, and type of the array that an .npy file holds."""
+    version = np.lib.format.read_magic(file)
+    read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+    return read(file)
 
 
 @contextmanager

@@ -15,7 +15,7 @@ from robustray.data.base import DataSource, Split
 from robustray.data.images import Images
 from robustray.data.mapped import npz
 from robustray.data.places import roots
-from robustray.data.reading import Shape, checked, content
+from robustray.data.reading import Shape, checked, content, length
 from robustray.errors import UserError
 from robustray.files import Stamp
 
@@ -35,6 +35,7 @@ class Stored(DataSource):
     dataset: ClassVar[str | None] = None  # its class in torchvision.datasets, where that can download it
     obtain: ClassVar[str]  # how a user comes by it
     takes_npz: ClassVar[bool] = True
+    published: ClassVar[int | None] = None  # test images, where the files themselves do not tell
 
     @property
     @abstractmethod
@@ -94,6 +95,16 @@ class Stored(DataSource):
         if files[0].suffix == ".npz":
             return checked(*npz(files[0]), files[0], shape=self.shape, classes=self.classes)
         return self.decode(files, split)
+
+    def test_images(self) -> int | None:
+        files = self.located("test")
+        if files[0].suffix == ".npz":
+            return length(files[0], "labels")
+        return self.counted(files)
+
+    def counted(self, files: tuple[Path, ...]) -> int | None:
+        """How many test images there are in the published form, from what tells it without reading them."""
+        return self.published
 
     def identity(self, split: Split) -> str:
         """Count and hash of the images and labels themselves: wherever they lie, in whatever form, and subsets apart."""

@@ -37,6 +37,15 @@ class Svhn(Stored):
     def files(self, home: Path, split: TrainTest) -> tuple[Path, ...]:
         return (home / f"{split}_32x32.mat",)
 
+    def counted(self, files: tuple[Path, ...]) -> int:
+        from scipy.io import whosmat
+
+        with readable(files[0], ".mat file"):
+            shapes = {name: shape for name, shape, _ in whosmat(files[0])}
+        if "y" not in shapes:
+            raise UserError(f"{files[0]}: no array 'y'")
+        return int(shapes["y"][0])
+
     def decode(self, files: tuple[Path, ...], split: TrainTest) -> Images:
         from scipy.io import loadmat
 

@@ -107,6 +107,9 @@ class Tree(Stored):
             raise UserError(f"{files[0]}: images must be {by(self.shape)}, not {by(found.shape)}")
         return found
 
+    def counted(self, files: tuple[Path, ...]) -> int:
+        return len(self.listing(files, "test"))
+
     def stamps(self, split: Split) -> Hashable:
         part: TrainTest = "test" if split == "test" else "train"
         files = self.located(part)

@@ -25,6 +25,7 @@ from robustray.judging.case import Case
 from robustray.judging.plan import Plan
 from robustray.judging.turns import Turn
 from robustray.processors import cores
+from robustray.stopping import STOPS
 from robustray.verdicts import Shard
 
 Told = Callable[[str, int, float], None]
@@ -137,7 +138,7 @@ def _in_processes(plan: Plan, order: Order, devices: list[str], told: Told) -> I
         pool.shutdown(wait=False, cancel_futures=True)
         if flying:
             for process in processes:
-                process.terminate()
+                process.kill()
 
 
 def _context() -> Any:
@@ -155,9 +156,10 @@ _news: Any
 
 
 def _open(order: Order, free: Any, news: Any) -> None:
-    """In a new process: loads the model onto a device of its own; Ctrl-C is the parent's business, and so is its end."""
+    """In a new process: loads the model onto a device of its own; signals are the parent's business, and so is its end."""
     global _case, _order, _news
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    for number in STOPS:  # a terminal and a scheduler send them to all
+        signal.signal(number, signal.SIG_IGN)
     threading.Thread(target=_leave_with_parent, daemon=True).start()
     news.cancel_join_thread()  # what nobody reads any more must not keep the process
     device = free.get()

@@ -103,6 +103,15 @@ def only_test_opens_test(source: DataSource) -> None:
 
 
 @contract("data", default=True)
+def images_of_test_are_counted_without_it_being_opened(source: DataSource) -> None:
+    """Where a source tells how many there are, it is right, or says what was published."""
+    again, opened = anew(source)
+    count = again.test_images()
+    assert not opened
+    assert count in (None, getattr(source, "published", None), len(again.load("test")))
+
+
+@contract("data", default=True)
 def identity_tells_splits_apart(source: DataSource) -> None:
     """And a validation set from one of another size."""
     other = remade(source, validation=source.validation - 1)

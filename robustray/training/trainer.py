@@ -243,8 +243,8 @@ class Trainer:
             self.train_step(order[begin : begin + size])
             progress.batch_in_epoch += 1
             stopping = self.stop.is_set()
-            inside = progress.batch_in_epoch < self.steps_per_epoch
-            if inside and (stopping or time.monotonic() - self._saved_at > patience):
+            inside = progress.batch_in_epoch < self.steps_per_epoch  # the last step's checkpoint comes after validation
+            if stopping or (inside and time.monotonic() - self._saved_at > patience):
                 progress.seconds = seconds_before + time.monotonic() - begun
                 self.save()
                 if stopping:

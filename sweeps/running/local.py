@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import signal
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from types import FrameType
+from collections.abc import Mapping
 from typing import Any
 
+from robustray.stopping import AtOnce, Stops
 from sweeps.running.packing import Machine, Share
 from sweeps.running.queues import DONE, End, Job, Queue
 from sweeps.running.worker import Report, Task, open_task
@@ -19,6 +17,9 @@ class Local:
     described = "in this process"
     slots = 1
     dashboard = None
+
+    def __init__(self) -> None:
+        self._task: Task | None = None
 
     @property
     def machine(self) -> Machine:
@@ -39,25 +40,36 @@ class Local:
     def run(self, queue: Queue) -> bool:
         """Drives the queue to its end; True if a signal ended it before.
 
-        SIGINT and SIGTERM stop after the optimiser step in flight, with a checkpoint; a second one stops at once.
+        SIGINT and SIGTERM stop after the optimiser step in flight, with a checkpoint, and give up the shard in flight.
+
+        Raises:
+            AtOnce: a second one came before that.
         """
         from robustray.errors import Paused
 
-        with _Signals() as signals:
+        def soon() -> None:
+            if self._task is not None and not self._task.interrupt():
+                raise KeyboardInterrupt  # it loses nothing
+
+        with Stops(soon) as stops:
             while True:
                 job = queue.next()
                 if job is DONE:
                     return False
                 if not isinstance(job, Job):
                     raise RuntimeError("the queue waits for work, but nothing is running")
+                self._task = task = open_task(job.work)
                 try:
-                    with signals.stopping(task := open_task(job.work)):
-                        if signals.seen:  # while the queue was thinking
-                            return True
-                        self._work(queue, job, task)
+                    if stops.asked:  # while the queue was thinking
+                        return True
+                    self._work(queue, job, task)
+                except AtOnce:
+                    raise
                 except (Paused, KeyboardInterrupt):
                     return True
-                if signals.seen:
+                finally:
+                    self._task = None
+                if stops.asked:
                     return True
 
     def _work(self, queue: Queue, job: Job, task: Task) -> None:
@@ -69,34 +81,3 @@ class Local:
             if queue.report(job, result) == "stop":
                 queue.finish(job, End.of(result, outcome="stopped"))
                 return
-
-
-class _Signals:
-    """SIGINT and SIGTERM ask the task at work to stop; the second one interrupts whatever runs."""
-
-    def __init__(self) -> None:
-        self.seen = False
-        self._task: Task | None = None
-
-    def __enter__(self) -> _Signals:
-        self._before = {number: signal.signal(number, self._handle) for number in (signal.SIGINT, signal.SIGTERM)}
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        for number, handler in self._before.items():
-            signal.signal(number, handler)
-
-    @contextmanager
-    def stopping(self, task: Task) -> Iterator[None]:
-        self._task = task
-        try:
-            yield
-        finally:
-            self._task = None
-
-    def _handle(self, number: int, frame: FrameType | None) -> None:
-        first, self.seen = not self.seen, True
-        if self._task is None and first:
-            return  # between two jobs: the loop sees it
-        if not first or self._task is None or not self._task.interrupt():
-            raise KeyboardInterrupt

@@ -13,29 +13,32 @@ import logging
 import os
 import signal
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 from robustray import home
+from robustray.commands import own_ray
 from robustray.commands.doctor import reached
 from robustray.errors import UserError
 from robustray.processors import cores
+from robustray.stopping import AtOnce, Stops, unheard
 from sweeps.running.packing import Machine, Share
 from sweeps.running.queues import WAIT, End, Job, Queue
+from sweeps.running.stop_file import StopFile, heeding
 from sweeps.running.worker import Report, Task, open_task
 
-# Before ray is imported: workers stay in the working directory, no files and no output of Tune's, tokens on.
+# Before ray is imported: workers stay in the working directory, no files, no output and no signals of Tune's.
 os.environ.update(
     {
         "RAY_CHDIR_TO_TRIAL_DIR": "0",
         "RAY_AIR_NEW_OUTPUT": "0",
-        "RAY_AUTH_MODE": "token",
         "RAY_USAGE_STATS_ENABLED": "0",
         "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
+        "TUNE_DISABLE_SIGINT_HANDLER": "1",
         "TUNE_GLOBAL_CHECKPOINT_S": "1e9",
         "TUNE_PRINT_ALL_TRIAL_ERRORS": "0",
+        **own_ray.environment(),
     }
 )
 
@@ -61,13 +64,14 @@ class Worker(tune.Trainable):  # type: ignore[misc]
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
         self._work = json.loads(new_config["work"])
+        self._stop = Path(new_config["stop"])
         self._task: Task | None = None
         return True
 
     def step(self) -> dict[str, Any]:
         if self._task is None:
             self._task = open_task(self._work)
-        report = self._task.step()
+        report = heeding(self._task, self._stop)
         # as one string: Tune flattens what it is given
         return {
             "training_iteration": report["training_iteration"],
@@ -79,13 +83,24 @@ class Worker(tune.Trainable):  # type: ignore[misc]
 class _Shared:
     """What searcher and scheduler know together. Tune tells the searcher neither who stopped a trial nor why one died."""
 
-    def __init__(self, queue: Queue) -> None:
+    def __init__(self, queue: Queue, stop: Path = Path(), tell: Callable[[str], None] = lambda line: None) -> None:
         self.queue = queue
+        self.stop = stop
+        self.tell = tell
         self.jobs: dict[str, Job] = {}  # by Tune's trial id
         self.stopped: set[str] = set()
         self.causes: dict[str, str] = {}
         self.drained = False  # the queue has said that nothing more will come
         self.error: BaseException | None = None
+        self.stopping = False  # somebody has asked for it
+        self.told = False  # and knows what is waited for
+        self.died = False  # a process, before it had stopped
+        self.left: list[Job] = []  # jobs that were stopped so: unfinished, but on disk as far as they came
+
+    @property
+    def halting(self) -> bool:
+        """Whether nothing more is begun, and a job that stops has not ended."""
+        return self.stopping or self.error is not None
 
     @contextlib.contextmanager
     def guard(self) -> Iterator[None]:
@@ -104,13 +119,13 @@ class _Search(Searcher):  # type: ignore[misc]
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
         shared = self._shared
         with shared.guard():
-            if shared.error is None:
+            if not shared.halting:
                 job = shared.queue.next()
                 if job is WAIT:
                     return None
                 if isinstance(job, Job):
                     shared.jobs[trial_id] = job
-                    return {"work": json.dumps(dict(job.work))}
+                    return {"work": json.dumps(dict(job.work)), "stop": str(shared.stop)}
                 shared.drained = True
         finished: str = Searcher.FINISHED
         return finished
@@ -121,7 +136,8 @@ class _Search(Searcher):  # type: ignore[misc]
         cause = shared.causes.pop(trial_id, None)
         with shared.guard():
             report = json.loads(result["report"]) if result and not error else {}
-            if shared.error is not None and "outcome" not in report:
+            if shared.halting and "outcome" not in report:
+                shared.left.append(job)
                 return  # the sweep is being stopped, which is no end of this job: it stays unfinished
             outcome = "stopped" if trial_id in shared.stopped else report.get("outcome", "failed")
             shared.queue.finish(job, End.of(report, outcome=outcome, cause=cause if outcome == "failed" else None))
@@ -145,41 +161,62 @@ class _Schedule(FIFOScheduler):  # type: ignore[misc]
         shared = self._shared
         with shared.guard():
             verdict = shared.queue.report(shared.jobs[trial.trial_id], json.loads(result["report"]))
-            if shared.error is None and verdict == "stop":
+            if verdict == "stop" and shared.error is None:
                 shared.stopped.add(trial.trial_id)
                 return str(TrialScheduler.STOP)
-        return str(TrialScheduler.STOP if shared.error else TrialScheduler.CONTINUE)
+        return str(TrialScheduler.STOP if shared.halting else TrialScheduler.CONTINUE)
 
     def on_trial_error(self, tune_controller: Any, trial: Trial) -> None:
         lines: list[str] = []
         with contextlib.suppress(OSError, TypeError):
             lines = Path(trial.error_file).read_text().strip().splitlines()
         self._shared.causes[trial.trial_id] = lines[-1] if lines else "its process died"
+        self._shared.died |= self._shared.stopping
 
     def choose_trial_to_run(self, tune_controller: Any) -> Trial | None:
-        """The stock one walks all trials ever made, at every step."""
+        """The stock one walks all trials ever made, at every step. A stop ends with the last one at work."""
+        if self._shared.stopping:
+            self._wait_for([trial for trial in tune_controller.get_live_trials() if trial.status == Trial.RUNNING])
+            return None
         for status in (Trial.PENDING, Trial.PAUSED):
             for trial in tune_controller.get_live_trials():
                 if trial.status == status:
                     return trial
         return None
 
+    def _wait_for(self, at_work: list[Trial]) -> None:
+        """Raises _Halt: none is at work, and those that wait for a place have nothing to lose."""
+        shared = self._shared
+        if not at_work:
+            raise _Halt
+        if not shared.told:
+            shared.told = True
+            jobs = "a job ends its" if len(at_work) == 1 else f"{len(at_work)} jobs end their"
+            shared.tell(f"stopping: {jobs} step; once more stops at once")
+
     def __getstate__(self) -> dict[str, Any]:
         return {}
+
+
+class _Halt(BaseException):
+    """Ends Tune's loop, which takes an Exception of a hook for one of its own."""
 
 
 class RayTune:
     """Runs a queue on Ray Tune: a cluster where RAY_ADDRESS names one, else a local one for the time of the sweep."""
 
-    def __init__(self, *, talks: bool = False) -> None:
+    def __init__(self, folder: Path, tell: Callable[[str], None] = lambda line: None, *, talks: bool = False) -> None:
         """Connects to Ray.
 
         Args:
+            folder: the sweep's. tell: takes a line for the user.
             talks: let Ray and the workers print, since their output is kept in a file.
 
         Raises:
             UserError: the cluster cannot be reached.
         """
+        self._folder = folder
+        self._tell = tell
         self._connect(talks)
         self._nodes = [_amounts(node["Resources"]) for node in ray.nodes() if node["Alive"]]
         gpus, cpus = max((gpus, cpus) for cpus, gpus in self._nodes)
@@ -215,7 +252,7 @@ class RayTune:
         self.described = f"{self.slots} at a time on Ray{each}"
 
     def _connect(self, talks: bool) -> None:
-        address = os.environ.get("RAY_ADDRESS")
+        address = own_ray.cluster()
         if address and (found := reached(address)).state == "wrong":  # Ray would try for a minute
             raise UserError(f"RAY_ADDRESS: {found.told}")
         with_dashboard = all(
@@ -230,32 +267,40 @@ class RayTune:
         logging.getLogger("ray.tune.analysis").setLevel("ERROR")  # it misses Tune's own result files, which are off
         terminate = signal.getsignal(signal.SIGTERM)
         try:
-            context = ray.init(address=address or "local", **said, **({} if address else local))
+            with contextlib.nullcontext() if address else unheard():
+                context = ray.init(address=address or "local", **said, **({} if address else local))
+                signal.signal(signal.SIGTERM, terminate)  # Ray puts its own in place, which leaves with a stack trace
         except Exception as error:
-            where = f"the cluster at {address}" if address else "a local Ray"
-            lines = str(error).strip().splitlines() or [type(error).__name__]
-            raise UserError(
-                f"cannot start on {where}: {lines[0]} (tokens are on: RAY_AUTH_MODE=token on both sides, the same token)"
-            ) from error
-        signal.signal(signal.SIGTERM, terminate)  # Ray puts its own in place, which leaves with a stack trace
+            raise UserError(own_ray.refused(error, address)) from error
         url = getattr(context, "dashboard_url", None)
         self.dashboard = f"http://{url}" if url else None
 
     def run(self, queue: Queue) -> bool:
-        """Drives the queue to its end; True if SIGINT or SIGTERM ended it before."""
-        shared = _Shared(queue)
-        before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}  # Tune leaves its own
-        signal.signal(signal.SIGTERM, _forward)
-        try:
-            with tempfile.TemporaryDirectory(prefix="robustray-") as scratch:
-                self._fit(shared, scratch)
-        finally:
-            for number, handler in before.items():
-                signal.signal(number, handler)
-            ray.shutdown()
+        """Drives the queue to its end; True if SIGINT or SIGTERM ended it before.
+
+        Trials are stopped after the optimiser step in flight, with a checkpoint, and shards in flight are given up.
+
+        Raises:
+            AtOnce: a second signal came before that, or a process died before it had stopped.
+        """
+        stop = StopFile(self._folder)
+        shared = _Shared(queue, stop.path, self._tell)
+
+        def soon() -> None:
+            shared.stopping = True
+            stop.ask()
+
+        with stop, Stops(soon):
+            try:
+                with contextlib.suppress(_Halt), tempfile.TemporaryDirectory(prefix="robustray-") as scratch:
+                    self._fit(shared, scratch)
+            finally:
+                ray.shutdown()
         if shared.error is not None:
             raise shared.error
-        return bool(shared.jobs) or not shared.drained
+        if shared.died:
+            raise AtOnce
+        return bool(shared.jobs or shared.left) or not shared.drained
 
     def _fit(self, shared: _Shared, scratch: str) -> None:
         tuner = tune.Tuner(
@@ -290,7 +335,3 @@ def _wanted(config: dict[str, Any]) -> tune.PlacementGroupFactory:
     """What a job asks Ray for. Tune keeps an actor for jobs that ask for the same."""
     work = json.loads(config["work"])
     return tune.PlacementGroupFactory([{"CPU": work["cpus"], "GPU": work["gpus"]}])
-
-
-def _forward(number: int, frame: FrameType | None) -> None:
-    os.kill(os.getpid(), signal.SIGINT)

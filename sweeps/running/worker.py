@@ -104,6 +104,10 @@ class TrainTask:
             return _failure(error, self.folder / "log.txt", self.trainer.completed if self.trainer else 0)
 
     def _step(self) -> Report:
+        from robustray.errors import Paused
+
+        if self._interrupted:  # what the step before this one did is on disk
+            raise Paused
         if self.trainer is None:
             died = self._count_attempt()
             if died > self.work["max_failures"]:
@@ -181,14 +185,19 @@ class DeriveTask:
 
 
 class JudgeTask:
-    """Runs one attack on one shard of one trial's images."""
+    """Runs one attack on one shard of one trial's images. Interrupted, the shard in flight is given up, and begins anew."""
 
     def __init__(self, work: Mapping[str, Any]) -> None:
         self.work = work
+        self._interrupted = False
 
     def step(self) -> Report:
+        from robustray.errors import Paused
+
         try:
             return self._judge()
+        except Paused:
+            raise
         except UserError as error:  # this trial's checkpoint, say: no reason to stop the others
             return {"outcome": "failed", "cause": str(error), "done": True, "training_iteration": 1}
         except Exception as error:
@@ -213,7 +222,11 @@ class JudgeTask:
             version=self.work["version"],
             shared=Path(self.work["judgements"]).parents[1] / "derived",
         )
-        verdicts = case.shard(self.work["attack"], self.work["shard"])
+        heeding = case.model.register_forward_pre_hook(self._heed)  # an attack is the authors' code, the model is ours
+        try:
+            verdicts = case.shard(self.work["attack"], self.work["shard"])
+        finally:
+            heeding.remove()
         return {
             "outcome": "complete",
             "done": True,
@@ -223,8 +236,15 @@ class JudgeTask:
             "flags": list(verdicts.info.get("flags", ())),
         }
 
+    def _heed(self, *_: object) -> None:
+        from robustray.errors import Paused
+
+        if self._interrupted:
+            raise Paused
+
     def interrupt(self) -> bool:
-        return False  # an attack is the authors' code; its shard is simply judged again
+        self._interrupted = True
+        return True
 
 
 class ProbeTask:

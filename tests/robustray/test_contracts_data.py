@@ -216,3 +216,24 @@ def test_images_are_checked() -> None:
     for images, wrong in wrong_pairs:
         with pytest.raises(ValueError, match="need uint8"):
             Images(images, wrong)
+
+
+@every_published
+def test_the_images_of_test_are_counted_in_every_form(
+    cls: type[Stored], folders: Callable[[type[DataSource]], Folder], tmp_path: Path
+) -> None:
+    """Published files, or .npz files beside their like, stored and compressed; a damaged one is one line."""
+    source = cls.model_validate(folders(cls).options)
+    count = len(source.load("test"))
+    assert source.test_images() == (cls.published or count)
+    if not cls.takes_npz:
+        return
+    for save in (np.savez, np.savez_compressed):
+        for split in ("train", "test"):
+            images = source.read(split)
+            save(tmp_path / f"{split}.npz", images=images.images, labels=images.labels)
+        there = source.model_copy(update={"path": str(tmp_path)})
+        assert there.test_images() == count
+    (tmp_path / "test.npz").write_bytes((tmp_path / "test.npz").read_bytes()[:50])
+    with pytest.raises(UserError, match=re.escape(str(tmp_path / "test.npz"))):
+        there.test_images()

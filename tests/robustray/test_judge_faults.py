@@ -209,6 +209,14 @@ def test_several_processes_and_their_ends(home: Path, tmp_path: Path, undisturbe
         assert three.end(signal.SIGINT) == INTERRUPTED
     assert "Stopped. Whole shards are kept; the same command goes on." in three.log.read_text()
     before = attacked()
+    with life(home, results, *pair) as told_all:
+        told_all.wait(lambda: attacked() > before)
+        for process in told_all.family():  # as a scheduler does
+            with contextlib.suppress(psutil.NoSuchProcess):
+                process.send_signal(signal.SIGTERM)
+        assert told_all.end() == INTERRUPTED
+    assert "Traceback" not in told_all.log.read_text()
+    before = attacked()
     with life(home, results, *pair) as four:
         four.wait(lambda: attacked() > before)
         four.workers()[0].kill()

@@ -52,7 +52,7 @@ class Watched:
 if __name__ == "__main__":
     with tempfile.TemporaryDirectory() as scratch:
         queue = Watched(Path(scratch))
-        place = RayTune()
+        place = RayTune(Path(scratch))
         place.settle(Share(2.0, 0.0))  # one slot
         assert place.slots == 1
         assert place.run(queue) is False

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+from itertools import count
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -16,14 +17,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from robustray import devices
-from robustray.errors import UserError
+from robustray.errors import Paused, UserError
 from robustray.judging import shard_size
+from robustray.judging.answers import Copies
 from robustray.subjects.trial import load_model
 from robustray.verdicts import CLEAN, read_shard
 from sweeps.running import local, worker
 from sweeps.running import ray as on_ray
 from sweeps.running.packing import Share
 from sweeps.running.queues import DONE, Chain, End, Job, Primed, Result, Signal, Verdict
+from sweeps.running.stop_file import PAUSED
 from sweeps.running.worker import BLOCKED, JudgeTask, MeasureTask, TrainTask, deaths, open_task
 from tests.robustray.made import JUDGE, trial
 
@@ -102,6 +105,43 @@ def test_stopped_is_told_from_finished_and_a_death_has_its_cause() -> None:
     search.on_trial_complete("c", _result(outcome="diverged"))
     assert told.ends == [(0, "stopped", None), (1, "failed", "its process died"), (2, "diverged", None)]
     assert shared.error is None
+
+
+def test_a_sweep_that_stops_hands_out_nothing_and_ends_no_job_that_was_stopped() -> None:
+    """What a worker did end is recorded, and so is the last epoch of one that stopped after it."""
+    told = Told(4)
+    shared, search, schedule = _hooks(told)
+    for trial_id in "abc":
+        search.suggest(trial_id)
+    shared.stopping = True
+    assert search.suggest("d") == "FINISHED"
+    assert schedule.on_trial_result(None, _Trial("a"), _result()) == "STOP"
+    assert told.reports == 1
+    search.on_trial_complete("a", _result())
+    search.on_trial_complete("b", {"report": json.dumps(PAUSED)})
+    search.on_trial_complete("c", _result(outcome="complete"))
+    assert told.ends == [(2, "complete", None)]
+    assert [job.number for job in shared.left] == [0, 1]
+    assert not shared.died
+
+
+def test_a_sweep_that_stops_waits_for_what_is_at_work_and_for_nothing_else() -> None:
+    """A trial without a place, or whose process died, has nothing left to write; the latter is told from the former."""
+    said: list[str] = []
+    shared = on_ray._Shared(Told(1), tell=said.append)
+    schedule = on_ray._Schedule(shared)
+    trials = [SimpleNamespace(status=status) for status in ("RUNNING", "PENDING")]
+    controller = SimpleNamespace(get_live_trials=lambda: trials)
+    assert schedule.choose_trial_to_run(controller) is trials[1]
+    shared.stopping = True
+    for _ in range(2):
+        assert schedule.choose_trial_to_run(controller) is None
+    assert said == ["stopping: a job ends its step; once more stops at once"]
+    trials[0].status = "PENDING"
+    with pytest.raises(on_ray._Halt):
+        schedule.choose_trial_to_run(controller)
+    schedule.on_trial_error(None, _Trial("a"))
+    assert shared.died
 
 
 @given(jobs=st.integers(1, 64), devices=st.integers(1, 16))
@@ -211,14 +251,27 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, A
     return folder, Trainer(trial(judge=JUDGE | {"version": "apgd"}), folder, device="cpu").run()
 
 
-def _judge_job(trained: tuple[Path, dict[str, Any]], judgements: Path, stage: str, **changes: Any) -> dict[str, Any]:
+def _judge_job(
+    trained: tuple[Path, dict[str, Any]], judgements: Path, stage: str, interrupted: int = 0, **changes: Any
+) -> dict[str, Any]:
+    """Args: interrupted: at which question to the model."""
     folder, report = trained
     work = {
         "kind": "judge", "folder": str(folder), "judgements": str(judgements), "split": "validation", "attack": stage,
         "shard": 0, "shard_size": 12, "weights": report["weights"], "cpus": 1.0, "gpus": 0.0,
         "session": "one", "max_failures": 2, "version": None,
     }  # fmt: skip
-    return open_task(work | changes).step()
+    task = open_task(work | changes)
+    if interrupted:
+        questions = count(1)
+
+        def ask(module: torch.nn.Module, args: object) -> None:
+            if isinstance(module, Copies) and next(questions) == interrupted:
+                task.interrupt()
+
+        with torch.nn.modules.module.register_module_forward_pre_hook(ask):
+            return task.step()
+    return task.step()
 
 
 def test_a_judge_job_writes_verdicts_and_reports_them(trained: tuple[Path, dict[str, Any]], tmp_path: Path) -> None:
@@ -242,6 +295,26 @@ def test_a_judge_job_writes_verdicts_and_reports_them(trained: tuple[Path, dict[
     assert {path: path.stat().st_mtime_ns for path in before} == before, "what is there is read"
 
 
+def test_a_judge_job_that_is_interrupted_gives_up_its_shard_and_is_judged_anew(
+    trained: tuple[Path, dict[str, Any]], tmp_path: Path
+) -> None:
+    """At the next question to the model, before the attack or in its middle; the model keeps nothing of it."""
+    for stage in (CLEAN, "apgd-ce"):
+        assert _judge_job(trained, tmp_path / "whole", stage)["outcome"] == "complete"
+    assert _judge_job(trained, tmp_path / "parts", CLEAN)["outcome"] == "complete"
+    for asked in (1, 5, 40):
+        with pytest.raises(Paused):
+            _judge_job(trained, tmp_path / "parts", "apgd-ce", interrupted=asked, session=str(asked))
+        assert not list(tmp_path.glob("parts/*/apgd-ce-*"))
+    assert _judge_job(trained, tmp_path / "parts", "apgd-ce", session="whole")["outcome"] == "complete"
+    (one,), (two,) = (list(tmp_path.glob(f"{name}/validation-*")) for name in ("whole", "parts"))
+    whole, parts = read_shard(one, "apgd-ce", 0), read_shard(two, "apgd-ce", 0)
+    assert whole is not None
+    assert parts is not None
+    assert (whole.broken == parts.broken).all()
+    assert (whole.predicted == parts.predicted).all()
+
+
 def test_a_judge_job_as_rand_is_another_judgement(trained: tuple[Path, dict[str, Any]], tmp_path: Path) -> None:
     assert _judge_job(trained, tmp_path, CLEAN, max_failures=0)["outcome"] == "complete"
     assert _judge_job(trained, tmp_path, CLEAN, max_failures=0, version="rand")["outcome"] == "complete"
@@ -257,7 +330,7 @@ def test_a_judge_job_that_cannot_be_done_says_why(trained: tuple[Path, dict[str,
             (CLEAN, {"folder": str(tmp_path)}, "no checkpoint"),
         ]
     ):
-        said = _judge_job(trained, tmp_path, stage, session=str(session), **changes)
+        said = _judge_job(trained, tmp_path, stage, **{"session": str(session), **changes})  # type: ignore[arg-type]
         assert (said["outcome"], said["done"]) == ("failed", True)
         assert cause in said["cause"]
 

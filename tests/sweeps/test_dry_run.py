@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from robustray.data.base import DataSource
+from robustray.data.digits import TEST_IMAGES, Digits
 from robustray.errors import UserError
 from robustray.judging.cost import seconds_per_image
 from robustray.training import Trainer
@@ -120,3 +122,25 @@ def test_a_trial_that_cannot_be_trained_is_one_line(tmp_path: Path, monkeypatch:
 @pytest.mark.parametrize(("seconds", "said"), [(5, "5 s"), (600, "10 min"), (7200, "2.0 h"), (400_000, "4.6 days")])
 def test_durations(seconds: float, said: str) -> None:
     assert dry_run._clock(seconds) == said
+
+
+def test_test_is_as_large_as_its_source_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Twice validation is a guess, and called one: for a source that tells nothing before test is read."""
+    judge = small_sweep(tmp_path).judge
+    assert dry_run.test_images(judge) == (80, False), "as the space asks"
+    judge = small_sweep(tmp_path, "judge.images.test=all", "judge.data.validation=300").judge
+    monkeypatch.setattr(Digits, "read", lambda self, split: pytest.fail("it is not read for that"))
+    assert dry_run.test_images(judge) == (TEST_IMAGES, False)
+    monkeypatch.setattr(Digits, "test_images", DataSource.test_images)
+    assert dry_run.test_images(judge) == (600, True)
+
+
+@pytest.mark.parametrize("told", [True, False])
+def test_only_a_guess_is_called_one(told: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    cost = dry_run.Cost(training=(1.0, 2.0, 3.0), judging=(1.0, 2.0, 3.0), disk=1, probed=1)
+    monkeypatch.setattr(dry_run, "estimate", lambda sweep, configs, threads: cost)
+    if not told:
+        monkeypatch.setattr(Digits, "test_images", DataSource.test_images)
+    said = _said(small_sweep(tmp_path, "judge.images.test=all"), slots=1)
+    guess = "test       taken to be 800 images, which is a guess: digits does not tell before test is read"
+    assert (guess in said) is not told

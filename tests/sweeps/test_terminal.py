@@ -187,7 +187,7 @@ def test_on_ray_a_sweep_stops_when_its_time_is_over(tmp_path: Path) -> None:
     stopped = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=300, check=False)
     assert stopped.returncode == 3, stopped.stdout + stopped.stderr
     assert stopped.stdout.splitlines()[-1].startswith(
-        "The time of --for 60s is over. Nothing is lost; go on with: python "
+        "The time of --for 60s is over: every step and every whole shard is kept; go on with: python "
     )
     assert not stopped.stderr
     assert {trial.outcome for trial in record.read(tmp_path / "small").trials} <= {None}
