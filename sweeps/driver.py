@@ -14,6 +14,7 @@ from typing import Literal
 
 from robustray.attacks.versions import too_few, unfit
 from robustray.errors import UserError
+from robustray.files import disk_trouble
 from sweeps.events import Bus, Concluded, Event, Listener, Placed, Said, Watched
 from sweeps.judging.queue import Judging
 from sweeps.judging.shards import FILES, Shards
@@ -25,7 +26,6 @@ from sweeps.running import packing
 from sweeps.running.packing import Share
 from sweeps.running.place import Place
 from sweeps.running.queues import Chain, Job, Primed, Queue, Sized
-from sweeps.running.worker import NO_SPACE
 from sweeps.search.controller import Controller
 from sweeps.search.stopping import first_in_first_out
 from sweeps.space import Sweep
@@ -215,8 +215,8 @@ def _clear_errors(folder: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if error.errno in NO_SPACE:
-            raise UserError(f"{folder}: no space left on the disk; free some and run the same command again") from error
+        if (disk := disk_trouble(error)) is not None:
+            raise UserError(f"{folder}: {disk}") from error
         if error.errno in (errno.EACCES, errno.EROFS, errno.EPERM):
             raise UserError(f"{folder}: cannot be written ({error.strerror})") from error
         raise
