@@ -81,11 +81,13 @@ def read(folder: Path) -> Snapshot:
         raise UserError(f"{folder}: no sweep here (no {JOURNAL})")
     try:
         study = optuna.load_study(study_name=STUDY, storage=storage(journal))
-    except KeyError:
-        raise UserError(f"{journal}: holds no sweep; is it the journal of another Optuna study?") from None
-    except (ValueError, OSError) as error:
-        why = getattr(error, "strerror", None) or (mending.damage_of(journal) or error)
-        raise UserError(f"{journal}: not a readable record ({why})") from None
+    except Exception as error:  # whatever Optuna stumbles over
+        if isinstance(error, OSError):
+            raise UserError(f"{journal}: not a readable record ({error.strerror})") from None
+        found = mending.damage_of(journal)
+        if found is None and isinstance(error, KeyError):
+            raise UserError(f"{journal}: holds no sweep; is it the journal of another Optuna study?") from None
+        raise UserError(f"{journal}: not a readable record ({found or error})") from None
     return snapshot(study)
 
 

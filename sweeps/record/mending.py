@@ -70,6 +70,8 @@ def _why(line: bytes, known: JournalStorageReplayResult) -> str | None:
         return "no line of a record"
     if log["op_code"] not in _KNOWN:
         return f"unknown (operation {log['op_code']!r}; is it of another version of Optuna?)"
+    if "trial_id" in log and log["trial_id"] not in known._trials:  # Optuna would pass over it without a word
+        return "of a trial that is not there"
     try:
         known.apply_logs([log])
     except Exception as error:  # whatever Optuna stumbles over

@@ -19,6 +19,7 @@ from robustray.errors import UserError
 from robustray.files import write_whole
 from robustray.trial import TrialConfig
 from sweeps.record.facts import TrialRecord
+from sweeps.record.lock import INSIDE
 from sweeps.space import Sweep
 from sweeps.space.space import changes
 
@@ -132,7 +133,7 @@ def _look(folder: Path) -> None:
     """A folder of something else is left alone."""
     if folder.exists() and not folder.is_dir():
         raise UserError(f"{folder}: is a file, where the sweep's folder would be; give the sweep another name")
-    there = sorted(entry.name for entry in folder.glob("*")) if folder.exists() else []
+    there = sorted(entry.name for entry in folder.glob("*") if entry.name != INSIDE) if folder.exists() else []
     if there and FILE not in there and "study.journal" not in there:
         raise UserError(
             f"{folder}: holds {there[0]}{' and more' if len(there) > 1 else ''}, but no sweep; give the sweep another name, or "

@@ -43,8 +43,17 @@ class Record:
             UserError: another driver works in this folder.
         """
         self.folder = folder.absolute()
-        self._lock = None if held else FolderLock(self.folder)
-        self.folder.mkdir(parents=True, exist_ok=True)
+        lock = held or FolderLock(self.folder)
+        self._lock = None if held else lock
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            lock.cover(self.folder)
+            self._open(objectives)
+        except BaseException:
+            self.close()
+            raise
+
+    def _open(self, objectives: Mapping[str, str]) -> None:
         self.study = journal.opened(self.folder / journal.JOURNAL, objectives)
         """What optuna-dashboard sees. Samplers see another one: `search/study.py`."""
         self._storage = self.study._storage
@@ -210,7 +219,8 @@ class Record:
         if violations:
             trial = optuna.Trial(self.study, self._ids[number])
             for name, value in violations.items():
-                trial.set_constraint(name, value)
+                if name not in self._trials[number].violations:  # else a life that ended in between has set it
+                    trial.set_constraint(name, value)
         self._storage.set_trial_user_attr(self._ids[number], journal.OUTCOME, told)
         self._tell(number, told)
         self._trials[number] = replace(
