@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import difflib
 import importlib.util
+import io
 import sys
 from collections.abc import Iterable, Iterator
 
@@ -32,6 +33,9 @@ def told_in_one_line(*kinds: type[Exception]) -> Iterator[None]:
     So does a package that is not installed: each command imports only what it needs, so most work where some are missing.
     """
     mendable: tuple[type[Exception], ...] = (UserError, *kinds)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # a terminal in latin-1 or ASCII, a name in no encoding: said as escapes
+            stream.reconfigure(errors="backslashreplace")
     try:
         yield
     except mendable as error:

@@ -188,7 +188,7 @@ def _share(sweep: Sweep, record: Record, place: Place, first: Job, tell: Listene
     if number is None:
         tell(Said("timing a few steps ..."))
         folder = first.work["folder"]
-        described = (Path(folder) / "trial.yaml").read_text()
+        described = (Path(folder) / "trial.yaml").read_text(encoding="utf-8")
         said = place.measure({"kind": "measure", "folder": folder, "trial": described, "cores": machine.cores_per_gpu})
         number = record.setting(name, packing.found(said.get("trials"), machine))
         why = f" (could not be measured: {said.get('cause')})" if said["outcome"] != "complete" else ""

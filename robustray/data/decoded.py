@@ -94,7 +94,7 @@ class Decoded:
     def described(self) -> str:
         """How many images, and the hash of images and labels."""
         with readable(self.folder, f"set of decoded images; remove {self.folder} and it is made anew"):
-            about = json.loads((self.folder / "about.json").read_text())
+            about = json.loads((self.folder / "about.json").read_text(encoding="utf-8"))
             return f"{about['images']} images {about['content']}"
 
 
@@ -141,7 +141,7 @@ def _make(folder: Path, listing: Listing, prepare: Preparation) -> None:
             os.fsync(file.fileno())
         whole = Decoded(aside).load()
         about = {"images": len(labels), "content": content(whole.images, whole.labels), **asdict(prepare)}
-        (aside / "about.json").write_text(json.dumps(about))
+        (aside / "about.json").write_text(json.dumps(about), encoding="utf-8")
 
 
 def _images(listing: Listing, prepare: Preparation) -> Iterator[NDArray[np.uint8]]:

@@ -45,7 +45,7 @@ class Spent:
 def read(folder: Path) -> Spent | None:
     """What was spent on a sweep; None where it has no ledger. A line that is torn or no number is passed over."""
     try:
-        text = (folder / FILE).read_text(errors="replace")
+        text = (folder / FILE).read_text(encoding="utf-8", errors="replace")
     except OSError:
         return None
     spent = Spent()

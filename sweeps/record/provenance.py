@@ -92,7 +92,7 @@ def check_trained(sweep: Sweep, folder: Path, trials: Iterable[TrialRecord]) -> 
             continue
         shown |= branches
         try:
-            then = TrialConfig.model_validate(yaml.load(path.read_text(), Loader=_LOADER)).resolved()  # noqa: S506
+            then = TrialConfig.model_validate(yaml.load(path.read_text(encoding="utf-8"), Loader=_LOADER)).resolved()  # noqa: S506
             now = sweep.trial_config(trial.params).resolved()
         except UserError:  # a draw of which no trial can be built was trained by nobody
             continue
@@ -151,7 +151,7 @@ def _set_aside(folder: Path) -> Path | None:
 
 def _read(path: Path) -> dict[str, Any] | None:
     try:
-        known = yaml.safe_load(path.read_text())
+        known = yaml.safe_load(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         return None
     except (OSError, yaml.YAMLError, UnicodeDecodeError) as error:

@@ -116,7 +116,7 @@ class TrainTask:
         from robustray.training import Trainer
         from robustray.trial import TrialConfig
 
-        config = TrialConfig.model_validate(yaml.safe_load((self.folder / "trial.yaml").read_text()))
+        config = TrialConfig.model_validate(yaml.safe_load((self.folder / "trial.yaml").read_text(encoding="utf-8")))
         threads = _settle(self.work).threads
         if config.compile != "off":
             _settle_compiler(self.folder, threads)
@@ -309,7 +309,7 @@ def deaths(path: Path, session: str, place: int) -> int:
     """
     here = {"session": session, "place": place}
     try:
-        last = json.loads(path.read_text())
+        last = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         last = {}
     count: int = last["deaths"] + 1 if last.get("here") == here else 0
