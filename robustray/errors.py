@@ -34,7 +34,9 @@ def told_in_one_line(*kinds: type[Exception]) -> Iterator[None]:
     """
     mendable: tuple[type[Exception], ...] = (UserError, *kinds)
     for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):  # a terminal in latin-1 or ASCII, a name in no encoding: said as escapes
+        if isinstance(
+            stream, io.TextIOWrapper
+        ):  # a terminal in latin-1 or ASCII, a name in no encoding: said as escapes
             stream.reconfigure(errors="backslashreplace")
     try:
         yield

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import importlib.util
+import os
 import uuid
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -12,7 +13,9 @@ from functools import partial
 from pathlib import Path
 from typing import Literal
 
+from robustray import open_files
 from robustray.attacks.versions import too_few, unfit
+from robustray.devices import cores
 from robustray.errors import UserError
 from robustray.files import disk_trouble
 from sweeps.events import Bus, Concluded, Event, Listener, Placed, Said, Watched
@@ -204,6 +207,10 @@ def _place(name: BackendName, console: Console) -> Place:
     console(Said("starting Ray ..."))
     if importlib.util.find_spec("ray") is None:
         raise UserError("Ray is not installed; --backend local runs without it, one trial after another")
+    if not os.environ.get("RAY_ADDRESS"):  # else its processes are another's
+        state, told = open_files.told(cores())
+        if state == "wrong":  # its core would leave without a word, and take this process along
+            raise UserError(told)
     from sweeps.running.ray import RayTune
 
     return RayTune(talks=console.keeps_output)

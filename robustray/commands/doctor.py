@@ -11,7 +11,6 @@ import importlib.util
 import os
 import platform
 import re
-import resource
 import shutil
 import socket
 import subprocess
@@ -24,6 +23,8 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
+
+from robustray import open_files
 
 State = Literal["ok", "advice", "wrong"]
 GIB = 2**30
@@ -187,9 +188,7 @@ def _processors() -> Iterator[Finding]:
     if cores > 8 and "OMP_NUM_THREADS" not in os.environ:
         told = f"OMP_NUM_THREADS is not set: a process that is told no number of threads takes {cores}; a sweep's jobs are told"
         yield Finding("threads", "advice", f"{told}, for your own scripts set it to 1")
-    files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if files != resource.RLIM_INFINITY and files < 4096:
-        yield Finding("open files", "advice", f"at most {files}; Ray on many cores wants more: ulimit -n 65536")
+    yield Finding("open files", *open_files.told(cores))
 
 
 def _memory() -> Iterator[Finding]:

@@ -223,6 +223,11 @@ class RayTune:
         terminate = signal.getsignal(signal.SIGTERM)
         try:
             context = ray.init(address=address or "local", **said, **local)
+        except UnicodeEncodeError:  # it writes down how it was called, and where
+            raise UserError(
+                "Ray takes no names that are not in UTF-8, and there is one in the command line, the working directory or "
+                "PYTHONPATH; give it another name, or --backend local"
+            ) from None
         except Exception as error:
             where = f"the cluster at {address}" if address else "a local Ray"
             lines = str(error).strip().splitlines() or [type(error).__name__]
