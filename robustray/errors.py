@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import difflib
 import importlib.util
+import io
 import sys
 from collections.abc import Iterable, Iterator
 
@@ -42,6 +43,11 @@ def told_in_one_line(*kinds: type[Exception]) -> Iterator[None]:
     """
     mendable: tuple[type[Exception], ...] = (UserError, *kinds)
     home.settle()
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(
+            stream, io.TextIOWrapper
+        ):  # a terminal in latin-1 or ASCII, a name in no encoding: said as escapes
+            stream.reconfigure(errors="backslashreplace")
     try:
         yield
     except mendable as error:

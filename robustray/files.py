@@ -9,7 +9,7 @@ import shutil
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
@@ -47,12 +47,28 @@ def young(modified: int) -> bool:
     return False
 
 
+_AGAIN = "free some and run the same command again"
+_TROUBLE = {
+    errno.ENOSPC: f"no space left on the disk; {_AGAIN}",
+    errno.EDQUOT: f"no space left in the quota of its disk; {_AGAIN}",
+    errno.EFBIG: "a file would grow larger than is allowed; raise that (ulimit -f) and run the same command again",
+    errno.EIO: "the disk cannot be read or written (Input/output error); see to it and run the same command again",
+    errno.ESTALE: "the disk is gone (Stale file handle); mount it anew and run the same command again",
+}
+
+
+def disk_trouble(error: BaseException) -> str | None:
+    """What to do about a disk that has failed; None where the error is of something else."""
+    return _TROUBLE.get(error.errno or 0) if isinstance(error, OSError) else None
+
+
 def write_whole(path: Path, content: bytes | str) -> None:
     """Writes a file aside, syncs it to disk and renames it into place: a reader sees the old file or the new one.
 
-    The name aside holds the process id, so that two writers of the same content never meet in one half-written file.
+    The name aside holds the process id, so that two writers of the same content never meet in one half-written file. Text is
+    UTF-8; the bytes of a name that is in no encoding are escapes in it.
     """
-    data = content.encode() if isinstance(content, str) else content
+    data = content.encode(errors="backslashreplace") if isinstance(content, str) else content
     aside = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         with aside.open("wb") as file:
@@ -61,7 +77,8 @@ def write_whole(path: Path, content: bytes | str) -> None:
             os.fsync(file.fileno())
         aside.replace(path)
     except BaseException:  # Ctrl-C too
-        aside.unlink(missing_ok=True)
+        with suppress(OSError):  # the cause is the other one
+            aside.unlink(missing_ok=True)
         raise
 
 

@@ -78,7 +78,8 @@ class Store:
     def read(self, folder: Path, stage: str, shard: int) -> Rows | None:
         """One shard's rows; None where the stage has not been run on it, or its file is damaged: it is run again."""
         try:
-            table = pq.read_table(self.path(folder, stage, shard))
+            with self.path(folder, stage, shard).open("rb") as file:  # pyarrow takes no name that is not UTF-8
+                table = pq.read_table(file)
             metadata = table.schema.metadata or {}
             columns = {name: table.column(name).to_numpy() for name in self.schema.names}
             rows = Rows(stage, shard, columns, json.loads(metadata[b"robustray"]))

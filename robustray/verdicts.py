@@ -99,7 +99,7 @@ def stages(folder: Path) -> tuple[str, ...]:
         UserError: there is no readable judgement in the folder.
     """
     try:
-        parts = json.loads((folder / "judgement.json").read_text())
+        parts = json.loads((folder / "judgement.json").read_text(encoding="utf-8"))
         return (*parts.get("extras", ()), *parts["attacks"])
     except (OSError, ValueError, KeyError, TypeError):
         raise UserError(f"{folder}: no judgement here (no readable judgement.json)") from None

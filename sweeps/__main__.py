@@ -1,4 +1,4 @@
-"""A sweep's folder from the command line: `python -m sweeps derive results/x soup`."""
+"""`python -m sweeps`: what is done to a sweep's folder by hand, `derive` and `repair`."""
 
 from __future__ import annotations
 
@@ -13,9 +13,13 @@ from robustray import __version__
 from robustray.commands.exits import INTERRUPTED
 from robustray.errors import told_in_one_line
 from sweeps.commands.derive import derive
+from sweeps.commands.repair import repair
 
 app = typer.Typer(
-    add_completion=False, pretty_exceptions_enable=False, no_args_is_help=True, help="Work on a sweep's folder."
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    no_args_is_help=True,
+    help="Look after a sweep's folder. A sweep itself is run by run_sweep.py.",
 )
 
 
@@ -34,7 +38,8 @@ def _front(
     pass
 
 
-app.command()(derive)
+for command in (derive, repair):
+    app.command()(command)
 
 
 def _interrupt(number: int, frame: FrameType | None) -> None:
@@ -45,7 +50,7 @@ def main() -> None:
     """The command line: errors that are the user's to mend are one line, exit code 2."""
     signal.signal(signal.SIGTERM, _interrupt)
     try:
-        with told_in_one_line():
+        with told_in_one_line(OSError):
             app()
     except KeyboardInterrupt:
         sys.exit(INTERRUPTED)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import importlib.util
+import os
 import uuid
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
@@ -12,11 +13,13 @@ from functools import partial
 from pathlib import Path
 from typing import Literal
 
-from robustray import astray
+from robustray import astray, open_files
 from robustray.attacks.versions import misfit
 from robustray.data.doubts import doubts
 from robustray.derived.base import Maker
 from robustray.errors import UserError
+from robustray.files import disk_trouble
+from robustray.processors import cores
 from sweeps.deriving import parents
 from sweeps.deriving.queue import Deriving, ask
 from sweeps.events import Bus, Concluded, Event, Listener, Placed, Said, Watched
@@ -30,7 +33,6 @@ from sweeps.running import packing
 from sweeps.running.packing import Share
 from sweeps.running.place import Place
 from sweeps.running.queues import Chain, Job, Primed, Queue, Sized
-from sweeps.running.worker import NO_SPACE
 from sweeps.search.controller import Controller
 from sweeps.search.stopping import first_in_first_out
 from sweeps.space import Sweep
@@ -237,7 +239,7 @@ def _share(sweep: Sweep, record: Record, place: Place, first: Job, tell: Listene
     if number is None:
         tell(Said("timing a few steps ..."))
         folder = first.work["folder"]
-        described = (Path(folder) / "trial.yaml").read_text()
+        described = (Path(folder) / "trial.yaml").read_text(encoding="utf-8")
         said = place.measure({"kind": "measure", "folder": folder, "trial": described, "cores": machine.cores_per_gpu})
         number = record.setting(name, packing.found(said.get("trials"), machine))
         why = f" (could not be measured: {said.get('cause')})" if said["outcome"] != "complete" else ""
@@ -253,6 +255,10 @@ def _place(name: BackendName, folder: Path, console: Console) -> Place:
     console(Said("starting Ray ..."))
     if importlib.util.find_spec("ray") is None:
         raise UserError("Ray is not installed; --backend local runs without it, one trial after another")
+    if not os.environ.get("RAY_ADDRESS"):  # else its processes are another's
+        state, told = open_files.told(cores())
+        if state == "wrong":  # its core would leave without a word, and take this process along
+            raise UserError(told)
     from sweeps.running.ray import RayTune
 
     return RayTune(folder, lambda line: console(Said(line)), talks=console.keeps_output)
@@ -264,8 +270,8 @@ def _clear_errors(folder: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if error.errno in NO_SPACE:
-            raise UserError(f"{folder}: no space left on the disk; free some and run the same command again") from error
+        if (disk := disk_trouble(error)) is not None:
+            raise UserError(f"{folder}: {disk}") from error
         if error.errno in (errno.EACCES, errno.EROFS, errno.EPERM):
             raise UserError(f"{folder}: cannot be written ({error.strerror})") from error
         raise

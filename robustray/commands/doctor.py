@@ -11,7 +11,6 @@ import importlib.util
 import os
 import platform
 import re
-import resource
 import shutil
 import socket
 import subprocess
@@ -25,7 +24,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from robustray import astray
+from robustray import astray, open_files
 from robustray.commands import own_ray, surroundings
 from robustray.processors import cores, described, pinned
 
@@ -188,9 +187,7 @@ def _processors() -> Iterator[Finding]:
             f"OMP_NUM_THREADS is not set: a process that is told no number of threads takes {pinned()}; ours are told"
         )
         yield Finding("threads", "advice", f"{told}, for your own scripts set it to {1 if there > 8 else there}")
-    files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if files != resource.RLIM_INFINITY and files < 4096:
-        yield Finding("open files", "advice", f"at most {files}; Ray on many cores wants more: ulimit -n 65536")
+    yield Finding("open files", *open_files.told(there))
 
 
 def _memory() -> Iterator[Finding]:

@@ -85,7 +85,7 @@ class Log:
             f"{written['robust_accuracy']:.2%} [{', '.join(shown['robust'])}]"
         )
         path = folder / result.RESULT
-        kept = json.loads(path.read_text())["version"]
+        kept = json.loads(path.read_text(encoding="utf-8"))["version"]
         if kept != written["version"]:
             self.write(f"{path.name} keeps the result of {kept}, which begins with these attacks")
         self.write(str(path))

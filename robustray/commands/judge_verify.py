@@ -34,7 +34,7 @@ def verified(file: Path, write: Callable[[str], None], *, devices: tuple[str, ..
     """
     folder = (file if file.is_dir() else file.parent).absolute()
     try:
-        told = json.loads((folder / result.RESULT).read_text())
+        told = json.loads((folder / result.RESULT).read_text(encoding="utf-8"))
         fields = {name: told[name] for name in ("data", "threat", "accelerated")}
         version = told["version"].removesuffix(", accelerated")
         version = version if version in VERSIONS else version.split("+")

@@ -59,7 +59,7 @@ class Decoded:
 
     def _about(self) -> dict[str, Any]:
         with readable(self.folder, f"set of decoded images; remove {self.folder} and it is made anew"):
-            about: dict[str, Any] = json.loads((self.folder / "about.json").read_text())
+            about: dict[str, Any] = json.loads((self.folder / "about.json").read_text(encoding="utf-8"))
             return {key: about[key] for key in ("images", "content", "odd")}
 
 
@@ -112,7 +112,7 @@ def _make(folder: Path, listing: Listing, prepare: Preparation) -> None:
             os.fsync(file.fileno())
         whole = Decoded(aside).load()
         about = {"images": len(labels), "content": content(whole), "odd": odd, **asdict(prepare)}
-        (aside / "about.json").write_text(json.dumps(about))
+        (aside / "about.json").write_text(json.dumps(about), encoding="utf-8")
 
 
 def _images(listing: Listing, prepare: Preparation, odd: Counter[str]) -> Iterator[NDArray[np.uint8]]:

@@ -63,7 +63,7 @@ def _annotated(path: Path, numbers: dict[str, int]) -> Listing:
     """Lines of file name, class and the corners of a box, with tabs between them."""
     files = {os.path.basename(file.path): file for file in images(path.parent / "images")}  # noqa: PTH119
     with readable(path, "list of annotations"):
-        lines = path.read_text().splitlines()
+        lines = path.read_text(encoding="utf-8").splitlines()
     found = []
     for number, line in enumerate(lines, 1):
         file, name = [*line.split("\t"), "", ""][:2]

@@ -71,7 +71,7 @@ def known(folders: Iterable[Path], answers: list[list[float]], weights: str, *ke
     """
     for folder in sorted(folders):
         try:
-            parts: Any = json.loads((folder / "judgement.json").read_text())
+            parts: Any = json.loads((folder / "judgement.json").read_text(encoding="utf-8"))
         except (OSError, ValueError):
             continue
         if not isinstance(parts, Mapping) or parts.get("weights") != weights:

@@ -109,7 +109,7 @@ def state(file: Path) -> NDArray[np.bool_]:
         UserError: it is no such file, or no attack has been run yet.
     """
     try:
-        flags = json.loads(file.read_text())["_robust_flags"]
+        flags = json.loads(file.read_text(encoding="utf-8"))["_robust_flags"]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise UserError(f"{file}: not a state file of AutoAttack ({type(error).__name__})") from None
     if flags is None:

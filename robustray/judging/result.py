@@ -61,7 +61,7 @@ def write(folder: Path, model: Model, judge: Judge, plan: Plan) -> dict[str, Any
 def _stages_of(folder: Path) -> tuple[str, ...]:
     """The stages of the result that lies in a folder, none where there is none."""
     try:
-        return tuple(each["stage"] for each in json.loads((folder / RESULT).read_text())["stages"])
+        return tuple(each["stage"] for each in json.loads((folder / RESULT).read_text(encoding="utf-8"))["stages"])
     except (OSError, ValueError, KeyError, TypeError):
         return ()
 

@@ -97,7 +97,7 @@ def recorded(root: Path, plan: Plan) -> int | None:
 def _judgements(root: Path) -> Iterable[dict[str, Any]]:
     for path in sorted(root.glob("*/judgement.json")):
         try:
-            parts = json.loads(path.read_text())
+            parts = json.loads(path.read_text(encoding="utf-8"))
         except (OSError, ValueError):
             continue
         if isinstance(parts, dict) and "shard" in parts:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from sweeps.record.facts import Issued, Judged, Members, Origin, Outcome, Skipped, Snapshot, TrialRecord
-from sweeps.record.journal import DIRECTIONS, JOURNAL, STUDY, read, repair
+from sweeps.record.journal import DIRECTIONS, JOURNAL, STUDY, read
+from sweeps.record.mending import repair
 from sweeps.record.record import Record
 
 __all__ = [

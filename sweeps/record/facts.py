@@ -8,8 +8,11 @@ from datetime import datetime
 from typing import Any, Literal
 
 Outcome = Literal["complete", "stopped", "diverged", "out_of_memory", "failed"]
-Origin = Literal["sampled", "replicate", "retry", "imported", "derived"]
-"""Who asked for a trial: the sampler; a setting again with another seed; one that failed, again; another sweep; its parents."""
+Origin = Literal["sampled", "replicate", "retry", "imported", "derived", "lost"]
+"""Who asked for a trial: the sampler; a setting again with another seed; one that failed, again; another sweep; its parents.
+
+`lost`: a driver that ended before it handed it out, so nobody has worked on it, and its options may not be all there.
+"""
 
 
 @dataclass(frozen=True)

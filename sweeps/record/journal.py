@@ -8,7 +8,6 @@ was opened.
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -17,14 +16,16 @@ from typing import Any
 import optuna
 from optuna.samplers import RandomSampler
 from optuna.storages import JournalStorage
-from optuna.storages.journal import JournalFileBackend
-from optuna.storages.journal._storage import JournalOperation
+from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
+from optuna.storages.journal._file import get_lock_file
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial
 
 from robustray.errors import UserError
 from robustray.plain import plain
+from sweeps.record import mending
 from sweeps.record.facts import Issued, Judged, Members, Skipped, Snapshot, TrialRecord
+from sweeps.record.lines import Lines
 
 STUDY = "sweep"
 JOURNAL = "study.journal"
@@ -37,9 +38,23 @@ DIRECTIONS = {"max": StudyDirection.MAXIMIZE, "min": StudyDirection.MINIMIZE}
 optuna.logging.set_verbosity(optuna.logging.ERROR)
 
 
+class _File(JournalFileBackend):
+    """Optuna's file, whose writes are taken back where they fail: half a line would make the next one unreadable."""
+
+    def __init__(self, journal: Path) -> None:
+        # an ordinary file for a lock, not a symbolic link: some file systems have none; whoever waits for one sees the other
+        super().__init__(str(journal), JournalFileOpenLock(str(journal)))
+        self._lines = Lines(journal)
+
+    def append_logs(self, logs: list[dict[str, Any]]) -> None:
+        text = "".join(json.dumps(log, separators=(",", ":")) + "\n" for log in logs)
+        with get_lock_file(self._lock):
+            self._lines.append(text, sync=True)
+
+
 def storage(journal: Path) -> JournalStorage:
-    """Optuna's storage over a journal. The path is absolute: its lock waits for ever on a relative one."""
-    return JournalStorage(JournalFileBackend(str(journal.absolute())))
+    """Optuna's storage over a journal."""
+    return JournalStorage(_File(journal.absolute()))
 
 
 def opened(journal: Path, objectives: Mapping[str, str]) -> optuna.Study:
@@ -47,7 +62,7 @@ def opened(journal: Path, objectives: Mapping[str, str]) -> optuna.Study:
     for stale in journal.parent.glob(f"{JOURNAL}.lock*"):
         stale.unlink()
     if journal.exists():
-        repair(journal)
+        mending.repair(journal)
     directions = [DIRECTIONS[mode] for mode in objectives.values()]
     kept, sampler = storage(journal), RandomSampler()  # nothing is asked of it: search/study.py has what samplers see
     try:
@@ -67,10 +82,13 @@ def read(folder: Path) -> Snapshot:
         raise UserError(f"{folder}: no sweep here (no {JOURNAL})")
     try:
         study = optuna.load_study(study_name=STUDY, storage=storage(journal))
-    except KeyError:
-        raise UserError(f"{journal}: holds no sweep; is it the journal of another Optuna study?") from None
-    except (ValueError, OSError) as error:
-        raise UserError(f"{journal}: not a readable record ({getattr(error, 'strerror', None) or error})") from None
+    except Exception as error:  # whatever Optuna stumbles over
+        if isinstance(error, OSError):
+            raise UserError(f"{journal}: not a readable record ({error.strerror})") from None
+        found = mending.damage_of(journal)
+        if found is None and isinstance(error, KeyError):
+            raise UserError(f"{journal}: holds no sweep; is it the journal of another Optuna study?") from None
+        raise UserError(f"{journal}: not a readable record ({found or error})") from None
     return snapshot(study)
 
 
@@ -143,31 +161,3 @@ def typed(trial: FrozenTrial) -> TrialRecord:
         seed=origin.seed,
         violations=dict(trial.constraints),
     )
-
-
-def repair(journal: Path) -> None:
-    """Cuts a torn last line and a last ask that was never handed out off a journal.
-
-    The driver is the only writer, so what is unfinished is always last. A torn line left in place would be glued to the
-    next write and make the file unreadable. An ask is one line; in folders of before it was several, and one without its
-    last line would stay in the study for ever as running.
-
-    Raises:
-        UserError: a line before the last is damaged, which no kill of a driver does.
-    """
-    data = journal.read_bytes()
-    keep = data.rfind(b"\n") + 1
-    lines = data[:keep].splitlines(keepends=True)
-    try:
-        logs = [json.loads(line) for line in lines]
-        kinds = [log["op_code"] for log in logs]
-    except (ValueError, TypeError, KeyError):
-        raise UserError(f"{journal}: damaged in the middle, not only at its end; --fresh begins anew") from None
-    asked = max((i for i, kind in enumerate(kinds) if kind == JournalOperation.CREATE_TRIAL), default=None)
-    unmarked = {JournalOperation.SET_TRIAL_PARAM, JournalOperation.SET_TRIAL_SYSTEM_ATTR}
-    if asked is not None and ISSUED not in logs[asked].get("user_attrs", {}) and set(kinds[asked + 1 :]) <= unmarked:
-        keep = sum(map(len, lines[:asked]))
-    if keep < len(data):
-        with journal.open("r+b") as file:
-            file.truncate(keep)
-            os.fsync(file.fileno())

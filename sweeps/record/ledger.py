@@ -8,14 +8,18 @@ from __future__ import annotations
 
 import csv
 import io
+import logging
 from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
-from typing import Any, TextIO
+from typing import Any
 
+from sweeps.record.lines import Lines
+
+log = logging.getLogger("sweeps")
 FILE = "ledger.csv"
 _COLUMNS = ("at", "kind", "trial", "outcome", "device_seconds", "job")
 
@@ -41,7 +45,7 @@ class Spent:
 def read(folder: Path) -> Spent | None:
     """What was spent on a sweep; None where it has no ledger. A line that is torn or no number is passed over."""
     try:
-        text = (folder / FILE).read_text(errors="replace")
+        text = (folder / FILE).read_text(encoding="utf-8", errors="replace")
     except OSError:
         return None
     spent = Spent()
@@ -56,37 +60,47 @@ def read(folder: Path) -> Spent | None:
 
 
 class Ledger:
-    """The driver's hand on the ledger. A context manager."""
+    """The driver's hand on the ledger. A context manager.
+
+    A disk that is full ends the ledger and not the sweep: one line says so.
+    """
 
     def __init__(self, folder: Path) -> None:
         self.path = folder / FILE
         self.spent = read(folder) or Spent()
-        self._file: TextIO | None = None
+        self._lines: Lines | None = None
 
     def __enter__(self) -> Ledger:
-        new = not self.path.exists()
-        torn = not new and not self.path.read_bytes().endswith(b"\n")
-        self._file = self.path.open("a", buffering=1, newline="")
-        if new:
-            self._write(_COLUMNS)
-        elif torn:  # a life that was killed while it wrote
-            self._file.write("\n")
+        self._lines = Lines(self.path)
+        there = self.path.read_bytes() if self.path.exists() else b""
+        if not there:
+            self._append(_row(_COLUMNS))
+        elif not there.endswith(b"\n"):  # a life that was killed while it wrote
+            self._append("\n")
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, where: TracebackType | None
     ) -> None:
-        if self._file is not None:
-            self._file.close()
+        self._lines = None
 
     def add(self, work: Mapping[str, Any], name: str, number: int, outcome: str, seconds: float) -> None:
         """A job has ended."""
         self.spent.add(str(work["kind"]), number, seconds)
         at = datetime.now(UTC).isoformat(timespec="seconds")
-        self._write((at, str(work["kind"]), str(number), outcome, f"{seconds:.3f}", name))
+        self._append(_row((at, str(work["kind"]), str(number), outcome, f"{seconds:.3f}", name)))
 
-    def _write(self, row: tuple[str, ...]) -> None:
-        if self._file is not None:
-            text = io.StringIO()
-            csv.writer(text, lineterminator="\n").writerow(row)
-            self._file.write(text.getvalue())
+    def _append(self, text: str) -> None:
+        if self._lines is None:
+            return
+        try:
+            self._lines.append(text)
+        except OSError as error:
+            self._lines = None
+            log.warning("%s: no longer written (%s)", self.path, error.strerror)
+
+
+def _row(values: tuple[str, ...]) -> str:
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerow(values)
+    return text.getvalue()

@@ -19,6 +19,7 @@ from robustray.errors import UserError
 from robustray.files import write_whole
 from robustray.trial import TrialConfig
 from sweeps.record.facts import TrialRecord
+from sweeps.record.lock import INSIDE
 from sweeps.space import Sweep
 from sweeps.space.space import changes
 
@@ -106,7 +107,7 @@ def check_trained(sweep: Sweep, folder: Path, trials: Iterable[TrialRecord]) -> 
             continue
         shown |= branches
         try:
-            then = TrialConfig.model_validate(yaml.load(path.read_text(), Loader=_LOADER)).resolved()  # noqa: S506
+            then = TrialConfig.model_validate(yaml.load(path.read_text(encoding="utf-8"), Loader=_LOADER)).resolved()  # noqa: S506
             now = sweep.trial_config(trial.params).resolved()
         except UserError:  # a draw of which no trial can be built was trained by nobody
             continue
@@ -147,7 +148,7 @@ def _look(folder: Path) -> None:
     """A folder of something else is left alone."""
     if folder.exists() and not folder.is_dir():
         raise UserError(f"{folder}: is a file, where the sweep's folder would be; give the sweep another name")
-    there = sorted(entry.name for entry in folder.glob("*")) if folder.exists() else []
+    there = sorted(entry.name for entry in folder.glob("*") if entry.name != INSIDE) if folder.exists() else []
     if there and FILE not in there and "study.journal" not in there:
         raise UserError(
             f"{folder}: holds {there[0]}{' and more' if len(there) > 1 else ''}, but no sweep; give the sweep another name, or "
@@ -165,7 +166,7 @@ def _set_aside(folder: Path) -> Path | None:
 
 def _read(path: Path) -> dict[str, Any] | None:
     try:
-        known = yaml.safe_load(path.read_text())
+        known = yaml.safe_load(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         return None
     except (OSError, yaml.YAMLError, UnicodeDecodeError) as error:

@@ -33,7 +33,8 @@ class Record:
         """Opens the record, made when it is not there, and mends what a killed driver left.
 
         The order matters: lock the folder, remove the journal's stale lock (ours by right now), cut a torn last line, cut
-        a last ask that was never handed out, open, tell trials that have an outcome but were not told.
+        a last ask that was never handed out, open, tell trials that have an outcome but were not told, and asks elsewhere
+        that were never handed out.
 
         Args:
             held: the folder's lock, where the caller has it already and keeps it.
@@ -42,8 +43,17 @@ class Record:
             UserError: another driver works in this folder.
         """
         self.folder = folder.absolute()
-        self._lock = None if held else FolderLock(self.folder)
-        self.folder.mkdir(parents=True, exist_ok=True)
+        lock = held or FolderLock(self.folder)
+        self._lock = None if held else lock
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            lock.cover(self.folder)
+            self._open(objectives)
+        except BaseException:
+            self.close()
+            raise
+
+    def _open(self, objectives: Mapping[str, str]) -> None:
         self.study = journal.opened(self.folder / journal.JOURNAL, objectives)
         """What optuna-dashboard sees. Samplers see another one: `search/study.py`."""
         self._storage = self.study._storage
@@ -57,10 +67,13 @@ class Record:
         self._members = list(known.members)
         frozen = self.study.get_trials(deepcopy=False)
         self._ids = [trial._trial_id for trial in frozen]
+        self._ended: list[int] = []
         for trial in frozen:
             if trial.state is TrialState.RUNNING and journal.OUTCOME in trial.user_attrs:
                 self._tell(trial.number, trial.user_attrs[journal.OUTCOME])
-        self._ended = [trial.number for trial in self._trials if trial.outcome is not None]
+            elif trial.state is TrialState.RUNNING and journal.ISSUED not in trial.user_attrs:
+                self._lost(trial.number)
+        self._ended[:] = [trial.number for trial in self._trials if trial.outcome is not None]
 
     def __enter__(self) -> Record:
         return self
@@ -207,7 +220,8 @@ class Record:
         if violations:
             trial = optuna.Trial(self.study, self._ids[number])
             for name, value in violations.items():
-                trial.set_constraint(name, value)
+                if name not in self._trials[number].violations:  # else a life that ended in between has set it
+                    trial.set_constraint(name, value)
         self._storage.set_trial_user_attr(self._ids[number], journal.OUTCOME, told)
         self._tell(number, told)
         self._trials[number] = replace(
@@ -223,6 +237,13 @@ class Record:
             violations=dict(violations or {}),
         )
         self._ended.append(number)
+
+    def _lost(self, number: int) -> None:
+        """An ask that a driver of before did not finish: nobody can have worked on it, unless there is a folder of it."""
+        if not self.trial_folder(number).exists():
+            self._storage.set_trial_user_attr(self._ids[number], journal.ORIGIN, {"origin": "lost"})
+            self._trials[number] = replace(self._trials[number], origin="lost")
+            self.finish(number, "failed", metrics={}, cause="never handed out: the driver ended while it asked for it")
 
     def _tell(self, number: int, told: Mapping[str, Any]) -> None:
         state = _TOLD.get(told["outcome"], TrialState.PRUNED)

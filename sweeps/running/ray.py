@@ -270,6 +270,11 @@ class RayTune:
             with contextlib.nullcontext() if address else unheard():
                 context = ray.init(address=address or "local", **said, **({} if address else local))
                 signal.signal(signal.SIGTERM, terminate)  # Ray puts its own in place, which leaves with a stack trace
+        except UnicodeEncodeError:  # it writes down how it was called, and where
+            raise UserError(
+                "Ray takes no names that are not in UTF-8, and there is one in the command line, the working directory or "
+                "PYTHONPATH; give it another name, or --backend local"
+            ) from None
         except Exception as error:
             raise UserError(own_ray.refused(error, address)) from error
         url = getattr(context, "dashboard_url", None)

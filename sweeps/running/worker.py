@@ -6,7 +6,7 @@ raises, so that whoever runs it replaces the process.
 
 from __future__ import annotations
 
-import errno
+import contextlib
 import json
 import logging
 import os
@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import yaml
 
 from robustray.errors import UserError
-from robustray.files import write_whole
+from robustray.files import disk_trouble, write_whole
 from sweeps.running import packing
 from sweeps.running.packing import Share
 
@@ -33,7 +33,6 @@ if TYPE_CHECKING:
 log = logging.getLogger("robustray")
 BLOCKED = "blocked"
 """The outcome of a job that is stopped by what the user can mend: the sweep stops, and the job stays unfinished."""
-NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
 Report = dict[str, Any]
 CACHE = "TORCHINDUCTOR_CACHE_DIR"
 USERS_CACHE = os.environ.get(CACHE)
@@ -123,7 +122,7 @@ class TrainTask:
         from robustray.training import Trainer
         from robustray.trial import TrialConfig
 
-        config = TrialConfig.model_validate(yaml.safe_load((self.folder / "trial.yaml").read_text()))
+        config = TrialConfig.model_validate(yaml.safe_load((self.folder / "trial.yaml").read_text(encoding="utf-8")))
         threads = _settle(self.work).threads
         if config.compile != "off":
             _settle_compiler(self.folder, threads)
@@ -372,7 +371,7 @@ def deaths(path: Path, session: str, place: int) -> int:
     """
     here = {"session": session, "place": place}
     try:
-        last = json.loads(path.read_text())
+        last = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         last = {}
     count: int = last["deaths"] + 1 if last.get("here") == here else 0
@@ -391,8 +390,8 @@ def _failure(error: Exception, log_file: Path, epoch: int) -> Report:
     if isinstance(error, torch.cuda.OutOfMemoryError):
         outcome = "out_of_memory"
         torch.cuda.empty_cache()
-    elif isinstance(error, OSError) and error.errno in NO_SPACE:
-        cause = f"{log_file.parent}: no space left on the disk; free some and run the same command again"
+    elif (disk := disk_trouble(error)) is not None:
+        cause = f"{log_file.parent}: {disk}"
         return {"outcome": BLOCKED, "cause": cause, "done": True, "epoch": epoch, "training_iteration": epoch}
     elif isinstance(error, UserError):
         return {"outcome": BLOCKED, "cause": str(error), "done": True, "epoch": epoch, "training_iteration": epoch}
@@ -407,6 +406,17 @@ def _failure(error: Exception, log_file: Path, epoch: int) -> Report:
     return {"outcome": outcome, "cause": cause, "done": True, "epoch": epoch, "training_iteration": epoch}
 
 
+class _LogFile(logging.FileHandler):
+    """A log whose disk may be full: what it cannot take is no reason to end a trial in another way than it did."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        with contextlib.suppress(OSError):  # of opening it
+            super().emit(record)
+
+    def handleError(self, record: logging.LogRecord) -> None:
+        """Says nothing: logging would print a trace."""
+
+
 class _logging_to:
     """Sends the `robustray` logger to a file while the block runs."""
 
@@ -415,11 +425,12 @@ class _logging_to:
 
     def __enter__(self) -> None:
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        self.handler = logging.FileHandler(self.path, delay=True)
+        self.handler = _LogFile(self.path, delay=True, encoding="utf-8", errors="backslashreplace")
         self.handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
         log.addHandler(self.handler)
         log.setLevel(logging.INFO)
 
     def __exit__(self, *_: object) -> None:
         log.removeHandler(self.handler)
-        self.handler.close()
+        with contextlib.suppress(OSError):
+            self.handler.close()

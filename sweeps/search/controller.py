@@ -163,7 +163,7 @@ def _describe(folder: Path, trial: str) -> None:
     """Puts trial.yaml into a trial's folder, unless it says the same already."""
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / "trial.yaml"
-    if not path.exists() or path.read_text() != trial:
+    if not path.exists() or path.read_text(encoding="utf-8") != trial:
         write_whole(path, trial)
 
 

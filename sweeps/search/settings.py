@@ -89,7 +89,7 @@ class Settings:
         """Takes in what was issued since the last look."""
         trials = self.record.trials()
         for trial in trials[self._seen :]:
-            if trial.origin == "derived":
+            if trial.origin in ("derived", "lost"):
                 continue
             if trial.replicate_of is None:
                 self._trials[self._first.setdefault(self._name(trial.params), trial.number)] += 1

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from datetime import datetime
 from functools import partial
-from typing import Any, Literal, TextIO
+from typing import Any, Literal
 
 from robustray.measures.metrics import ACCURACIES, METRICS
 from robustray.plain import plain
@@ -28,6 +28,7 @@ from sweeps.events import (
     TrialJudged,
 )
 from sweeps.record import Judged, Members, Record, Skipped, TrialRecord
+from sweeps.record.lines import Lines
 from sweeps.running.queues import End, Job, Result
 from sweeps.space import Sweep
 from sweeps.view.activity import Activity
@@ -64,7 +65,7 @@ class Console:
         self._show: Show = "plain" if write is not None and show == "live" else show
         self._until = until
         self._last = time.monotonic()
-        self._log: TextIO | None = None
+        self._log: Lines | None = None
         self._watch: Watch | None = None
 
     @contextlib.contextmanager
@@ -79,7 +80,7 @@ class Console:
         live = self._show == "live"
         try:
             with contextlib.ExitStack() as stack:
-                self._log = stack.enter_context((record.folder / EVENTS).open("a", buffering=1, encoding="utf-8"))
+                self._log = Lines(record.folder / EVENTS)
                 if self._given is None and (live or noisy):
                     out = stack.enter_context(output_kept(record.folder / OUTPUT))
                     self.keeps_output = out is not None
@@ -153,7 +154,11 @@ class Console:
         now, line = datetime.now().astimezone(), plain(line)
         self.activity.line(f"{now:%H:%M:%S}  {line}")
         if self._log is not None:  # with the zone: lives of one sweep may be on machines with other clocks
-            self._log.write(f"{now.isoformat(sep=' ', timespec='seconds')}  {line}\n")
+            try:
+                self._log.append(f"{now.isoformat(sep=' ', timespec='seconds')}  {line}\n")
+            except OSError as error:  # the record decides whether the sweep goes on
+                self._log = None
+                self._show_line(f"{EVENTS} is no longer written ({error.strerror})")
         if self._watch is not None:
             self._watch.news()
 

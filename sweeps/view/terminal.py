@@ -53,7 +53,8 @@ def output_kept(path: Path) -> Iterator[TextIO | None]:
             os.dup2(file.fileno(), 2)
             yield out
     finally:
-        _flush()
+        with contextlib.suppress(OSError):  # a full disk; what is left unsaid is said where it goes now
+            _flush()
         for saved, number in zip(before, (1, 2), strict=True):
             os.dup2(saved, number)
             os.close(saved)
@@ -67,8 +68,10 @@ def _is(stream: Any, number: int) -> bool:
 
 
 def _flush() -> None:
-    for stream in (sys.stdout, sys.stderr):
-        stream.flush()
+    try:
+        sys.stdout.flush()
+    finally:
+        sys.stderr.flush()
 
 
 class Screen:
