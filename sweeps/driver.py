@@ -24,7 +24,7 @@ from sweeps.record.lock import FolderLock
 from sweeps.running import packing
 from sweeps.running.packing import Share
 from sweeps.running.place import Place
-from sweeps.running.queues import Chain, Job, Primed, Queue, Sized
+from sweeps.running.queues import Beside, Job, Primed, Queue, Sized
 from sweeps.running.worker import NO_SPACE
 from sweeps.search.controller import Controller
 from sweeps.search.stopping import first_in_first_out
@@ -67,7 +67,7 @@ def run(
         moved = provenance.prepare(sweep, folder, fresh=fresh)
         if moved is not None:
             console(Said(f"the old results are in {moved}"))
-        with Record(folder, sweep.objectives, held=held) as record:
+        with Record(folder, sweep.objectives, constraints=sweep.constraints, held=held) as record:
             provenance.check_trained(sweep, folder, record.trials())
             with console.watching(sweep, record, noisy=backend == "ray"):
                 return drive(sweep, record, partial(_place, backend, console), tell=console)
@@ -102,7 +102,7 @@ def drive(
     judging = Judging(sweep, record, judged, session=session, training=lambda: bool(controller.running), shards=shards)
     done, resumed = len(record.ended()), bool(record.trials())
     bus(Said(f"{sweep.name}: {sweep.wanted} trials" + (f", {done} done before" if done else "")))
-    queue = Chain(controller, judging)
+    queue = Beside(controller, judging)
     first = queue.next()
     interrupted = False
     if isinstance(first, Job):  # else everything is done, and no cluster need be started to say so

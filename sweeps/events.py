@@ -10,7 +10,7 @@ import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from sweeps.record.facts import Judged, Members, Skipped, TrialRecord
+from sweeps.record.facts import Judged, Members, Reached, Skipped, TrialRecord
 from sweeps.running.queues import End, Job, Queue, Result, Signal, Verdict
 
 log = logging.getLogger("sweeps")
@@ -101,6 +101,14 @@ class JudgingSkipped:
 
 
 @dataclass(frozen=True)
+class JudgingReached:
+    """The cheap attacks on a trial are done; the rest waits until all is trained."""
+
+    number: int
+    reached: Reached
+
+
+@dataclass(frozen=True)
 class JudgingResumed:
     """What was better than a trial does not stand any more: its judging goes on."""
 
@@ -135,6 +143,7 @@ Event = (
     | AttackDone
     | TrialJudged
     | JudgingSkipped
+    | JudgingReached
     | JudgingResumed
     | JudgingFailed
     | MembersFixed
