@@ -29,7 +29,7 @@ from sweeps.running.worker import NO_SPACE
 from sweeps.search.controller import Controller
 from sweeps.search.stopping import first_in_first_out
 from sweeps.space import Sweep
-from sweeps.standing import SELECTION
+from sweeps.standing import SELECTION, nearest, shortfalls
 from sweeps.view.console import Console, Show
 
 BackendName = Literal["ray", "local"]
@@ -133,6 +133,14 @@ def _conclude(record: Record, tell: Listener) -> None:
         cause, _ = Counter(lost.values()).most_common(1)[0]
         parts.append(f"{len(lost)} {'judgements' if len(lost) > 1 else 'judgement'} failed: {cause}")
     tell(Concluded("all done: " + ", ".join(parts)))
+    closest = nearest(snapshot)
+    if closest is not None:
+        why = "; ".join(shortfalls(snapshot, closest))
+        tell(Concluded(f"no trial keeps to the constraints; the nearest is trial {closest.number:04d}: {why}"))
+        full = nearest(snapshot, full=True)
+        if full is not None and full is not closest:
+            why = "; ".join(shortfalls(snapshot, full))
+            tell(Concluded(f"of those judged in full it is trial {full.number:04d}: {why}"))
     if snapshot.trials and not counts["complete"]:
         cause, times = Counter(str(trial.cause) for trial in snapshot.trials).most_common(1)[0]
         number = next(trial.number for trial in snapshot.trials if str(trial.cause) == cause)

@@ -7,8 +7,8 @@ listeners. Nothing here knows any of them.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 
 from sweeps.record.facts import Judged, Members, Reached, Skipped, TrialRecord
 from sweeps.running.queues import End, Job, Queue, Result, Signal, Verdict
@@ -90,6 +90,7 @@ class TrialJudged:
     number: int
     split: str
     judged: Judged
+    missed: Mapping[str, float] = field(default_factory=dict)  # by constraint, how far it is missed there
 
 
 @dataclass(frozen=True)

@@ -9,8 +9,9 @@ from __future__ import annotations
 from collections.abc import Container, Iterable, Mapping
 from typing import Final
 
+from robustray.measures.metrics import ACCURACIES
 from sweeps.frontier import mean, non_dominated
-from sweeps.record.constraints import Limits, measured
+from sweeps.record.constraints import Limits, measured, missed, said, shares
 from sweeps.record.facts import Snapshot, TrialRecord
 from sweeps.record.known import Known as Known
 from sweeps.record.known import known as known
@@ -48,6 +49,41 @@ def hopeful(trial: TrialRecord, limits: Limits) -> bool:
     what trials are held to, as in folders of before, what was told when the trial ended counts.
     """
     return trial.feasible or (bool(limits) and not measured(trial.violations))
+
+
+def shortfalls(snapshot: Snapshot, trial: TrialRecord) -> list[str]:
+    """The constraints that a trial misses, in words, by what is known best of it."""
+    found = _known(snapshot, trial)
+    by_judge = (
+        "" if found.source != "cheap" or not set(missed(trial.violations)) & set(ACCURACIES) else " (cheap attack)"
+    )
+    at_most = ACCURACIES[1:] if found.source == "bound" else ()
+    return [f"{line}{by_judge}" for line in said(found.values, snapshot.constraints, at_most=at_most)]
+
+
+def nearest(snapshot: Snapshot, *, full: bool = False) -> TrialRecord | None:
+    """Where no complete trial keeps to the constraints, the one that is least `outside`.
+
+    Args:
+        full: of those that are judged in full: of the others a bound is known, and they may be further outside.
+    """
+    complete = [trial for trial in snapshot.trials if trial.outcome == "complete"]
+    if any(trial.feasible for trial in complete):
+        return None
+    if full:
+        complete = [trial for trial in complete if (trial.number, SELECTION) in snapshot.judged]
+    return min(complete, key=lambda trial: outside(snapshot, trial), default=None) if snapshot.constraints else None
+
+
+def outside(snapshot: Snapshot, trial: TrialRecord) -> float:
+    """How far a trial is outside the constraints, by what is known best of it: the sum of the `shares` that it misses."""
+    return sum(missed(shares(_known(snapshot, trial).values, snapshot.constraints)).values())
+
+
+def _known(snapshot: Snapshot, trial: TrialRecord) -> Known:
+    number = trial.number
+    judged, skipped = snapshot.judged.get((number, SELECTION)), snapshot.skipped.get(number)
+    return known(trial, judged, skipped, snapshot.reached.get(number))
 
 
 def trusted(trials: Iterable[TrialRecord], flagged: Container[int]) -> bool:

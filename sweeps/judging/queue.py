@@ -253,7 +253,7 @@ class Judging:
                 self._members = None  # it cannot stay one, and what it pruned is open again
         else:
             self._stands(self.record.trial(number), judged)
-        self.tell(TrialJudged(number, split, judged))
+        self.tell(TrialJudged(number, split, judged, missed(self.record.trial(number).violations)))
 
     def _stands(self, trial: TrialRecord, judged: Judged) -> None:
         """A trial is judged in full."""

@@ -79,6 +79,11 @@ def measured(violated: Mapping[str, float]) -> dict[str, float]:
     return {name: amount for name, amount in missed(violated).items() if name not in ACCURACIES}
 
 
+def by(amounts: Mapping[str, float]) -> str:
+    """Misses in a few words: `robust_accuracy by 8.0 points and cost_passes by 200`."""
+    return " and ".join(f"{name} by {_amount(name, amount)}" for name, amount in amounts.items())
+
+
 def said(values: Mapping[str, float], limits: Limits, *, at_most: Container[str] = ()) -> list[str]:
     """Each miss in words: `robust_accuracy 52.0 % is 8.0 points below 60.0 %`.
 
@@ -94,11 +99,10 @@ def said(values: Mapping[str, float], limits: Limits, *, at_most: Container[str]
         if value is None:
             lines.append(f"{name} is not known")
             continue
-        fraction = name in METRICS and METRICS[name].unit == "fraction"
-        unit = " %" if fraction else ""
+        unit = " %" if _fraction(name) else ""
         bound = "at most " if name in at_most else ""
-        by = f"{_printed(name, amount)} points" if fraction else _printed(name, amount)
-        lines.append(f"{name} {bound}{_printed(name, value)}{unit} is {by} {way} {_printed(name, limit)}{unit}")
+        asked = f"{_printed(name, limit)}{unit}"
+        lines.append(f"{name} {bound}{_printed(name, value)}{unit} is {_amount(name, amount)} {way} {asked}")
     return lines
 
 
@@ -117,6 +121,14 @@ def _share(amount: float, value: float | None, limit: float | None) -> float:
         return 1.0
     scale = max(abs(value), abs(limit))
     return amount / scale if scale else 0.0
+
+
+def _fraction(name: str) -> bool:
+    return name in METRICS and METRICS[name].unit == "fraction"
+
+
+def _amount(name: str, amount: float) -> str:
+    return f"{_printed(name, amount)} points" if _fraction(name) else _printed(name, amount)
 
 
 def _printed(name: str, value: float) -> str:
