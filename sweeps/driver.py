@@ -102,7 +102,7 @@ def drive(
     judging = Judging(sweep, record, judged, session=session, training=lambda: bool(controller.running), shards=shards)
     done, resumed = len(record.ended()), bool(record.trials())
     bus(Said(f"{sweep.name}: {sweep.wanted} trials" + (f", {done} done before" if done else "")))
-    queue = Beside(controller, judging)
+    queue = Beside(controller, judging, pressing=lambda: bool(controller.unfinished))
     first = queue.next()
     interrupted = False
     if isinstance(first, Job):  # else everything is done, and no cluster need be started to say so

@@ -137,8 +137,14 @@ class Beside(Chain):
     That gets one job in four at most, and always one: the first queue goes on where there is more than one slot.
     """
 
-    def __init__(self, first: Queue, second: Early) -> None:
+    def __init__(self, first: Queue, second: Early, pressing: Callable[[], bool] = lambda: False) -> None:
+        """Asks nothing yet.
+
+        Args:
+            pressing: whether the first queue has work that was begun in an earlier life: that goes before all else.
+        """
         super().__init__(first, second)
+        self._pressing = pressing
         self._first, self._second = first, second
         self._through = False  # the first queue had nothing left when it was last asked
 
@@ -154,6 +160,8 @@ class Beside(Chain):
         return found
 
     def _room(self) -> bool:
+        if self._pressing():
+            return False
         beside = sum(owner is self._second for owner in self._owner.values())
         return beside < max(1, (len(self._owner) + 1) // _ONE_IN)
 

@@ -211,6 +211,13 @@ def test_at_most_one_job_in_four_is_early_and_all_are_done_once(slots: int, firs
     assert sorted(train.ended + judge.ended) == sorted(expected)
 
 
+def test_what_was_begun_goes_before_what_is_early() -> None:
+    train, judge = Plain("trial", 3), Plain("judge", 1)
+    queue = Beside(train, judge, pressing=lambda: len(train.ahead) > 1)
+    names = [job.name for _ in range(4) if isinstance(job := queue.next(), Job)]
+    assert names == ["trial 0", "trial 1", "judge 0", "trial 2"]
+
+
 def test_a_real_sweep_is_judged_while_it_trains_and_finds_the_same(tmp_path: Path) -> None:
     sweep = small_sweep(tmp_path, "search.trials=4")
     assert run_quietly(sweep, tmp_path / "early")
