@@ -11,10 +11,11 @@ import pandas as pd
 
 from analysis.pareto import wilson
 from robustray.measures.metrics import ACCURACIES, METRICS
-from sweeps import record
+from sweeps import record, standing
 from sweeps.standing import SELECTION, TEST
 
 OPTION = "option."
+VIOLATION = "violation."
 _NUMBERS = {"judged": SELECTION, "test": TEST}
 
 _BEFORE = {"trial": "int64", "status": "object", "feasible": "bool", "cause": "object"}
@@ -43,6 +44,9 @@ _AFTER = {
 }
 
 
+_OUTSIDE = {"misses": "object", "outside": "float64"}  # where the record says what trials are held to
+
+
 def load(folder: Path | str) -> pd.DataFrame:
     """A row per trial of a running or finished sweep. Takes no lock and writes nothing.
 
@@ -56,8 +60,12 @@ def load(folder: Path | str) -> pd.DataFrame:
     - `replicate_of`: the trial whose options it has, with another seed;
     - `derived`: how a point that was made without training came about (`soup, weights 0.25, 0.75`), None for a trained trial,
       which alone has options; `parents`: numbers of the trials it was made of, joined by ", ";
-    - `judging`: `full` (all attacks, on the selection set), `skipped` (proven dominated by trial `dominated_by` after
-      the attack `skipped_after`; `bound` is the largest robust accuracy it can still have), `failed` (see `cause`), `none`;
+    - `judging`: `full` (all attacks, on the selection set), `skipped` (after the attack `skipped_after`: proven dominated by
+      trial `dominated_by`, or missing a constraint where there is none; `bound` is the largest robust accuracy it can still
+      have), `failed` (see `cause`), `none`;
+    - `feasible`, of complete trials, by what is known best: as judged, else a bound, else by the cheap attack. Where there are
+      constraints, `misses` says which are missed and by how much, `violation.<metric>` the same as a number in the metric's
+      unit (zero or less where it holds), and `outside` the sum of the misses, each as a share of the larger of value and limit;
     - `flags`: why its judged numbers cannot be trusted, names of `robustray.judging.flags.MEANING` joined by ", "; "" for
       none. A flagged trial is on no frontier;
     - `judged_clean_accuracy`, `judged_robust_accuracy` on `judged_images` images of the selection set;
@@ -83,7 +91,9 @@ def table(snapshot: record.Snapshot) -> pd.DataFrame:
         columns[name] = _option([row.get(name) for row in rows])
     for name in metrics:
         columns[name] = pd.Series([row.get(name, np.nan) for row in rows], dtype="float64")
-    for name, dtype in _AFTER.items():
+    for name in dict.fromkeys(f"{VIOLATION}{name}" for trial in snapshot.trials for name in trial.violations):
+        columns[name] = pd.Series([row.get(name, np.nan) for row in rows], dtype="float64")
+    for name, dtype in (_AFTER | (_OUTSIDE if snapshot.constraints else {})).items():
         missing = np.nan if dtype == "float64" else None
         columns[name] = pd.Series([row.get(name, missing) for row in rows], dtype=dtype)
     return pd.DataFrame(columns)
@@ -108,6 +118,10 @@ def _row(trial: record.TrialRecord, snapshot: record.Snapshot, member: bool) -> 
     else:
         row |= {OPTION + name: value for name, value in trial.params.items()}
     row |= {_metric(name): value for name, value in trial.metrics.items()}
+    row |= {VIOLATION + name: value for name, value in trial.violations.items()}
+    if trial.outcome == "complete" and snapshot.constraints:
+        row["misses"] = "; ".join(standing.shortfalls(snapshot, trial))
+        row["outside"] = standing.outside(snapshot, trial)
     flags: dict[str, None] = {}
     for prefix, split in _NUMBERS.items():
         judged = snapshot.judged.get((trial.number, split))
@@ -159,7 +173,7 @@ def _accuracy(column: str, count: float, images: int) -> dict[str, float]:
 
 
 def _metric(name: str) -> str:
-    taken = name in _BEFORE or name in _AFTER or name.startswith(OPTION)
+    taken = name in _BEFORE or name in _AFTER or name in _OUTSIDE or name.startswith((OPTION, VIOLATION))
     return f"metric.{name}" if taken else name
 
 

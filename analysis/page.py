@@ -124,13 +124,16 @@ def _judging(df: pd.DataFrame, seconds: Mapping[str, float]) -> list[tuple[str, 
     ways = df["judging"].value_counts()
     images = {split: sorted(set(df[f"{split}_images"].dropna())) for split in ("judged", "test")}
     listed = {split: " or ".join(f"{n:,}" for n in counts) for split, counts in images.items()}
+    skipped = df[df["judging"] == "skipped"]
+    cut = words.count(int(skipped["dominated_by"].isna().sum()), "trial")
     failed = [("judging failed", words.count(int(ways["failed"]), "trial"))] if "failed" in ways else []
     return [
         ("version", words.judge_name(df) or "nothing is judged yet"),
         (f"{words.SELECTION_SET}, images", listed["judged"] or "\N{EM DASH}"),
         ("test, images", listed["test"] or "\N{EM DASH}"),
         ("judged in full", words.count(int(ways.get("full", 0)), "trial")),
-        ("proven dominated", words.count(int(ways.get("skipped", 0)), "trial")),
+        ("proven dominated", words.count(int(skipped["dominated_by"].notna().sum()), "trial")),
+        *([("cut by constraints", cut)] if skipped["dominated_by"].isna().any() else []),
         ("not judged", words.count(int(ways.get("none", 0)), "trial")),
         *failed,
         (f"device time, {words.SELECTION_SET}", words.duration(seconds[SELECTION])),

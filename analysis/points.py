@@ -195,6 +195,7 @@ def hover(
     for flag in filter(None, trial["flags"].split(", ")):
         first, *more = textwrap.wrap(f"{flag}: {MEANING.get(flag, '')}", _CAUSE)
         lines += [f"<b>flagged</b> {_safe(first)}", *(f"  {_safe(line)}" for line in more)]
+    lines += [_safe(line) for line in words.misses(trial).split("; ") if line]
     if trial["cause"]:
         lines.append(_safe(trial["cause"]))
     return "<br>".join(lines)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from analysis import axes, points, words
+from analysis import axes, outside, points, words
 from analysis.device_time import DeviceTime
 from analysis.pareto import wilson
 from analysis.sheet import Sheet
@@ -49,7 +49,13 @@ def verdict(df: pd.DataFrame, objectives: Mapping[str, str]) -> str:
         have = "has" if finished == 1 else "have"
         sentence = f"{finished} of {words.count(total, 'trial')} {have} finished; nothing is judged yet."
         span = _span(leading, "", objectives)
+        if closest := outside.nothing_inside(df):
+            return f"{sentence} {closest}"
         return f"{sentence} By the {words.CHEAP} on validation the best so far {span}." if span else sentence
+    if closest := outside.nothing_inside(df):
+        return f"{finished} of {words.count(total, 'trial')} finished. {closest}"
+    if leading.empty:
+        return f"No trial of {total} is on the frontier."
     be = "is" if len(leading) == 1 else "are"
     if points.stage(df) == "judging":
         sentence = (
@@ -143,6 +149,7 @@ def warnings(df: pd.DataFrame, snapshot: Snapshot, sheet: Sheet) -> list[str]:
     if judge and not judge.startswith("AutoAttack"):
         found.append(f"Robust accuracies are from {judge}. Do not compare them with numbers of the standard benchmark.")
     found += _flagged(df)
+    found += filter(None, [outside.warning(df)])
     found += _unfinished(df, snapshot)
     if sheet.one_list:
         found.append(

@@ -233,7 +233,7 @@ def _story(trial: Mapping[str, Any]) -> str:
     judged = words.how_judged(trial) if trial["status"] == "complete" or trial["judging"] != "none" else ""
     flagged = f"flagged {trial['flags']}" if trial["flags"] else ""
     again = "" if words.missing(trial["replicate_of"]) else f"trial {trial['replicate_of']} with another training seed"
-    return "; ".join(filter(None, [judged, flagged, again, trial["cause"] or ""]))
+    return "; ".join(filter(None, [judged, words.misses(trial), flagged, again, trial["cause"] or ""]))
 
 
 def _robust(trial: Mapping[str, Any]) -> Cell:

@@ -118,10 +118,18 @@ def how_judged(trial: Mapping[str, Any]) -> str:
         return f"{name} on {count(trial['judged_images'], 'validation image')}"
     if trial["judging"] == "skipped":
         after = f"bound after {trial['skipped_after']}" if trial["skipped_after"] else "bound before any attack"
+        if missing(trial["dominated_by"]):
+            return f"{after}, which misses a constraint"
         return f"{after}, dominated by trial {trial['dominated_by']}"
     if trial["judging"] == "failed":
         return f"judging failed; {CHEAP} only"
     return f"{CHEAP} only" if not missing(trial["robust_accuracy"]) else "not judged"
+
+
+def misses(trial: Mapping[str, Any]) -> str:
+    """The constraints that a trial misses and by how much; "" for none, and where the record does not say."""
+    said = trial.get("misses")
+    return "" if missing(said) else str(said)
 
 
 def status(name: str) -> str:

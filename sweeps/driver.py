@@ -32,11 +32,11 @@ from sweeps.record.lock import FolderLock
 from sweeps.running import packing
 from sweeps.running.packing import Share
 from sweeps.running.place import Place
-from sweeps.running.queues import Chain, Job, Primed, Queue, Sized
+from sweeps.running.queues import Beside, Following, Job, Primed, Queue, Sized
 from sweeps.search.controller import Controller
 from sweeps.search.stopping import first_in_first_out
 from sweeps.space import Sweep
-from sweeps.standing import SELECTION
+from sweeps.standing import SELECTION, nearest, shortfalls
 from sweeps.view.console import Console, Show
 
 BackendName = Literal["ray", "local"]
@@ -80,7 +80,7 @@ def run(
         moved = provenance.prepare(sweep, folder, fresh=fresh)
         if moved is not None:
             console(Said(f"the old results are in {moved}"))
-        with Record(folder, sweep.objectives, held=held) as record:
+        with Record(folder, sweep.objectives, constraints=sweep.constraints, held=held) as record:
             provenance.check_trained(sweep, folder, record.trials())
             for maker in derive:
                 ask(record, maker)
@@ -124,11 +124,10 @@ def drive(
         bus,
         session=session,
         settled=lambda: not controller.running and judging.idle(),
-        violations=controller.violations,
     )
     done, resumed = len(record.ended()), bool(record.trials())
     bus(Said(f"{sweep.name}: {sweep.wanted} trials" + (f", {done} done before" if done else "")))
-    queue = Chain(controller, deriving, judging)
+    queue = Beside(controller, Following(deriving, judging), pressing=lambda: bool(controller.unfinished))
     first = queue.next()
     interrupted = False
     if isinstance(first, Job):  # else everything is done, and no cluster need be started to say so
@@ -159,6 +158,14 @@ def _conclude(record: Record, tell: Listener) -> None:
         cause, _ = Counter(lost.values()).most_common(1)[0]
         parts.append(f"{len(lost)} {'judgements' if len(lost) > 1 else 'judgement'} failed: {cause}")
     tell(Concluded("all done: " + ", ".join(parts)))
+    closest = nearest(snapshot)
+    if closest is not None:
+        why = "; ".join(shortfalls(snapshot, closest))
+        tell(Concluded(f"no trial keeps to the constraints; the nearest is trial {closest.number:04d}: {why}"))
+        full = nearest(snapshot, full=True)
+        if full is not None and full is not closest:
+            why = "; ".join(shortfalls(snapshot, full))
+            tell(Concluded(f"of those judged in full it is trial {full.number:04d}: {why}"))
     if snapshot.trials and not counts["complete"]:
         cause, times = Counter(str(trial.cause) for trial in snapshot.trials).most_common(1)[0]
         number = next(trial.number for trial in snapshot.trials if str(trial.cause) == cause)

@@ -7,10 +7,10 @@ listeners. Nothing here knows any of them.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 
-from sweeps.record.facts import Judged, Members, Skipped, TrialRecord
+from sweeps.record.facts import Judged, Members, Reached, Skipped, TrialRecord
 from sweeps.running.queues import End, Job, Queue, Result, Signal, Verdict
 
 log = logging.getLogger("sweeps")
@@ -90,6 +90,7 @@ class TrialJudged:
     number: int
     split: str
     judged: Judged
+    missed: Mapping[str, float] = field(default_factory=dict)  # by constraint, how far it is missed there
 
 
 @dataclass(frozen=True)
@@ -98,6 +99,14 @@ class JudgingSkipped:
 
     number: int
     skipped: Skipped
+
+
+@dataclass(frozen=True)
+class JudgingReached:
+    """The cheap attacks on a trial are done; the rest waits until all is trained."""
+
+    number: int
+    reached: Reached
 
 
 @dataclass(frozen=True)
@@ -135,6 +144,7 @@ Event = (
     | AttackDone
     | TrialJudged
     | JudgingSkipped
+    | JudgingReached
     | JudgingResumed
     | JudgingFailed
     | MembersFixed

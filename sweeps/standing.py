@@ -7,50 +7,19 @@ tables ask here. Nothing here reads a file.
 from __future__ import annotations
 
 from collections.abc import Container, Iterable, Mapping
-from dataclasses import dataclass, replace
-from typing import Final, Literal
+from dataclasses import replace
+from typing import Final
 
+from robustray.measures.metrics import ACCURACIES
 from sweeps.frontier import mean, non_dominated
-from sweeps.record.facts import Judged, Skipped, Snapshot, TrialRecord
+from sweeps.record.constraints import Limits, measured, missed, said, shares
+from sweeps.record.facts import Snapshot, TrialRecord
+from sweeps.record.known import Known as Known
+from sweeps.record.known import known as known
 
-Source = Literal["judged", "bound", "cheap"]
-"""All attacks; what the attacks so far have left, which can only fall; the cheap attack of training."""
 SELECTION: Final = "validation"
 TEST: Final = "test"
 """The splits' names in the record."""
-
-
-@dataclass(frozen=True)
-class Known:
-    """Numbers of one trial, or the mean of one setting's, and where they come from."""
-
-    values: Mapping[str, float]
-    source: Source
-
-
-def known(
-    trial: TrialRecord, judged: Judged | None, skipped: Skipped | None = None, *, so_far: float | None = None
-) -> Known:
-    """What is known best of a trial: as judged, else the bound at which judging ended, else by the cheap attack.
-
-    Args:
-        judged: on the selection set.
-        skipped: why it was not judged in full.
-        so_far: while it is being judged, the fraction of images that stand. The cheap attack's number counts where it is
-            lower.
-    """
-    values = dict(trial.metrics)
-    if judged is not None:
-        values |= {"clean_accuracy": judged.clean_accuracy, "robust_accuracy": judged.robust_accuracy}
-        return Known(values, "judged")
-    if skipped is not None and skipped.after:
-        values["clean_accuracy"] = skipped.clean_correct / skipped.images
-        values["robust_accuracy"] = skipped.bound / skipped.images
-        return Known(values, "bound")
-    if so_far is not None:
-        values["robust_accuracy"] = min(values.get("robust_accuracy", so_far), so_far)
-        return Known(values, "bound")
-    return Known(values, "cheap")
 
 
 def settings(trials: Iterable[TrialRecord]) -> dict[int, list[TrialRecord]]:
@@ -67,8 +36,55 @@ def flagged(snapshot: Snapshot) -> set[int]:
 
 
 def eligible(snapshot: Snapshot, *, infeasible: bool = False) -> list[TrialRecord]:
-    """Complete trials that keep to the constraints, and the others too where `infeasible` ones are wanted."""
-    return [trial for trial in snapshot.trials if trial.outcome == "complete" and (trial.feasible or infeasible)]
+    """Complete trials that judging may find within the constraints, and the others too where `infeasible` ones are wanted."""
+    limits = snapshot.constraints
+    return [
+        trial for trial in snapshot.trials if trial.outcome == "complete" and (infeasible or hopeful(trial, limits))
+    ]
+
+
+def hopeful(trial: TrialRecord, limits: Limits) -> bool:
+    """Whether judging may find a trial within the constraints: it misses none by what training alone measures.
+
+    The cheap attack decides nothing about accuracies: it is weaker, and looks at other images. Where the record does not say
+    what trials are held to, as in folders of before, what was told when the trial ended counts.
+    """
+    return trial.feasible or (bool(limits) and not measured(trial.violations))
+
+
+def shortfalls(snapshot: Snapshot, trial: TrialRecord) -> list[str]:
+    """The constraints that a trial misses, in words, by what is known best of it."""
+    found = _known(snapshot, trial)
+    by_judge = (
+        "" if found.source != "cheap" or not set(missed(trial.violations)) & set(ACCURACIES) else " (cheap attack)"
+    )
+    at_most = ACCURACIES[1:] if found.source == "bound" else ()
+    return [f"{line}{by_judge}" for line in said(found.values, snapshot.constraints, at_most=at_most)]
+
+
+def nearest(snapshot: Snapshot, *, full: bool = False) -> TrialRecord | None:
+    """Where no complete trial keeps to the constraints, the one that is least `outside`.
+
+    Args:
+        full: of those that are judged in full: of the others a bound is known, and they may be further outside.
+    """
+    complete = [trial for trial in snapshot.trials if trial.outcome == "complete"]
+    if any(trial.feasible for trial in complete):
+        return None
+    if full:
+        complete = [trial for trial in complete if (trial.number, SELECTION) in snapshot.judged]
+    return min(complete, key=lambda trial: outside(snapshot, trial), default=None) if snapshot.constraints else None
+
+
+def outside(snapshot: Snapshot, trial: TrialRecord) -> float:
+    """How far a trial is outside the constraints, by what is known best of it: the sum of the `shares` that it misses."""
+    return sum(missed(shares(_known(snapshot, trial).values, snapshot.constraints)).values())
+
+
+def _known(snapshot: Snapshot, trial: TrialRecord) -> Known:
+    number = trial.number
+    judged, skipped = snapshot.judged.get((number, SELECTION)), snapshot.skipped.get(number)
+    return known(trial, judged, skipped, snapshot.reached.get(number))
 
 
 def trusted(trials: Iterable[TrialRecord], flagged: Container[int]) -> bool:

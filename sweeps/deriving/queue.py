@@ -25,6 +25,7 @@ from sweeps.deriving import parents
 from sweeps.deriving.parents import Group, Standing
 from sweeps.events import Listener, Said, TrialEnded
 from sweeps.record import Issued, Outcome, Record
+from sweeps.record.constraints import violations
 from sweeps.running.queues import DONE, WAIT, End, Job, Result, Signal, Verdict
 from sweeps.space import Sweep
 
@@ -57,7 +58,6 @@ class Deriving:
         *,
         session: str,
         settled: Callable[[], bool],
-        violations: Callable[[Mapping[str, float]], dict[str, float]],
     ) -> None:
         """Reads the record.
 
@@ -65,11 +65,9 @@ class Deriving:
             tell: is told of every point that is made.
             session: names this life of the driver.
             settled: whether nothing is in training any more, and all that is to be judged so far is.
-            violations: by constraint, how far metrics miss it.
         """
         self.sweep, self.record, self.tell, self.session = sweep, record, tell, session
         self.settled = settled
-        self.violations = violations
         self._left = deque(self._requests())
         self._unfinished = deque(t.number for t in record.trials() if t.origin == "derived" and t.outcome is None)
         self._running: set[int] = set()
@@ -123,7 +121,7 @@ class Deriving:
             metrics=metrics,
             cause=cause,
             weights=end.result.get("weights"),
-            violations=self.violations(metrics) if outcome == "complete" else None,
+            violations=violations(metrics, self.sweep.constraints) if outcome == "complete" else None,
         )
         done = sum(self.record.trial(each).origin == "derived" for each in self.record.ended())
         wanted = sum(trial.origin == "derived" for trial in self.record.trials())

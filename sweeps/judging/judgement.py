@@ -14,6 +14,7 @@ from robustray.derived.base import Maker
 from robustray.judge import Judge
 from robustray.judging import flags
 from robustray.judging.plan import Plan
+from robustray.measures.metrics import ACCURACIES
 from robustray.registry import parts
 from robustray.verdicts import CLEAN, Shard, Verdicts, judgement_path
 from sweeps.judging.shards import FILES, Shards
@@ -104,6 +105,11 @@ class Judgement:
         return self._stages[self._whole - 1] if self._whole else ""
 
     @property
+    def cheap_done(self) -> bool:
+        """Whether the cheap attacks were run on every shard, and others are left."""
+        return 1 + _TIER <= self._whole < len(self._stages)
+
+    @property
     def randomised(self) -> bool:
         """Whether the model turned out to be randomised, and this judgement takes it for another one."""
         return "randomised" in self.flags and self.plan.strength != "rand"
@@ -128,6 +134,12 @@ class Judgement:
     def bounds(self) -> tuple[float, float]:
         """Clean and robust accuracy if nothing more is broken: exact where finished, upper bounds otherwise."""
         return self.clean_bound / self.images, self.robust_bound / self.images
+
+    def ranges(self) -> dict[str, tuple[float, float]]:
+        """By accuracy, the least and the most it can be once everything is judged."""
+        clean, robust = self.bounds()
+        least = (clean if self.looked_at else 0.0, 0.0)
+        return {name: (low, high) for name, low, high in zip(ACCURACIES, least, (clean, robust), strict=True)}
 
     def conclude(self) -> tuple[float, float, tuple[str, ...]]:
         """Clean and robust images, means over passes where the model is randomised, and all flags, from the verdicts."""

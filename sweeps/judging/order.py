@@ -58,9 +58,15 @@ class Order(Generic[K]):
         self._eager: list[_Entry[K]] = []  # a heap
         self._patient: list[_Entry[K]] = []  # those that wait while anything runs
 
-    def place(self, key: K, values: Values) -> None:
-        """Where a key may stand at best, or stands. Points without work count in the ranks as well."""
+    def place(self, key: K, values: Values, *, apart: bool = False) -> None:
+        """Where a key may stand at best, or stands. Points without work count in the ranks as well.
+
+        Args:
+            apart: it is not likely to be on the frontier wherever it stands: all others come first, and it outranks none.
+        """
         point = minimised([values], self._objectives)[0]
+        if apart:
+            point = np.full_like(point, np.inf)
         row = self._points.find(key)
         new = row is None
         if row is not None and np.array_equal(self._points.values[row], point):
@@ -107,6 +113,13 @@ class Order(Generic[K]):
         heaps = (self._eager,) if running else (self._eager, self._patient)
         tops = [top for heap in heaps if (top := self._top(heap)) is not None]
         return min(tops).key if tops else None
+
+    def early(self) -> K | None:
+        """The key of rank 0 whose piece of work comes first and is none of the expensive ones; None where there is none."""
+        if self._changes > 0 and self._changes >= len(self._points) // _OFTEN:
+            self._rank()
+        top = self._top(self._eager)  # of rank 0 the cheap pieces come before the late ones: they are less deep
+        return None if top is None or top.rank > 0 or self._offers[top.key].late else top.key
 
     def _top(self, heap: list[_Entry[K]]) -> _Entry[K] | None:
         while heap and not self._valid(heap[0]):

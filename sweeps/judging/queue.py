@@ -8,8 +8,10 @@ images are read, once, for members only.
 A setting is a trial, or all trials with the same options and different seeds: it stands where the mean over them stands, once
 all of them are judged; one that could not be judged leaves the others, and is tried again in the driver's next life. A
 flagged or randomised model is judged in full (randomised, as version `rand`), and neither prunes nor is pruned nor is a
-member; so is a setting of which a trial misses a constraint, as far as it is judged at all. A skip holds as long as a setting
-that stands proves it: if that is flagged later, or a replicate moves its mean, and no other does, the skip is withdrawn.
+member. Whether a trial keeps to the constraints its judged accuracies say: its judging ends once it misses one whatever the
+remaining attacks do, and its setting takes no part. One that misses a constraint by what training alone measures is not
+judged at all. A skip holds as long as a setting that stands proves it: if that is flagged later, or a replicate moves its
+mean, and no other does, the skip is withdrawn.
 
 So the frontier is the one that judging everything in full would have, whatever order results come in: `sweeps.standing` says
 the same of the finished record. `order` says what comes first, `pruning` what is needless; both are kept up to date, and a
@@ -19,7 +21,7 @@ job costs O(log N + frontier) besides them.
 from __future__ import annotations
 
 from collections import Counter, deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
 from robustray.judging.plan import SHARD
@@ -27,6 +29,7 @@ from robustray.measures.metrics import ACCURACIES
 from sweeps.events import (
     AttackDone,
     JudgingFailed,
+    JudgingReached,
     JudgingResumed,
     JudgingSkipped,
     Listener,
@@ -39,10 +42,11 @@ from sweeps.judging.judgement import Judgement, Plans, Split, folder_of
 from sweeps.judging.order import Order
 from sweeps.judging.pruning import Pruning
 from sweeps.judging.shards import FILES, Shards
-from sweeps.record import Judged, Record, Skipped, TrialRecord
+from sweeps.record import Judged, Reached, Record, Skipped, TrialRecord
+from sweeps.record.constraints import at_best, missed, violations
 from sweeps.running.queues import DONE, WAIT, End, Job, Result, Signal, Verdict
 from sweeps.space import Sweep
-from sweeps.standing import SELECTION, TEST, trusted
+from sweeps.standing import SELECTION, TEST, hopeful, trusted
 
 _PROBE = "probe"
 Key = tuple[int, Split]
@@ -97,15 +101,35 @@ class Judging:
         self._issued = self._ended = 0  # so many trials of the record were looked at
         self._touched: set[int] = set()  # settings of which something is new
         self._probing = False
+        self._searching = False  # when last asked, trials were still to be handed out
         self._members: Sequence[int] | None = None  # as fixed; None: not fixed since something is new
         snapshot = record.snapshot()
         self._flagged = {number for (number, _), judged in snapshot.judged.items() if judged.flags}
 
     # What backends ask and tell.
 
+    def early(self) -> Job | None:
+        """The next piece of work that is worth doing while trials are still to be handed out; None where there is none.
+
+        That is a cheap one, on a trial that nothing is known to be better than and that keeps to the constraints, as far as
+        is known: it shows flags, and what it leaves is what samplers learn from. The expensive attacks wait until all that
+        may prove them needless is known.
+        """
+        if self.sweep.judge.trials == "none":
+            return None
+        self._searching = True
+        self._admit()
+        if self.shard_size is None and any(map(self._eligible, self._new)):
+            probe = self._probe()
+            return probe if isinstance(probe, Job) else None
+        self._settle()
+        key = self._order.early()
+        return None if key is None or key[1] != SELECTION else self._job(key)
+
     def next(self) -> Job | Signal:
         if self.sweep.judge.trials == "none":
             return DONE
+        self._searching = False
         self._admit()
         if self.shard_size is None and any(map(self._eligible, self._new)):
             return self._probe()
@@ -158,6 +182,7 @@ class Judging:
         """Whether all that has ended so far is judged as far as it need be. Judgements that failed count as done."""
         if self.sweep.judge.trials == "none":
             return True
+        self._searching = False
         self._admit()
         if self._new or self._probing:
             return False
@@ -185,7 +210,7 @@ class Judging:
             self._take_in(self._new.popleft())
 
     def _eligible(self, trial: TrialRecord) -> bool:
-        return trial.feasible or self.sweep.judge.trials == "all"
+        return hopeful(trial, self.sweep.constraints) or self.sweep.judge.trials == "all"
 
     def _take_in(self, trial: TrialRecord) -> None:
         number = trial.number
@@ -195,8 +220,9 @@ class Judging:
             return
         judged, skipped = self.record.judged(number, SELECTION), self.record.skipped(number)
         if judged is not None:
-            self._exact[number] = self._objectives(trial, judged.clean_accuracy, judged.robust_accuracy)
-            self._order.place((number, SELECTION), self._exact[number])
+            self._stands(trial, judged)
+        elif skipped is not None and skipped.dominator is None:
+            return
         elif skipped is not None:
             clean, robust = skipped.clean_correct / skipped.images, skipped.bound / skipped.images
             self._skipped[number] = self._objectives(trial, clean, robust)
@@ -237,9 +263,14 @@ class Judging:
             if raised:
                 self._members = None  # it cannot stay one, and what it pruned is open again
         else:
-            self._exact[number] = self._objectives(judgement.trial, judged.clean_accuracy, judged.robust_accuracy)
-            self._order.place(key, self._exact[number])
-        self.tell(TrialJudged(number, split, judged))
+            self._stands(self.record.trial(number), judged)
+        self.tell(TrialJudged(number, split, judged, missed(self.record.trial(number).violations)))
+
+    def _stands(self, trial: TrialRecord, judged: Judged) -> None:
+        """A trial is judged in full."""
+        values = self._objectives(trial, judged.clean_accuracy, judged.robust_accuracy)
+        self._exact[trial.number] = values
+        self._order.place((trial.number, SELECTION), values, apart=not trial.feasible)
 
     def _fail(self, key: Key, cause: str) -> None:
         self.failed.add(key)
@@ -273,6 +304,20 @@ class Judging:
         self.record.skip(number, skipped)
         self.tell(JudgingSkipped(number, skipped))
 
+    def _cut(self, number: int, judgement: Judgement, by: Mapping[str, float]) -> None:
+        """Whatever the remaining attacks do, a trial misses constraints."""
+        skipped = Skipped(
+            dominator=None,
+            after=judgement.last_attack,
+            bound=judgement.robust_bound,
+            images=judgement.images,
+            clean_correct=judgement.clean_bound,
+            missed=by,
+        )
+        self._drop((number, SELECTION))
+        self.record.skip(number, skipped)
+        self.tell(JudgingSkipped(number, skipped))
+
     def _withdraw(self, number: int) -> None:
         """Whoever proved that this trial need not be judged does not stand there any more."""
         del self._skipped[number]
@@ -292,9 +337,21 @@ class Judging:
         judgement = self.open[key]
         self._touched.add(judgement.trial.setting)
         told = judgement.trial.metrics
-        guess = (min(bound, told.get(name, 1.0)) for name, bound in zip(ACCURACIES, judgement.bounds(), strict=True))
-        self._order.place(key, self._objectives(judgement.trial, *guess))
+        guess = [min(bound, told.get(name, 1.0)) for name, bound in zip(ACCURACIES, judgement.bounds(), strict=True)]
+        misses = missed(violations({**told, **dict(zip(ACCURACIES, guess, strict=True))}, self.sweep.constraints))
+        self._order.place(key, self._objectives(judgement.trial, *guess), apart=bool(misses))
+        if self._searching and key[1] == SELECTION and judgement.cheap_done and judgement.plan.passes == 1:
+            self._write_down(key[0], judgement)
         self._offer(key, judgement)
+
+    def _write_down(self, number: int, judgement: Judgement) -> None:
+        """What the cheap attacks have left is in the record once they are done: samplers learn from it."""
+        flags = tuple(sorted(judgement.flags))
+        clean, bound = judgement.clean_bound, judgement.robust_bound
+        reached = Reached(judgement.last_attack, bound, clean, judgement.images, flags)
+        if self.record.reached(number) is None:
+            self.record.reach(number, reached)
+            self.tell(JudgingReached(number, reached))
 
     def _offer(self, key: Key, judgement: Judgement) -> None:
         ready = None if judgement.doomed else judgement.ready()
@@ -323,18 +380,33 @@ class Judging:
         while self._touched:
             touched, self._touched = self._touched, set()
             for setting in touched & self._settings.keys():
+                if self.sweep.judge.trials == "frontier":
+                    self._hold(setting)
                 self._review(setting)
             changed = self._pruning.changed()
             if self.sweep.judge.trials == "frontier":
                 for setting in sorted(changed):
                     self._prune(setting)
 
+    def _hold(self, setting: int) -> None:
+        """Ends the judging of trials that miss a constraint at best."""
+        for judgement in self._pending(self._settings[setting]):
+            by = at_best(judgement.ranges(), self.sweep.constraints)
+            if not by or judgement.flags or not judgement.looked_at:
+                continue  # a flagged one is judged in full, and its bound is no bound
+            if judgement.in_flight:
+                judgement.doomed = True
+                self._offer((judgement.trial.number, SELECTION), judgement)
+            else:
+                self._cut(judgement.trial.number, judgement, by)
+
     def _review(self, setting: int) -> None:
         """Tells the pruning where a setting stands, or may stand at best."""
         numbers = self._settings[setting]
         pending = self._pending(numbers)
         known = [bounds for number in numbers if (bounds := self._bounds(number)) is not None]
-        sure = trusted(map(self.record.trial, numbers), self._flagged) and not any(each.flags for each in pending)
+        ended = (self.record.trial(number) for number in numbers if (number, SELECTION) not in self.open)
+        sure = trusted(ended, self._flagged) and not any(each.flags for each in pending)
         if not known or not sure or not all(each.looked_at for each in pending):  # more flags may show
             self._pruning.remove(setting)
         elif self._awaited.get(setting) or not all(map(self._settled, numbers)):
@@ -383,6 +455,8 @@ class Judging:
         """Names another dominator where the one of a skip does not stand any more."""
         for number, skipped in self.record.snapshot().skipped.items():
             better = self._pruning.better(self.record.trial(number).setting)
+            if skipped.dominator is None:
+                continue
             if better and not self._pruning.stands(self.record.trial(skipped.dominator).setting):
                 self.record.skip(number, replace(skipped, dominator=self._proof(better)))
 

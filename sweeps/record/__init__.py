@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sweeps.record.facts import Issued, Judged, Members, Origin, Outcome, Skipped, Snapshot, TrialRecord
+from sweeps.record.facts import Issued, Judged, Members, Origin, Outcome, Reached, Skipped, Snapshot, TrialRecord
 from sweeps.record.journal import DIRECTIONS, JOURNAL, STUDY, read
 from sweeps.record.mending import repair
 from sweeps.record.record import Record
@@ -16,6 +16,7 @@ __all__ = [
     "Members",
     "Origin",
     "Outcome",
+    "Reached",
     "Record",
     "Skipped",
     "Snapshot",

@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Literal
 
+from sweeps.record.constraints import Limits
+
 Outcome = Literal["complete", "stopped", "diverged", "out_of_memory", "failed"]
 Origin = Literal["sampled", "replicate", "retry", "imported", "derived", "lost"]
 """Who asked for a trial: the sampler; a setting again with another seed; one that failed, again; another sweep; its parents.
@@ -45,7 +47,7 @@ class TrialRecord:
     metrics: dict[str, float] = field(default_factory=dict)  # of the checkpoint that counts
     cause: str | None = None  # why it diverged, failed or was stopped
     epoch: int = 0
-    feasible: bool = True
+    feasible: bool = True  # by what is known best of it: as judged, else a bound, else by the cheap attack
     weights: str | None = None  # sha256 of the weights that count
     exact: bool = True  # every resume continued bit for bit
     replicate_of: int | None = None  # the trial whose options it has, with another seed
@@ -55,7 +57,7 @@ class TrialRecord:
     parents: tuple[int, ...] = ()
     request: str = ""
     seed: int | None = None  # of its training; None: as the space says
-    violations: Mapping[str, float] = field(default_factory=dict)  # by constraint, how far it is missed
+    violations: Mapping[str, float] = field(default_factory=dict)  # by constraint, how far it is missed, by the same
 
     @property
     def setting(self) -> int:
@@ -89,13 +91,27 @@ class Judged:
 
 @dataclass(frozen=True)
 class Skipped:
-    """Why a trial was not judged in full: whatever the remaining attacks do, this finished trial is better."""
+    """Why a trial was not judged in full: whatever the remaining attacks do, a finished trial is better, or it misses a
+    constraint.
+    """
 
-    dominator: int
+    dominator: int | None  # the finished trial; None where a constraint is missed
     after: str  # the last attack that was run on all its images; "" for none
     bound: int  # images not broken so far: no attack can make it more
     clean_correct: int  # classified correctly as they are; a bound where `after` is ""
     images: int
+    missed: Mapping[str, float] = field(default_factory=dict)  # by constraint, how far it is missed at best
+
+
+@dataclass(frozen=True)
+class Reached:
+    """How far the judging of a trial has come that goes on when all is trained: its cheap attacks are done."""
+
+    after: str  # the last attack that was run on all its images
+    bound: int  # images not broken so far: no attack can make it more
+    clean_correct: int
+    images: int
+    flags: tuple[str, ...] = ()  # that show already
 
 
 @dataclass(frozen=True)
@@ -119,3 +135,5 @@ class Snapshot:
     unjudged: Mapping[tuple[int, str], str]  # judging failed, by (number, split): why; tried again in the next life
     members: Sequence[Members]
     settings: Mapping[str, Any]  # decided once and kept: shard sizes ...
+    reached: Mapping[int, Reached] = field(default_factory=dict)
+    constraints: Limits = field(default_factory=dict)  # what trials are held to; none in folders of before

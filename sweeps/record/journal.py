@@ -1,8 +1,8 @@
 """The file behind the record: an Optuna study in a journal, opened, repaired, read.
 
 Optuna lets nobody change a finished trial, so what is learnt of a trial later (its judgement) is an attribute of the study:
-`judged/<number>/<split>`, `unjudged/<number>/<split>`, `skipped/<number>`, and one `members/<k>` for each time the test set
-was opened.
+`judged/<number>/<split>`, `unjudged/<number>/<split>`, `skipped/<number>`, `reached/<number>`, and one `members/<k>` for each
+time the test set was opened.
 """
 
 from __future__ import annotations
@@ -24,7 +24,9 @@ from optuna.trial import FrozenTrial
 from robustray.errors import UserError
 from robustray.plain import plain
 from sweeps.record import mending
-from sweeps.record.facts import Issued, Judged, Members, Skipped, Snapshot, TrialRecord
+from sweeps.record.constraints import Limit
+from sweeps.record.facts import Issued, Judged, Members, Reached, Skipped, Snapshot, TrialRecord
+from sweeps.record.known import held_to
 from sweeps.record.lines import Lines
 
 STUDY = "sweep"
@@ -32,6 +34,7 @@ JOURNAL = "study.journal"
 ISSUED = "issued"  # a trial's options; its presence says that the trial was handed out
 ORIGIN = "origin"  # what else `Issued` says, where it is not the usual
 OUTCOME = "outcome"
+CONSTRAINTS = "constraints"
 REPLICATE_OF = "replicate_of"  # how folders of before say it
 DIRECTIONS = {"max": StudyDirection.MAXIMIZE, "min": StudyDirection.MINIMIZE}
 
@@ -98,6 +101,7 @@ def snapshot(study: optuna.Study) -> Snapshot:
     judged: dict[tuple[int, str], Judged] = {}
     unjudged: dict[tuple[int, str], str] = {}
     skipped: dict[int, Skipped] = {}
+    reached: dict[int, Reached] = {}
     members: list[Members] = []
     settings: dict[str, Any] = {}
     for key, value in attributes.items():
@@ -110,18 +114,27 @@ def snapshot(study: optuna.Study) -> Snapshot:
             unjudged[_key(rest)] = plain(str(value))
         elif kind == "skipped":
             skipped[int(rest)] = Skipped(**value)
+        elif kind == "reached":
+            reached[int(rest)] = Reached(**{**value, "flags": tuple(value["flags"])})
         elif kind == "members":
             members.append(Members(**value))
         elif kind == "settings":
             settings[rest] = value
+    limits = {name: Limit(**ends) for name, ends in attributes.get(CONSTRAINTS, {}).items()}
+    trials = [typed(trial) for trial in study.get_trials(deepcopy=False)]
     return Snapshot(
         objectives=attributes.get("objectives", {}),
-        trials=[typed(trial) for trial in study.get_trials(deepcopy=False)],
+        trials=[
+            held_to(trial, limits, judged.get((n, "validation")), skipped.get(n), reached.get(n))
+            for n, trial in enumerate(trials)
+        ],
         judged=judged,
         skipped=skipped,
         unjudged=unjudged,
         members=sorted(members, key=lambda event: event.event),
         settings=settings,
+        reached=reached,
+        constraints=limits,
     )
 
 

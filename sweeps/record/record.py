@@ -17,7 +17,9 @@ from optuna.distributions import BaseDistribution
 from optuna.trial import TrialState, create_trial
 
 from sweeps.record import journal
-from sweeps.record.facts import Issued, Judged, Members, Outcome, Skipped, Snapshot, TrialRecord
+from sweeps.record.constraints import Limits, missed
+from sweeps.record.facts import Issued, Judged, Members, Outcome, Reached, Skipped, Snapshot, TrialRecord
+from sweeps.record.known import held_to
 from sweeps.record.lock import FolderLock
 
 _TOLD = {
@@ -29,7 +31,14 @@ _TOLD = {
 class Record:
     """The record. Use as a context manager; closing frees the folder."""
 
-    def __init__(self, folder: Path, objectives: Mapping[str, str], *, held: FolderLock | None = None) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        objectives: Mapping[str, str],
+        *,
+        constraints: Limits | None = None,
+        held: FolderLock | None = None,
+    ) -> None:
         """Opens the record, made when it is not there, and mends what a killed driver left.
 
         The order matters: lock the folder, remove the journal's stale lock (ours by right now), cut a torn last line, cut
@@ -37,6 +46,7 @@ class Record:
         that were never handed out.
 
         Args:
+            constraints: what trials are held to; None: what the record says.
             held: the folder's lock, where the caller has it already and keeps it.
 
         Raises:
@@ -48,21 +58,24 @@ class Record:
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
             lock.cover(self.folder)
-            self._open(objectives)
+            self._open(objectives, constraints)
         except BaseException:
             self.close()
             raise
 
-    def _open(self, objectives: Mapping[str, str]) -> None:
+    def _open(self, objectives: Mapping[str, str], constraints: Limits | None) -> None:
         self.study = journal.opened(self.folder / journal.JOURNAL, objectives)
         """What optuna-dashboard sees. Samplers see another one: `search/study.py`."""
         self._storage = self.study._storage
         self.objectives = dict(objectives)
+        if constraints is not None:
+            self._keep_constraints(constraints)
         known = journal.snapshot(self.study)
+        self.constraints = dict(known.constraints)
         if known.objectives != self.objectives:
             self.study.set_user_attr("objectives", self.objectives)
         self._trials = list(known.trials)
-        self._judged, self._skipped = dict(known.judged), dict(known.skipped)
+        self._judged, self._skipped, self._reached = dict(known.judged), dict(known.skipped), dict(known.reached)
         self._unjudged, self._settings = dict(known.unjudged), dict(known.settings)
         self._members = list(known.members)
         frozen = self.study.get_trials(deepcopy=False)
@@ -108,6 +121,8 @@ class Record:
             unjudged=dict(self._unjudged),
             members=tuple(self._members),
             settings=dict(self._settings),
+            reached=dict(self._reached),
+            constraints=self.constraints,
         )
 
     def trials(self) -> Sequence[TrialRecord]:
@@ -129,6 +144,10 @@ class Record:
     def skipped(self, number: int) -> Skipped | None:
         """Why a trial needs no further judging, where it does not."""
         return self._skipped.get(number)
+
+    def reached(self, number: int) -> Reached | None:
+        """How far judging had come when that was last written down."""
+        return self._reached.get(number)
 
     def members(self) -> Members | None:
         """The frontier's members as they were last fixed."""
@@ -207,7 +226,7 @@ class Record:
             metrics: what was measured, by name; a complete trial has every objective, finite.
             violations: by constraint, how far it is missed (zero or less where it holds).
         """
-        broken = {name: value for name, value in (violations or {}).items() if value > 0}
+        broken = missed(violations or {})
         told = {
             "outcome": outcome,
             "metrics": dict(metrics),
@@ -254,6 +273,7 @@ class Record:
         """Writes a finished judgement."""
         self.study.set_user_attr(f"judged/{number}/{split}", asdict(judged))
         self._judged[number, split] = judged
+        self._hold(number)
         if (number, split) in self._unjudged:
             self.study.set_user_attr(f"unjudged/{number}/{split}", None)
             del self._unjudged[number, split]
@@ -265,6 +285,25 @@ class Record:
             self._skipped.pop(number, None)
         else:
             self._skipped[number] = skipped
+        self._hold(number)
+
+    def reach(self, number: int, reached: Reached) -> None:
+        """Writes how far the judging of a trial has come."""
+        self.study.set_user_attr(f"reached/{number}", asdict(reached))
+        self._reached[number] = reached
+        self._hold(number)
+
+    def _hold(self, number: int) -> None:
+        """Holds a trial to the constraints by what is known best of it now."""
+        judged, skipped = self._judged.get((number, "validation")), self._skipped.get(number)
+        held = held_to(self._trials[number], self.constraints, judged, skipped, self._reached.get(number))
+        if held != self._trials[number]:
+            self._trials[number] = held
+
+    def _keep_constraints(self, constraints: Limits) -> None:
+        told = {name: {"min": ends.min, "max": ends.max} for name, ends in constraints.items()}
+        if self.study.user_attrs.get(journal.CONSTRAINTS, {}) != told:
+            self.study.set_user_attr(journal.CONSTRAINTS, told)
 
     def give_up_judging(self, number: int, split: str, cause: str) -> None:
         """Writes why a trial could not be judged in this life of the driver."""

@@ -28,6 +28,7 @@ class Signal(Enum):
 
 
 WAIT, DONE = Signal.WAIT, Signal.DONE
+_ONE_IN = 4  # jobs at work of which one may be of a later queue
 
 
 @dataclass(frozen=True)
@@ -105,12 +106,18 @@ class Chain:
     def next(self) -> Job | Signal:
         signals = []
         for queue in self._queues:
-            job = queue.next()
-            if isinstance(job, Job):
-                self._owner[job.name] = queue
-                return job
-            signals.append(job)
+            found = self._ask(queue)
+            if isinstance(found, Job):
+                return self._owned(queue, found)
+            signals.append(found)
         return WAIT if WAIT in signals else DONE
+
+    def _ask(self, queue: Queue) -> Job | Signal:
+        return queue.next()
+
+    def _owned(self, queue: Queue, job: Job) -> Job:
+        self._owner[job.name] = queue
+        return job
 
     def report(self, job: Job, result: Result) -> Verdict:
         return self._owner[job.name].report(job, result)
@@ -120,6 +127,61 @@ class Chain:
         if end.outcome == BLOCKED:
             raise UserError(str(end.cause))
         owner.finish(job, end)
+
+
+class Early(Queue, Protocol):
+    """A queue of which some work is worth doing before an earlier queue is through."""
+
+    def early(self) -> Job | None:
+        """The next piece of such work; None where there is none just now."""
+        ...
+
+
+class Following(Chain):
+    """A chain of which the last queue has work that is worth doing early."""
+
+    def __init__(self, before: Queue, last: Early) -> None:
+        super().__init__(before, last)
+        self._last = last
+
+    def early(self) -> Job | None:
+        job = self._last.early()
+        return None if job is None else self._owned(self._last, job)
+
+
+class Beside(Chain):
+    """A chain of two queues of which the second does what is worth doing early beside the first.
+
+    That gets one job in four at most, and always one: the first queue goes on where there is more than one slot.
+    """
+
+    def __init__(self, first: Queue, second: Early, pressing: Callable[[], bool] = lambda: False) -> None:
+        """Asks nothing yet.
+
+        Args:
+            pressing: whether the first queue has work that was begun in an earlier life: that goes before all else.
+        """
+        super().__init__(first, second)
+        self._pressing = pressing
+        self._first, self._second = first, second
+        self._through = False  # the first queue had nothing left when it was last asked
+
+    def next(self) -> Job | Signal:
+        if not self._through and self._room() and (job := self._second.early()) is not None:
+            return self._owned(self._second, job)
+        return super().next()
+
+    def _ask(self, queue: Queue) -> Job | Signal:
+        found = super()._ask(queue)
+        if queue is self._first:
+            self._through = found is DONE
+        return found
+
+    def _room(self) -> bool:
+        if self._pressing():
+            return False
+        beside = sum(owner is self._second for owner in self._owner.values())
+        return beside < max(1, (len(self._owner) + 1) // _ONE_IN)
 
 
 class Sized:

@@ -11,8 +11,9 @@ from typing import Any, get_args
 from robustray.errors import UserError
 from robustray.files import write_whole
 from robustray.measures.metrics import METRICS
-from sweeps.events import Event, JudgingResumed, JudgingSkipped, Listener, Said, TrialEnded, TrialJudged
+from sweeps.events import Event, JudgingReached, JudgingResumed, JudgingSkipped, Listener, Said, TrialEnded, TrialJudged
 from sweeps.record import Issued, Outcome, Record
+from sweeps.record.constraints import violations
 from sweeps.running.queues import DONE, End, Job, Result, Signal, Verdict
 from sweeps.search import sampling
 from sweeps.search.settings import Settings
@@ -80,7 +81,7 @@ class Controller:
             epoch=int(end.result.get("epoch", 0)),
             weights=end.result.get("weights"),
             exact=bool(end.result.get("exact", True)),
-            violations=self.violations(metrics) if known == "complete" else None,
+            violations=violations(metrics, self.sweep.constraints) if known == "complete" else None,
         )
         self.study.learn(job.number)
         self.tell(TrialEnded(self.record.trial(job.number), len(self.record.ended()), self.sweep.wanted))
@@ -88,7 +89,12 @@ class Controller:
     def heard(self, event: Event) -> None:
         """What the judging finds out is what samplers learn from."""
         match event:
-            case TrialJudged(number, "validation") | JudgingSkipped(number) | JudgingResumed(number):
+            case (
+                TrialJudged(number, "validation")
+                | JudgingSkipped(number)
+                | JudgingReached(number)
+                | JudgingResumed(number)
+            ):
                 self.study.learn(number)
 
     def draw(self) -> int | None:
@@ -147,16 +153,6 @@ class Controller:
             "max_failures": self.sweep.resources.max_failures,
         }
         return Job(f"trial {number:04d}", number, work)
-
-    def violations(self, metrics: Mapping[str, float]) -> dict[str, float]:
-        """By constraint, how far it is missed; zero or less where it holds."""
-        missed = {}
-        for name, bound in self.sweep.constraints.items():
-            value = metrics.get(name, math.inf if bound.max is not None else -math.inf)
-            over = value - bound.max if bound.max is not None else -math.inf
-            under = bound.min - value if bound.min is not None else -math.inf
-            missed[name] = max(over, under)
-        return missed
 
 
 def _describe(folder: Path, trial: str) -> None:

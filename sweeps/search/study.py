@@ -1,9 +1,9 @@
 """The study that samplers see: built in memory from the record, with the best that is known of every setting.
 
 The journal's own study is another one: it is what was told when a trial ended, and nobody may change it. Here a judged number
-takes the place of the cheap one, a trial that failed counts as the worst there is, replicates as their mean, and trials that
-nobody sampled are left out unless they were imported. It is a function of the record, so a resumed sweep asks as the
-undisturbed one would have.
+takes the place of the cheap one, and until there is one the bound that judging has come to; a trial that failed counts as the
+worst there is, replicates as their mean, and trials that nobody sampled are left out unless they were imported. It is a
+function of the record, so a resumed sweep asks as the undisturbed one would have.
 """
 
 from __future__ import annotations
@@ -22,9 +22,10 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 from robustray.measures.metrics import ACCURACIES
 from sweeps.frontier import mean
 from sweeps.record import DIRECTIONS, Record, TrialRecord
+from sweeps.record.constraints import shares
 from sweeps.search.sampling import suggest
 from sweeps.space import Sweep
-from sweeps.standing import known
+from sweeps.standing import SELECTION, known
 
 _LEARNT_FROM = ("sampled", "imported")
 DRAWN = "drawn"
@@ -128,14 +129,18 @@ class Study:
         trial = self.record.trial(number)
         if trial.outcome not in ("complete", "stopped"):
             return None
-        found = known(trial, self.record.judged(number, "validation"), self.record.skipped(number)).values
+        found = self._known(trial)
         return {name: found[name] for name in self._objectives} if all(n in found for n in self._objectives) else None
 
+    def _known(self, trial: TrialRecord) -> Mapping[str, float]:
+        judged, skipped = self.record.judged(trial.number, SELECTION), self.record.skipped(trial.number)
+        return known(trial, judged, skipped, self.record.reached(trial.number)).values
+
     def _violations(self, place: int) -> Mapping[str, float]:
-        """By constraint, how far it is missed in the mean over the trials that completed."""
-        missed = [self.record.trial(each).violations for each in self._trials[place]]
-        missed = [each for each in missed if each]
-        return mean(missed, dict.fromkeys(missed[0], "min")) if missed else {}
+        """By constraint, how far it is missed in the mean over the trials that completed, as shares: samplers add them up."""
+        complete = [trial for each in self._trials[place] if (trial := self.record.trial(each)).outcome == "complete"]
+        missed = [shares(self._known(trial), self.sweep.constraints) for trial in complete]
+        return mean(missed, dict.fromkeys(self.sweep.constraints, "min")) if missed else {}
 
     def _worst_of(self, name: str) -> float:
         return 0.0 if name in ACCURACIES and self._objectives[name] == "max" else self._worst.get(name, 0.0)

@@ -19,6 +19,7 @@ from sweeps.events import (
     JobEnded,
     JobHeard,
     JudgingFailed,
+    JudgingReached,
     JudgingResumed,
     JudgingSkipped,
     MembersFixed,
@@ -27,7 +28,8 @@ from sweeps.events import (
     TrialEnded,
     TrialJudged,
 )
-from sweeps.record import Judged, Members, Record, Skipped, TrialRecord
+from sweeps.record import Members, Reached, Record, Skipped, TrialRecord
+from sweeps.record.constraints import by, missed
 from sweeps.record.lines import Lines
 from sweeps.running.queues import End, Job, Result
 from sweeps.space import Sweep
@@ -122,10 +124,12 @@ class Console:
                     f"judging {event.number:04d} on {event.split}: {event.standing} of {event.images} stand "
                     f"after {event.attack}"
                 )
-            case TrialJudged(number, split, judged):
-                self._judged(number, split, judged)
+            case TrialJudged():
+                self._judged(event)
             case JudgingSkipped(number, skipped):
                 self._skipped(number, skipped)
+            case JudgingReached(number, reached):
+                self._reached(number, reached)
             case JudgingResumed(number):
                 self._event(f"judging {number:04d} goes on: what was better than it no longer stands")
             case JudgingFailed(number, split, cause):
@@ -203,7 +207,8 @@ class Console:
     # What is in the record.
 
     def _trial(self, trial: TrialRecord, done: int, wanted: int) -> None:
-        why = f" ({trial.cause})" if trial.cause else "" if trial.feasible else " (outside the constraints)"
+        outside = f" (misses {by(missed(trial.violations))})" if not trial.feasible else ""
+        why = f" ({trial.cause})" if trial.cause else outside
         seconds = trial.metrics.get("cost_seconds")
         cost = f"  {seconds:.1f} s" if seconds is not None else ""
         self._event(
@@ -211,20 +216,29 @@ class Console:
             f"  {done} of {wanted}"
         )
 
-    def _judged(self, number: int, split: str, judged: Judged) -> None:
+    def _judged(self, event: TrialJudged) -> None:
+        number, split, judged = event.number, event.split, event.judged
         name = "AutoAttack" if judged.autoattack else judged.version
         where = "test" if split == "test" else "selection set"
         self._event(
             f"judged {number:04d} on {judged.images} images of the {where}: clean {judged.clean_accuracy:.1%}, "
             f"{name} {judged.robust_accuracy:.1%}  {judged.seconds:.1f} s"
+            + (f", misses {by(event.missed)}" if event.missed and split != "test" else "")
+        )
+
+    def _reached(self, number: int, reached: Reached) -> None:
+        flags = f", flagged {', '.join(reached.flags)}" if reached.flags else ""
+        self._event(
+            f"judging {number:04d} waits after {reached.after}: clean {reached.clean_correct / reached.images:.1%}, "
+            f"at best {reached.bound / reached.images:.1%} robust{flags}"
         )
 
     def _skipped(self, number: int, skipped: Skipped) -> None:
         after = f"after {skipped.after}" if skipped.after else "before any attack"
-        self._event(
-            f"judging {number:04d} ends {after}: at best {skipped.bound / skipped.images:.1%} robust, "
-            f"trial {skipped.dominator:04d} is better"
+        why = (
+            f"misses {by(skipped.missed)}" if skipped.dominator is None else f"trial {skipped.dominator:04d} is better"
         )
+        self._event(f"judging {number:04d} ends {after}: at best {skipped.bound / skipped.images:.1%} robust, {why}")
 
     def _members(self, members: Members, settings: int) -> None:
         listed = ", ".join(f"{n:04d}" for n in members.trials)

@@ -140,6 +140,8 @@ class _Drawing:
             return self._wrapped("judging", [Text("none: judge.trials is none")])
         parts = [Text(f"{known.in_full:,} in full", "green" if known.in_full else "")]
         parts.append(Text(f"{known.skipped:,} skipped with proof"))
+        if known.cut:
+            parts.append(Text(f"{known.cut:,} cut by constraints"))
         states = ((known.running, "running", "cyan"), (known.waiting, "waiting", ""))
         trouble = ((known.failed, "failed", "red"), (known.flagged, "flagged", "red"))
         parts += [Text(f"{count:,} {words}", style) for count, words, style in (*states, *trouble) if count]

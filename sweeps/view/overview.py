@@ -22,13 +22,14 @@ class Judgements:
     """Trials by the state of their judging on the selection set, and how far test is."""
 
     in_full: int
-    skipped: int
+    skipped: int  # proven dominated
     failed: int
     flagged: int
     running: int
     waiting: int
     members: int  # 0 before they are fixed
     tested: int
+    cut: int = 0  # miss a constraint whatever the remaining attacks do
 
 
 @dataclass(frozen=True)
@@ -87,7 +88,8 @@ def _judgements(tally: Tally, runs: Iterable[Run]) -> Judgements | None:
     failed = rest & rows["unjudged"] & ~running
     return Judgements(
         in_full=int(np.count_nonzero(in_full)),
-        skipped=int(np.count_nonzero(skipped)),
+        skipped=int(np.count_nonzero(skipped & ~rows["cut"])),
+        cut=int(np.count_nonzero(skipped & rows["cut"])),
         failed=int(np.count_nonzero(failed)),
         flagged=int(np.count_nonzero(rows["flagged"] & rows["eligible"])),
         running=int(np.count_nonzero(running)),

@@ -29,6 +29,7 @@ _TRIAL = np.dtype(
         ("eligible", np.bool_),
         ("flagged", np.bool_),
         ("skipped", np.bool_),
+        ("cut", np.bool_),  # skipped because of a constraint
         ("unjudged", np.bool_),  # on the selection set
         ("judged", np.bool_),  # there, and so the next two
         ("judge_seconds", np.float64),
@@ -108,11 +109,13 @@ class Tally:
         for trial in trials:
             self._take(trial)
         for number, split in judged:
-            found = snapshot.judged[number, split]
-            for name, value in zip(_JUDGED.get(split, ()), (True, found.seconds, found.images), strict=False):
+            done = snapshot.judged[number, split]
+            for name, value in zip(_JUDGED.get(split, ()), (True, done.seconds, done.images), strict=False):
                 self.rows[name][number] = value
         for number in skipped:
-            self.rows["skipped"][number] = number in snapshot.skipped
+            found = snapshot.skipped.get(number)
+            self.rows["skipped"][number] = found is not None
+            self.rows["cut"][number] = found is not None and found.dominator is None
         for number in unjudged:
             self.rows["unjudged"][number] = (number, SELECTION) in snapshot.unjudged
         self.members = frozenset(snapshot.members[-1].trials if snapshot.members else ())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from typing import get_args
 
 import pytest
@@ -15,6 +16,7 @@ from sweeps.events import (
     JobEnded,
     JobHeard,
     JudgingFailed,
+    JudgingReached,
     JudgingResumed,
     JudgingSkipped,
     MembersFixed,
@@ -23,7 +25,7 @@ from sweeps.events import (
     TrialEnded,
     TrialJudged,
 )
-from sweeps.record import Judged, Members, Skipped, TrialRecord
+from sweeps.record import Judged, Members, Reached, Skipped, TrialRecord
 from sweeps.running.queues import End, Job
 from sweeps.view import console
 from sweeps.view.console import Console, Show
@@ -67,6 +69,24 @@ LINES: list[tuple[Event, str]] = [
     (
         JudgingSkipped(7, Skipped(3, "", 400, 400, 400)),
         "TIME  judging 0007 ends before any attack: at best 100.0% robust, trial 0003 is better",
+    ),
+    (
+        JudgingSkipped(7, Skipped(None, "apgd-ce", 208, 360, 400, {"robust_accuracy": 0.08})),
+        "TIME  judging 0007 ends after apgd-ce: at best 52.0% robust, misses robust_accuracy by 8.0 points",
+    ),
+    (
+        TrialJudged(7, "validation", JUDGED, {"robust_accuracy": 0.15, "cost_passes": 1200.0}),
+        "TIME  judged 0007 on 400 images of the selection set: clean 90.0%, apgd-ce 45.0%  40.0 s, misses robust_accuracy by "
+        "15.0 points and cost_passes by 1,200",
+    ),
+    (
+        JudgingReached(7, Reached("apgd-t", 200, 360, 400, ("dynamic",))),
+        "TIME  judging 0007 waits after apgd-t: clean 90.0%, at best 50.0% robust, flagged dynamic",
+    ),
+    (
+        TrialEnded(replace(TRIAL, feasible=False, violations={"clean_accuracy": 0.05, "robust_accuracy": -0.1}), 3, 12),
+        "TIME  trial 0007 complete (misses clean_accuracy by 5.0 points): clean 90.0%, robust 51.2%  12.3 s  [beta 2.35]"
+        "  3 of 12",
     ),
     (JudgingResumed(7), "TIME  judging 0007 goes on: what was better than it no longer stands"),
     (JudgingFailed(7, "validation", "clean: no file"), "TIME  judging 0007 on validation failed (clean: no file)"),

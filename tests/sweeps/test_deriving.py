@@ -204,9 +204,7 @@ def test_a_recipe_lost_in_a_kill_is_written_again(done: Path, tmp_path: Path) ->
     for path in (tmp_path / "results").glob("trials/*/point.yaml"):
         path.unlink()
     with Record(tmp_path / "results", sweep.objectives) as kept:
-        queue = Deriving(
-            sweep, kept, lambda event: None, session="s", settled=lambda: True, violations=lambda metrics: {}
-        )
+        queue = Deriving(sweep, kept, lambda event: None, session="s", settled=lambda: True)
         for name in wanted:
             queue._job(int(name))
     found = {

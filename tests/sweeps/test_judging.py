@@ -23,17 +23,20 @@ from robustray.judging.plan import Plan
 from robustray.trial import TrialConfig
 from robustray.verdicts import CLEAN, Shard, shard_path, write_shard
 from sweeps import record, standing
-from sweeps.events import AttackDone, Event, Listener, Said
+from sweeps.events import AttackDone, Event, JudgingReached, Listener, Said
 from sweeps.frontier import dominates, non_dominated
 from sweeps.judging.judgement import Judgement
 from sweeps.judging.queue import Judging
 from sweeps.judging.shards import FILES, Memory, Shards
-from sweeps.record import Issued, Record, Snapshot
+from sweeps.record import Issued, Record, Skipped, Snapshot
+from sweeps.record.constraints import Limits, missed, violations
 from sweeps.running.queues import DONE, WAIT, End, Job
 from sweeps.space import Sweep
+from sweeps.space.space import Bound
 from tests.sweeps.small import SPACE, run_quietly, small_sweep
 
 IMAGES = 10
+NONE: Limits = {}
 ATTACKS = ("apgd-ce", "apgd-t", "fab-t")
 OBJECTIVES = {"clean_accuracy": "max", "robust_accuracy": "max"}
 THREE = {**OBJECTIVES, "cost_passes": "min"}
@@ -51,8 +54,8 @@ class Row:
     flag_on_test: bool = False  # the clean test images show one
     randomised: bool = False
     replicate_of: int | None = None
-    feasible: bool = True
     cost: int = 0
+    cheap: tuple[int, int] = (5, 5)  # clean and robust by the cheap attack, in tenths: worthless
     fails: bool = False  # no worker can read its weights
     faults: int = 0  # jobs that fail for a passing reason, before all others of it are done
 
@@ -67,7 +70,7 @@ def tables(draw: st.DrawFn, *, troubled: bool = False) -> list[Row]:
     """Integer verdict tables, full of ties and duplicates: few images, few outcomes.
 
     Args:
-        troubled: with flags, randomised models, replicates, missed constraints, and weights that cannot be read.
+        troubled: with flags, randomised models, replicates, and weights that cannot be read.
     """
     table: list[Row] = []
     for number in range(draw(st.integers(1, 7))):
@@ -86,13 +89,27 @@ def tables(draw: st.DrawFn, *, troubled: bool = False) -> list[Row]:
                 flag_on_test=draw(st.integers(0, 4)) == 0,
                 randomised=draw(st.integers(0, 7)) == 0,
                 replicate_of=draw(st.sampled_from(firsts)) if number and draw(st.integers(0, 2)) == 0 else None,
-                feasible=draw(st.integers(0, 7)) > 0,
                 cost=draw(st.integers(0, 2)),
+                cheap=(draw(st.integers(0, 10)), draw(st.integers(0, 10))),
                 fails=draw(st.integers(0, 9)) == 0,
                 faults=draw(st.integers(0, 9)) == 0,
             )
         )
     return table
+
+
+LIMITS = st.fixed_dictionaries(
+    {},
+    optional={
+        "clean_accuracy": st.sampled_from(
+            [Bound(min=0.8, max=None), Bound(min=0.9, max=None), Bound(min=None, max=0.9)]
+        ),
+        "robust_accuracy": st.sampled_from(
+            [Bound(min=0.4, max=None), Bound(min=0.6, max=None), Bound(min=None, max=0.5)]
+        ),
+        "cost_passes": st.just(Bound(min=None, max=1)),
+    },
+)
 
 
 class Training:
@@ -116,15 +133,19 @@ class Training:
             return
         number = self.chance.choice(list(self.running))
         row = self.running.pop(number)
-        guess = {name: self.chance.random() for name in OBJECTIVES}  # worthless
-        missed = None if row.feasible else {"clean_accuracy": 1.0}
-        weights = f"{number:064x}"
-        told = {**guess, "cost_passes": float(row.cost)}
-        self.opened.finish(number, "complete", metrics=told, weights=weights, violations=missed)
+        told = _cheap(row)
+        missed = violations(told, self.opened.constraints)
+        self.opened.finish(number, "complete", metrics=told, weights=f"{number:064x}", violations=missed)
 
 
 def _replicate(number: int) -> Issued:
     return Issued({}, seed=1, origin="replicate", parents=(number,))
+
+
+def _cheap(row: Row) -> dict[str, float]:
+    """What a trial reports when it ends."""
+    clean, robust = row.cheap
+    return {"clean_accuracy": clean / 10, "robust_accuracy": robust / 10, "cost_passes": float(row.cost)}
 
 
 class FakePlace:
@@ -150,7 +171,8 @@ class FakePlace:
                 return
             while training and self.chance.random() < 0.2:
                 training.step()
-            job = judging.next() if len(flying) < self.slots else WAIT
+            early = bool(training) and self.chance.random() < 0.5
+            job = ((judging.early() or WAIT) if early else judging.next()) if len(flying) < self.slots else WAIT
             if isinstance(job, Job):
                 flying.append(job)
                 continue
@@ -211,7 +233,7 @@ class FakePlace:
 
 
 def _opened(folder: Path, sweep: Sweep) -> Record:
-    opened = Record(folder, sweep.objectives)
+    opened = Record(folder, sweep.objectives, constraints=sweep.constraints)
     opened.setting("shard_size", IMAGES - 2)  # two shards, unequal
     return opened
 
@@ -241,7 +263,14 @@ def _full(row: Row) -> dict[str, float]:
     return {"clean_accuracy": clean / IMAGES, "robust_accuracy": robust / IMAGES, "cost_passes": float(row.cost)}
 
 
-def _brute_force(table: Sequence[Row], objectives: Mapping[str, str], *, flagged: Collection[int] = ()) -> list[int]:
+def _misses(row: Row, limits: Limits) -> bool:
+    """Whether a trial misses a constraint when everything is judged; by the cheap attack where it cannot be."""
+    return bool(missed(violations(_cheap(row) if row.fails else _full(row), limits)))
+
+
+def _brute_force(
+    table: Sequence[Row], objectives: Mapping[str, str], limits: Limits = NONE, *, flagged: Collection[int] = ()
+) -> list[int]:
     """The members by the definition: settings by the mean over what can be judged, trusted ones only, nobody left out."""
     settings: dict[int, list[int]] = {}
     for number, row in enumerate(table):
@@ -250,7 +279,7 @@ def _brute_force(table: Sequence[Row], objectives: Mapping[str, str], *, flagged
     for setting, numbers in settings.items():
         judged = [n for n in numbers if not table[n].fails]
         doubtful = any(table[n].flag or table[n].randomised or n in flagged for n in judged)
-        if judged and not doubtful and all(table[n].feasible for n in numbers):
+        if judged and not doubtful and not any(_misses(table[n], limits) for n in numbers):
             values = [_full(table[n]) for n in judged]
             places[setting] = {name: sum(v[name] for v in values) / len(values) for name in objectives}
 
@@ -262,28 +291,34 @@ def _brute_force(table: Sequence[Row], objectives: Mapping[str, str], *, flagged
     return sorted(number for setting in standing for number in settings[setting] if not table[number].fails)
 
 
-def _members(table: Sequence[Row], objectives: Mapping[str, str]) -> tuple[list[int], set[int]]:
+def _members(table: Sequence[Row], objectives: Mapping[str, str], limits: Limits) -> tuple[list[int], set[int]]:
     """The members in the end, and who was found out on test: a flag there opens again what its bearer pruned."""
     flagged: set[int] = set()
     while True:
-        members = _brute_force(table, objectives, flagged=flagged)
+        members = _brute_force(table, objectives, limits, flagged=flagged)
         found = {number for number in members if table[number].flag_on_test}
         if not found:
             return members, flagged
         flagged |= found
 
 
-@settings(max_examples=60, deadline=None)
-@given(table=tables(troubled=True), seed=st.integers(0, 2**16), slots=st.integers(1, 4), three=st.booleans())
+@settings(max_examples=80, deadline=None)
+@given(
+    table=tables(troubled=True),
+    seed=st.integers(0, 2**16),
+    slots=st.integers(1, 4),
+    three=st.booleans(),
+    limits=LIMITS,
+)
 def test_the_pruned_frontier_is_the_full_one(
-    sweep: Sweep, table: list[Row], seed: int, slots: int, three: bool
+    sweep: Sweep, table: list[Row], seed: int, slots: int, three: bool, limits: dict[str, Bound]
 ) -> None:
     """On random tables with ties, duplicates, flags early, late and on test, randomised models, replicates, missed
-    constraints and failures, for two and three objectives, trials that complete while others are judged, results in any
-    order, several jobs at a time."""
+    constraints and failures, for two and three objectives, trials that complete while others are judged, early or not,
+    results in any order, several jobs at a time."""
     chance = random.Random(seed)
     objectives = THREE if three else OBJECTIVES
-    this = sweep.model_copy(update={"objectives": objectives})
+    this = sweep.model_copy(update={"objectives": objectives, "constraints": limits})
     with tempfile.TemporaryDirectory() as folder, _opened(Path(folder), this) as opened:
         training = Training(opened, table, chance)
         for _ in range(chance.randint(0, 2 * len(table))):
@@ -294,13 +329,14 @@ def test_the_pruned_frontier_is_the_full_one(
 
 
 def _check(snapshot: Snapshot, table: Sequence[Row], objectives: Mapping[str, str], place: FakePlace) -> None:
-    expected, found_out = _members(table, objectives)
+    limits = snapshot.constraints
+    expected, found_out = _members(table, objectives, limits)
     assert snapshot.members[-1].trials == expected
     assert standing.members(snapshot) == expected
     judged = {number for number, split in snapshot.judged if split == "validation"}
     for number, row in enumerate(table):
-        if not row.feasible:
-            assert number not in judged | set(snapshot.skipped)
+        if "cost_passes" in limits and row.cost > 1:
+            assert number not in judged | set(snapshot.skipped), "training alone measures it: no judging can mend it"
             continue
         if row.fails:
             assert (number, "validation") in snapshot.unjudged
@@ -314,8 +350,15 @@ def _check(snapshot: Snapshot, table: Sequence[Row], objectives: Mapping[str, st
             assert number in judged, "a flag seen in time means judging in full"
     for number, skipped in snapshot.skipped.items():
         assert number not in expected
+        if skipped.dominator is None:
+            exact = missed(violations(_full(table[number]), limits))
+            assert skipped.missed
+            for name, amount in skipped.missed.items():
+                assert 0 < amount <= exact[name], "a bound, and what is asked for lies beyond it"
+            continue
         dominator = snapshot.judged[skipped.dominator, "validation"]
         assert not dominator.flags
+        assert not _misses(table[skipped.dominator], limits)
         assert skipped.dominator not in found_out
     for (number, split), found in snapshot.judged.items():
         if not table[number].randomised:
@@ -341,6 +384,7 @@ def test_a_plain_sweep_tests_nobody_but_its_members(sweep: Sweep, table: list[Ro
         assert {n for n, split in snapshot.judged if split == "test"} == set(expected)
         assert not any(split == "test" and number not in expected for number, split, _, _ in place.ran)
         for number, skipped in snapshot.skipped.items():
+            assert skipped.dominator is not None
             assert dominates(_full(table[skipped.dominator]), _full(table[number]), OBJECTIVES)
 
 
@@ -398,6 +442,85 @@ def test_a_trial_that_completes_after_the_members_were_fixed_is_judged_and_they_
         opened.finish(1, "complete", metrics=dict.fromkeys(OBJECTIVES, 0.5), weights="1" * 64)
         place.run(judging)
         assert [event.trials for event in opened.snapshot().members] == [[0], [1]]
+
+
+def _held(sweep: Sweep, **limits: Bound) -> Sweep:
+    return sweep.model_copy(update={"constraints": limits})
+
+
+def test_judging_ends_where_a_bound_falls_below_a_floor(sweep: Sweep, tmp_path: Path) -> None:
+    """As soon as the first attack has shown it, for good: another life of the driver reads it back and does nothing."""
+    table = [Row((1, 4, 0, 0), cheap=(9, 9)), Row((2, 0, 0, 1), cheap=(9, 1)), Row((4, 0, 0, 0))]
+    this = _held(sweep, robust_accuracy=Bound(min=0.6, max=None), clean_accuracy=Bound(min=0.7, max=None))
+    expected = Skipped(
+        None, CLEAN, 5, 9, IMAGES, {"robust_accuracy": 0.6 - 0.5}
+    )  # its other shard need not be attacked
+    unclean = Skipped(None, CLEAN, 6, 6, IMAGES, {"clean_accuracy": 0.7 - 0.6})
+    with _record(tmp_path, this, table, random.Random(1)) as opened:
+        assert [trial.feasible for trial in opened.trials()] == [True, False, False], "by the cheap attack"
+        place = FakePlace(table, random.Random(0), 1)
+        place.run(_judging(this, opened))
+        snapshot = opened.snapshot()
+        assert snapshot.skipped == {0: expected, 2: unclean}
+        assert [trial.feasible for trial in snapshot.trials] == [False, True, False], "by what is judged"
+        assert snapshot.members[-1].trials == [1]
+        ran = list(place.ran)
+        assert sum(number == 0 for number, *_ in ran) == 3
+    with Record(tmp_path, this.objectives, constraints=this.constraints) as again:
+        place.run(_judging(this, again))
+        assert place.ran == ran
+        assert again.snapshot().skipped == {0: expected, 2: unclean}
+        assert again.trials() == list(record.read(tmp_path).trials)
+
+
+def test_a_trial_outside_the_constraints_prunes_nobody(sweep: Sweep, tmp_path: Path) -> None:
+    """It would dominate the other one, also while it is only likely to: that is judged in full and a member."""
+    table = [Row((0, 0, 0, 0), cheap=(10, 10), cost=2), Row((0, 0, 1, 0)), Row((1, 1, 1, 1))]
+    this = _held(sweep, robust_accuracy=Bound(min=None, max=0.9))
+    with _record(tmp_path, this, table, random.Random(1)) as opened:
+        FakePlace(table, random.Random(0), 1).run(_judging(this, opened))
+        snapshot = opened.snapshot()
+        assert (0, "validation") in snapshot.judged, "only in full it is known to be above"
+        assert snapshot.members[-1].trials == [1]
+        assert snapshot.skipped[2].dominator == 1
+
+
+def test_a_folder_of_before_is_held_to_what_was_told(sweep: Sweep, tmp_path: Path) -> None:
+    """The record does not say what trials are held to: an infeasible one is neither judged nor a member."""
+    with _opened(tmp_path, sweep) as opened:
+        for number, row in enumerate([Row((0, 0, 0, 0)), Row((1, 1, 1, 1))]):
+            opened.issue(Issued({}))
+            told = {"clean_accuracy": 0.1 - number}
+            opened.finish(number, "complete", metrics=_cheap(row), weights=f"{number:064x}", violations=told)
+        FakePlace([Row((0, 0, 0, 0)), Row((1, 1, 1, 1))], random.Random(0), 1).run(_judging(sweep, opened))
+        snapshot = opened.snapshot()
+        assert {number for number, _ in snapshot.judged} == {1}
+        assert snapshot.members[-1].trials == [1]
+
+
+def test_what_is_worth_doing_early_is_cheap_likely_and_written_down(sweep: Sweep, tmp_path: Path) -> None:
+    """The clean pass and both attacks of APGD on the likely one; the late attack, the other trial and test wait."""
+    table = [Row((1, 1, 1, 1), cheap=(9, 9), flag=CLEAN), Row((0, 0, 0, 0), cheap=(5, 5))]
+    told: list[Event] = []
+    with _record(tmp_path, sweep, table, random.Random(1)) as opened:
+        judging, place = _judging(sweep, opened, tell=told.append), FakePlace(table, random.Random(0), 1)
+
+        def early() -> None:
+            while (job := judging.early()) is not None:
+                place.land(judging, job)
+
+        early()
+        done = {(number, split, attack) for number, split, attack, _ in place.ran}
+        assert {number for number, _, _ in done} == {0}, "the other one is dominated as far as is known"
+        reached = opened.snapshot().reached
+        assert not opened.snapshot().judged
+        assert (reached[0].after, reached[0].bound, reached[0].clean_correct) == ("apgd-t", 7, 9)
+        assert reached[0].flags == ("dynamic",), "flags are known early"
+        assert [event for event in told if isinstance(event, JudgingReached)] == [JudgingReached(0, reached[0])]
+        assert record.read(tmp_path).reached == reached
+        place.run(judging)
+        assert len(place.ran) == len(set(place.ran)), "nothing is judged twice"
+        assert opened.snapshot().members[-1].trials == [1]
 
 
 def test_a_setting_proves_nothing_while_a_seed_of_it_is_in_training(sweep: Sweep, tmp_path: Path) -> None:

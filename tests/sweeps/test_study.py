@@ -11,15 +11,15 @@ from hypothesis import strategies as st
 from optuna.distributions import FloatDistribution
 from optuna.trial import TrialState
 
-from sweeps.events import JudgingResumed, JudgingSkipped, TrialJudged
-from sweeps.record import Issued, Judged, Record, Skipped
+from sweeps.events import JudgingReached, JudgingResumed, JudgingSkipped, TrialJudged
+from sweeps.record import Issued, Judged, Reached, Record, Skipped
 from sweeps.running.queues import End, Job
 from sweeps.search.controller import Controller
 from sweeps.search.sampling import sampler
 from sweeps.search.stopping import first_in_first_out
 from sweeps.search.study import Study
 from sweeps.space import Sweep
-from tests.sweeps.small import small_sweep
+from tests.sweeps.small import SPACE, small_sweep
 
 COSTS = {"cost_seconds": 1.0, "cost_device_hours": 1 / 3600, "cost_passes": 1e6}
 
@@ -33,7 +33,7 @@ def seen(study: Study) -> list[tuple[Any, ...]]:
 
 
 def opened(folder: Path, sweep: Sweep) -> Record:
-    return Record(folder, sweep.objectives)
+    return Record(folder, sweep.objectives, constraints=sweep.constraints)
 
 
 def issue(record: Record, study: Study, issued: Issued) -> int:
@@ -66,6 +66,31 @@ def test_a_judged_number_takes_the_place_of_the_cheap_one_and_a_bound_where_judg
         record.skip(1, None)
         study.learn(1)
         assert seen(study)[1][2] == [0.9, 0.5], "withdrawn, it is what the cheap attack said"
+
+
+def test_violations_are_judged_ones_and_shares_that_can_be_added_up(tmp_path: Path) -> None:
+    """A trial that is a tenth short of the floor and one that takes a tenth more than is allowed are as far outside."""
+    space = SPACE + "constraints: {robust_accuracy: {min: 0.5}, cost_passes: {max: 1.0e+6}}\n"
+    sweep = small_sweep(tmp_path / "space", text=space)
+    with opened(tmp_path / "record", sweep) as record:
+        study = Study(sweep, record)
+        for _ in range(4):
+            done(record, study, issue(record, study, Issued(BETA)), 0.9, 0.8)
+        dear = issue(record, study, Issued(BETA))
+        dearer = {"clean_accuracy": 0.9, "robust_accuracy": 0.8, "cost_passes": 1e6 / 0.9}
+        record.finish(dear, "complete", metrics=dearer)
+        study.learn(dear)
+        record.judge(0, "validation", Judged(100, 90, 45, "standard", True, "x", 1.0))
+        record.skip(
+            1, Skipped(None, "apgd-ce", bound=40, images=100, clean_correct=90, missed={"robust_accuracy": 0.1})
+        )
+        record.reach(2, Reached("apgd-t", bound=30, clean_correct=90, images=100))
+        for number in range(3):
+            study.learn(number)
+        found = [constraints["robust_accuracy"] for _, _, _, _, constraints, _ in seen(study)]
+        assert found == pytest.approx([0.1, 0.2, 0.4, -0.375, -0.375])
+        assert seen(study)[dear][4]["cost_passes"] == pytest.approx(0.1)
+        assert [trial.feasible for trial in record.trials()] == [False, False, False, True, True]
 
 
 def test_what_failed_is_the_worst_there_is(tmp_path: Path) -> None:
@@ -150,7 +175,11 @@ def test_a_branch_that_always_fails_is_left_alone_by_tpe(tmp_path: Path) -> None
 
 
 EVENTS = st.lists(
-    st.tuples(st.integers(0, 7), st.sampled_from(["end", "fail", "judge", "skip", "resume"]), st.integers(0, 10)),
+    st.tuples(
+        st.integers(0, 7),
+        st.sampled_from(["end", "fail", "judge", "reach", "skip", "cut", "resume"]),
+        st.integers(0, 10),
+    ),
     max_size=30,
 )
 
@@ -165,7 +194,7 @@ def test_it_is_a_function_of_the_record(
 ) -> None:
     """Told event by event, or read from the record afterwards: the same study, and the same next question."""
     folder = tmp_path_factory.mktemp("study")
-    sweep = small_sweep(folder / "space")
+    sweep = small_sweep(folder / "space", text=SPACE + "constraints: {robust_accuracy: {min: 0.5}}\n")
     with opened(folder / "record", sweep) as record:
         controller = Controller(sweep, record, first_in_first_out, lambda event: None, session="one")
         study = controller.study
@@ -175,7 +204,7 @@ def test_it_is_a_function_of_the_record(
         for number, kind, amount in events:
             open_ = record.trial(number).outcome is None
             if kind == "end" and open_:
-                done(record, study, number, 0.9, amount / 10, violations={"clean_accuracy": amount - 5.0})
+                done(record, study, number, 0.9, amount / 10, violations={"robust_accuracy": 0.5 - amount / 10})
             elif kind == "fail" and open_:
                 record.finish(number, "diverged", metrics={})
                 study.learn(number)
@@ -183,16 +212,22 @@ def test_it_is_a_function_of_the_record(
                 judged = Judged(10, 10, amount, "standard", True, "x", 1.0)
                 record.judge(number, "validation", judged)
                 controller.heard(TrialJudged(number, "validation", judged))
-            elif kind == "skip" and not open_:
-                skipped = Skipped(0, "apgd-ce", bound=amount, images=10, clean_correct=10)
+            elif kind == "reach" and not open_:
+                reached = Reached("apgd-t", bound=amount, clean_correct=10, images=10)
+                record.reach(number, reached)
+                controller.heard(JudgingReached(number, reached))
+            elif kind in ("skip", "cut") and not open_:
+                skipped = Skipped(0 if kind == "skip" else None, "apgd-ce", bound=amount, images=10, clean_correct=10)
                 record.skip(number, skipped)
                 controller.heard(JudgingSkipped(number, skipped))
             elif kind == "resume" and record.skipped(number) is not None:
                 record.skip(number, None)
                 controller.heard(JudgingResumed(number))
         told, asked = seen(study), study.ask(sampler("tpe", 0, study.sampled))
+        held = [(trial.feasible, trial.violations) for trial in record.trials()]
     with opened(folder / "record", sweep) as record:
         read = Study(sweep, record)
+        assert [(trial.feasible, trial.violations) for trial in record.trials()] == held
         assert seen(read) == told
         assert read.sampled == study.sampled
         assert read.ask(sampler("tpe", 0, read.sampled)) == asked
