@@ -21,7 +21,7 @@ from sweeps.listeners.accounts import Accounts
 from sweeps.record import Record, Snapshot, provenance
 from sweeps.record.ledger import Ledger
 from sweeps.record.lock import FolderLock
-from sweeps.running import packing
+from sweeps.running import evidence, packing
 from sweeps.running.packing import Share
 from sweeps.running.place import Place
 from sweeps.running.queues import Chain, Job, Primed, Queue, Sized
@@ -70,7 +70,7 @@ def run(
         with Record(folder, sweep.objectives, held=held) as record:
             provenance.check_trained(sweep, folder, record.trials())
             with console.watching(sweep, record, noisy=backend == "ray"):
-                return drive(sweep, record, partial(_place, backend, console), tell=console)
+                return drive(sweep, record, partial(_place, backend, console, sweep, folder), tell=console)
 
 
 def drive(
@@ -196,7 +196,7 @@ def _share(sweep: Sweep, record: Record, place: Place, first: Job, tell: Listene
     return packing.kept(number, machine)
 
 
-def _place(name: BackendName, console: Console) -> Place:
+def _place(name: BackendName, console: Console, sweep: Sweep, folder: Path) -> Place:
     if name == "local":
         from sweeps.running.local import Local
 
@@ -206,7 +206,7 @@ def _place(name: BackendName, console: Console) -> Place:
         raise UserError("Ray is not installed; --backend local runs without it, one trial after another")
     from sweeps.running.ray import RayTune
 
-    return RayTune(talks=console.keeps_output)
+    return RayTune(asked=evidence.of(sweep, folder), tell=console, talks=console.keeps_output)
 
 
 @contextlib.contextmanager

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from sweeps.record.facts import Judged, Members, Skipped, TrialRecord
+from sweeps.running.nodes import JobResumed, JobReturned, JobWaits, NodeAvoided, NodeLost
 from sweeps.running.queues import End, Job, Queue, Result, Signal, Verdict
 
 log = logging.getLogger("sweeps")
@@ -138,6 +139,11 @@ Event = (
     | JudgingResumed
     | JudgingFailed
     | MembersFixed
+    | NodeAvoided
+    | NodeLost
+    | JobReturned
+    | JobResumed
+    | JobWaits
 )
 Listener = Callable[[Event], None]
 

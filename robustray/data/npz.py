@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from functools import lru_cache
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +15,7 @@ from robustray.data.base import DataSource, Images, Split
 from robustray.data.mapped import member
 from robustray.data.reading import Shape, checked, checked_labels, read_arrays, read_npz, readable
 from robustray.errors import UserError
+from robustray.options.places import PLACE
 from robustray.registry import Count, register
 
 
@@ -26,8 +27,12 @@ class Npz(DataSource):
     """
 
     name: Literal["npz"] = "npz"
-    train: str = Field(description="path of the training file; relative paths start at the working directory")
-    test: str = Field(description="path of the test file, opened only when a sweep's members are fixed")
+    train: Annotated[str, PLACE] = Field(
+        description="path of the training file; relative paths start at the working directory"
+    )
+    test: Annotated[str, PLACE] = Field(
+        description="path of the test file, opened only when a sweep's members are fixed"
+    )
     images: Count | None = Field(None, ge=1, description="use only the first so many training images")
 
     def read(self, split: Literal["train", "test"]) -> Images:

@@ -27,6 +27,7 @@ from sweeps.events import (
     TrialJudged,
 )
 from sweeps.record import Judged, Members, Record, Skipped, TrialRecord
+from sweeps.running.nodes import JobResumed, JobReturned, JobWaits, NodeAvoided, NodeLost
 from sweeps.running.queues import End, Job, Result
 from sweeps.space import Sweep
 from sweeps.view.activity import Activity
@@ -130,6 +131,16 @@ class Console:
                 self._event(f"judging {number:04d} on {split} failed ({cause})")
             case MembersFixed(members, settings):
                 self._members(members, settings)
+            case NodeAvoided(node, why):
+                self._event(f"node {node.name} gets no work: it {why}")
+            case NodeLost():
+                self._lost(event)
+            case JobReturned(job, why):
+                self._event(f"{job.name} goes back and waits for a place ({why})")
+            case JobResumed(job):
+                self._event(f"{job.name} goes on")
+            case JobWaits():
+                self._waits(event)
 
     # Lines.
 
@@ -193,6 +204,17 @@ class Console:
             self._detail(f"{job.name} {_epoch(end.result)}")
         took = "" if since is None else f" after {self.activity.clock() - since:.1f} s"
         self._detail(f"{job.name} ends{took}: {end.outcome}")
+
+    def _lost(self, event: NodeLost) -> None:
+        if self._watch is not None:
+            self._watch.slots, self._watch.lost = event.slots, self._watch.lost + 1
+        self._event(f"node {event.node.name} is lost; {event.slots} jobs at a time on the others")
+
+    def _waits(self, event: JobWaits) -> None:
+        wanted = f"{event.cpus:g} CPUs" + (f" and {event.gpus:g} GPUs" if event.gpus else "")
+        self._event(
+            f"{event.job.name} has waited for {wanted} for {event.seconds:.0f} s and goes on waiting: {event.free}"
+        )
 
     # What is in the record.
 

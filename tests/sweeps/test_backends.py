@@ -62,7 +62,11 @@ class _Trial:
 
     def __init__(self, trial_id: str) -> None:
         self.trial_id = trial_id
-        self.error_file = None
+        self.error_file = self.pickled_error_file = None
+        self.config: dict[str, Any] = {"shunned": ""}
+
+    def set_config(self, config: dict[str, Any]) -> None:
+        self.config = config
 
 
 def test_a_hook_that_fails_stops_the_sweep_and_fails_no_healthy_trial() -> None:
