@@ -15,7 +15,9 @@ from sweeps.running.queues import Job
 STRIKES = 3
 """Workers in a row that a node could not start, before it is avoided."""
 PATIENCE = 60.0
-"""Seconds for which a slot waits in silence, and after which nodes that were lost are not waited for any more."""
+"""Seconds for which a slot waits in silence."""
+GRACE = 30.0
+"""Seconds for which a sweep without any node waits for one that was lost."""
 LABEL = "ray.io/node-id"
 
 
@@ -173,7 +175,7 @@ class Nodes:
             return None
         since = self._empty_since = now if self._empty_since is None else self._empty_since
         lost = [node for key, node in self.lost.items() if key not in self.avoided]
-        return None if lost and now - since < PATIENCE else self.none_left()
+        return None if lost and now - since < GRACE else self.none_left()
 
     def none_left(self) -> str:
         """The same in words: every node with its reason."""

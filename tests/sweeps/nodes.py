@@ -8,6 +8,7 @@ import secrets
 import shlex
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -37,7 +38,7 @@ class Cluster:
             "RAY_AUTH_MODE": "token",
             "RAY_AUTH_TOKEN": secrets.token_hex(32),
             "RAY_USAGE_STATS_ENABLED": "0",
-            "RAY_raylet_start_wait_time_s": "120",
+            "RAY_raylet_start_wait_time_s": "30",
             "OMP_NUM_THREADS": "1",
         }
         self.temporary = tempfile.mkdtemp(prefix="rn-", dir="/tmp")
@@ -52,8 +53,19 @@ class Cluster:
     def add(self, name: str, *mounts: str) -> subprocess.Popen[bytes]:
         """A node with one CPU, after these commands in its namespace, which nobody else sees the effect of."""
         start = f"{_RAY} start --address={self.address} --num-cpus=1 --object-store-memory=80000000 --block"
-        own = f"mount -t tmpfs none {self.temporary}"  # sockets of nodes that start at the same time would meet there
-        return self._start(" && ".join([own, *mounts, f"cd / && exec {start}"]), name)
+        own = f"mount -t tmpfs none {self.temporary}"
+        # a raylet waits 15 s for agents to say their ports, which is not enough on a busy machine: they are told them
+        agents = ("dashboard-agent-grpc-port", "dashboard-agent-listen-port", "runtime-env-agent-port")
+        start += "".join(f" --{agent}={port}" for agent, port in zip(agents, _free_ports(len(agents)), strict=True))
+        for _ in range(3):
+            node = self._start(" && ".join([own, *mounts, f"cd / && exec {start}"]), name)
+            deadline = time.monotonic() + 40
+            while node.poll() is None and time.monotonic() < deadline:
+                if "Ray runtime started" in (self.folder / f"{name}.log").read_text():
+                    return node
+                time.sleep(0.1)
+            self.kill(node)
+        raise TimeoutError((self.folder / f"{name}.log").read_text())
 
     def _start(self, command: str, name: str) -> subprocess.Popen[bytes]:
         with (self.folder / f"{name}.log").open("wb") as log:
@@ -89,6 +101,14 @@ def cluster(folder: Path) -> Iterator[Cluster]:
         for node in reversed(made.nodes):
             made.kill(node)
         shutil.rmtree(made.temporary, ignore_errors=True)
+
+
+def _free_ports(count: int) -> list[int]:
+    with contextlib.ExitStack() as stack:
+        opened = [stack.enter_context(socket.socket()) for _ in range(count)]
+        for each in opened:
+            each.bind(("127.0.0.1", 0))
+        return [each.getsockname()[1] for each in opened]
 
 
 def _wait(condition: Callable[[], bool]) -> None:

@@ -14,6 +14,7 @@ from robustray.options.places import where_it_was
 from robustray.trial import TrialConfig
 from sweeps.running import evidence
 from sweeps.running.nodes import (
+    GRACE,
     LABEL,
     PATIENCE,
     STRIKES,
@@ -90,8 +91,8 @@ def test_a_sweep_ends_at_once_where_all_are_at_fault_and_waits_a_while_for_the_l
     assert nodes.verdict(0.0) is None
     nodes.seen([HEAD, A])
     assert nodes.verdict(10.0) is None, "it may come back"
-    assert nodes.verdict(10.0 + PATIENCE - 1) is None
-    why = nodes.verdict(10.0 + PATIENCE)
+    assert nodes.verdict(10.0 + GRACE - 1) is None
+    why = nodes.verdict(10.0 + GRACE)
     assert why is not None
     for part in (f"{A.name} has no package", f"{B.name} was lost", "same command again", "nothing is lost"):
         assert part in why
