@@ -22,6 +22,8 @@ ANSWER = 180.0
 """Seconds for a node to start a worker and look: a cold torch on a shared disk takes one or two minutes."""
 POLL = 1.0
 """Seconds between two looks at the list of nodes."""
+PATIENCE = 5.0
+"""Seconds in which a cluster finds out that a node is lost whose processes have gone."""
 _CAUSE = re.compile(r"^\s*([A-Za-z_.]*(?:Error|Exception|Fault)\b): (.+)$")
 
 
@@ -67,7 +69,7 @@ class RollCall:
         if isinstance(cause, NodeFault):
             self.nodes.avoid(cause.key, why)
             return why, True
-        if key is not None and self.gone(key, 2.0 if self.asked is not None else 0.0):
+        if key is not None and self.gone(key, PATIENCE if self.asked is not None else 0.0):
             return "its node was lost", True
         if (error is None and text) or getattr(error, "actor_init_failed", False):
             if self.nodes.strike(key or "", why) and key is None:
@@ -88,12 +90,13 @@ class RollCall:
         actor = getattr(error, "actor_id", None) or getattr(error, "_actor_id", None)
         if not actor:
             return None
-        from ray._private import state  # no public way without a dashboard
+        with contextlib.suppress(Exception):  # there is no public way without a dashboard, and this one may change
+            from ray._private import state
 
-        known = state.state.actor_table(ray.ActorID(bytes.fromhex(actor)))
-        return str(known["Address"]["NodeID"]) if known and known.get("Address", {}).get("NodeID") else None
+            return str(state.state.actor_table(actor)["Address"]["NodeID"]) or None
+        return None
 
-    def gone(self, key: str, patience: float = 2.0) -> bool:
+    def gone(self, key: str, patience: float) -> bool:
         """Whether a node is lost. A process of a node that dies may be missed a moment before its node is."""
         end = time.monotonic() + patience
         while key in self.nodes.alive:
