@@ -9,10 +9,13 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from ray.exceptions import ActorDiedError, RayTaskError
 
+from robustray.errors import UserError
 from robustray.options.places import where_it_was
 from robustray.trial import TrialConfig
 from sweeps.running import evidence
+from sweeps.running.evidence import NodeFault
 from sweeps.running.nodes import (
     GRACE,
     LABEL,
@@ -30,6 +33,7 @@ from sweeps.running.nodes import (
 )
 from sweeps.running.packing import Share
 from sweeps.running.queues import Job
+from sweeps.running.ray_nodes import RollCall
 from sweeps.running.returned import Returned
 from tests.sweeps.small import SPACE, small_sweep
 
@@ -250,3 +254,43 @@ def test_a_project_that_was_moved_is_the_same_one_until_both_are_there(
     _npz(old / "data")
     assert len(after.difference(before.resolved())) == 2, "two files that are both there are two"
     assert then != where_it_was(then, now)
+
+
+# ---------------------------------------------------------------------------------------------- whose fault it was
+
+
+def _task_error(cause: Exception) -> RayTaskError:
+    return RayTaskError("step", f"Traceback (most recent call last):\n{type(cause).__name__}: {cause}", cause)
+
+
+def _judged(error: Exception | None, text: str = "") -> tuple[tuple[str, bool], list[NodeNews]]:
+    nodes, news = _nodes(A, B)
+    roll = RollCall(None, news.append)
+    roll.nodes = nodes
+    return roll.judge(error, text), news
+
+
+def test_a_fault_of_a_node_is_none_of_its_trial() -> None:
+    (why, spared), news = _judged(_task_error(NodeFault(A.key, "does not see the results")))
+    assert (why, spared) == ("does not see the results", True)
+    assert news == [NodeAvoided(A, "does not see the results")]
+
+
+def test_what_a_job_itself_raised_counts_as_its_attempt() -> None:
+    (why, spared), news = _judged(_task_error(RuntimeError("CUDA error: an illegal memory access")))
+    assert (why, spared) == ("RuntimeError: CUDA error: an illegal memory access", False)
+    assert not news
+    assert _judged(None) == (("its process died", False), [])
+
+
+def test_a_worker_that_cannot_be_started_is_no_attempt_and_not_tried_for_ever() -> None:
+    roll = RollCall()
+    roll.nodes.seen([A])
+    for error, text in ((ActorDiedError(_task_error(ImportError("no torch"))), ""), (None, "Failed to set up runtime")):
+        for _ in range(STRIKES - 1):
+            why, spared = roll.judge(error, text)
+            assert spared
+            assert why.startswith("no worker could be started: ")
+        with pytest.raises(UserError, match="workers cannot be started: "):  # where that was, nobody knows here
+            roll.judge(error, text)
+        roll.nodes.trust(A.key)
