@@ -136,6 +136,10 @@ class Nodes:
                 self._tell(NodeLost(node, self.slots))
         return new
 
+    def named(self, key: str) -> str:
+        """The name of a node."""
+        return self._known[key].name if key in self._known else key[:8]
+
     def avoid(self, key: str, why: str) -> None:
         """A node cannot do the work; said once."""
         self.unknown.discard(key)

@@ -22,8 +22,10 @@ ANSWER = 180.0
 """Seconds for a node to start a worker and look: a cold torch on a shared disk takes one or two minutes."""
 POLL = 1.0
 """Seconds between two looks at the list of nodes."""
-PATIENCE = 5.0
-"""Seconds in which a cluster finds out that a node is lost whose processes have gone."""
+PATIENCE = 2.0
+"""Seconds in which a cluster usually finds out that a node is lost whose processes have gone."""
+SILENCE = 60.0
+"""Seconds in which it does where it has to wait for health checks."""
 _CAUSE = re.compile(r"^\s*([A-Za-z_.]*(?:Error|Exception|Fault)\b): (.+)$")
 
 
@@ -36,6 +38,7 @@ class RollCall:
         self.nodes = Nodes(tell)
         self._answers: dict[Any, tuple[str, float]] = {}  # futures: the node's id, and when it was asked
         self._polled = 0.0
+        self._silent: dict[str, float] = {}  # since when, of nodes that are listed and do not answer
 
     def all(self) -> None:
         """Asks every node that is there, and waits until it has answered, or has had its time."""
@@ -70,7 +73,10 @@ class RollCall:
             self.nodes.avoid(cause.key, why)
             return why, True
         if key is not None and self.gone(key, PATIENCE if self.asked is not None else 0.0):
-            return "its node was lost", True
+            return f"its node {self.nodes.named(key)} was lost", True
+        if key is not None and isinstance(error, ray.exceptions.ActorUnavailableError):
+            first = self._silent.setdefault(key, time.monotonic())  # nobody there says that a process died
+            return f"its node {self.nodes.named(key)} does not answer", time.monotonic() - first < SILENCE
         if (error is None and text) or getattr(error, "actor_init_failed", False):
             if self.nodes.strike(key or "", why) and key is None:
                 raise UserError(f"workers cannot be started: {why}; mend that and run the same command again")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 import time
@@ -80,9 +81,9 @@ def test_a_cluster_falls_apart_and_no_trial_is_lost(tmp_path: Path, project: Pat
         assert len(refused) == 3, said
         for cause in ("does not see the results", "not installed", "lacks data"):
             assert sum(cause in line for line in refused) == 1, said
-        returned = said.index("goes back and waits for a place (its node was lost)")
-        assert said.index(" is lost; ") < returned + 200, "at once"
-        assert "goes on" in said[returned:]
+        returned = re.search(r"goes back and waits for a place \(its node .* (was lost|does not answer)\)", said)
+        assert returned is not None, said
+        assert "goes on" in said[returned.end() :]
         assert "Traceback" not in said
         # the last good one goes too, while there is work
         process = _sweep(there, project, "--trials", "30")
