@@ -14,8 +14,8 @@ from sweeps.running.queues import Job
 
 STRIKES = 3
 """Workers in a row that a node could not start, before it is avoided."""
-PATIENCE = 60.0
-"""Seconds for which a slot waits in silence."""
+PATIENCE = 120.0
+"""Seconds for which a slot waits in silence: a worker that is starting on a busy machine waits too."""
 GRACE = 30.0
 """Seconds for which a sweep without any node waits for one that was lost."""
 LABEL = "ray.io/node-id"

@@ -26,6 +26,8 @@ PATIENCE = 2.0
 """Seconds in which a cluster usually finds out that a node is lost whose processes have gone."""
 SILENCE = 60.0
 """Seconds in which it does where it has to wait for health checks."""
+LONGEST = 200
+"""Characters of a cause in words."""
 _CAUSE = re.compile(r"^\s*([A-Za-z_.]*(?:Error|Exception|Fault)\b): (.+)$")
 
 
@@ -163,7 +165,8 @@ def in_words(error: Exception | str | None) -> str:
         return cause.why
     lines = [line.strip() for line in str(error or "").splitlines() if line.strip()]
     named = [f"{found[1].rpartition('.')[2]}: {found[2]}" for line in lines if (found := _CAUSE.match(line))]
-    return named[-1] if named else lines[-1] if lines else "its process died"
+    said = named[-1] if named else lines[-1] if lines else "its process died"
+    return said if len(said) <= LONGEST else said.partition(". ")[0][:LONGEST]  # Ray goes on to guess
 
 
 def _cause(error: Exception | str | None) -> BaseException | None:

@@ -212,9 +212,8 @@ class Console:
 
     def _waits(self, event: JobWaits) -> None:
         wanted = f"{event.cpus:g} CPUs" + (f" and {event.gpus:g} GPUs" if event.gpus else "")
-        self._event(
-            f"{event.job.name} has waited for {wanted} for {event.seconds:.0f} s and goes on waiting: {event.free}"
-        )
+        waited = f"has waited for a worker with {wanted} for {event.seconds:.0f} s"
+        self._event(f"{event.job.name} {waited} and goes on waiting: {event.free}")
 
     # What is in the record.
 

@@ -83,7 +83,8 @@ LINES: list[tuple[Event, str]] = [
     (JobResumed(JOB), "TIME  trial 0007 goes on"),
     (
         JobWaits(JOB, 60.4, 2.0, 0.0, "of 4 CPUs and 0 GPUs, 1 and 0 are free"),
-        "TIME  trial 0007 has waited for 2 CPUs for 60 s and goes on waiting: of 4 CPUs and 0 GPUs, 1 and 0 are free",
+        "TIME  trial 0007 has waited for a worker with 2 CPUs for 60 s and goes on waiting: of 4 CPUs and 0 GPUs, 1 and 0 are "
+        "free",
     ),
 ]
 DETAILS: list[tuple[Event, str]] = [

@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from ray.exceptions import ActorDiedError, RayTaskError
+from ray.exceptions import ActorDiedError, ActorUnavailableError, RayTaskError
 
 from robustray.errors import UserError
 from robustray.options.places import where_it_was
 from robustray.trial import TrialConfig
-from sweeps.running import evidence
+from sweeps.running import evidence, ray_nodes
 from sweeps.running.evidence import NodeFault
 from sweeps.running.nodes import (
     GRACE,
@@ -174,11 +174,11 @@ def test_a_slot_that_waits_for_long_is_told_of_once() -> None:
     news: list[NodeNews] = []
     returned = Returned(news.append)
     jobs = {"a": _job(0), "b": _job(1)}
-    for now in range(0, 400, 10):
+    for now in range(0, 500, 10):
         returned.look(set(), {"a", "b"} if now > 50 else {"a"}, jobs, float(now), lambda: "nothing is free")
     assert news == [JobWaits(jobs["a"], PATIENCE, 1.0, 0.0, "nothing is free")]
-    returned.look({"a", "b"}, set(), jobs, 400.0, lambda: "")
-    for now in range(410, 800, 10):
+    returned.look({"a", "b"}, set(), jobs, 500.0, lambda: "")
+    for now in range(510, 900, 10):
         returned.look({"a"}, {"b"}, jobs, float(now), lambda: "still")
     assert news[1:] == [JobWaits(jobs["b"], PATIENCE, 1.0, 0.0, "still")], "another wait is told of again"
 
@@ -294,3 +294,18 @@ def test_a_worker_that_cannot_be_started_is_no_attempt_and_not_tried_for_ever() 
         with pytest.raises(UserError, match="workers cannot be started: "):  # where that was, nobody knows here
             roll.judge(error, text)
         roll.nodes.trust(A.key)
+
+
+def test_a_node_that_does_not_answer_is_no_fault_of_its_jobs_for_a_while(monkeypatch: pytest.MonkeyPatch) -> None:
+    roll = RollCall()
+    roll.nodes.seen([A, B])
+    monkeypatch.setattr(roll, "where", lambda error: A.key)
+    monkeypatch.setattr(roll, "gone", lambda key, patience: key not in roll.nodes.alive)
+    error = ActorUnavailableError("connection reset", b"\0" * 16)
+    assert [roll.judge(error, "") for _ in range(2)] == [(f"its node {A.name} does not answer", True)] * 2
+    monkeypatch.setattr(ray_nodes, "SILENCE", -1.0)
+    assert roll.judge(error, "") == (f"its node {A.name} does not answer", False), (
+        "it is there, so they die by themselves"
+    )
+    roll.nodes.seen([B])
+    assert roll.judge(error, "") == (f"its node {A.name} was lost", True)
