@@ -105,6 +105,7 @@ class _Shared:
         self.stopped: set[str] = set()
         self.causes: dict[str, str] = {}
         self.drained = False  # the queue has said that nothing more will come
+        self.again: list[Job] = []  # those that Tune has given up, and we have not
         self.error: BaseException | None = None
         self.stranded = False  # no node is left that could do anything
 
@@ -143,6 +144,9 @@ class _Search(Searcher):  # type: ignore[misc]
         shared = self._shared
         with shared.guard():
             if shared.error is None:
+                if shared.again:
+                    shared.jobs[trial_id] = shared.again.pop(0)
+                    return shared.config(shared.jobs[trial_id])
                 if shared.returned.waiting:
                     return None  # those go first
                 job = shared.queue.next()
@@ -159,7 +163,12 @@ class _Search(Searcher):  # type: ignore[misc]
         shared = self._shared
         job = shared.jobs.pop(trial_id)
         cause = shared.causes.pop(trial_id, None)
-        shared.returned.forget(trial_id)
+        if (
+            error
+        ):  # a worker that was kept for the next job had died: Tune retries all but this, which is no end of the job
+            shared.again.append(job)
+            return
+        shared.returned.forget(job.name)
         with shared.guard():
             report = json.loads(result["report"]) if result and not error else {}
             if shared.error is not None and "outcome" not in report:
@@ -197,7 +206,7 @@ class _Schedule(FIFOScheduler):  # type: ignore[misc]
         with shared.guard():
             why, spared = shared.roll.judge(*ray_nodes.kept(trial.pickled_error_file, trial.error_file))
             shared.causes[trial.trial_id] = why
-            job = shared.returned.take(trial.trial_id, shared.jobs[trial.trial_id], why, spared=spared)
+            job = shared.returned.take(shared.jobs[trial.trial_id], why, spared=spared)
             shared.jobs[trial.trial_id] = job
             before, config = trial.config, shared.config(job)
             trial.set_config({**before, **config})
@@ -210,11 +219,15 @@ class _Schedule(FIFOScheduler):  # type: ignore[misc]
         shared.look()
         live = list(tune_controller.get_live_trials())
         waiting = [trial for trial in live if trial.status in (Trial.PENDING, Trial.PAUSED)]
-        at_work = {trial.trial_id for trial in live if trial.status == Trial.RUNNING}
-        names = [trial.trial_id for trial in waiting]
+        jobs = {trial.trial_id: shared.jobs[trial.trial_id] for trial in live if trial.trial_id in shared.jobs}
+        at_work = {
+            jobs[trial.trial_id].name for trial in live if trial.status == Trial.RUNNING and trial.trial_id in jobs
+        }
+        places = [jobs[trial.trial_id] for trial in waiting if trial.trial_id in jobs]
         with shared.guard():
-            shared.returned.look(at_work, names, shared.jobs, time.monotonic(), shared.roll.free)
-        return min(waiting, key=lambda trial: shared.returned.rank(trial.trial_id), default=None)
+            shared.returned.look(at_work, places, time.monotonic(), shared.roll.free)
+        known = [trial for trial in waiting if trial.trial_id in jobs]
+        return min(known, key=lambda trial: shared.returned.rank(jobs[trial.trial_id].name), default=None)
 
     def __getstate__(self) -> dict[str, Any]:
         return {}

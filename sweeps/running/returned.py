@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection
 from dataclasses import replace
 
 from sweeps.running.nodes import PATIENCE, JobResumed, JobReturned, JobWaits, NodeNews
@@ -10,12 +10,13 @@ from sweeps.running.queues import Job
 
 
 class Returned:
-    """What waits for a place. Jobs are known by the name that the place has for them."""
+    """What waits for a place. Jobs are known by their names."""
 
     def __init__(self, tell: Callable[[NodeNews], None]) -> None:
         """Args: tell: is told of jobs that go back, wait, and go on."""
         self._tell = tell
         self._order: dict[str, int] = {}  # of those that came back
+        self._jobs: dict[str, Job] = {}
         self._count = 0
         self._since: dict[str, float] = {}  # that jobs have waited for a place
         self._told = False
@@ -25,7 +26,7 @@ class Returned:
         """Whether a job that had a place waits for another one."""
         return bool(self._order)
 
-    def take(self, name: str, job: Job, why: str, *, spared: bool) -> Job:
+    def take(self, job: Job, why: str, *, spared: bool) -> Job:
         """A job has lost its place.
 
         Args:
@@ -35,7 +36,8 @@ class Returned:
             The job to be done in its stead.
         """
         self._count += 1
-        self._order[name] = self._count
+        self._order[job.name] = self._count
+        self._jobs[job.name] = job
         self._tell(JobReturned(job, why))
         if not spared:
             return job
@@ -50,25 +52,18 @@ class Returned:
         self._order.pop(name, None)
         self._since.pop(name, None)
 
-    def look(
-        self,
-        at_work: Collection[str],
-        waiting: Collection[str],
-        jobs: Mapping[str, Job],
-        now: float,
-        free: Callable[[], str],
-    ) -> None:
+    def look(self, at_work: Collection[str], waiting: Collection[Job], now: float, free: Callable[[], str]) -> None:
         """Looks who has a place now, and who has none for too long.
 
         Args:
-            at_work, waiting: names of jobs. jobs: all of them by name. now: seconds of a clock that only grows.
+            at_work: names of jobs. waiting: jobs. now: seconds of a clock that only grows.
             free: what the cluster has to give, in words.
         """
         for name in [name for name in self._order if name in at_work]:
             del self._order[name]
-            if name in jobs:
-                self._tell(JobResumed(jobs[name]))
-        self._since = {name: self._since.get(name, now) for name in waiting if name in jobs}
+            self._tell(JobResumed(self._jobs.pop(name)))
+        jobs = {job.name: job for job in waiting}
+        self._since = {name: self._since.get(name, now) for name in jobs}
         late = min(self._since, key=self._since.__getitem__, default=None)
         if late is None or now - self._since[late] < PATIENCE:
             self._told = False

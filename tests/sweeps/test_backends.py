@@ -104,7 +104,10 @@ def test_stopped_is_told_from_finished_and_a_death_has_its_cause() -> None:
     schedule.on_trial_error(None, _Trial("b"))
     search.on_trial_complete("b", None, error=True)
     search.on_trial_complete("c", _result(outcome="diverged"))
-    assert told.ends == [(0, "stopped", None), (1, "failed", "its process died"), (2, "diverged", None)]
+    assert told.ends == [(0, "stopped", None), (2, "diverged", None)], "a worker that died is no end of a job"
+    again = search.suggest("d")
+    assert isinstance(again, dict)
+    assert json.loads(again["work"])["number"] == 1
     assert shared.error is None
 
 

@@ -152,20 +152,20 @@ def _job(number: int) -> Job:
 def test_a_job_that_lost_its_place_keeps_its_number_and_goes_first() -> None:
     news: list[NodeNews] = []
     returned = Returned(news.append)
-    jobs = {name: _job(number) for number, name in enumerate("abc")}
-    jobs["c"] = returned.take("c", jobs["c"], "its node was lost", spared=True)
-    jobs["b"] = returned.take("b", jobs["b"], "its process died", spared=False)
-    assert sorted("abc", key=returned.rank) == ["c", "b", "a"]
-    assert jobs["b"] == _job(1), "its own death counts as an attempt"
-    assert (jobs["c"].number, jobs["c"].name) == (2, "trial 0002")
-    assert jobs["c"].work["session"] != "s", "attempts are counted by session: this one is none"
-    again = returned.take("c", jobs["c"], "its node was lost", spared=True)
-    assert again.work["session"] != jobs["c"].work["session"]
+    a, b, c = map(_job, range(3))
+    lost = returned.take(c, "its node was lost", spared=True)
+    assert returned.take(b, "its process died", spared=False) == b, "its own death counts as an attempt"
+    assert sorted([a.name, b.name, c.name], key=returned.rank) == [c.name, b.name, a.name]
+    assert (lost.number, lost.name) == (2, "trial 0002")
+    assert lost.work["session"] != "s", "attempts are counted by session: this one is none"
+    again = returned.take(lost, "its node was lost", spared=True)
+    assert again.work["session"] != lost.work["session"]
     assert returned.waiting
-    returned.look({"a", "c"}, {"b"}, jobs, 0.0, lambda: "")
-    assert news[-1] == JobResumed(jobs["c"])
+    returned.look({a.name, c.name}, [b], 0.0, lambda: "")
+    assert isinstance(news[-1], JobResumed)
+    assert news[-1].job.number == 2
     assert returned.waiting, "b has no place yet"
-    returned.forget("b")
+    returned.forget(b.name)
     assert not returned.waiting
     assert [type(each) for each in news] == [JobReturned, JobReturned, JobReturned, JobResumed]
 
@@ -173,14 +173,14 @@ def test_a_job_that_lost_its_place_keeps_its_number_and_goes_first() -> None:
 def test_a_slot_that_waits_for_long_is_told_of_once() -> None:
     news: list[NodeNews] = []
     returned = Returned(news.append)
-    jobs = {"a": _job(0), "b": _job(1)}
+    a, b = map(_job, range(2))
     for now in range(0, 500, 10):
-        returned.look(set(), {"a", "b"} if now > 50 else {"a"}, jobs, float(now), lambda: "nothing is free")
-    assert news == [JobWaits(jobs["a"], PATIENCE, 1.0, 0.0, "nothing is free")]
-    returned.look({"a", "b"}, set(), jobs, 500.0, lambda: "")
+        returned.look(set(), [a, b] if now > 50 else [a], float(now), lambda: "nothing is free")
+    assert news == [JobWaits(a, PATIENCE, 1.0, 0.0, "nothing is free")]
+    returned.look({a.name, b.name}, [], 500.0, lambda: "")
     for now in range(510, 900, 10):
-        returned.look({"a"}, {"b"}, jobs, float(now), lambda: "still")
-    assert news[1:] == [JobWaits(jobs["b"], PATIENCE, 1.0, 0.0, "still")], "another wait is told of again"
+        returned.look({a.name}, [b], float(now), lambda: "still")
+    assert news[1:] == [JobWaits(b, PATIENCE, 1.0, 0.0, "still")], "another wait is told of again"
 
 
 # ------------------------------------------------------------------------------------------------- what a node shows
