@@ -29,7 +29,7 @@ from sweeps.listeners.accounts import Accounts
 from sweeps.record import Record, Snapshot, provenance
 from sweeps.record.ledger import Ledger
 from sweeps.record.lock import FolderLock
-from sweeps.running import packing
+from sweeps.running import evidence, packing
 from sweeps.running.packing import Share
 from sweeps.running.place import Place
 from sweeps.running.queues import Beside, Following, Job, Primed, Queue, Sized
@@ -85,7 +85,7 @@ def run(
             for maker in derive:
                 ask(record, maker)
             with console.watching(sweep, record, noisy=backend == "ray"):
-                return drive(sweep, record, partial(_place, backend, folder, console), tell=console)
+                return drive(sweep, record, partial(_place, backend, console, sweep, folder), tell=console)
 
 
 def drive(
@@ -254,7 +254,7 @@ def _share(sweep: Sweep, record: Record, place: Place, first: Job, tell: Listene
     return packing.kept(number, machine)
 
 
-def _place(name: BackendName, folder: Path, console: Console) -> Place:
+def _place(name: BackendName, console: Console, sweep: Sweep, folder: Path) -> Place:
     if name == "local":
         from sweeps.running.local import Local
 
@@ -268,7 +268,8 @@ def _place(name: BackendName, folder: Path, console: Console) -> Place:
             raise UserError(told)
     from sweeps.running.ray import RayTune
 
-    return RayTune(folder, lambda line: console(Said(line)), talks=console.keeps_output)
+    asked = evidence.of(sweep, folder)
+    return RayTune(folder, lambda line: console(Said(line)), asked=asked, tell=console, talks=console.keeps_output)
 
 
 @contextlib.contextmanager

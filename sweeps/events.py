@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from sweeps.record.facts import Judged, Members, Reached, Skipped, TrialRecord
+from sweeps.running.nodes import JobResumed, JobReturned, JobWaits, NodeAvoided, NodeLost
 from sweeps.running.queues import End, Job, Queue, Result, Signal, Verdict
 
 log = logging.getLogger("sweeps")
@@ -148,6 +149,11 @@ Event = (
     | JudgingResumed
     | JudgingFailed
     | MembersFixed
+    | NodeAvoided
+    | NodeLost
+    | JobReturned
+    | JobResumed
+    | JobWaits
 )
 Listener = Callable[[Event], None]
 

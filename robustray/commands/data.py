@@ -112,7 +112,7 @@ def _fetched(source: DataSource) -> DataSource:
         raise UserError(f"data {source.name}: cannot be downloaded{how}")
     from robustray.data.published import download
 
-    home = own_root() / source.name if source.path is None else Path(source.path).expanduser()
+    home = own_root() / source.name if source.path is None else Path(source.path)
     download(source.dataset, home)
     return source.model_copy(update={"path": str(home)})
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from abc import abstractmethod
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +16,7 @@ from robustray.data.mapped import copied, npz
 from robustray.data.plain_pickle import read_pickle
 from robustray.data.reading import Shape, checked, readable
 from robustray.errors import UserError, nearest
+from robustray.options.places import PLACE
 from robustray.registry import Count, Part, Real, register
 
 
@@ -30,7 +31,7 @@ class Mix(Part):
     kind: ClassVar[str] = "mix"
     pseudo: ClassVar[bool]  # whether a model gave the labels to images it found
 
-    path: str = Field(description="the file; relative paths start at the working directory")
+    path: Annotated[str, PLACE] = Field(description="the file; relative paths start at the working directory")
     fraction: Real = Field(gt=0, lt=1, description="fraction of every batch that is drawn from the file, rounded down")
     epoch: Count | None = Field(
         None, ge=1, description="images drawn per epoch, labelled ones and others; null: as many as there are labelled"

@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Hashable
 from functools import lru_cache
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +18,7 @@ from robustray.data.mapped import header, npz
 from robustray.data.reading import Shape, checked, checked_labels, length, opened, readable
 from robustray.errors import UserError
 from robustray.files import Stamp
+from robustray.options.places import PLACE
 from robustray.registry import Count, register
 
 
@@ -29,8 +30,12 @@ class Npz(DataSource):
     """
 
     name: Literal["npz"] = "npz"
-    train: str = Field(description="path of the training file; relative paths start at the working directory")
-    test: str = Field(description="path of the test file, opened only when a sweep's members are fixed")
+    train: Annotated[str, PLACE] = Field(
+        description="path of the training file; relative paths start at the working directory"
+    )
+    test: Annotated[str, PLACE] = Field(
+        description="path of the test file, opened only when a sweep's members are fixed"
+    )
     images: Count | None = Field(None, ge=1, description="use only the first so many training images")
 
     def read(self, split: Literal["train", "test"]) -> Images:

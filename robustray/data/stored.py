@@ -7,7 +7,7 @@ from abc import abstractmethod
 from collections.abc import Hashable
 from functools import lru_cache
 from pathlib import Path
-from typing import ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
@@ -18,6 +18,7 @@ from robustray.data.places import roots
 from robustray.data.reading import Shape, checked, content, length
 from robustray.errors import UserError
 from robustray.files import Stamp
+from robustray.options.places import PLACE
 
 TrainTest = Literal["train", "test"]
 
@@ -29,7 +30,7 @@ class Stored(DataSource):
     The .npz files hold `images` and `labels` as the source `npz` reads them; where train.npz lies, both are read.
     """
 
-    path: str | None = Field(
+    path: Annotated[str | None, PLACE] = Field(
         None, description="its folder; null: $ROBUSTRAY_DATA/NAME, else data/NAME, else ~/.cache/robustray/NAME"
     )
     dataset: ClassVar[str | None] = None  # its class in torchvision.datasets, where that can download it
@@ -60,7 +61,7 @@ class Stored(DataSource):
         Raises:
             UserError: there is none; the message says where it was looked for, and how to come by the data.
         """
-        places = [root / self.name for root in roots()] if self.path is None else [Path(self.path).expanduser()]
+        places = [root / self.name for root in roots()] if self.path is None else [Path(self.path)]
         found = next((place for place in places if os.access(place, os.F_OK)), None)
         if found is None:
             raise UserError(f"{self.name}: not found, looked in {', '.join(map(str, places))}; {self.obtain}")

@@ -13,6 +13,7 @@ from pydantic import ValidationError
 from torch import Tensor, nn
 
 from robustray.errors import UserError
+from robustray.options.places import where_it_was
 from robustray.training import checkpoints
 from robustray.training.progress import Progress
 from robustray.trial import TrialConfig
@@ -121,7 +122,8 @@ class State:
             return
         if damage:  # keep it out of the way: the next save must not push it onto previous.pt
             (folder / "last.pt").replace(folder / "damaged.pt")
-        if options(state["config"]) != self.config.resolved():
+        then = options(state["config"])
+        if then is None or then != where_it_was(then, self.config.resolved()):
             raise UserError(f"{folder}: holds the checkpoint of a trial with other options")
         self.load_state_dict(state)
 

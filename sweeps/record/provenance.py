@@ -17,6 +17,7 @@ from pydantic import ValidationError
 
 from robustray.errors import UserError
 from robustray.files import write_whole
+from robustray.options.places import where_it_was
 from robustray.trial import TrialConfig
 from sweeps.record.facts import TrialRecord
 from sweeps.record.lock import INSIDE
@@ -108,7 +109,7 @@ def check_trained(sweep: Sweep, folder: Path, trials: Iterable[TrialRecord]) -> 
         shown |= branches
         try:
             then = TrialConfig.model_validate(yaml.load(path.read_text(encoding="utf-8"), Loader=_LOADER)).resolved()  # noqa: S506
-            now = sweep.trial_config(trial.params).resolved()
+            now = where_it_was(then, sweep.trial_config(trial.params).resolved())
         except UserError:  # a draw of which no trial can be built was trained by nobody
             continue
         except (ValidationError, yaml.YAMLError) as error:

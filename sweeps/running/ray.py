@@ -1,7 +1,8 @@
 """Ray Tune: trials and judge shards on every core and device of a machine or a cluster.
 
-All of Ray is in this file. Searcher, scheduler and callback are thin: each hook is one call into the queue. Ray's own
-checkpoints, restore, loggers and display are off; what has to survive is in the sweep's record and the trials' folders.
+All of Ray is in this file, and what it says of its nodes in `ray_nodes.py`. Searcher, scheduler and callback are thin: each
+hook is one call into the queue. Ray's own checkpoints, restore, loggers and display are off; what has to survive is in the
+sweep's record and the trials' folders.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import logging
 import os
 import signal
 import tempfile
+import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -23,10 +25,13 @@ from robustray.commands.doctor import reached
 from robustray.errors import UserError
 from robustray.processors import cores
 from robustray.stopping import AtOnce, Stops, unheard
+from sweeps.running.evidence import Evidence, NodeFault, lacking, settle, unseen
+from sweeps.running.nodes import NodeNews, selector
 from sweeps.running.packing import Machine, Share
 from sweeps.running.queues import WAIT, End, Job, Queue
+from sweeps.running.returned import Returned
 from sweeps.running.stop_file import StopFile, heeding
-from sweeps.running.worker import Report, Task, open_task
+from sweeps.running.worker import BLOCKED, Report, Task, open_task
 
 # Before ray is imported: workers stay in the working directory, no files, no output and no signals of Tune's.
 os.environ.update(
@@ -50,6 +55,9 @@ from ray.tune.experiment import Trial
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from ray.tune.search import Searcher
 
+from sweeps.running import ray_nodes
+from sweeps.running.ray_nodes import RollCall
+
 
 class Worker(tune.Trainable):  # type: ignore[misc]
     """One actor, reused for job after job: importing torch costs seconds, a job on a warm actor milliseconds."""
@@ -65,42 +73,85 @@ class Worker(tune.Trainable):  # type: ignore[misc]
     def reset_config(self, new_config: dict[str, Any]) -> bool:
         self._work = json.loads(new_config["work"])
         self._stop = Path(new_config["stop"])
+        self._asked: Evidence | None = json.loads(new_config["asked"])
         self._task: Task | None = None
         return True
 
     def step(self) -> dict[str, Any]:
         if self._task is None:
+            self._check_node(unseen)
             self._task = open_task(self._work)
         report = heeding(self._task, self._stop)
+        if report.get("outcome") in (BLOCKED, "failed"):
+            self._check_node(lacking)  # a trial's failure is none where its node has lost sight of the results
         # as one string: Tune flattens what it is given
         return {
             "training_iteration": report["training_iteration"],
             "done": report["done"],
             "report": json.dumps(report),
+            "node": ray.get_runtime_context().get_node_id(),
         }
+
+    def _check_node(self, fault: Callable[[Evidence], str | None]) -> None:
+        """Raises NodeFault where this node does not have what it has to."""
+        if self._asked is None:
+            return
+        settle(self._asked)
+        if (why := fault(self._asked)) is not None:
+            raise NodeFault(ray.get_runtime_context().get_node_id(), why)
 
 
 class _Shared:
     """What searcher and scheduler know together. Tune tells the searcher neither who stopped a trial nor why one died."""
 
-    def __init__(self, queue: Queue, stop: Path = Path(), tell: Callable[[str], None] = lambda line: None) -> None:
+    def __init__(
+        self,
+        queue: Queue,
+        stop: Path = Path(),
+        say: Callable[[str], None] = lambda line: None,
+        *,
+        roll: RollCall | None = None,
+        tell: Callable[[NodeNews], None] = lambda news: None,
+    ) -> None:
         self.queue = queue
         self.stop = stop
-        self.tell = tell
+        self.say = say
+        self.roll = roll or RollCall()
+        self.returned = Returned(tell)
         self.jobs: dict[str, Job] = {}  # by Tune's trial id
         self.stopped: set[str] = set()
         self.causes: dict[str, str] = {}
         self.drained = False  # the queue has said that nothing more will come
+        self.again: list[Job] = []  # those that Tune has given up, and we have not
         self.error: BaseException | None = None
         self.stopping = False  # somebody has asked for it
         self.told = False  # and knows what is waited for
         self.died = False  # a process, before it had stopped
         self.left: list[Job] = []  # jobs that were stopped so: unfinished, but on disk as far as they came
+        self.stranded = False  # no node is left that could do anything
 
     @property
     def halting(self) -> bool:
         """Whether nothing more is begun, and a job that stops has not ended."""
         return self.stopping or self.error is not None
+
+    def look(self) -> None:
+        """Looks after the nodes; where none is left, the sweep ends."""
+        with self.guard():
+            self.roll.poll()
+            why = self.roll.nodes.verdict(time.monotonic())
+            if why is not None:
+                self.stranded = True
+                raise UserError(why)
+
+    def config(self, job: Job) -> dict[str, Any]:
+        """What a worker is given."""
+        return {
+            "work": json.dumps(dict(job.work)),
+            "stop": str(self.stop),
+            "asked": json.dumps(self.roll.asked),
+            "shunned": ",".join(self.roll.nodes.shunned),
+        }
 
     @contextlib.contextmanager
     def guard(self) -> Iterator[None]:
@@ -120,12 +171,17 @@ class _Search(Searcher):  # type: ignore[misc]
         shared = self._shared
         with shared.guard():
             if not shared.halting:
+                if shared.again:
+                    shared.jobs[trial_id] = shared.again.pop(0)
+                    return shared.config(shared.jobs[trial_id])
+                if shared.returned.waiting:
+                    return None  # those go first
                 job = shared.queue.next()
                 if job is WAIT:
                     return None
                 if isinstance(job, Job):
                     shared.jobs[trial_id] = job
-                    return {"work": json.dumps(dict(job.work)), "stop": str(shared.stop)}
+                    return shared.config(job)
                 shared.drained = True
         finished: str = Searcher.FINISHED
         return finished
@@ -134,6 +190,12 @@ class _Search(Searcher):  # type: ignore[misc]
         shared = self._shared
         job = shared.jobs.pop(trial_id)
         cause = shared.causes.pop(trial_id, None)
+        if (
+            error
+        ):  # a worker that was kept for the next job had died: Tune retries all but this, which is no end of the job
+            (shared.left if shared.halting else shared.again).append(job)
+            return
+        shared.returned.forget(job.name)
         with shared.guard():
             report = json.loads(result["report"]) if result and not error else {}
             if shared.halting and "outcome" not in report:
@@ -160,6 +222,7 @@ class _Schedule(FIFOScheduler):  # type: ignore[misc]
     def on_trial_result(self, tune_controller: Any, trial: Trial, result: dict[str, Any]) -> str:
         shared = self._shared
         with shared.guard():
+            shared.roll.nodes.trust(result.get("node", ""))
             verdict = shared.queue.report(shared.jobs[trial.trial_id], json.loads(result["report"]))
             if verdict == "stop" and shared.error is None:
                 shared.stopped.add(trial.trial_id)
@@ -167,22 +230,39 @@ class _Schedule(FIFOScheduler):  # type: ignore[misc]
         return str(TrialScheduler.STOP if shared.halting else TrialScheduler.CONTINUE)
 
     def on_trial_error(self, tune_controller: Any, trial: Trial) -> None:
-        lines: list[str] = []
-        with contextlib.suppress(OSError, TypeError):
-            lines = Path(trial.error_file).read_text().strip().splitlines()
-        self._shared.causes[trial.trial_id] = lines[-1] if lines else "its process died"
-        self._shared.died |= self._shared.stopping
+        shared = self._shared
+        with shared.guard():
+            why, spared = shared.roll.judge(*ray_nodes.kept(trial.pickled_error_file, trial.error_file))
+            shared.causes[trial.trial_id] = why
+            shared.died |= shared.stopping and not spared
+            job = shared.returned.take(shared.jobs[trial.trial_id], why, spared=spared)
+            shared.jobs[trial.trial_id] = job
+            before, config = trial.config, shared.config(job)
+            trial.set_config({**before, **config})
+            if config["shunned"] != before["shunned"]:
+                trial.placement_group_factory = _wanted(config)
 
     def choose_trial_to_run(self, tune_controller: Any) -> Trial | None:
-        """The stock one walks all trials ever made, at every step. A stop ends with the last one at work."""
-        if self._shared.stopping:
+        """Those first that had a place before. The stock one walks all trials ever made, at every step.
+
+        A stop ends with the last one at work.
+        """
+        shared = self._shared
+        if shared.stopping:
             self._wait_for([trial for trial in tune_controller.get_live_trials() if trial.status == Trial.RUNNING])
             return None
-        for status in (Trial.PENDING, Trial.PAUSED):
-            for trial in tune_controller.get_live_trials():
-                if trial.status == status:
-                    return trial
-        return None
+        shared.look()
+        live = list(tune_controller.get_live_trials())
+        waiting = [trial for trial in live if trial.status in (Trial.PENDING, Trial.PAUSED)]
+        jobs = {trial.trial_id: shared.jobs[trial.trial_id] for trial in live if trial.trial_id in shared.jobs}
+        at_work = {
+            jobs[trial.trial_id].name for trial in live if trial.status == Trial.RUNNING and trial.trial_id in jobs
+        }
+        places = [jobs[trial.trial_id] for trial in waiting if trial.trial_id in jobs]
+        with shared.guard():
+            shared.returned.look(at_work, places, time.monotonic(), shared.roll.free)
+        known = [trial for trial in waiting if trial.trial_id in jobs]
+        return min(known, key=lambda trial: shared.returned.rank(jobs[trial.trial_id].name), default=None)
 
     def _wait_for(self, at_work: list[Trial]) -> None:
         """Raises _Halt: none is at work, and those that wait for a place have nothing to lose."""
@@ -192,7 +272,7 @@ class _Schedule(FIFOScheduler):  # type: ignore[misc]
         if not shared.told:
             shared.told = True
             jobs = "a job ends its" if len(at_work) == 1 else f"{len(at_work)} jobs end their"
-            shared.tell(f"stopping: {jobs} step; once more stops at once")
+            shared.say(f"stopping: {jobs} step; once more stops at once")
 
     def __getstate__(self) -> dict[str, Any]:
         return {}
@@ -202,24 +282,56 @@ class _Halt(BaseException):
     """Ends Tune's loop, which takes an Exception of a hook for one of its own."""
 
 
+class _Stranded(tune.Stopper):  # type: ignore[misc]
+    """Ends Tune where nothing runs and nothing ever would."""
+
+    def __init__(self, shared: _Shared) -> None:
+        self._shared: _Shared | None = shared
+
+    def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
+        return False
+
+    def stop_all(self) -> bool:
+        return self._shared is not None and self._shared.stranded
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"_shared": None}
+
+
 class RayTune:
     """Runs a queue on Ray Tune: a cluster where RAY_ADDRESS names one, else a local one for the time of the sweep."""
 
-    def __init__(self, folder: Path, tell: Callable[[str], None] = lambda line: None, *, talks: bool = False) -> None:
-        """Connects to Ray.
+    def __init__(
+        self,
+        folder: Path,
+        say: Callable[[str], None] = lambda line: None,
+        *,
+        asked: Evidence | None = None,
+        tell: Callable[[NodeNews], None] = lambda news: None,
+        talks: bool = False,
+    ) -> None:
+        """Connects to Ray, and lets every node of a cluster show that it can do the work.
 
         Args:
-            folder: the sweep's. tell: takes a line for the user.
+            folder: the sweep's. say: takes a line for the user.
+            asked: what nodes have to show; None for nothing.
+            tell: is told of nodes that cannot, of those that are lost, and of their jobs.
             talks: let Ray and the workers print, since their output is kept in a file.
 
         Raises:
-            UserError: the cluster cannot be reached.
+            UserError: the cluster cannot be reached, or no node of it can do the work.
         """
         self._folder = folder
+        self._say = say
         self._tell = tell
         self._connect(talks)
-        self._nodes = [_amounts(node["Resources"]) for node in ray.nodes() if node["Alive"]]
-        gpus, cpus = max((gpus, cpus) for cpus, gpus in self._nodes)
+        self._roll = RollCall(asked if os.environ.get("RAY_ADDRESS") else None, tell)
+        self._roll.all()
+        usable = [(node.gpus, node.cpus) for node in self._roll.nodes.usable]
+        if not any(map(any, usable)):
+            ray.shutdown()
+            raise UserError(self._roll.nodes.none_left())
+        gpus, cpus = max(usable)
         self.machine = Machine(max(1, int(cpus)), int(gpus))
         self.slots = 0
         self.described = "on Ray"
@@ -227,8 +339,9 @@ class RayTune:
     def measure(self, work: Mapping[str, Any]) -> Report:
         """Does a piece of work before any queue, on a node of its own or a whole GPU. A process that dies is a failure."""
         wanted = {"num_gpus": 1} if self.machine.gpus else {"num_cpus": self.machine.cores}
+        where = {"label_selector": avoiding} if (avoiding := selector(self._roll.nodes.shunned)) else {}
         try:
-            said: Report = ray.get(ray.remote(max_retries=0, **wanted)(_measured).remote(dict(work)))
+            said: Report = ray.get(ray.remote(max_retries=0, **wanted, **where)(_measured).remote(dict(work)))
         except ray.exceptions.RayError as error:
             return {"outcome": "failed", "cause": str(error).strip().splitlines()[0]}
         return said
@@ -239,10 +352,12 @@ class RayTune:
         Raises:
             UserError: no job fits.
         """
-        self.slots = sum(share.jobs_on(cpus, gpus) for cpus, gpus in self._nodes)
+        nodes = self._roll.nodes
+        nodes.share = share
+        self.slots = nodes.slots
         if self.slots < 1:
             ray.shutdown()
-            cpus, gpus = (sum(amounts) for amounts in zip(*self._nodes, strict=True))
+            cpus, gpus = (sum(getattr(node, kind) for node in nodes.usable) for kind in ("cpus", "gpus"))
             raise UserError(
                 f"no job fits on one node: each wants {share.cpus:g} CPUs and {share.gpus:g} GPUs, all nodes together have "
                 f"{cpus:g} and {gpus:g}"
@@ -289,7 +404,7 @@ class RayTune:
             AtOnce: a second signal came before that, or a process died before it had stopped.
         """
         stop = StopFile(self._folder)
-        shared = _Shared(queue, stop.path, self._tell)
+        shared = _Shared(queue, stop.path, self._say, roll=self._roll, tell=self._tell)
 
         def soon() -> None:
             shared.stopping = True
@@ -320,16 +435,12 @@ class RayTune:
             run_config=tune.RunConfig(
                 storage_path=scratch,
                 verbose=0,
+                stop=_Stranded(shared),
                 failure_config=tune.FailureConfig(max_failures=-1),  # attempts are counted in the trial's own folder
                 checkpoint_config=tune.CheckpointConfig(checkpoint_frequency=0, checkpoint_at_end=False),
             ),
         )
         tuner.fit()
-
-
-def _amounts(node: Mapping[str, float]) -> tuple[float, float]:
-    """CPUs and GPUs of a node."""
-    return node.get("CPU", 0.0), node.get("GPU", 0.0)
 
 
 def _measured(work: dict[str, Any]) -> Report:
@@ -339,4 +450,6 @@ def _measured(work: dict[str, Any]) -> Report:
 def _wanted(config: dict[str, Any]) -> tune.PlacementGroupFactory:
     """What a job asks Ray for. Tune keeps an actor for jobs that ask for the same."""
     work = json.loads(config["work"])
-    return tune.PlacementGroupFactory([{"CPU": work["cpus"], "GPU": work["gpus"]}])
+    where = selector(filter(None, config["shunned"].split(",")))
+    there = {"bundle_label_selector": [where]} if where else {}
+    return tune.PlacementGroupFactory([{"CPU": work["cpus"], "GPU": work["gpus"]}], **there)

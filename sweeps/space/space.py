@@ -20,6 +20,7 @@ from robustray.judge import Judge
 from robustray.measures.metrics import METRICS
 from robustray.moved import written
 from robustray.options.mistakes import Mistakes, mistakes
+from robustray.options.places import where_it_was
 from robustray.options.yaml import Document, Keys, dotted, show
 from robustray.registry import Count, Options, Real, Registered
 from robustray.trial import TrialConfig
@@ -294,10 +295,12 @@ class Sweep(Options):
             Lines `key: old -> new`, none when the hashes are equal.
         """
         try:
-            known: Mapping[str, Any] = type(self).model_validate(other).resolved()
+            then = type(self).model_validate(other)
+            known: Mapping[str, Any] = then.resolved()
+            now = where_it_was(then, self).resolved()
         except ValidationError:  # of a version that had other options: what is there is compared
-            known = other
-        return changes(_fixed(known), _fixed(self.resolved()))
+            known, now = other, self.resolved()
+        return changes(_fixed(known), _fixed(now))
 
 
 def _checked(parameter: Parameter, value: object) -> object:

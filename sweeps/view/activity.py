@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from sweeps.events import AttackDone, Event, JobBegun, JobEnded, JobHeard
+from sweeps.running.nodes import JobResumed, JobReturned
 from sweeps.running.queues import Job, Result
 
 EVENTS = 50  # kept to be shown; all are in events.log
@@ -58,9 +59,11 @@ class Activity:
         """Something has happened."""
         with self.lock:
             match event:
-                case JobBegun(job):
+                case JobBegun(job) | JobResumed(job):
                     now = self.clock()
                     self.runs[job.name] = Run(job, now, now)
+                case JobReturned(job):
+                    self.runs.pop(job.name, None)
                 case JobHeard(job, result):
                     self._heard(job, result)
                 case JobEnded(job, end):

@@ -31,6 +31,7 @@ from sweeps.events import (
 from sweeps.record import Members, Reached, Record, Skipped, TrialRecord
 from sweeps.record.constraints import by, missed
 from sweeps.record.lines import Lines
+from sweeps.running.nodes import JobResumed, JobReturned, JobWaits, NodeAvoided, NodeLost
 from sweeps.running.queues import End, Job, Result
 from sweeps.space import Sweep
 from sweeps.view.activity import Activity
@@ -136,6 +137,16 @@ class Console:
                 self._event(f"judging {number:04d} on {split} failed ({cause})")
             case MembersFixed(members, settings):
                 self._members(members, settings)
+            case NodeAvoided(node, why):
+                self._event(f"node {node.name} gets no work: it {why}")
+            case NodeLost():
+                self._lost(event)
+            case JobReturned(job, why):
+                self._event(f"{job.name} goes back and waits for a place ({why})")
+            case JobResumed(job):
+                self._event(f"{job.name} goes on")
+            case JobWaits():
+                self._waits(event)
 
     # Lines.
 
@@ -203,6 +214,16 @@ class Console:
             self._detail(f"{job.name} {_epoch(end.result)}")
         took = "" if since is None else f" after {self.activity.clock() - since:.1f} s"
         self._detail(f"{job.name} ends{took}: {end.outcome}")
+
+    def _lost(self, event: NodeLost) -> None:
+        if self._watch is not None:
+            self._watch.slots, self._watch.lost = event.slots, self._watch.lost + 1
+        self._event(f"node {event.node.name} is lost; {event.slots} jobs at a time on the others")
+
+    def _waits(self, event: JobWaits) -> None:
+        wanted = f"{event.cpus:g} CPUs" + (f" and {event.gpus:g} GPUs" if event.gpus else "")
+        waited = f"has waited for a worker with {wanted} for {event.seconds:.0f} s"
+        self._event(f"{event.job.name} {waited} and goes on waiting: {event.free}")
 
     # What is in the record.
 

@@ -41,6 +41,7 @@ class Watch:
         self.until = until
         self.where = ""
         self.slots = 1
+        self.lost = 0  # nodes
         self.dashboard: str | None = None
         self._tally = Tally(sweep)
         self._snapshot = read()
@@ -66,7 +67,7 @@ class Watch:
             return Frame(
                 name=self.sweep.name,
                 objectives=tuple(self.sweep.objectives),
-                where=self.where,
+                where=self.where if not self.lost else f"{self.where}; {self.lost} lost, now {self.slots} at a time",
                 slots=self.slots,
                 dashboard=self.dashboard,
                 logs=self._logs(),

@@ -65,7 +65,11 @@ class _Trial:
 
     def __init__(self, trial_id: str) -> None:
         self.trial_id = trial_id
-        self.error_file = None
+        self.error_file = self.pickled_error_file = None
+        self.config: dict[str, Any] = {"shunned": ""}
+
+    def set_config(self, config: dict[str, Any]) -> None:
+        self.config = config
 
 
 def test_a_hook_that_fails_stops_the_sweep_and_fails_no_healthy_trial() -> None:
@@ -103,7 +107,10 @@ def test_stopped_is_told_from_finished_and_a_death_has_its_cause() -> None:
     schedule.on_trial_error(None, _Trial("b"))
     search.on_trial_complete("b", None, error=True)
     search.on_trial_complete("c", _result(outcome="diverged"))
-    assert told.ends == [(0, "stopped", None), (1, "failed", "its process died"), (2, "diverged", None)]
+    assert told.ends == [(0, "stopped", None), (2, "diverged", None)], "a worker that died is no end of a job"
+    again = search.suggest("d")
+    assert isinstance(again, dict)
+    assert json.loads(again["work"])["number"] == 1
     assert shared.error is None
 
 
@@ -128,9 +135,11 @@ def test_a_sweep_that_stops_hands_out_nothing_and_ends_no_job_that_was_stopped()
 def test_a_sweep_that_stops_waits_for_what_is_at_work_and_for_nothing_else() -> None:
     """A trial without a place, or whose process died, has nothing left to write; the latter is told from the former."""
     said: list[str] = []
-    shared = on_ray._Shared(Told(1), tell=said.append)
+    shared = on_ray._Shared(Told(1), say=said.append)
     schedule = on_ray._Schedule(shared)
-    trials = [SimpleNamespace(status=status) for status in ("RUNNING", "PENDING")]
+    trials = [SimpleNamespace(status=status, trial_id=status) for status in ("RUNNING", "PENDING")]
+    for number, trial in enumerate(trials):
+        shared.jobs[trial.trial_id] = Job(trial.trial_id, number, {})
     controller = SimpleNamespace(get_live_trials=lambda: trials)
     assert schedule.choose_trial_to_run(controller) is trials[1]
     shared.stopping = True

@@ -26,6 +26,7 @@ from sweeps.events import (
     TrialJudged,
 )
 from sweeps.record import Judged, Members, Reached, Skipped, TrialRecord
+from sweeps.running.nodes import JobResumed, JobReturned, JobWaits, Node, NodeAvoided, NodeLost
 from sweeps.running.queues import End, Job
 from sweeps.view import console
 from sweeps.view.console import Console, Show
@@ -37,6 +38,7 @@ TRIAL = TrialRecord(7, {"defense.trades.beta": 2.345}, "complete", METRICS)
 DIVERGED = TrialRecord(8, {}, "diverged", cause="the loss is nan")
 CODES = "\x1b[1mthe \x1b]8;;http://x\x07loss\x1b]8;;\x07\x1b[0m is\nnan\x07"  # bold, a link, and a bell
 LISTED = {"schedule.boundaries.0": 12.7, "schedule.boundaries.2": 49.3, "defense.trades.beta": 2.345}
+NODE = Node("0123456789abcdef", "gpu7", "10.0.0.7", 8.0, 1.0)
 JUDGED = Judged(400, 360, 180, "apgd-ce", False, "folder", 40.0)
 LINES: list[tuple[Event, str]] = [
     (Said("starting Ray ..."), "starting Ray ..."),
@@ -92,6 +94,18 @@ LINES: list[tuple[Event, str]] = [
     (JudgingFailed(7, "validation", "clean: no file"), "TIME  judging 0007 on validation failed (clean: no file)"),
     (MembersFixed(Members(1, [3, 7], [7], "now"), 2), "TIME  frontier of 2 fixed: 0003, 0007; reading test for 1"),
     (MembersFixed(Members(1, [3, 7], [], "now"), 1), "TIME  frontier of 1 (2 trials) fixed: 0003, 0007"),
+    (
+        NodeAvoided(NODE, "does not see the results"),
+        "TIME  node gpu7 (10.0.0.7, 01234567) gets no work: it does not see the results",
+    ),
+    (NodeLost(NODE, 3), "TIME  node gpu7 (10.0.0.7, 01234567) is lost; 3 jobs at a time on the others"),
+    (JobReturned(JOB, "its node was lost"), "TIME  trial 0007 goes back and waits for a place (its node was lost)"),
+    (JobResumed(JOB), "TIME  trial 0007 goes on"),
+    (
+        JobWaits(JOB, 60.4, 2.0, 0.0, "of 4 CPUs and 0 GPUs, 1 and 0 are free"),
+        "TIME  trial 0007 has waited for a worker with 2 CPUs for 60 s and goes on waiting: of 4 CPUs and 0 GPUs, 1 and 0 are "
+        "free",
+    ),
 ]
 DETAILS: list[tuple[Event, str]] = [
     (JobBegun(JOB), "TIME  trial 0007 begins"),

@@ -19,6 +19,7 @@ from rich.console import Console
 from sweeps.events import AttackDone, JobBegun, JobEnded, JobHeard
 from sweeps.frontier import dominates
 from sweeps.record import Judged, Members, Outcome, Skipped, Snapshot, TrialRecord
+from sweeps.running.nodes import JobResumed, JobReturned
 from sweeps.running.queues import End, Job
 from sweeps.space import Sweep
 from sweeps.space.space import Search
@@ -393,6 +394,23 @@ def test_the_hypervolume_is_the_area_under_the_staircase(sweep: Sweep, points: l
         area += clean * max(0.0, robust - below)
         below = max(below, robust)
     assert scene.overview.volume == pytest.approx(area, abs=1e-12)
+
+
+def test_a_trial_whose_node_is_lost_waits_until_it_goes_on(sweep: Sweep) -> None:
+    scene = Scene(sweep)
+    job = scene.train(0, epoch=2)
+    scene.train(1, epoch=2)
+    waiting = scene.overview.waiting
+    scene.activity(JobReturned(job, "its node was lost"))
+    assert (scene.overview.training, scene.overview.waiting) == (1, waiting + 1)
+    scene.activity(JobResumed(job))
+    assert (scene.overview.training, scene.overview.waiting) == (2, waiting)
+
+
+def test_the_first_line_says_how_many_nodes_are_lost(sweep: Sweep) -> None:
+    watch = Watch(sweep, Path("results/small"), lambda: Scene(sweep).snapshot, Scene(sweep).activity)
+    watch.where, watch.slots, watch.lost = "4 at a time on Ray", 2, 1
+    assert "4 at a time on Ray; 1 lost, now 2 at a time" in drawn(watch.frame("at work"), 120, 40)[0]
 
 
 def test_replicates_stand_where_their_mean_stands(sweep: Sweep) -> None:

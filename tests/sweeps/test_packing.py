@@ -20,8 +20,10 @@ from robustray.trial import TrialConfig
 from sweeps import dry_run, record
 from sweeps.running import packing, worker
 from sweeps.running import ray as on_ray
+from sweeps.running.nodes import Node
 from sweeps.running.packing import Machine, Share
 from sweeps.running.queues import DONE, WAIT, End, Job, Result, Signal, Sized, Verdict
+from sweeps.running.ray_nodes import RollCall
 from sweeps.running.worker import open_task
 from sweeps.space.space import Resources
 from tests.sweeps.small import run_quietly, small_sweep
@@ -239,7 +241,8 @@ def test_a_dry_run_measures_as_the_sweep_does(tmp_path: Path, known: Known) -> N
 
 def test_ray_says_how_many_run_at_a_time_and_what_each_has() -> None:
     place = object.__new__(on_ray.RayTune)
-    place._nodes = [(16.0, 2.0), (8.0, 0.0)]
+    place._roll = RollCall()
+    place._roll.nodes.seen([Node("a", "a", "", 16.0, 2.0), Node("b", "b", "", 8.0, 0.0)])
     for share, said in {
         Share(1.0, 0.0): "24 at a time on Ray",
         Share(4.0, 0.0): "6 at a time on Ray, 4 threads each",

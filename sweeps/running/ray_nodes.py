@@ -1,0 +1,201 @@
+"""What Ray says of its nodes, and what they say themselves: a task on each of them looks before any job is sent there."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import ray
+from ray import cloudpickle
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+from robustray.errors import UserError
+from sweeps.running import evidence
+from sweeps.running.evidence import Evidence, NodeFault
+from sweeps.running.nodes import Node, NodeNews, Nodes
+
+ANSWER = 180.0
+"""Seconds for a node to start a worker and look: a cold torch on a shared disk takes one or two minutes."""
+POLL = 1.0
+"""Seconds between two looks at the list of nodes."""
+PATIENCE = 2.0
+"""Seconds in which a cluster usually finds out that a node is lost whose processes have gone."""
+SILENCE = 60.0
+"""Seconds in which it does where it has to wait for health checks."""
+LONGEST = 200
+"""Characters of a cause in words."""
+_CAUSE = re.compile(r"^\s*([A-Za-z_.]*(?:Error|Exception|Fault)\b): (.+)$")
+
+
+class RollCall:
+    """The nodes of the Ray that this process is connected to."""
+
+    def __init__(self, asked: Evidence | None = None, tell: Callable[[NodeNews], None] = lambda news: None) -> None:
+        """Args: asked: what nodes have to show; None for nothing. tell: is told of nodes that are lost or avoided."""
+        self.asked = asked
+        self.nodes = Nodes(tell)
+        self._answers: dict[Any, tuple[str, float]] = {}  # futures: the node's id, and when it was asked
+        self._polled = 0.0
+        self._silent: dict[str, float] = {}  # since when, of nodes that are listed and do not answer
+
+    def all(self) -> None:
+        """Asks every node that is there, and waits until it has answered, or has had its time."""
+        self._ask(self.nodes.seen(_listed()))
+        while self._answers:
+            self._collect(1.0)
+            self.nodes.seen(_listed())
+
+    def poll(self) -> None:
+        """Looks again, if it is time to: who is lost, who is new, who has answered. Waits for nobody."""
+        now = time.monotonic()
+        if now - self._polled >= POLL:
+            self._polled = now
+            self._ask(self.nodes.seen(_listed()))
+            self._collect(0.0)
+
+    def judge(self, error: Exception | None, text: str) -> tuple[str, bool]:
+        """Whose fault it is that a worker is gone.
+
+        Args:
+            error: that Ray gave; None where it gave none that can be read. text: what was written of it.
+
+        Returns:
+            What happened, in words, and whether the job had no part in it.
+
+        Raises:
+            UserError: workers cannot be started, and it cannot be told where.
+        """
+        key, cause = self.where(error), _cause(error)
+        why = in_words(error or text)
+        if isinstance(cause, NodeFault):
+            self.nodes.avoid(cause.key, why)
+            return why, True
+        if key is not None and self.gone(key, PATIENCE if self.asked is not None else 0.0):
+            return f"its node {self.nodes.named(key)} was lost", True
+        if key is not None and isinstance(error, ray.exceptions.ActorUnavailableError):
+            first = self._silent.setdefault(key, time.monotonic())  # nobody there says that a process died
+            return f"its node {self.nodes.named(key)} does not answer", time.monotonic() - first < SILENCE
+        if (error is None and text) or getattr(error, "actor_init_failed", False):
+            if self.nodes.strike(key or "", why) and key is None:
+                raise UserError(f"workers cannot be started: {why}; mend that and run the same command again")
+            return f"no worker could be started: {why}", True
+        return why, False
+
+    def free(self) -> str:
+        """What the usable nodes have, and how much of the cluster is free, in words."""
+        there, now = self.nodes.usable, ray.available_resources()
+        cpus, gpus = (sum(getattr(node, kind) for node in there) for kind in ("cpus", "gpus"))
+        return f"of {cpus:g} CPUs and {gpus:g} GPUs, {now.get('CPU', 0.0):g} and {now.get('GPU', 0.0):g} are free"
+
+    def where(self, error: Exception | None) -> str | None:
+        """The id of the node on which the actor ran that this error tells of, as far as it is known."""
+        if isinstance(fault := _cause(error), NodeFault):
+            return fault.key
+        actor = getattr(error, "actor_id", None) or getattr(error, "_actor_id", None)
+        if not actor:
+            return None
+        with contextlib.suppress(Exception):  # there is no public way without a dashboard, and this one may change
+            from ray._private import state
+
+            return str(state.state.actor_table(actor)["Address"]["NodeID"]) or None
+        return None
+
+    def gone(self, key: str, patience: float) -> bool:
+        """Whether a node is lost. A process of a node that dies may be missed a moment before its node is."""
+        end = time.monotonic() + patience
+        while key in self.nodes.alive:
+            self.nodes.seen(_listed())
+            if time.monotonic() > end:
+                return False
+            time.sleep(0.1)
+        return True
+
+    def _ask(self, nodes: list[Node]) -> None:
+        if self.asked is None:
+            return
+        for node in nodes:
+            self.nodes.unknown.add(node.key)
+            there = NodeAffinitySchedulingStrategy(node.key, soft=False)
+            task = ray.remote(num_cpus=0, max_retries=0)(evidence.look).options(scheduling_strategy=there)
+            self._answers[task.remote(dict(self.asked))] = node.key, time.monotonic()
+
+    def _collect(self, timeout: float) -> None:
+        if not self._answers:
+            return
+        ready, _ = ray.wait(list(self._answers), num_returns=len(self._answers), timeout=timeout)
+        for answer in ready:
+            key, _ = self._answers.pop(answer)
+            why = _answered(answer)
+            if key in self.nodes.alive and why is not None:
+                self.nodes.avoid(key, why)
+            else:
+                self.nodes.trust(key)
+        now = time.monotonic()
+        for answer in [answer for answer, (_, since) in self._answers.items() if now - since > ANSWER]:
+            key, _ = self._answers.pop(answer)
+            ray.cancel(answer, force=True)
+            self.nodes.avoid(key, f"has not started a worker within {ANSWER:g} s; its log is in /tmp/ray there")
+
+
+def kept(pickled: str | None, written: str | None) -> tuple[Exception | None, str]:
+    """The last error of a trial that Tune kept in two files, and forgets: errors of some kinds are written only.
+
+    Returns:
+        The error, None where there is none that can be read; and what was written of it.
+    """
+    error, text = None, ""
+    with contextlib.suppress(Exception):  # not there, or of a class that is not here
+        error = cloudpickle.loads(Path(str(pickled)).read_bytes())
+    with contextlib.suppress(OSError):
+        text = Path(str(written)).read_text()
+    for path in (pickled, written):
+        with contextlib.suppress(OSError):
+            Path(str(path)).unlink()
+    return error, text
+
+
+def in_words(error: Exception | str | None) -> str:
+    """What went wrong in one line: the cause itself, without Ray's account of how it was passed on."""
+    cause = _cause(error)
+    if isinstance(cause, NodeFault):
+        return cause.why
+    lines = [line.strip() for line in str(error or "").splitlines() if line.strip()]
+    named = [f"{found[1].rpartition('.')[2]}: {found[2]}" for line in lines if (found := _CAUSE.match(line))]
+    said = named[-1] if named else lines[-1] if lines else "its process died"
+    return said if len(said) <= LONGEST else said.partition(". ")[0][:LONGEST]  # Ray goes on to guess
+
+
+def _cause(error: Exception | str | None) -> BaseException | None:
+    """The fault of a node that an error was raised from; else the error."""
+    each = error if isinstance(error, Exception) else None
+    while isinstance(each, Exception) and not isinstance(each, NodeFault):
+        each = getattr(each, "cause", None)
+    return each or (error if isinstance(error, Exception) else None)
+
+
+def _answered(answer: Any) -> str | None:
+    """What a node lacks; None for nothing."""
+    try:
+        said: str | None = ray.get(answer)
+    except ray.exceptions.RayError as error:
+        why = in_words(error)
+        packages = "No module named" in why or "ImportError" in why
+        return f"cannot start a worker: {why}{'; install this version of robustray there' if packages else ''}"
+    return said
+
+
+def _listed() -> Iterator[Node]:
+    for node in ray.nodes():
+        if node["Alive"]:
+            has = node["Resources"]
+            yield Node(
+                node["NodeID"],
+                node["NodeManagerHostname"],
+                node["NodeManagerAddress"],
+                has.get("CPU", 0.0),
+                has.get("GPU", 0.0),
+            )
