@@ -10,7 +10,6 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from robustray.derived.mixture import Mixed, mix
-from robustray.models._layers import convolution
 from robustray.models.features import Featured
 from robustray.models.preactivation import PreActivation
 
@@ -67,7 +66,7 @@ class MixingNetwork(nn.Module):
             nn.Sequential(PreActivation(a, b, 2, "relu", 0.0), PreActivation(b, b, 1, "relu", 0.0))
             for a, b in zip(before, after, strict=True)
         )
-        self.meets = convolution(sum(late), after[0], 1) if form == "v4" else nn.Identity()
+        self.meets = nn.Conv2d(sum(late), after[0], 1, bias=False) if form == "v4" else nn.Identity()
         self.norm = nn.BatchNorm2d(after[-1])
         self.last = nn.Linear(after[-1], 1, bias=False)
 

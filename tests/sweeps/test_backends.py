@@ -16,7 +16,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from robustray import devices
+from robustray import processors
 from robustray.errors import Paused, UserError
 from robustray.judging import shard_size
 from robustray.judging.answers import Copies
@@ -357,7 +357,7 @@ def test_a_probe_finds_a_shard_size(
     free = int(31 * need / shard_size.SHARE)
     monkeypatch.setattr(psutil, "virtual_memory", lambda: SimpleNamespace(available=free))
     for there, fits in ((1, 30), (2, 8)):  # on a CPU, as many workers share the memory as there are cores for
-        monkeypatch.setattr(devices, "cores", lambda there=there: there)
+        monkeypatch.setattr(processors, "cores", lambda there=there: there)
         assert open_task(work).step()["shard_size"] == fits
     lost = open_task(work | {"folder": str(tmp_path)}).step()
     assert (lost["outcome"], lost["done"]) == ("failed", True)
