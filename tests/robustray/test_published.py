@@ -157,7 +157,7 @@ def expected(layout: str, data: str, x: Tensor) -> Tensor:
 
 
 @every_layout
-@pytest.mark.parametrize("data", CONSTANTS)
+@pytest.mark.parametrize("data", [data for data in CONSTANTS if data != "mnist"])
 def test_published_weights_compute_what_they_do_there(
     layout: str, data: str, colour: DataSource, tmp_path: Path
 ) -> None:
@@ -166,6 +166,23 @@ def test_published_weights_compute_what_they_do_there(
     model = loaded(tmp_path / "weights.pt", f"{{{options}, statistics: {data}}}", colour)
     with torch.no_grad():
         torch.testing.assert_close(model(images()), expected(layout, data, images()), rtol=1e-10, atol=1e-10)
+
+
+@pytest.mark.parametrize("layout", ["wide", "preact18"])
+def test_published_weights_of_mnist_see_two_black_pixels_around(layout: str, tmp_path: Path) -> None:
+    """Padded before they are normalised, as there."""
+    state, forward, options = LAYOUTS[layout]
+    first = next(iter(state))
+    state = state | {first: state[first][:, :1].clone()}
+    torch.save(state, tmp_path / "weights.pt")
+    pixels = np.random.default_rng(0).integers(0, 256, (40, 28, 28), dtype=np.uint8)
+    np.savez(tmp_path / "grey.npz", images=pixels, labels=np.arange(40) % 10)
+    data = Npz(train=str(tmp_path / "grey.npz"), test=str(tmp_path / "grey.npz"), validation=10)
+    model = loaded(tmp_path / "weights.pt", f"{{{options}, statistics: mnist}}", data)
+    x = torch.rand(3, 1, 28, 28, generator=generator(5), dtype=torch.float64)
+    double = {name: value.double() for name, value in state.items()}
+    with torch.no_grad():
+        torch.testing.assert_close(model(x), forward(double, (F.pad(x, (2,) * 4) - 0.5) / 0.5), rtol=1e-10, atol=1e-10)
 
 
 def raw(state: State) -> State:
