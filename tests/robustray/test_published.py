@@ -318,6 +318,24 @@ def test_weights_of_a_bare_network_of_ours_are_refused_with_a_remedy(colour: Dat
         loaded(tmp_path / "weights.pt", "{name: wide_resnet, depth: 10, width: 1}", colour)
 
 
+@pytest.mark.parametrize("published", [True, False])
+def test_weights_vote_under_noise_and_without(published: bool, colour: DataSource, tmp_path: Path) -> None:
+    """A vote has the weights of its base: those of either load into the other, and published ones into both."""
+    base = "{name: deepmind_wide_resnet, depth: 10, width: 1, statistics: cifar10}"
+    vote = f"{{name: noise_smoothed, sigma: 1/100000000, samples: 3, base: {base}}}"
+    torch.save(LAYOUTS["wide"][0], tmp_path / "base.pt")
+    if not published:
+        torch.save(load(str(tmp_path / "base.pt"), architecture=base, data=colour, norm="linf").model.float().state_dict(),
+                   tmp_path / "base.pt")  # fmt: skip
+    voting = load(str(tmp_path / "base.pt"), architecture=vote, data=colour, norm="linf").model
+    torch.save(voting.state_dict(), tmp_path / "vote.pt")
+    with torch.no_grad():
+        said = expected("wide", "cifar10", images())
+        votes = ((3 * F.one_hot(said.argmax(1), 10) + said.softmax(1)) / 4).log()
+        torch.testing.assert_close(voting.double()(images()), votes, rtol=1e-5, atol=1e-5)
+        torch.testing.assert_close(loaded(tmp_path / "vote.pt", base, colour)(images()), said, rtol=1e-10, atol=1e-10)
+
+
 def test_constants_need_images_in_colour() -> None:
     from robustray.data.digits import Digits
 
