@@ -36,7 +36,7 @@ class DeepmindPreactResnet(DeepmindNet):
             raise PydanticCustomError("depth", "must be 18 or 34, not {depth}", {"depth": value})
         return value
 
-    def network(self, channels: int, height: int, width: int, classes: int) -> nn.Module:
+    def layers(self, channels: int, classes: int) -> nn.Sequential:
         from robustray.models.published_networks import preactivated
 
         numbers = BLOCKS[self.depth]

@@ -21,7 +21,7 @@ class DeepmindWideResnet(DeepmindNet, WideResnet):
 
     name: Literal["deepmind_wide_resnet"] = "deepmind_wide_resnet"  # type: ignore[assignment]
 
-    def network(self, channels: int, height: int, width: int, classes: int) -> nn.Module:
+    def layers(self, channels: int, classes: int) -> nn.Sequential:
         from robustray.models.published_networks import wide
 
         return wide(channels, self.stages, classes, act=self.activation, dropout=self.dropout, head_bias=self.head_bias)

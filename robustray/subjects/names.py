@@ -10,7 +10,8 @@ from torch import Tensor
 from robustray.errors import UserError
 
 _WRAPPERS = re.compile(r"(?:(?<=\.)|^)(?:module|_orig_mod|_fsdp_wrapped_module|_checkpoint_wrapped_module)\.")
-_PLACE = re.compile(r"^\d+\.")
+_PLACE = re.compile(r"^\d+\.(?:network\.)?")
+"""Where a network of ours stands in its model: second, behind `Normalise`, and there perhaps inside a `NoiseVote`."""
 _LATER = re.compile(r"(?:^|\.)[1-9]\d*\.$")
 _COUNT = "n_averaged"
 _COUNTED = "num_batches_tracked"
@@ -36,17 +37,18 @@ def fitted(state: dict[str, Tensor], wanted: Collection[str]) -> dict[str, Tenso
 
 
 def fitted_inside(state: dict[str, Tensor], wanted: Collection[str]) -> dict[str, Tensor]:
-    """As `fitted`, into a network of ours from the weights of one that normalises by itself: its second layer alone.
+    """As `fitted`, for a model of ours and weights of its network, which stands elsewhere there.
 
-    The constants of the first one, `PIXELS`, lie beside the weights as `mean` and `std`, or are not among them: of what is
-    returned they are missing then.
+    A network that normalises by itself is the second layer of ours alone. The constants of the first one, `PIXELS`, lie
+    beside its weights as `mean` and `std`, or are not among them: of what is returned they are missing then. And a network of
+    ours has the same weights with and without a vote under noise.
 
     Raises:
         UserError: the weights fit, but something stood before their network, a second normalisation say.
     """
     ours = {_PLACE.sub("", name): name for name in wanted}
     constants = {bare for bare, name in ours.items() if name in PIXELS}
-    for front, theirs in _without_fronts(state):
+    for front, theirs in (*_without_fronts(state), *_without_places(state)):
         if len(ours) == len(wanted) and fit(theirs.keys() | constants, ours.keys()):
             if constants - theirs.keys() not in (set(), constants):
                 continue
@@ -75,6 +77,14 @@ def _without_fronts(state: Iterable[str]) -> Iterator[tuple[str, dict[str, str]]
     shared = [first[: end + 1] for end, letter in enumerate(first) if letter == "."]
     for front in ("", *(front for front in shared if all(bare.startswith(front) for bare in theirs))):
         yield front, {bare.removeprefix(front): name for bare, name in theirs.items()}
+
+
+def _without_places(state: Iterable[str]) -> Iterator[tuple[str, dict[str, str]]]:
+    """The weights of a model of ours by their names inside its two layers."""
+    bare = _by_bare_name(state)
+    if bare.keys() >= PIXELS:
+        inside = {_PLACE.sub("", name): whole for name, whole in bare.items()}
+        yield from [("", inside)] if len(inside) == len(bare) else []
 
 
 def _by_bare_name(names: Iterable[str]) -> dict[str, str]:
