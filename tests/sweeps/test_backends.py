@@ -138,8 +138,8 @@ def test_a_sweep_that_stops_waits_for_what_is_at_work_and_for_nothing_else() -> 
     shared = on_ray._Shared(Told(1), say=said.append)
     schedule = on_ray._Schedule(shared)
     trials = [SimpleNamespace(status=status, trial_id=status) for status in ("RUNNING", "PENDING")]
-    for number, trial in enumerate(trials):
-        shared.jobs[trial.trial_id] = Job(trial.trial_id, number, {})
+    for number, each in enumerate(trials):
+        shared.jobs[each.trial_id] = Job(each.trial_id, number, {})
     controller = SimpleNamespace(get_live_trials=lambda: trials)
     assert schedule.choose_trial_to_run(controller) is trials[1]
     shared.stopping = True
