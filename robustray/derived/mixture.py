@@ -156,6 +156,11 @@ class Bypassed(nn.Module):
         return torch.logsumexp(torch.stack(terms), 0).to(x.dtype)
 
 
+def known_flags(model: nn.Module) -> tuple[str, ...]:
+    """Flags of a model that need no look at its answers."""
+    return ("detached",) if isinstance(model, Mixed) and model.detached else ()
+
+
 def parts_of(model: nn.Module) -> tuple[nn.Module, ...]:
     """What stands in for a mixture where its parts are attacked; nothing for any other model."""
     return tuple(model.parts()) if isinstance(model, Mixed) else ()

@@ -12,7 +12,7 @@ from torch import nn
 
 from robustray.data.device import DeviceImages
 from robustray.data.splits import Indices
-from robustray.derived.mixture import Mixed, parts_of
+from robustray.derived.mixture import known_flags, parts_of
 from robustray.devices import pick_device
 from robustray.files import Stamp
 from robustray.judge import Judge
@@ -60,8 +60,7 @@ class Case:
         parts = parts_of(self.model)
         self.plan = Plan.of(judge, weights, split, shard_size=shard_size, model=named, files=files, mixture=bool(parts))
         self.folder = self.plan.folder(root)
-        known = ("detached",) if isinstance(self.model, Mixed) and self.model.detached else ()
-        self.bench = Bench(Copies(self.model), self.plan, self.folder, Parts.of(parts, shared), known)
+        self.bench = Bench(Copies(self.model), self.plan, self.folder, Parts.of(parts, shared), known_flags(self.model))
         if self.device.type == "cpu":
             keep_large_blocks()
             channels_last(self.model, self._batch(self.plan.rows[:2])[0])

@@ -11,13 +11,15 @@ from torch import Tensor, nn
 
 from robustray.attacks.threats import Threat
 from robustray.attacks.versions import VERSIONS, AttackName, strength
+from robustray.derived.mixture import known_flags, parts_of
 from robustray.errors import UserError, nearest
 from robustray.judging import identity
 from robustray.judging.answers import Copies
 from robustray.judging.bench import Bench
 from robustray.judging.first_look import look
-from robustray.judging.plan import SEED, SHARD, Plan, family
+from robustray.judging.plan import PARTS, SEED, SHARD, Plan, family
 from robustray.judging.stage import judge_shard
+from robustray.judging.through_parts import Parts
 from robustray.training.checkpoints import weights_hash
 from robustray.verdicts import Shard, Verdicts, judgement_folder
 
@@ -73,17 +75,22 @@ def judge(
         "shard": shard_size,
         "dtype": "float32",
     }
+    mixed = parts_of(model)
+    extras = (PARTS,) if mixed else ()
+    if extras:
+        parts["extras"] = list(extras)
     answers = identity.answers(model, x)
     if answers is not None:
         before = (path.parent for path in folder.glob("*/judgement.json"))
         parts["answers"] = identity.known(before, answers, str(parts["weights"]), "answers")
     rows = np.arange(len(x), dtype=np.int64)
-    plan = Plan("images", version, attacks, power, threat, rows, shard_size, seed, parts)
-    bench = Bench(Copies(model), plan, judgement_folder(folder, "images", name, parts))
+    plan = Plan("images", version, attacks, power, threat, rows, shard_size, seed, parts, extras)
+    kept = judgement_folder(folder, "images", name, parts)
+    bench = Bench(Copies(model), plan, kept, Parts.of(mixed, None), known_flags(model))
     for number, begin in enumerate(range(0, len(x), shard_size)):
         part = slice(begin, begin + shard_size)
         for stage in plan.stages:
             verdicts = judge_shard(bench, x[part], y[part], stage, number)
             if progress is not None:
                 progress(verdicts)
-    return Verdicts.read(bench.folder, attacks)
+    return Verdicts.read(bench.folder, (*extras, *attacks))

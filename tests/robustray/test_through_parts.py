@@ -13,6 +13,7 @@ from robustray.attacks.threats import Threat
 from robustray.derived.mixture import Mixture, OneHot, Scale
 from robustray.judging import through_parts
 from robustray.judging.case import Case
+from robustray.judging.in_memory import judge
 from robustray.judging.plan import Plan
 from robustray.testing.derived import JUDGE, trained
 from robustray.training.checkpoints import weights_hash
@@ -58,6 +59,17 @@ def test_images_of_parts_are_made_once_for_all_mixtures(tmp_path: Path, monkeypa
     again = judged(found, "clean", "parts")
     assert [shard.broken.tolist() for shard in again] == [shard.broken.tolist() for shard in alone]
     assert sum(shard.broken.sum() for shard in again if shard.attack == "parts") > 0
+
+
+def test_in_memory_too(tmp_path: Path) -> None:
+    """Judged on arrays, a mixture has the verdicts that it has on the images of a source."""
+    model = mixture()
+    found = case(model, tmp_path / "a")
+    x, y = found.images(0)
+    shards = judged(found, "clean", "parts", "apgd-ce")[:3]
+    verdicts = judge(model, x, y, PLAN.threat, "apgd-ce", tmp_path / "b", shard_size=50)
+    assert verdicts.broken_by.tolist().count("parts") == int(shards[1].broken.sum()) > 0
+    assert int(verdicts.robust_correct.sum()) == 50 - sum(int(shard.broken.sum()) for shard in shards)
 
 
 def test_a_damaged_file_of_images_is_made_again(tmp_path: Path) -> None:

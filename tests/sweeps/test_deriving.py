@@ -120,6 +120,23 @@ def test_a_finished_sweep_is_extended_by_a_command(done: Path, tmp_path: Path) -
     assert len(opened) == len(set(opened)), "each trial's test images are read for it once"
 
 
+def test_snapshots_of_one_trajectory_make_a_soup(tmp_path: Path) -> None:
+    """More than two parents make their mean, or what the shares say; a snapshot that was not kept is said."""
+    requests = [
+        {"name": "soup", "parents": ["0@1", "0@2", "0@3"]},
+        {"name": "soup", "parents": ["0@1", "0@2", 0], "weights": [[0.5, 0.5, 0], [1.2, -0.2, 0]]},
+        {"name": "soup", "parents": ["0@1", "0@9"]},
+    ]
+    lines: list[str] = []
+    text = SOUPS + f"derive: {json.dumps(requests)}\n"
+    sweep = small_sweep(tmp_path, "search.trials=1", "trial.checkpoints.every=1", text=text)
+    assert sweeps.run(sweep, tmp_path / "results", "local", write=lines.append)
+    points = of(tmp_path / "results", "derived")
+    assert [(point.outcome, point.parents) for point in points] == [("complete", (0, 0, 0))] * 3
+    assert any("kept no snapshot after epoch 9" in line for line in lines)
+    assert len({point.weights for point in points}) == 3
+
+
 def test_what_comes_to_nothing_is_said_and_the_sweep_goes_on(tmp_path: Path) -> None:
     requests = [{"name": "soup", "parents": [0, 7]}, {"name": "smoothing", "parents": [1, 1]}]
     lines: list[str] = []
