@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from robustray.models.cnn1 import Cnn1
     from robustray.models.cnn2 import Cnn2
     from robustray.models.preact_resnet18 import PreactResnet18
+    from robustray.models.preact_resnet34 import PreactResnet34
     from robustray.models.resnet18 import Resnet18
     from robustray.models.resnet50 import Resnet50
     from robustray.models.small_cnn import SmallCnn
@@ -22,6 +23,7 @@ __all__ = [
     "Cnn1",
     "Cnn2",
     "PreactResnet18",
+    "PreactResnet34",
     "Resnet18",
     "Resnet50",
     "SmallCnn",
@@ -36,6 +38,7 @@ __getattr__ = lazy(
         "Cnn1": "cnn1",
         "Cnn2": "cnn2",
         "PreactResnet18": "preact_resnet18",
+        "PreactResnet34": "preact_resnet34",
         "Resnet18": "resnet18",
         "Resnet50": "resnet50",
         "SmallCnn": "small_cnn",
