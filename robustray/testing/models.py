@@ -143,13 +143,14 @@ def weights_travel(architecture: Architecture) -> None:
 
 @contract("model")
 def bfloat16(architecture: Architecture) -> None:
-    """In bfloat16 logits are others, but near those of float32."""
+    """In bfloat16 logits are others, but near those of float32, or as far as rounding in float32 takes them in proportion."""
     model, x = network(architecture, (3, 8, 8), 10).eval(), images(architecture, (3, 8, 8))
     with torch.no_grad():
         exact, logits = model(x), Autocast(model)(x)
+        rounding = (exact - model.double()(x.double())).abs().max().item()
     assert logits.dtype == torch.float32
     assert not torch.equal(logits, exact)
-    assert (logits - exact).abs().max() <= 0.1 * exact.abs().max() + 0.02
+    assert (logits - exact).abs().max() <= max(0.1 * exact.abs().max().item() + 0.02, 2**16 * rounding)
 
 
 @contract("model", default=True, shape={key: SHAPES[key] for key in ("1x8x8", "3x7x5")})
