@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from robustray.models.resnet18 import Resnet18
     from robustray.models.resnet50 import Resnet50
     from robustray.models.small_cnn import SmallCnn
+    from robustray.models.timm_models import Timm
     from robustray.models.torchvision_models import Torchvision
     from robustray.models.vgg16 import Vgg16
     from robustray.models.wide_resnet import WideResnet
@@ -28,6 +29,7 @@ __all__ = [
     "Resnet18",
     "Resnet50",
     "SmallCnn",
+    "Timm",
     "Torchvision",
     "Vgg16",
     "WideResnet",
@@ -44,6 +46,7 @@ __getattr__ = lazy(
         "Resnet18": "resnet18",
         "Resnet50": "resnet50",
         "SmallCnn": "small_cnn",
+        "Timm": "timm_models",
         "Torchvision": "torchvision_models",
         "Vgg16": "vgg16",
         "WideResnet": "wide_resnet",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 from abc import abstractmethod
 from typing import ClassVar
 
@@ -26,6 +27,25 @@ class Architecture(Given):
         description="whether pixels are first brought to mean 0 and deviation 1 per channel of the training images",
     )
     smallest: ClassVar[int] = 1  # pixels that either side of an image needs
+
+    package: ClassVar[str | None] = None
+    """What is to be installed beside robustray: an extra of its own name."""
+
+    @property
+    def available(self) -> bool:
+        """Whether the package that it needs is installed."""
+        return self.package is None or importlib.util.find_spec(self.package) is not None
+
+    def check(self) -> None:
+        """Looks whether it can be built, building nothing.
+
+        Raises:
+            UserError: a package is not installed.
+        """
+        if not self.available:
+            raise UserError(
+                f"model: {self.name} needs the package {self.package}: pip install 'robustray[{self.package}]'"
+            )
 
     @abstractmethod
     def network(self, channels: int, height: int, width: int, classes: int) -> nn.Module:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -25,38 +23,37 @@ class Dropped(nn.Linear):
         return super().forward(F.dropout(x, self.p, self.training))
 
 
-def adapted(make: Callable[[], nn.Module], what: str, shape: tuple[int, int, int], dropout: float) -> nn.Module:
-    """A network for images of a shape (channels, height, width), with dropout before its last linear layer.
+def tried(network: nn.Module, shape: tuple[int, int, int], what: str) -> nn.Module:
+    """The network, once it has run on an image of a shape (channels, height, width) alone, without numbers.
 
     Args:
-        make: the network for three channels. what: its name, for the message.
+        what: its name, for the message.
 
     Raises:
-        UserError: images of that size are too small for it.
+        UserError: images of that size are too small for it, or of another size than the only one that it takes.
     """
-    network = _with_channels(make(), shape[0])
+    held = (*network.named_parameters(), *network.named_buffers())
+    shapes = {name: each.to("meta") for name, each in held}
+    network.eval()
     try:
-        _tried(network, shape)
-    except (RuntimeError, ValueError) as error:
+        functional_call(network, shapes, (torch.empty(1, *shape, device="meta"),))
+    except (RuntimeError, ValueError, AssertionError) as error:
         raise UserError(
-            f"model: {what} does not take images of {shape[1]}x{shape[2]} pixels ({line(error)}); use larger ones, or a "
-            "model for small images"
+            f"model: {what} does not take images of {shape[1]}x{shape[2]} pixels ({line(error)}); use others, or a model for "
+            "small images"
         ) from None
-    if dropout:
+    return network.train()
+
+
+def with_dropout(network: nn.Module, p: float) -> nn.Module:
+    """The network with dropout before its last linear layer."""
+    if p:
         name, last = [(name, each) for name, each in network.named_modules() if isinstance(each, nn.Linear)][-1]
-        network.set_submodule(name, Dropped(last, dropout))
+        network.set_submodule(name, Dropped(last, p))
     return network
 
 
-def _tried(network: nn.Module, shape: tuple[int, int, int]) -> None:
-    """Runs a network on an image of shapes alone, without numbers; raises what its layers raise."""
-    held = (*network.named_parameters(), *network.named_buffers())
-    network.eval()
-    functional_call(network, {name: each.to("meta") for name, each in held}, (torch.empty(1, *shape, device="meta"),))
-    network.train()
-
-
-def _with_channels(network: nn.Module, channels: int) -> nn.Module:
+def with_channels(network: nn.Module, channels: int) -> nn.Module:
     """The network with a first convolution of so many channels."""
     name, first = next((name, each) for name, each in network.named_modules() if isinstance(each, nn.Conv2d))
     if first.in_channels != channels:

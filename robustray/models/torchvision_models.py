@@ -63,11 +63,7 @@ class Torchvision(Architecture):
     def network(self, channels: int, height: int, width: int, classes: int) -> nn.Module:
         from torchvision.models import get_model  # type: ignore[import-untyped]
 
-        from robustray.models.foreign import adapted
+        from robustray.models.foreign import tried, with_channels, with_dropout
 
-        return adapted(
-            lambda: get_model(self.architecture, weights=None, num_classes=classes),
-            f"{self.name} {self.architecture}",
-            (channels, height, width),
-            self.dropout,
-        )
+        plain = with_channels(get_model(self.architecture, weights=None, num_classes=classes), channels)
+        return with_dropout(tried(plain, (channels, height, width), f"{self.name} {self.architecture}"), self.dropout)

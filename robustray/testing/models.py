@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -18,12 +18,23 @@ from robustray.models.heads import OUT, OwnHead
 from robustray.models.normalise import Normalise
 from robustray.testing.made import generator, same, state
 from robustray.testing.options import remade
-from robustray.testing.suite import contract, raises
+from robustray.testing.suite import contract as declared
+from robustray.testing.suite import raises
 from robustray.training.precision import Autocast
 
 Shape = tuple[int, int, int]
 SHAPES = {"x".join(map(str, shape)): shape for shape in [(1, 8, 8), (3, 7, 5), (1, 28, 28), (3, 32, 32), (3, 64, 64)]}
 """Channels, height and width."""
+
+
+F = TypeVar("F", bound=Callable[..., None])
+
+
+def contract(
+    kind: str, *, where: Callable[[Architecture], bool] = lambda architecture: True, **options: Any
+) -> Callable[[F], F]:
+    """A contract of architectures that can be built here: what they need is installed."""
+    return declared(kind, where=lambda architecture: architecture.available and where(architecture), **options)
 
 
 class Enlarged(Digits):

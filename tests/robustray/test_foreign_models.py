@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 import torch
 from pydantic import ValidationError
@@ -11,8 +13,12 @@ from torchvision import models  # type: ignore[import-untyped]
 from robustray.data import Digits
 from robustray.errors import UserError
 from robustray.models.foreign import Dropped
+from robustray.models.timm_models import Timm
 from robustray.models.torchvision_models import NAMES, Torchvision
-from tests.robustray.made import generator
+from robustray.training import Trainer
+from sweeps.driver import look_ahead
+from sweeps.space import Sweep
+from tests.robustray.made import JUDGE, generator, trial
 
 LEFT_OUT = ("googlenet", "inception", "maxvit", "squeezenet", "swin", "vit")
 
@@ -67,7 +73,34 @@ def test_mistakes() -> None:
     ):
         Torchvision(architecture="resnet19")
     with pytest.raises(
-        UserError, match=r"model: torchvision alexnet does not take images of 8x8 pixels \(.*\); use larger"
+        UserError, match=r"model: torchvision alexnet does not take images of 8x8 pixels \(.*\); use others"
     ) as told:
         Torchvision(architecture="alexnet").build(Digits(validation=60))
     assert "\n" not in str(told.value)
+
+
+@pytest.mark.skipif(not Timm().available, reason="timm is not installed")
+def test_networks_of_timm() -> None:
+    """BiT and ConvNeXt, of their published sizes."""
+    for name, published in (("resnetv2_50x1_bit", 25_549_352), ("convnext_tiny", 28_589_128)):
+        network = Timm(architecture=name, dropout=0.5).network(3, 64, 64, 1000)
+        assert sum(weight.numel() for weight in network.parameters()) == published
+        assert network.eval()(torch.rand(2, 3, 64, 64)).shape == (2, 1000)
+    with pytest.raises(
+        ValidationError, match="no such network of timm, 'convnext_tinny'; did you mean 'convnext_tiny'"
+    ):
+        Timm(architecture="convnext_tinny")
+
+
+def test_timm_that_is_not_installed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """One line with the remedy, in a trial and before a sweep; its options are read all the same."""
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    wrong = r"model: timm needs the package timm: pip install 'robustray\[timm\]'"
+    model = Timm(architecture="resnetv2_50x1_bit")
+    with pytest.raises(UserError, match=wrong):
+        model.build(Digits(validation=60))
+    with pytest.raises(UserError, match=wrong):
+        Trainer(trial(model="timm"), tmp_path, device="cpu")
+    space = {"name": "x", "judge": JUDGE, "trial": {"model": "timm", "batch": {"size": 100}}}
+    with pytest.raises(UserError, match=wrong):
+        look_ahead(Sweep.model_validate(space))
