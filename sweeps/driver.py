@@ -205,6 +205,7 @@ def look_ahead(sweep: Sweep) -> list[str]:
     for config in sweep.examples():
         if config.batch.size > images:
             raise UserError(f"trial.batch.size is {config.batch.size}, but there are only {images} training images")
+        config.model.check()
         if config.batch.mix is not None:
             config.batch.mix.check()
     _can_begin(sweep)

@@ -15,9 +15,12 @@ if TYPE_CHECKING:
     from robustray.models.noise_smoothed import NoiseSmoothed
     from robustray.models.p4_resnet18 import P4Resnet18
     from robustray.models.preact_resnet18 import PreactResnet18
+    from robustray.models.preact_resnet34 import PreactResnet34
     from robustray.models.resnet18 import Resnet18
     from robustray.models.resnet50 import Resnet50
     from robustray.models.small_cnn import SmallCnn
+    from robustray.models.timm_models import Timm
+    from robustray.models.torchvision_models import Torchvision
     from robustray.models.vgg16 import Vgg16
     from robustray.models.wide_resnet import WideResnet
 
@@ -30,9 +33,12 @@ __all__ = [
     "NoiseSmoothed",
     "P4Resnet18",
     "PreactResnet18",
+    "PreactResnet34",
     "Resnet18",
     "Resnet50",
     "SmallCnn",
+    "Timm",
+    "Torchvision",
     "Vgg16",
     "WideResnet",
 ]
@@ -48,9 +54,12 @@ __getattr__ = lazy(
         "NoiseSmoothed": "noise_smoothed",
         "P4Resnet18": "p4_resnet18",
         "PreactResnet18": "preact_resnet18",
+        "PreactResnet34": "preact_resnet34",
         "Resnet18": "resnet18",
         "Resnet50": "resnet50",
         "SmallCnn": "small_cnn",
+        "Timm": "timm_models",
+        "Torchvision": "torchvision_models",
         "Vgg16": "vgg16",
         "WideResnet": "wide_resnet",
     },

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from torch import Tensor, nn
-from torch.nn.utils import parametrize
+from torch import nn
 
 Stage = tuple[int, int, int]
 """Filters, number of blocks, and the stride of the first one."""
 
 
-def convolution(channels: int, filters: int, size: int, stride: int = 1) -> nn.Conv2d:
-    """A convolution that keeps the image's size but for its stride, without biases."""
-    return nn.Conv2d(channels, filters, size, stride, padding=size // 2, bias=False)
+def convolution(channels: int, filters: int, size: int, stride: int = 1, *, bias: bool = False) -> nn.Conv2d:
+    """A convolution that keeps the image's size but for its stride; biases are for those that nothing normalises."""
+    return nn.Conv2d(channels, filters, size, stride, padding=size // 2, bias=bias)
 
 
 def blocks(stages: Sequence[Stage]) -> Iterator[tuple[int, int]]:
@@ -32,24 +31,6 @@ def drawn(network: nn.Sequential) -> nn.Sequential:
     for module in network.modules():
         if isinstance(module, nn.Conv2d):
             nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
-        elif isinstance(module, nn.Linear) and module.bias is not None:
+        if isinstance(module, nn.Conv2d | nn.Linear) and module.bias is not None:
             nn.init.zeros_(module.bias)
-    return network
-
-
-class _AroundOne(nn.Module):
-    """A scale of 1 + w."""
-
-    def forward(self, w: Tensor) -> Tensor:
-        return 1 + w
-
-    def right_inverse(self, scale: Tensor) -> Tensor:
-        return scale - 1
-
-
-def around_one(network: nn.Sequential) -> nn.Sequential:
-    """The same network with batch norm's scales parametrised as 1 + w: decay and clipping of w pull them to 1."""
-    for module in list(network.modules()):
-        if isinstance(module, nn.BatchNorm2d):
-            parametrize.register_parametrization(module, "weight", _AroundOne())
     return network

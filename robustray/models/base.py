@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import importlib.util
 from abc import abstractmethod
 from typing import ClassVar
+
+from pydantic import Field
 
 from robustray._later import nn
 from robustray.data.base import DataSource
@@ -12,13 +15,40 @@ from robustray.models.given import Given
 
 
 class Architecture(Given):
-    """A network architecture. Normalisation is its first layer, so eps and attacks live in pixels of [0, 1]."""
+    """A network architecture. Normalisation is its first layer, so eps and attacks live in pixels of [0, 1].
+
+    Its constants are frozen (Stutz et al., ICCV 2021, arXiv:2104.04448, whiten so); without `whiten` they are 0 and 1, and the
+    network sees the pixels as they are, as TRADES does. Weights of the one fit the other, constants included.
+    """
 
     kind: ClassVar[str] = "model"
+    whiten: bool = Field(
+        True,
+        description="whether pixels are first brought to mean 0 and deviation 1 per channel of the training images",
+    )
     smallest: ClassVar[int] = 1  # pixels that either side of an image needs
     randomised: ClassVar[bool] = (
         False  # whether logits in eval mode are drawn anew in every pass, from torch's generator
     )
+
+    package: ClassVar[str | None] = None
+    """What is to be installed beside robustray: an extra of its own name."""
+
+    @property
+    def available(self) -> bool:
+        """Whether the package that it needs is installed."""
+        return self.package is None or importlib.util.find_spec(self.package) is not None
+
+    def check(self) -> None:
+        """Looks whether it can be built, building nothing.
+
+        Raises:
+            UserError: a package is not installed.
+        """
+        if not self.available:
+            raise UserError(
+                f"model: {self.name} needs the package {self.package}: pip install 'robustray[{self.package}]'"
+            )
 
     @abstractmethod
     def network(self, channels: int, height: int, width: int, classes: int) -> nn.Module:
@@ -54,6 +84,6 @@ class Architecture(Given):
                 f"model: {self.name} needs images of at least {self.smallest}x{self.smallest} pixels, but those of "
                 f"{data.name} have {height}x{width}; use a model for small images, such as small_cnn"
             )
-        mean, std = self.pixels(data)
+        mean, std = self.pixels(data) if self.whiten else ([0.0] * channels, [1.0] * channels)
         network = self.network(channels, height, width, data.classes + aux_outputs)
         return nn.Sequential(Normalise(mean, std), network, *([ClassLogits(data.classes)] if aux_outputs else []))

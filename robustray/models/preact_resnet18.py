@@ -37,4 +37,5 @@ class PreactResnet18(ConvNet):
             act=self.activation,
             dropout=self.dropout,
             head_bias=self.head_bias,
+            norm=self.norm,
         )

@@ -8,6 +8,8 @@ from torch import Tensor, nn
 
 from robustray.models._layers import Stage, blocks, convolution, drawn, head
 from robustray.models.activations import ActivationName, activation
+from robustray.models.convnet import NormName
+from robustray.models.normalisation import normalisation
 
 
 class PreActivation(nn.Module):
@@ -19,18 +21,21 @@ class PreActivation(nn.Module):
     Komodakis, BMVC 2016, arXiv:1605.07146).
     """
 
-    def __init__(self, channels: int, filters: int, stride: int, act: ActivationName, dropout: float) -> None:
+    def __init__(
+        self, channels: int, filters: int, stride: int, act: ActivationName, dropout: float, norm: NormName = "bn"
+    ) -> None:
         super().__init__()
-        self.first = nn.Sequential(nn.BatchNorm2d(channels), activation(act))
+        bias = norm == "none"
+        self.first = nn.Sequential(normalisation(norm, channels), activation(act))
         self.inner = nn.Sequential(
-            convolution(channels, filters, 3, stride),
-            nn.BatchNorm2d(filters),
+            convolution(channels, filters, 3, stride, bias=bias),
+            normalisation(norm, filters),
             activation(act),
             nn.Dropout(dropout),
-            convolution(filters, filters, 3),
+            convolution(filters, filters, 3, bias=bias),
         )
         same = stride == 1 and channels == filters
-        self.around = None if same else convolution(channels, filters, 1, stride)
+        self.around = None if same else convolution(channels, filters, 1, stride, bias=bias)
 
     def forward(self, x: Tensor) -> Tensor:
         a = self.first(x)
@@ -47,11 +52,13 @@ def preactivated(
     act: ActivationName,
     dropout: float,
     head_bias: bool,
+    norm: NormName = "bn",
 ) -> nn.Sequential:
-    """A 3x3 convolution to `stem` channels, the stages' blocks, batch norm, activation, and the head."""
-    layers: list[nn.Module] = [convolution(channels, stem, 3)]
+    """A 3x3 convolution to `stem` channels, the stages' blocks, normalisation, activation, and the head."""
+    layers: list[nn.Module] = [convolution(channels, stem, 3, bias=norm == "none")]
     before = stem
     for filters, stride in blocks(stages):
-        layers.append(PreActivation(before, filters, stride, act, dropout))
+        layers.append(PreActivation(before, filters, stride, act, dropout, norm))
         before = filters
-    return drawn(nn.Sequential(*layers, nn.BatchNorm2d(before), activation(act), *head(before, classes, head_bias)))
+    last = [normalisation(norm, before), activation(act)]
+    return drawn(nn.Sequential(*layers, *last, *head(before, classes, head_bias)))

@@ -28,16 +28,17 @@ class Resnet50(ConvNet):
     def network(self, channels: int, height: int, width: int, classes: int) -> nn.Module:
         from robustray.models._layers import blocks, convolution, drawn, head
         from robustray.models._residual import bottleneck
+        from robustray.models.normalisation import normalisation
 
         before = self.width
         layers: list[nn.Module] = [
-            convolution(channels, before, 7, 2),
-            nn.BatchNorm2d(before),
+            convolution(channels, before, 7, 2, bias=self.norm == "none"),
+            normalisation(self.norm, before),
             activation(self.activation),
             nn.MaxPool2d(3, 2, padding=1),
         ]
         plan = ((4, 3, 1), (8, 4, 2), (16, 6, 2), (32, 3, 2))
         for filters, stride in blocks([(self.width * factor, number, stride) for factor, number, stride in plan]):
-            layers.append(bottleneck(before, filters, stride, self.activation, self.dropout))
+            layers.append(bottleneck(before, filters, stride, self.activation, self.dropout, self.norm))
             before = filters
         return drawn(nn.Sequential(*layers, *head(before, classes, self.head_bias)))

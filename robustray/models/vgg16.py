@@ -26,13 +26,15 @@ class Vgg16(ConvNet):
 
     def network(self, channels: int, height: int, width: int, classes: int) -> nn.Module:
         from robustray.models._layers import convolution, drawn, head
+        from robustray.models.normalisation import normalisation
 
         layers: list[nn.Module] = []
         before = channels
         for factor, number in ((1, 2), (2, 2), (4, 3), (8, 3), (8, 3)):
             for _ in range(number):
                 filters = self.width * factor
-                layers += [convolution(before, filters, 3), nn.BatchNorm2d(filters), activation(self.activation)]
+                layers.append(convolution(before, filters, 3, bias=self.norm == "none"))
+                layers += [normalisation(self.norm, filters), activation(self.activation)]
                 before = filters
             layers.append(nn.MaxPool2d(2, ceil_mode=True))  # of an odd size as well, down to one pixel
         pool, flatten, linear = head(before, classes, self.head_bias)

@@ -58,4 +58,5 @@ class WideResnet(ConvNet):
             act=self.activation,
             dropout=self.dropout,
             head_bias=self.head_bias,
+            norm=self.norm,
         )

@@ -63,11 +63,14 @@ def missed(found: Leaves, before: Leaves) -> Leaves:
     """What was before and is not, or is otherwise. What is new has no say."""
     places = {path: _MOVED.get(path, path) for path in before if not _idle(found, path)}
     return {
-        path: before[path] for path, now in places.items() if now not in found or not _same(found[now], before[path])
+        path: before[path]
+        for path, now in places.items()
+        if now not in found or not _same(found[now], _RENAMED.get(path, {}).get(before[path], before[path]))
     }
 
 
-_MOVED = {"defense.guard": "checkpoints.collapse"}
+_MOVED = {"defense.guard": "checkpoints.collapse", "model.scales": "model.norm"}
+_RENAMED = {"model.scales": {"plain": "bn", "around_one": "rebn"}}
 
 
 def _idle(found: Leaves, path: str) -> bool:

@@ -9,12 +9,26 @@ import torchvision  # type: ignore[import-untyped]
 from pydantic import ValidationError
 from torch import Tensor, nn
 
-from robustray.models import Architecture, Cnn1, Cnn2, PreactResnet18, Resnet18, Resnet50, Vgg16, WideResnet
+from robustray.data import Digits
+from robustray.models import (
+    Architecture,
+    Cnn1,
+    Cnn2,
+    PreactResnet18,
+    PreactResnet34,
+    Resnet18,
+    Resnet50,
+    Vgg16,
+    WideResnet,
+)
 from robustray.models.activations import activation
+from robustray.models.convnet import ConvNet, NormName
+from robustray.models.normalisation import groups, normalisation
 from robustray.models.preactivation import PreActivation
 from robustray.training.optimisers import Sgd
 from tests.robustray.made import generator
 
+NORMS: tuple[NormName, ...] = ("bn", "rebn", "gn", "fixed", "fixed_gn", "none")
 COLOUR, GREY = (3, 32, 32), (1, 28, 28)
 
 
@@ -50,6 +64,7 @@ def parameters(network: nn.Module) -> int:
         (WideResnet(), COLOUR, 10, 36_479_194),
         (WideResnet(depth=34, dropout=0.2, activation="silu"), COLOUR, 10, 46_160_474),
         (PreactResnet18(), COLOUR, 10, 11_172_170),
+        (PreactResnet34(), COLOUR, 10, 21_280_330),
         (Resnet18(), COLOUR, 10, 11_173_962),
         (Resnet50(), (3, 224, 224), 1000, 25_557_032),
         (Vgg16(), COLOUR, 10, 14_728_266 - 4_224),  # without the biases of convolutions
@@ -59,7 +74,21 @@ def parameters(network: nn.Module) -> int:
     ids=lambda value: value.name if isinstance(value, Architecture) else "",
 )
 def test_published_sizes(architecture: Architecture, shape: tuple[int, int, int], classes: int, count: int) -> None:
-    assert parameters(build(architecture, shape, classes)) == count
+    with torch.device("meta"):
+        assert parameters(build(architecture, shape, classes)) == count
+
+
+@pytest.mark.parametrize("depth", [18, 34])
+def test_size_of_a_preact_resnet(depth: int) -> None:
+    """Convolutions and batch norms of every block, one by one."""
+    before, count = 64, 27 * 64
+    for filters, number in zip((64, 128, 256, 512), {18: (2, 2, 2, 2), 34: (3, 4, 6, 3)}[depth], strict=True):
+        for _ in range(number):
+            count += 2 * before + 9 * before * filters + 2 * filters + 9 * filters**2
+            count += before * filters * (before != filters)
+            before = filters
+    network = (PreactResnet18() if depth == 18 else PreactResnet34()).network(*COLOUR, 10)
+    assert parameters(network) == count + 2 * 512 + 512 * 10 + 10
 
 
 def wide(depth: int, width: int, classes: int = 10) -> int:
@@ -185,6 +214,11 @@ def test_activations() -> None:
         "elu": torch.where(x > 0, x, torch.expm1(x)),
         "leaky_relu": torch.where(x > 0, x, 0.1 * x),
         "tanh": x.tanh(),
+        "selu": 1.0507009873554805 * torch.where(x > 0, x, 1.6732632423543772 * torch.expm1(x)),
+        "celu": torch.where(x > 0, x, 1.2 * torch.expm1(x / 1.2)),
+        "sigmoid": 1 / (1 + torch.exp(-x)),
+        "softsign": x / (1 + x.abs()),
+        "leaky_tanh": torch.where(x > 0, x.tanh(), x.tanh() / 4),
     }
     names = PreactResnet18.model_json_schema()["properties"]["activation"]["enum"]
     assert names == list(expected)
@@ -194,7 +228,7 @@ def test_activations() -> None:
 
 def test_scales_around_one() -> None:
     """The same function; decay and clipping pull scales to 1, where those of plain batch norm go to 0."""
-    plain, around = (build(Resnet18(width=4, scales=scales)) for scales in ("plain", "around_one"))
+    plain, around = (build(Resnet18(width=4, norm=norm)) for norm in NORMS[:2])
     x = torch.rand(2, *COLOUR, generator=generator())
     torch.testing.assert_close(around.eval()(x), plain.eval()(x))
     for network, at in ((plain, 0.0), (around, 1.0)):
@@ -210,8 +244,82 @@ def test_scales_around_one() -> None:
 
 
 def test_clipping_with_scales_around_one() -> None:
-    network = build(Resnet18(width=4, scales="around_one"))
+    network = build(Resnet18(width=4, norm="rebn"))
     Sgd(clip=0.005).build(network)
     assert max(weight.abs().max().item() for weight in network.parameters()) <= 0.005
     scales = [module.weight for module in network.modules() if isinstance(module, nn.BatchNorm2d)]
     assert all(((scale - 1).abs() <= 0.0051).all() for scale in scales)
+
+
+def test_normalisation_in_closed_form() -> None:
+    """In training (x - mean) / sqrt(variance + 1e-5), over a batch or over groups of an image; at first with scale 1."""
+    x = torch.randn(4, 6, 5, 3, generator=generator(), dtype=torch.float64) * 3 + 1
+
+    def standard(x: Tensor, dimensions: tuple[int, ...]) -> Tensor:
+        mean = x.mean(dimensions, keepdim=True)
+        return (x - mean) / (x.var(dimensions, correction=0, keepdim=True) + 1e-5).sqrt()
+
+    batch, group = standard(x, (0, 2, 3)), standard(x.view(4, 2, 3, 5, 3), (2, 3, 4)).view_as(x)
+    expected = {"bn": batch, "rebn": batch, "fixed": batch, "gn": group, "fixed_gn": group, "none": x}
+    assert set(expected) == set(NORMS)
+    for name in NORMS:
+        layer = normalisation(name, 6).double()
+        torch.testing.assert_close(layer(x), expected[name])
+        assert parameters(layer) == (12 if name in ("bn", "rebn", "gn") else 0)
+
+
+@pytest.mark.parametrize(
+    ("channels", "count"), [(64, 32), (128, 32), (512, 32), (48, 24), (32, 16), (16, 8), (6, 2), (4, 2), (3, 1), (1, 1)]
+)
+def test_groups_of_channels(channels: int, count: int) -> None:
+    """Up to 32, of two channels and more: one alone would be normalised to its own pixels."""
+    assert groups(channels) == count
+
+
+CONVNETS = (PreactResnet18(width=8), PreactResnet34(width=4), Resnet18(width=8), Resnet50(width=8), Vgg16(width=8))
+
+
+@pytest.mark.parametrize("norm", NORMS)
+@pytest.mark.parametrize("architecture", [*CONVNETS, WideResnet(depth=10, width=1)], ids=lambda each: each.name)
+def test_every_network_has_every_norm(architecture: ConvNet, norm: NormName) -> None:
+    """The layers it has are of that kind alone; convolutions have biases where nothing takes their mean away."""
+    network = build(architecture.model_copy(update={"norm": norm}), (3, 64, 64))
+    kind = nn.GroupNorm if norm.endswith("gn") else nn.BatchNorm2d
+    layers = [each for each in network.modules() if isinstance(each, nn.BatchNorm2d | nn.GroupNorm)]
+    assert bool(layers) == (norm != "none")
+    assert all(isinstance(each, kind) for each in layers)
+    assert all((each.weight is None) == norm.startswith("fixed") for each in layers)
+    for each in network.modules():
+        if isinstance(each, nn.Conv2d):
+            assert (each.bias is not None) == (norm == "none")
+    x = torch.rand(3, 3, 64, 64, generator=generator())
+    apart = torch.cat([network.eval()(x[row : row + 1]) for row in range(3)])
+    torch.testing.assert_close(network(x), apart, rtol=1e-3, atol=1e-4)
+    alone = norm in ("gn", "fixed_gn", "none")
+    trained = network.train()(x)
+    assert torch.allclose(trained, apart, rtol=1e-3, atol=1e-4) == alone, "whether images meet in training"
+
+
+def test_scales_are_read_as_the_norm_they_were() -> None:
+    for scales, norm in (("plain", "bn"), ("around_one", "rebn")):
+        assert Resnet18.model_validate({"name": "resnet18", "scales": scales}) == Resnet18(norm=norm)
+    mistakes = {"must be plain or around_one": {"scales": "other"}, "given as well": {"scales": "plain", "norm": "gn"}}
+    for wrong, options in mistakes.items():
+        with pytest.raises(ValidationError, match=wrong):
+            Resnet18.model_validate(options)
+
+
+@pytest.mark.parametrize("whiten", [True, False])
+def test_whitening(whiten: bool) -> None:
+    """Per channel to mean 0 and deviation 1 of the training images, frozen; without, pixels come bit for bit as they are."""
+    data = Digits(validation=60)
+    model = Resnet18(width=2, whiten=whiten).build(data)
+    assert isinstance(model, nn.Sequential)
+    x = torch.rand(5, 1, 8, 8, generator=generator())
+    assert torch.equal(model[0](x), x) == (not whiten)
+    assert not list(model[0].parameters())
+    pixels = torch.from_numpy(data.load("train").images).permute(0, 3, 1, 2) / 255
+    assert (abs(model[0](pixels).mean()) < 1e-5) == whiten
+    other = Resnet18(width=2, whiten=not whiten).build(data)
+    other.load_state_dict(model.state_dict())
+    assert torch.equal(other.eval()(x), model.eval()(x)), "weights fit either way, and take their constants along"

@@ -167,9 +167,14 @@ def test_training_in_parts(cls: type[Update], precision: str, tmp_path: Path) ->
     assert second["loss"] == pytest.approx(first["loss"], rel=0.05)
 
 
-@pytest.mark.parametrize(
-    "select", [{"update": "plain"}, {"update": {"name": "free", "replays": 2}}, {"defense": "consistency"}]
-)
+FREE = {"update": {"name": "free", "replays": 2}}
+RISING = {
+    "schedule": {"name": "cosine", "epochs": 2, "lr": 0.2, "warmup": 1.5},
+    "optimiser": {"name": "sgd", "max_norm": 0.5},
+}
+
+
+@pytest.mark.parametrize("select", [{"update": "plain"}, FREE, {"defense": "consistency"}, RISING])
 def test_it_goes_on_where_it_stopped(select: dict[str, Any], tmp_path: Path) -> None:
     config = trial(batch={"size": 400, "accumulate": 4, "augment": ["crop", "flip"]}, **select)
     whole = Trainer(config, tmp_path / "whole", device="cpu")

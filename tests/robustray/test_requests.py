@@ -88,6 +88,8 @@ def placed(kind: str, part: dict[str, Any]) -> dict[str, Any]:
 def of_kind(kind: str) -> Iterator[Request]:
     """Every part of a kind, and each with one option changed, each other choice and another number."""
     for name, cls in parts(kind).items():
+        if not getattr(made(cls), "available", True):
+            continue
         settings = SETTINGS.get((kind, name), {})
         yield f"{kind}.{name}", placed(kind, made(cls, **settings).model_dump(mode="json"))
         for option, other, part in changed(cls, settings):
