@@ -7,7 +7,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from robustray.errors import UserError, line
+from robustray.errors import UserError
+from robustray.plain import line
 
 
 class Dropped(nn.Linear):

@@ -47,7 +47,7 @@ class DeepmindNet(ConvNet):
         if self.statistics == "data":
             return super().pixels(data)
         mean, std = CONSTANTS[self.statistics]
-        channels = data.load("train").images.shape[-1]
+        channels = data.load("train").shape[-1]
         if channels != len(mean):
             raise UserError(
                 f"model: {self.name} with statistics: {self.statistics} needs images with {len(mean)} "
