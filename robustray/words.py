@@ -233,7 +233,7 @@ def place(kind: str) -> Keys:
     whole = _trial()
     places = list(_places(whole, whole["$defs"], kind))
     if not places:
-        return (kind,)
+        return kind, 0  # a list of the space's own, beside its trial
     keys = min(places, key=lambda keys: (keys[0] == "judge", len(keys)))  # what is trained against before the judge's
     return keys if keys[0] == "judge" else ("trial", *keys)
 

@@ -57,7 +57,7 @@ def test_the_example_of_a_part_is_a_valid_search_space(cls: type[Part]) -> None:
     tree = yaml.safe_load(about.example(cls))
     whole = yaml.safe_load(GOOD)
     for section, options in tree.items():
-        whole[section] = {**whole[section], **options}
+        whole[section] = options if isinstance(options, list) else {**whole[section], **options}
     sweep = Sweep.model_validate(whole)
     assert about.name_of(cls) in json.dumps(sweep.resolved())
     assert list(SCHEMA.iter_errors(whole)) == []

@@ -188,7 +188,7 @@ MISTAKES = {
     "robustray judge": "which model",
     "robustray judge nowhere": "nowhere: no such file or folder",
     "robustray judge .": "no checkpoint",
-    f"robustray judge text.pt {JUDGE}": "text.pt: not a checkpoint",
+    f"robustray judge text.pt {JUDGE}": "text.pt: is text, not weights",
     f"robustray judge list.pt {JUDGE}": "list.pt: holds a list, not a mapping",
     f"robustray judge weights.pt {JUDGE}": "weights.pt: only weights; .* --architecture$",
     f"robustray judge weights.pt {JUDGE} --architecture small_cnn": "weights.pt: the weights do not fit small_cnn",

@@ -27,6 +27,10 @@ class DeviceImages:
         else:
             height, width, channels = split.shape
             self._images = torch.empty((len(split), channels, height, width), dtype=torch.uint8, device=device)
+            if (
+                channels == 1
+            ):  # strides (., 1, W, 1), as a permuted map has them: by them torch picks kernels, and so bits
+                self._images = self._images.view(-1, height, width, 1).permute(0, 3, 1, 2)
             done = 0
             for piece in split.pieces():
                 self._images[done : done + len(piece)] = torch.from_numpy(piece).permute(0, 3, 1, 2)
@@ -45,4 +49,5 @@ class DeviceImages:
             pixels = self._images[rows if self._rows is None else self._rows[rows]].permute(0, 3, 1, 2)
         else:
             pixels = self._images[rows]
-        return pixels.to(torch.float32, memory_format=torch.contiguous_format).div_(255), self.labels[rows]
+        kept = torch.preserve_format if pixels.is_contiguous() else torch.contiguous_format
+        return pixels.to(torch.float32, memory_format=kept).div_(255), self.labels[rows]

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import atexit
 import pickle
+import shutil
+import tempfile
 from pathlib import Path
 
 import numpy as np
@@ -17,3 +20,9 @@ def write(folder: Path) -> None:
     np.savez(folder / "generated.npz", image=IMAGES, label=LABELS)
     whole = {"data": IMAGES, "extrapolated_targets": LABELS}
     (folder / "pseudo_labelled.pickle").write_bytes(pickle.dumps(whole, protocol=4))
+
+
+HERE = Path(tempfile.mkdtemp(prefix="robustray-tests-"))
+"""Where they lie for parts that are made before any test has a folder: paths of data are absolute once read."""
+write(HERE)
+atexit.register(shutil.rmtree, HERE, ignore_errors=True)

@@ -16,6 +16,7 @@ from robustray.testing.made import Boom, Fails, Passes, batch, flags, generator,
 from robustray.testing.options import JUDGE
 from robustray.trial import TrialConfig
 from tests.robustray import made_folders
+from tests.robustray.extra import HERE
 from tests.robustray.made_folders import MAKERS, Folder
 
 __all__ = [
@@ -41,8 +42,8 @@ __all__ = [
 NEEDED: dict[tuple[str, str], dict[str, Any]] = {
     ("data", "npz"): {"train": "train.npz", "test": "test.npz"},
     ("curriculum", "stages"): {"stages": ({"eps_scale": 0.5}, {"begin": {"fraction": 0.5}, "eps_scale": 1})},
-    ("mix", "generated"): {"path": "generated.npz"},
-    ("mix", "pseudo_labelled"): {"path": "pseudo_labelled.pickle"},
+    ("mix", "generated"): {"path": str(HERE / "generated.npz")},
+    ("mix", "pseudo_labelled"): {"path": str(HERE / "pseudo_labelled.pickle")},
 }
 """Options that a part cannot do without; every other part is made from its defaults."""
 

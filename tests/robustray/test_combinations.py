@@ -14,7 +14,7 @@ from torch import Tensor
 
 from robustray.errors import UserError
 from robustray.registry import Part, kinds, parts
-from robustray.testing.options import found, placed
+from robustray.testing.options import BESIDE, found, placed
 from robustray.training import Trainer
 from robustray.trial import TrialConfig
 from sweeps import Sweep
@@ -54,7 +54,10 @@ def test_every_part_is_a_function_of_the_seed(options: dict[str, Any], tmp_path:
 
 
 PARTS = [
-    pytest.param(cls, id=f"{kind}-{name}") for kind in kinds() if kind != "data" for name, cls in parts(kind).items()
+    pytest.param(cls, id=f"{kind}-{name}")
+    for kind in kinds()
+    if kind not in ("data", *BESIDE)
+    for name, cls in parts(kind).items()
 ]
 
 
@@ -82,7 +85,7 @@ def others(value: Any) -> list[Any]:
     if isinstance(value, bool):
         return [not value]
     near = (
-        (0.9 * value, value + 0.02, value - 0.02, value + 1, value - 1, value + 6)
+        (0.9 * value, value + 0.02, value - 0.02, value + 1, value - 1, value + 6, value + 16)
         if isinstance(value, int | float)
         else ()
     )

@@ -260,10 +260,10 @@ def test_counters_that_no_answer_depends_on_are_not_missed(tmp_path: Path) -> No
 @pytest.mark.parametrize(
     ("keys", "judged", "noted"),
     [
-        (("state_dict", "state_dict_ema"), "state_dict", True),
-        (("ema", "model"), "model", True),
+        (("state_dict", "state_dict_ema"), "state_dict_ema", True),
+        (("ema", "model"), "ema", True),
         (("state_dict_ema",), "state_dict_ema", False),
-        (("model_state_dict", "net"), "model_state_dict", False),
+        (("model_state_dict", "net"), "model_state_dict", True),
     ],
 )
 def test_of_weights_and_their_average_it_is_said_which_are_judged(

@@ -50,7 +50,11 @@ NAMES: dict[str, str] = {
     "mix.pseudo_labelled.path=": "a file of another name, which is not there",
 }
 """Requests that say otherwise what is there already, and why."""
-SKIPPED = {"data": "which images there are", "model": "another network has other weights from the start"}
+SKIPPED = {
+    "data": "which images there are",
+    "derive": "trains no trial",
+    "model": "another network has other weights from the start",
+}
 """Kinds of which nothing needs to be trained to tell its options apart."""
 Request = tuple[str, dict[str, Any]]
 
