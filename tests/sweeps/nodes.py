@@ -80,16 +80,6 @@ class Cluster:
         return node
 
     @staticmethod
-    def works(node: subprocess.Popen[bytes]) -> bool:
-        """Whether a worker of a node is in a step of a job: Ray writes that into its title."""
-        with contextlib.suppress(psutil.NoSuchProcess):
-            for process in psutil.Process(node.pid).children(recursive=True):
-                with contextlib.suppress(psutil.NoSuchProcess, psutil.ZombieProcess):
-                    if any(word.startswith("ray::Worker.train") for word in process.cmdline()):
-                        return True
-        return False
-
-    @staticmethod
     def kill(node: subprocess.Popen[bytes]) -> None:
         """As when its power fails."""
         with contextlib.suppress(psutil.NoSuchProcess):

@@ -13,6 +13,7 @@ import pytest
 from sklearn.datasets import load_digits
 
 from sweeps import record
+from tests.sweeps.actors import at_work
 from tests.sweeps.nodes import Cluster, cluster, namespaces
 from tests.sweeps.small import SPACE, facts, run_quietly, small_sweep
 
@@ -23,7 +24,12 @@ pytestmark = [
 ]
 ROOT = Path(__file__).parents[2]
 OWN = SPACE.replace("{name: digits,", "{name: npz, train: data/train.npz, test: data/test.npz,")
-LONGER = ("trial.batch.size=5", "trial.schedule.epochs=5", "search.trials=6")  # an epoch takes a second
+LONGER = (
+    "trial.batch.size=5",
+    "trial.schedule.epochs=5",  # of a second or so
+    "trial.schedule.lr={loguniform: [0.003, 0.03]}",
+    "search.trials=6",
+)
 MORE = "10"
 
 
@@ -74,7 +80,7 @@ def test_a_cluster_falls_apart_and_no_trial_is_lost(tmp_path: Path, project: Pat
         there.add("empty", f"mount -t tmpfs none {project / 'data'}")
 
         process = _sweep(there, project)
-        _wait_for(lambda: _epochs(folder) > 1 and there.works(failing), process)
+        _wait_for(lambda: _epochs(folder) > 1 and at_work(failing.pid), process)
         there.kill(failing)
         said = process.communicate(timeout=400)[0]
         assert process.returncode == 0, said
@@ -94,7 +100,7 @@ def test_a_cluster_falls_apart_and_no_trial_is_lost(tmp_path: Path, project: Pat
         # The last good one goes too, while there is work.
         before = _epochs(folder)
         process = _sweep(there, project, "--trials", MORE)
-        _wait_for(lambda: _epochs(folder) > before + 1 and there.works(good), process)
+        _wait_for(lambda: _epochs(folder) > before + 1 and at_work(good.pid), process)
         there.kill(good)
         said = process.communicate(timeout=400)[0]
         assert process.returncode == 2, said
