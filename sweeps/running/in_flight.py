@@ -62,7 +62,7 @@ class InFlight:
 
     @property
     def through(self) -> bool:
-        """Whether all is done, and was."""
+        """Whether all is done."""
         return self._drained and not (self.jobs or self._again or self._left)
 
     @contextlib.contextmanager
@@ -162,7 +162,7 @@ class InFlight:
             at_work, waiting: keys. now: seconds of a clock that only grows. free: what the nodes have to give, in words.
 
         Raises:
-            Halt: it ends here: a stop does with the last one at work, since those that wait have nothing to lose.
+            Halt: the sweep ends here. A stop waits for those at work alone: the others have nothing to lose.
         """
         if not self.halting:
             with self.guard():
@@ -187,4 +187,5 @@ class InFlight:
         if not self._told:
             self._told = True
             jobs = "a job ends its" if count == 1 else f"{count} jobs end their"
-            self._say(f"stopping: {jobs} step; once more stops at once")
+            more = "; once more stops at once" if self.stopping else ""  # after an error nobody has asked yet
+            self._say(f"stopping: {jobs} step{more}")
