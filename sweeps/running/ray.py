@@ -15,7 +15,7 @@ import os
 import signal
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -26,10 +26,10 @@ from robustray.errors import UserError
 from robustray.processors import cores
 from robustray.stopping import AtOnce, Stops, unheard
 from sweeps.running.evidence import Evidence, NodeFault, lacking, settle, unseen
+from sweeps.running.in_flight import Halt, InFlight
 from sweeps.running.nodes import NodeNews, selector
 from sweeps.running.packing import Machine, Share
-from sweeps.running.queues import WAIT, End, Job, Queue
-from sweeps.running.returned import Returned
+from sweeps.running.queues import DONE, Job, Queue
 from sweeps.running.stop_file import StopFile, heeding
 from sweeps.running.worker import BLOCKED, Report, Task, open_task
 
@@ -101,108 +101,25 @@ class Worker(tune.Trainable):  # type: ignore[misc]
             raise NodeFault(ray.get_runtime_context().get_node_id(), why)
 
 
-class _Shared:
-    """What searcher and scheduler know together. Tune tells the searcher neither who stopped a trial nor why one died."""
-
-    def __init__(
-        self,
-        queue: Queue,
-        stop: Path = Path(),
-        say: Callable[[str], None] = lambda line: None,
-        *,
-        roll: RollCall | None = None,
-        tell: Callable[[NodeNews], None] = lambda news: None,
-    ) -> None:
-        self.queue = queue
-        self.stop = stop
-        self.say = say
-        self.roll = roll or RollCall()
-        self.returned = Returned(tell)
-        self.jobs: dict[str, Job] = {}  # by Tune's trial id
-        self.stopped: set[str] = set()
-        self.causes: dict[str, str] = {}
-        self.drained = False  # the queue has said that nothing more will come
-        self.again: list[Job] = []  # those that Tune has given up, and we have not
-        self.error: BaseException | None = None
-        self.stopping = False  # somebody has asked for it
-        self.told = False  # and knows what is waited for
-        self.died = False  # a process, before it had stopped
-        self.left: list[Job] = []  # jobs that were stopped so: unfinished, but on disk as far as they came
-        self.stranded = False  # no node is left that could do anything
-
-    @property
-    def halting(self) -> bool:
-        """Whether nothing more is begun, and a job that stops has not ended."""
-        return self.stopping or self.error is not None
-
-    def look(self) -> None:
-        """Looks after the nodes; where none is left, the sweep ends."""
-        with self.guard():
-            self.roll.poll()
-            why = self.roll.nodes.verdict(time.monotonic())
-            if why is not None:
-                self.stranded = True
-                raise UserError(why)
-
-    def config(self, job: Job) -> dict[str, Any]:
-        """What a worker is given."""
-        return {
-            "work": json.dumps(dict(job.work)),
-            "stop": str(self.stop),
-            "asked": json.dumps(self.roll.asked),
-            "shunned": ",".join(self.roll.nodes.shunned),
-        }
-
-    @contextlib.contextmanager
-    def guard(self) -> Iterator[None]:
-        """An exception in a hook ends the sweep in order; it is raised again once Tune has let go."""
-        try:
-            yield
-        except Exception as error:
-            self.error = self.error or error
-
-
 class _Search(Searcher):  # type: ignore[misc]
-    def __init__(self, shared: _Shared) -> None:
+    def __init__(self, flight: InFlight, roll: RollCall, stop: Path) -> None:
         super().__init__()
-        self._shared = shared
+        self._flight = flight
+        self._roll = roll
+        self._stop = stop
 
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
-        shared = self._shared
-        with shared.guard():
-            if not shared.halting:
-                if shared.again:
-                    shared.jobs[trial_id] = shared.again.pop(0)
-                    return shared.config(shared.jobs[trial_id])
-                if shared.returned.waiting:
-                    return None  # those go first
-                job = shared.queue.next()
-                if job is WAIT:
-                    return None
-                if isinstance(job, Job):
-                    shared.jobs[trial_id] = job
-                    return shared.config(job)
-                shared.drained = True
+        job = self._flight.begin(trial_id)
+        if isinstance(job, Job):
+            return {"stop": str(self._stop), "asked": json.dumps(self._roll.asked), **_config(job, self._roll)}
         finished: str = Searcher.FINISHED
-        return finished
+        return finished if job is DONE else None
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
-        shared = self._shared
-        job = shared.jobs.pop(trial_id)
-        cause = shared.causes.pop(trial_id, None)
-        if (
-            error
-        ):  # a worker that was kept for the next job had died: Tune retries all but this, which is no end of the job
-            (shared.left if shared.halting else shared.again).append(job)
-            return
-        shared.returned.forget(job.name)
-        with shared.guard():
-            report = json.loads(result["report"]) if result and not error else {}
-            if shared.halting and "outcome" not in report:
-                shared.left.append(job)
-                return  # the sweep is being stopped, which is no end of this job: it stays unfinished
-            outcome = "stopped" if trial_id in shared.stopped else report.get("outcome", "failed")
-            shared.queue.finish(job, End.of(report, outcome=outcome, cause=cause if outcome == "failed" else None))
+        if error:  # a worker that was kept for the next job had died: Tune tries again after all deaths but this one
+            self._flight.give_up(trial_id)
+        else:
+            self._flight.end(trial_id, json.loads(result["report"]) if result else {})
 
     def set_search_properties(self, metric: str | None, mode: str | None, config: Any, **spec: Any) -> bool:
         return True
@@ -215,87 +132,37 @@ class _Search(Searcher):  # type: ignore[misc]
 
 
 class _Schedule(FIFOScheduler):  # type: ignore[misc]
-    def __init__(self, shared: _Shared) -> None:
+    def __init__(self, flight: InFlight, roll: RollCall) -> None:
         super().__init__()
-        self._shared = shared
+        self._flight = flight
+        self._roll = roll
 
     def on_trial_result(self, tune_controller: Any, trial: Trial, result: dict[str, Any]) -> str:
-        shared = self._shared
-        with shared.guard():
-            shared.roll.nodes.trust(result.get("node", ""))
-            verdict = shared.queue.report(shared.jobs[trial.trial_id], json.loads(result["report"]))
-            if verdict == "stop" and shared.error is None:
-                shared.stopped.add(trial.trial_id)
-                return str(TrialScheduler.STOP)
-        return str(TrialScheduler.STOP if shared.halting else TrialScheduler.CONTINUE)
+        stops = self._flight.progress(trial.trial_id, json.loads(result["report"]), result.get("node", ""))
+        return str(TrialScheduler.STOP if stops else TrialScheduler.CONTINUE)
 
     def on_trial_error(self, tune_controller: Any, trial: Trial) -> None:
-        shared = self._shared
-        with shared.guard():
-            why, spared = shared.roll.judge(*ray_nodes.kept(trial.pickled_error_file, trial.error_file))
-            shared.causes[trial.trial_id] = why
-            shared.died |= shared.stopping and not spared
-            job = shared.returned.take(shared.jobs[trial.trial_id], why, spared=spared)
-            shared.jobs[trial.trial_id] = job
-            before, config = trial.config, shared.config(job)
-            trial.set_config({**before, **config})
-            if config["shunned"] != before["shunned"]:
-                trial.placement_group_factory = _wanted(config)
+        with self._flight.guard():
+            why, spared = self._roll.judge(*ray_nodes.kept(trial.pickled_error_file, trial.error_file))
+            job = self._flight.lose(trial.trial_id, why, spared=spared)
+            before, now = trial.config, _config(job, self._roll)
+            trial.set_config({**before, **now})
+            if now["shunned"] != before["shunned"]:
+                trial.placement_group_factory = _wanted(now)
 
     def choose_trial_to_run(self, tune_controller: Any) -> Trial | None:
-        """Those first that had a place before. The stock one walks all trials ever made, at every step.
-
-        A stop ends with the last one at work.
-        """
-        shared = self._shared
-        if shared.stopping:
-            self._wait_for([trial for trial in tune_controller.get_live_trials() if trial.status == Trial.RUNNING])
-            return None
-        shared.look()
-        live = list(tune_controller.get_live_trials())
-        waiting = [trial for trial in live if trial.status in (Trial.PENDING, Trial.PAUSED)]
-        jobs = {trial.trial_id: shared.jobs[trial.trial_id] for trial in live if trial.trial_id in shared.jobs}
-        at_work = {
-            jobs[trial.trial_id].name for trial in live if trial.status == Trial.RUNNING and trial.trial_id in jobs
-        }
-        places = [jobs[trial.trial_id] for trial in waiting if trial.trial_id in jobs]
-        with shared.guard():
-            shared.returned.look(at_work, places, time.monotonic(), shared.roll.free)
-        known = [trial for trial in waiting if trial.trial_id in jobs]
-        return min(known, key=lambda trial: shared.returned.rank(jobs[trial.trial_id].name), default=None)
-
-    def _wait_for(self, at_work: list[Trial]) -> None:
-        """Raises _Halt: none is at work, and those that wait for a place have nothing to lose."""
-        shared = self._shared
-        if not at_work:
-            raise _Halt
-        if not shared.told:
-            shared.told = True
-            jobs = "a job ends its" if len(at_work) == 1 else f"{len(at_work)} jobs end their"
-            shared.say(f"stopping: {jobs} step; once more stops at once")
+        """The stock one walks all trials ever made, at every step."""
+        if not self._flight.halting:
+            with self._flight.guard():
+                self._roll.poll()
+        live = {trial.trial_id: trial for trial in tune_controller.get_live_trials()}
+        at_work = [key for key, trial in live.items() if trial.status == Trial.RUNNING]
+        waiting = [key for key, trial in live.items() if trial.status in (Trial.PENDING, Trial.PAUSED)]
+        chosen = self._flight.choose(at_work, waiting, time.monotonic(), self._roll.free)
+        return None if chosen is None else live[chosen]
 
     def __getstate__(self) -> dict[str, Any]:
         return {}
-
-
-class _Halt(BaseException):
-    """Ends Tune's loop, which takes an Exception of a hook for one of its own."""
-
-
-class _Stranded(tune.Stopper):  # type: ignore[misc]
-    """Ends Tune where nothing runs and nothing ever would."""
-
-    def __init__(self, shared: _Shared) -> None:
-        self._shared: _Shared | None = shared
-
-    def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
-        return False
-
-    def stop_all(self) -> bool:
-        return self._shared is not None and self._shared.stranded
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {"_shared": None}
 
 
 class RayTune:
@@ -404,30 +271,25 @@ class RayTune:
             AtOnce: a second signal came before that, or a process died before it had stopped.
         """
         stop = StopFile(self._folder)
-        shared = _Shared(queue, stop.path, self._say, roll=self._roll, tell=self._tell)
-
-        def soon() -> None:
-            shared.stopping = True
-            stop.ask()
-
-        with stop, Stops(soon):
+        flight = InFlight(queue, self._roll.nodes, stop.ask, say=self._say, tell=self._tell)
+        with stop, Stops(flight.stop):
             try:
-                with contextlib.suppress(_Halt), tempfile.TemporaryDirectory(prefix="robustray-") as scratch:
-                    self._fit(shared, scratch)
+                with contextlib.suppress(Halt), tempfile.TemporaryDirectory(prefix="robustray-") as scratch:
+                    self._fit(flight, stop.path, scratch)
             finally:
                 ray.shutdown()
-        if shared.error is not None:
-            raise shared.error
-        if shared.died:
+        if flight.error is not None:
+            raise flight.error
+        if flight.died:
             raise AtOnce
-        return bool(shared.jobs or shared.left) or not shared.drained
+        return not flight.through
 
-    def _fit(self, shared: _Shared, scratch: str) -> None:
+    def _fit(self, flight: InFlight, stop: Path, scratch: str) -> None:
         tuner = tune.Tuner(
             tune.with_resources(Worker, _wanted),
             tune_config=tune.TuneConfig(
-                search_alg=_Search(shared),
-                scheduler=_Schedule(shared),
+                search_alg=_Search(flight, self._roll, stop),
+                scheduler=_Schedule(flight, self._roll),
                 num_samples=-1,
                 max_concurrent_trials=self.slots,  # unset, one slot is all that short trials ever get
                 reuse_actors=True,
@@ -435,7 +297,6 @@ class RayTune:
             run_config=tune.RunConfig(
                 storage_path=scratch,
                 verbose=0,
-                stop=_Stranded(shared),
                 failure_config=tune.FailureConfig(max_failures=-1),  # attempts are counted in the trial's own folder
                 checkpoint_config=tune.CheckpointConfig(checkpoint_frequency=0, checkpoint_at_end=False),
             ),
@@ -445,6 +306,11 @@ class RayTune:
 
 def _measured(work: dict[str, Any]) -> Report:
     return open_task(work).step()
+
+
+def _config(job: Job, roll: RollCall) -> dict[str, Any]:
+    """What of a trial of Tune's may change when it is tried again."""
+    return {"work": json.dumps(dict(job.work)), "shunned": ",".join(roll.nodes.shunned)}
 
 
 def _wanted(config: dict[str, Any]) -> tune.PlacementGroupFactory:

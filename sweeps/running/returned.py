@@ -49,8 +49,8 @@ class Returned:
 
     def forget(self, name: str) -> None:
         """A job has ended."""
-        self._order.pop(name, None)
-        self._since.pop(name, None)
+        for each in (self._order, self._jobs, self._since):
+            each.pop(name, None)
 
     def look(self, at_work: Collection[str], waiting: Collection[Job], now: float, free: Callable[[], str]) -> None:
         """Looks who has a place now, and who has none for too long.

@@ -1,4 +1,4 @@
-"""The processes of a driver's actors, for tests that kill them."""
+"""The processes of actors, for tests that kill them."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from pathlib import Path
 
 # Ray's titles: within a call the name that `tune.with_resources` gives our class, between two calls its own name
 _TITLES = (b"ray::ResourceTrainable", b"ray::Worker")
+_STEP = b"ray::ResourceTrainable.train"
 
 
 def kill_actors(driver: int) -> int:
@@ -17,6 +18,11 @@ def kill_actors(driver: int) -> int:
     for pid in pids:
         os.kill(pid, signal.SIGKILL)
     return len(pids)
+
+
+def at_work(node: int) -> bool:
+    """Whether an actor among what a node's process started is in a step of a job."""
+    return any(_title(pid).startswith(_STEP) for pid in _descendants(node))
 
 
 def _descendants(pid: int) -> Iterator[int]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+from collections.abc import Callable
 from itertools import count
 from pathlib import Path
 from types import SimpleNamespace
@@ -24,8 +25,11 @@ from robustray.subjects.trial import load_model
 from robustray.verdicts import CLEAN, read_shard
 from sweeps.running import local, worker
 from sweeps.running import ray as on_ray
+from sweeps.running.in_flight import Halt, InFlight
+from sweeps.running.nodes import JobReturned, NodeNews, Nodes
 from sweeps.running.packing import Share
 from sweeps.running.queues import DONE, Chain, End, Job, Primed, Result, Signal, Verdict
+from sweeps.running.ray_nodes import RollCall
 from sweeps.running.stop_file import PAUSED
 from sweeps.running.worker import BLOCKED, JudgeTask, MeasureTask, TrainTask, deaths, open_task
 from tests.robustray.made import JUDGE, trial
@@ -51,9 +55,12 @@ class Told:
         self.ends.append((job.number, end.outcome, end.cause))
 
 
-def _hooks(queue: Any) -> tuple[on_ray._Shared, on_ray._Search, on_ray._Schedule]:
-    shared = on_ray._Shared(queue)
-    return shared, on_ray._Search(shared), on_ray._Schedule(shared)
+def _hooks(queue: Any, say: Callable[[str], None] = lambda line: None) -> tuple[InFlight, Any, Any]:
+    """What is in flight, and what Tune calls for it."""
+    roll = RollCall()
+    roll.nodes.unknown.add("one that may do the work")
+    flight = InFlight(queue, roll.nodes, say=say)
+    return flight, on_ray._Search(flight, roll, Path("stop")), on_ray._Schedule(flight, roll)
 
 
 def _result(**report: Any) -> dict[str, Any]:
@@ -63,8 +70,9 @@ def _result(**report: Any) -> dict[str, Any]:
 class _Trial:
     """What our scheduler needs of a trial of Tune's."""
 
-    def __init__(self, trial_id: str) -> None:
+    def __init__(self, trial_id: str, status: str = "RUNNING") -> None:
         self.trial_id = trial_id
+        self.status = status
         self.error_file = self.pickled_error_file = None
         self.config: dict[str, Any] = {"shunned": ""}
 
@@ -72,33 +80,56 @@ class _Trial:
         self.config = config
 
 
+def _controller(*trials: _Trial) -> Any:
+    return SimpleNamespace(get_live_trials=lambda: trials)
+
+
+@pytest.fixture
+def unlisted(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No Ray is there to be asked for nodes."""
+    monkeypatch.setattr(RollCall, "poll", lambda self: None)
+
+
 def test_a_hook_that_fails_stops_the_sweep_and_fails_no_healthy_trial() -> None:
     told = Told(2)
-    shared, search, schedule = _hooks(Chain(told))
+    flight, search, schedule = _hooks(Chain(told))
     first, second = search.suggest("a"), search.suggest("b")
     assert isinstance(first, dict)
     assert isinstance(second, dict)
     assert json.loads(second["work"])["number"] == 1
     search.on_trial_complete("a", _result(outcome=BLOCKED, cause="no space left"))
-    assert isinstance(shared.error, UserError)
+    assert isinstance(flight.error, UserError)
     assert schedule.on_trial_result(None, _Trial("b"), _result()) == "STOP"
     search.on_trial_complete("b", _result())
     assert told.ends == [], "both stay unfinished in the record, and go on in the next life"
     assert search.suggest("c") == "FINISHED"
+    assert not flight.through
+
+
+def test_those_at_work_are_asked_to_stop_once_an_error_has_ended_the_sweep() -> None:
+    """Else all of an epoch is waited for, or given up."""
+    asked: list[bool] = []
+    flight = InFlight(Told(1), Nodes(lambda news: None), lambda: asked.append(True))
+    for _ in range(2):
+        with flight.guard():
+            raise OSError("disk")
+    assert asked == [True]
+    flight.stop()
+    assert asked == [True, True]
 
 
 def test_a_trial_that_ends_by_itself_while_the_sweep_is_stopped_is_recorded() -> None:
     told = Told(2)
-    shared, search, _ = _hooks(told)
+    flight, search, _ = _hooks(told)
     search.suggest("a")
-    shared.error = OSError("disk")
+    flight.error = OSError("disk")
     search.on_trial_complete("a", _result(outcome="complete"))
     assert told.ends == [(0, "complete", None)]
 
 
 def test_stopped_is_told_from_finished_and_a_death_has_its_cause() -> None:
     told = Told(3)
-    shared, search, schedule = _hooks(told)
+    flight, search, schedule = _hooks(told)
     for trial_id in "abc":
         search.suggest(trial_id)
     told.verdict = "stop"
@@ -111,46 +142,102 @@ def test_stopped_is_told_from_finished_and_a_death_has_its_cause() -> None:
     again = search.suggest("d")
     assert isinstance(again, dict)
     assert json.loads(again["work"])["number"] == 1
-    assert shared.error is None
+    assert flight.error is None
+
+
+def test_the_last_job_is_waited_for_since_it_may_have_to_be_begun_again() -> None:
+    """Its worker, kept from the job before, may be dead: Tune gives it up, and asks no more once it is told that all is out."""
+    told = Told(2)
+    flight, search, _ = _hooks(told)
+    for trial_id in "ab":
+        search.suggest(trial_id)
+    assert search.suggest("c") is None
+    search.on_trial_complete("a", _result(outcome="complete"))
+    assert search.suggest("c") is None
+    search.on_trial_complete("b", None, error=True)
+    assert not flight.through
+    again = search.suggest("c")
+    assert isinstance(again, dict)
+    assert json.loads(again["work"])["number"] == 1
+    search.on_trial_complete("c", _result(outcome="complete"))
+    assert search.suggest("d") == "FINISHED"
+    assert flight.through
+    assert told.ends == [(0, "complete", None), (1, "complete", None)]
 
 
 def test_a_sweep_that_stops_hands_out_nothing_and_ends_no_job_that_was_stopped() -> None:
-    """What a worker did end is recorded, and so is the last epoch of one that stopped after it."""
-    told = Told(4)
-    shared, search, schedule = _hooks(told)
-    for trial_id in "abc":
+    """What a worker or the queue did end is recorded, and so is the last epoch of one that stopped after it."""
+    told = Told(5)
+    flight, search, schedule = _hooks(told)
+    for trial_id in "abcd":
         search.suggest(trial_id)
-    shared.stopping = True
-    assert search.suggest("d") == "FINISHED"
+    told.verdict = "stop"
+    assert schedule.on_trial_result(None, _Trial("d"), _result()) == "STOP"
+    told.verdict = "go"
+    flight.stop()
+    assert search.suggest("e") == "FINISHED"
     assert schedule.on_trial_result(None, _Trial("a"), _result()) == "STOP"
-    assert told.reports == 1
+    assert told.reports == 2
     search.on_trial_complete("a", _result())
     search.on_trial_complete("b", {"report": json.dumps(PAUSED)})
     search.on_trial_complete("c", _result(outcome="complete"))
-    assert told.ends == [(2, "complete", None)]
-    assert [job.number for job in shared.left] == [0, 1]
-    assert not shared.died
+    search.on_trial_complete("d", _result())
+    assert told.ends == [(2, "complete", None), (3, "stopped", None)]
+    assert not flight.through, "two were left"
+    assert not flight.died
 
 
-def test_a_sweep_that_stops_waits_for_what_is_at_work_and_for_nothing_else() -> None:
+@pytest.mark.usefixtures("unlisted")
+@pytest.mark.parametrize("error", [False, True], ids=["asked for", "after an error"])
+def test_a_sweep_that_stops_waits_for_what_is_at_work_and_for_nothing_else(error: bool) -> None:
     """A trial without a place, or whose process died, has nothing left to write; the latter is told from the former."""
     said: list[str] = []
-    shared = on_ray._Shared(Told(1), say=said.append)
-    schedule = on_ray._Schedule(shared)
-    trials = [SimpleNamespace(status=status, trial_id=status) for status in ("RUNNING", "PENDING")]
-    for number, each in enumerate(trials):
-        shared.jobs[each.trial_id] = Job(each.trial_id, number, {})
-    controller = SimpleNamespace(get_live_trials=lambda: trials)
+    flight, search, schedule = _hooks(Told(2), said.append)
+    trials = [_Trial("a"), _Trial("b", "PENDING")]
+    for each in trials:
+        search.suggest(each.trial_id)
+    controller = _controller(*trials)
     assert schedule.choose_trial_to_run(controller) is trials[1]
-    shared.stopping = True
+    if error:
+        flight.error = OSError("disk")
+    else:
+        flight.stop()
     for _ in range(2):
         assert schedule.choose_trial_to_run(controller) is None
-    assert said == ["stopping: a job ends its step; once more stops at once"]
+    assert said == ["stopping: a job ends its step" + ("" if error else "; once more stops at once")]
     trials[0].status = "PENDING"
-    with pytest.raises(on_ray._Halt):
+    with pytest.raises(Halt):
         schedule.choose_trial_to_run(controller)
-    schedule.on_trial_error(None, _Trial("a"))
-    assert shared.died
+    schedule.on_trial_error(None, trials[0])
+    assert flight.died is not error
+
+
+@pytest.mark.usefixtures("unlisted")
+def test_a_sweep_without_nodes_ends_once_nothing_is_at_work_and_says_why() -> None:
+    flight, search, schedule = _hooks(Told(2))
+    trials = [_Trial("a"), _Trial("b", "PENDING")]
+    for each in trials:
+        search.suggest(each.trial_id)
+    flight._nodes.unknown.clear()
+    assert schedule.choose_trial_to_run(_controller(*trials)) is None
+    assert str(flight.error).startswith("no node can do the work (")
+    assert search.suggest("c") == "FINISHED"
+    trials[0].status = "PENDING"
+    with pytest.raises(Halt):
+        schedule.choose_trial_to_run(_controller(*trials))
+
+
+@pytest.mark.parametrize("stopping", [False, True])
+def test_a_job_that_loses_its_place_while_the_sweep_stops_is_not_said_to_wait_for_another(stopping: bool) -> None:
+    news: list[NodeNews] = []
+    flight = InFlight(Told(2), Nodes(news.append), tell=news.append)
+    job = flight.begin("a")
+    assert isinstance(job, Job)
+    if stopping:
+        flight.stop()
+    assert flight.lose("a", "its node was lost", spared=False) == job
+    assert news == ([] if stopping else [JobReturned(job, "its node was lost")])
+    assert flight.died is stopping
 
 
 @given(jobs=st.integers(1, 64), devices=st.integers(1, 16))

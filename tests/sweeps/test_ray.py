@@ -16,6 +16,7 @@ import pytest
 
 import analysis
 from sweeps import record
+from sweeps.record.lock import INSIDE
 from tests.sweeps.actors import kill_actors
 from tests.sweeps.small import facts, run_quietly, small_sweep
 
@@ -60,7 +61,17 @@ def test_ray_gives_what_local_gives_and_says_so_in_plain_lines(tmp_path: Path, u
     assert not strange
     assert "8 of 8" in said
     kept = {path.name for path in (tmp_path / "small").iterdir()}
-    ours = {"sweep.yaml", record.JOURNAL, "ledger.csv", "trials", "judgements", "report", "events.log", "output.log"}
+    ours = {
+        "sweep.yaml",
+        record.JOURNAL,
+        "ledger.csv",
+        "trials",
+        "judgements",
+        "report",
+        "events.log",
+        "output.log",
+        INSIDE,
+    }
     assert kept == ours, "nothing of Tune's"
 
 

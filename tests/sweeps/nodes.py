@@ -1,0 +1,118 @@
+"""Real Ray nodes on this machine that fail as nodes of clusters do: each in a mount namespace of its own."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import secrets
+import shlex
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import psutil
+
+_RAY = shlex.join([sys.executable, "-m", "ray.scripts.scripts"])
+
+
+def namespaces() -> bool:
+    """Whether this user may have mount namespaces."""
+    return (
+        shutil.which("unshare") is not None and subprocess.run(["unshare", "-m", "true"], check=False).returncode == 0
+    )
+
+
+class Cluster:
+    """A head without CPUs, and nodes to come and go."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.env = {
+            **os.environ,
+            "RAY_AUTH_MODE": "token",
+            "RAY_AUTH_TOKEN": secrets.token_hex(32),
+            "RAY_USAGE_STATS_ENABLED": "0",
+            "RAY_raylet_start_wait_time_s": "30",
+            "OMP_NUM_THREADS": "1",
+        }
+        self.temporary = tempfile.mkdtemp(prefix="rn-", dir="/tmp")
+        self.nodes: list[subprocess.Popen[bytes]] = []
+        start = f"{_RAY} start --head --port=0 --num-cpus=0 --include-dashboard=false --temp-dir={self.temporary}"
+        self._start(f"{start} --object-store-memory=80000000 --block", "head")
+        found = Path(self.temporary, "ray_current_cluster")
+        _wait(found.exists)
+        _wait(lambda: bool(found.read_text().strip()))
+        self.env["RAY_ADDRESS"] = self.address = found.read_text().strip()
+
+    def add(self, name: str, *mounts: str) -> subprocess.Popen[bytes]:
+        """A node with one CPU, after these commands in its namespace, which nobody else sees the effect of."""
+        start = f"{_RAY} start --address={self.address} --num-cpus=1 --object-store-memory=80000000 --block"
+        own = f"mount -t tmpfs none {self.temporary}"
+        # a raylet waits 15 s for agents to say their ports, which is not enough on a busy machine: they are told them
+        agents = ("dashboard-agent-grpc-port", "dashboard-agent-listen-port", "runtime-env-agent-port")
+        start += "".join(f" --{agent}={port}" for agent, port in zip(agents, _free_ports(len(agents)), strict=True))
+        for _ in range(3):
+            node = self._start(" && ".join([own, *mounts, f"cd / && exec {start}"]), name)
+            deadline = time.monotonic() + 40
+            while node.poll() is None and time.monotonic() < deadline:
+                if "Ray runtime started" in (self.folder / f"{name}.log").read_text():
+                    return node
+                time.sleep(0.1)
+            self.kill(node)
+        raise TimeoutError((self.folder / f"{name}.log").read_text())
+
+    def _start(self, command: str, name: str) -> subprocess.Popen[bytes]:
+        with (self.folder / f"{name}.log").open("wb") as log:
+            node = subprocess.Popen(
+                ["unshare", "-m", "--propagation", "private", "sh", "-c", command],
+                env=self.env,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+        self.nodes.append(node)
+        return node
+
+    @staticmethod
+    def kill(node: subprocess.Popen[bytes]) -> None:
+        """As when its power fails."""
+        with contextlib.suppress(psutil.NoSuchProcess):
+            there = psutil.Process(node.pid)
+            for process in [there, *there.children(recursive=True)]:
+                with contextlib.suppress(psutil.NoSuchProcess):
+                    process.send_signal(signal.SIGKILL)
+        node.wait()
+
+
+@contextlib.contextmanager
+def cluster(folder: Path) -> Iterator[Cluster]:
+    """A cluster, gone without a trace afterwards."""
+    folder.mkdir(parents=True, exist_ok=True)
+    made = Cluster(folder)
+    try:
+        yield made
+    finally:
+        for node in reversed(made.nodes):
+            made.kill(node)
+        shutil.rmtree(made.temporary, ignore_errors=True)
+
+
+def _free_ports(count: int) -> list[int]:
+    with contextlib.ExitStack() as stack:
+        opened = [stack.enter_context(socket.socket()) for _ in range(count)]
+        for each in opened:
+            each.bind(("127.0.0.1", 0))
+        return [each.getsockname()[1] for each in opened]
+
+
+def _wait(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 120
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
