@@ -53,8 +53,8 @@ def test_first_trials(path: Path) -> None:
     drawn = first_trials(sweep, 5)
     assert len(drawn) == 5
     assert drawn == first_trials(sweep, 5)
-    every = first_trials(sweep, sweep.search.trials)
-    assert len({config.to_yaml() for _, config in every}) == sweep.search.trials, "no setting is trained twice"
+    every = first_trials(sweep, sweep.trials)
+    assert len({config.to_yaml() for _, config in every}) == sweep.trials, "no setting is trained twice"
     for params, config in drawn:
         assert sweep.trial_config(params) == config
         assert TrialConfig.model_validate(yaml.safe_load(config.to_yaml())) == config.resolved()
