@@ -7,7 +7,7 @@ import json
 import math
 import os
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 from typing import Annotated, Any, ClassVar, Literal
 
@@ -192,11 +192,18 @@ class Sweep(Options):
 
     @field_validator("objectives")
     @classmethod
-    def _in_order(cls, value: dict[str, Direction]) -> dict[str, Direction]:
+    def _in_order(cls, value: dict[str, Direction], info: ValidationInfo) -> dict[str, Direction]:
         if not value:
             raise ValueError(f"needs at least one of {', '.join(METRICS)}")
+        _measured(value, info)
         # An Optuna study knows its objectives by position: two spellings of one set must not swap them on resume.
         return {name: value[name] for name in METRICS if name in value}
+
+    @field_validator("constraints")
+    @classmethod
+    def _measured_too(cls, value: dict[str, Bound], info: ValidationInfo) -> dict[str, Bound]:
+        _measured(value, info)
+        return value
 
     @field_validator("search")
     @classmethod
@@ -337,6 +344,21 @@ class Sweep(Options):
         except ValidationError:  # of a version that had other options: what is there is compared
             known = other
         return changes(_fixed(known), _fixed(self.resolved()))
+
+
+def _measured(names: Iterable[str], info: ValidationInfo) -> None:
+    """Refuses metrics that the judge would not measure."""
+    found: dict[Keys, str] = {}
+    for name in names:
+        asked: Any = info.data.get("judge", ...)  # one with mistakes of its own has been told of
+        for key in METRICS[name].needs:
+            asked = getattr(asked, key, None) if asked is not ... else asked
+        if asked is None:
+            grid = ", grid: {rotations: 5, translations: 3}" if "grid" in METRICS[name].needs else ""
+            remedy = f"write judge: {{spatial: {{rotation: 30, translation: 3{grid}}}}}"
+            found[name,] = f"is measured only where judge.{'.'.join(METRICS[name].needs)} says how; {remedy}"
+    if found:
+        raise Mistakes(found)
 
 
 def _checked(parameter: Parameter, value: object) -> object:

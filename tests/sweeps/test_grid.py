@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from itertools import islice
+from itertools import islice, pairwise
 from pathlib import Path
 
 import pytest
@@ -114,7 +114,7 @@ def test_points_are_of_the_distribution_ascend_and_hold_both_ends(kind: str, low
 @given(low=st.floats(1e-8, 1), ratio=st.floats(2, 1e8), count=st.integers(3, 20))
 def test_points_of_a_logarithm_are_a_geometric_sequence(low: float, ratio: float, count: int) -> None:
     found = grids.points(Distribution.parse("loguniform", [low, low * ratio]), count)
-    steps = [float(b) / float(a) for a, b in zip(found, found[1:], strict=False)]  # type: ignore[arg-type]
+    steps = [float(b) / float(a) for a, b in pairwise(found)]  # type: ignore[arg-type]
     assert steps == pytest.approx([ratio ** (1 / (count - 1))] * (count - 1), rel=1e-6)
 
 
