@@ -13,6 +13,7 @@ from sweeps.record import read
 from sweeps.space import Sweep
 from tests.sweeps.small import SPACE, run_quietly, small_sweep
 
+SHIPPED = Path(__file__).parents[2] / "search_spaces"
 THREE = SPACE.replace("  version:", "  spatial: {rotation: 30, translation: 1, draws: 2}\n  version:").replace(
     "search: {sampler: random, trials: 5, seed: 3}",
     "objectives: {clean_accuracy: max, robust_accuracy: max, spatial_accuracy: max}\n"
@@ -57,3 +58,38 @@ def test_a_sweep_of_three_objectives_from_end_to_end(tmp_path: Path) -> None:
     assert load(folder)["spatial_accuracy"].notna().all()
     page = (folder / "report" / "index.html").read_text()
     assert "tune images, %" in page
+
+
+def test_the_trade_off_of_the_paper_on_digits(tmp_path: Path) -> None:
+    """The shipped space, small: the grid is gone through, each curve has its points, three objectives have a frontier."""
+    small = [
+        "judge.data={name: digits, validation: 400}",
+        "judge.threat.eps=0.1",
+        "judge.cheap={name: pgd, steps: 3}",
+        "judge.version=[apgd-ce]",
+        "judge.images={validation: 60, test: 80}",
+        "trial.batch={size: 200}",
+        "trial.model={name: small_cnn, width: 2}",
+        "trial.attack={steps: 2}",
+        "trial.schedule.epochs=3",
+        "trial.curriculum.choice.0.stages.0.rotation={stepped: [0, 60, 30]}",
+        "resources={cpus: 1}",
+    ]
+    sweep = Sweep.from_yaml(SHIPPED / "papers" / "kamath2021_tradeoff.yaml", overrides=small)
+    folder = tmp_path / "tradeoff"
+    assert run_quietly(sweep, folder)
+    snapshot = read(folder)
+    assert [trial.params["curriculum"] for trial in snapshot.trials] == [
+        *["theta"] * 3, *["eps"] * 3, "cusp", "cusp_within_60",
+    ]  # fmt: skip
+    assert all(trial.outcome == "complete" for trial in snapshot.trials)
+    assert all("spatial_accuracy" in trial.metrics for trial in snapshot.trials)
+    assert snapshot.members[-1].trials
+    assert not run_again(sweep, folder), "the grid is exhausted"
+
+
+def run_again(sweep: Sweep, folder: Path) -> int:
+    """How many trials the same command adds."""
+    before = len(read(folder).trials)
+    assert run_quietly(sweep, folder)
+    return len(read(folder).trials) - before
