@@ -66,7 +66,7 @@ def clean(model: nn.Module) -> float:
 class Still(Moves):
     """Moves that go nowhere, which options refuse."""
 
-    def drawn(self, rows: np.ndarray, draw: int) -> Move:  # type: ignore[type-arg]
+    def drawn(self, rows: np.ndarray, draw: int) -> Move:
         return Move(np.zeros(len(rows)), np.zeros((len(rows), 2)))
 
 
