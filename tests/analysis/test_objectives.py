@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from analysis import axes, hypervolume_curve, load, palette, summary, tables
+from analysis import axes, hypervolume_curve, load, palette, summary, tables, words
 from analysis.device_time import of_sweep
 from analysis.figures import frontier_figure
 from analysis.points import band, points_on_test, selection_points, staircase
@@ -112,7 +112,7 @@ def test_shares_of_images_are_drawn_and_measured_as_accuracies_are() -> None:
     spatial = {"clean_accuracy": "max", "robust_accuracy": "max", "spatial_accuracy": "max"}
     fooling = {"robust_accuracy": "max", "spatial_fooling_rate": "min"}
     assert axes.subject(spatial) == "clean accuracy, robust accuracy and spatial accuracy"
-    assert axes.printed("spatial_accuracy", 0.5) == "50.0 % spatial"
+    assert axes.printed("spatial_accuracy", 0.5) == f"{words.percent(0.5)} spatial"
     rows = pd.DataFrame(
         {
             "status": "complete",

@@ -163,7 +163,7 @@ RUN: dict[str, list[Params]] = {
     "kamath2021_rotation": ran({"batch.augment.1.pixels": 16}, *each("batch.augment.0.degrees", range(30, 181, 30))),
     "kamath2021_tradeoff": [
         *(branch("curriculum", "theta", **{"stages.0.rotation": angle}) for angle in range(0, 61, 10)),
-        *(branch("curriculum", "eps", **{"stages.0.eps_scale": eps / 8}) for eps in (2, 4, 8)),
+        *(branch("curriculum", "eps", **{"stages.0.eps_scale": eps}) for eps in (0.25, 0.5, 1)),
         {"curriculum": "cusp"},
     ],
     "pang2022_generated": ran(
