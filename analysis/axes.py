@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from analysis import words
-from robustray.measures.metrics import ACCURACIES, METRICS
+from robustray.measures.metrics import ACCURACIES, METRICS, SHARES
 
 USUAL: Mapping[str, str] = {name: METRICS[name].direction for name in ACCURACIES}
 """The objectives of a sweep that names none."""
@@ -83,9 +83,7 @@ def subject(objectives: Mapping[str, str]) -> str:
     """`clean and robust accuracy`, `robust accuracy and training cost in passes`: what the frontier is one of."""
     if set(objectives) == set(ACCURACIES):
         return "clean and robust accuracy"
-    named = [
-        spoken(name) + ("" if name in ACCURACIES else f" in {unit(name)}") for name in METRICS if name in objectives
-    ]
+    named = [spoken(name) + ("" if name in SHARES else f" in {unit(name)}") for name in METRICS if name in objectives]
     return named[0] if len(named) == 1 else f"{', '.join(named[:-1])} and {named[-1]}"
 
 
@@ -94,4 +92,4 @@ def printed(name: str, value: Any) -> str:
     if words.missing(value):
         return ""
     metric = METRICS[name]
-    return f"{words.percent(value)} {metric.short}" if metric.judged else f"{metric.printed(value)} {unit(name)}"
+    return f"{words.percent(value)} {metric.short}" if name in SHARES else f"{metric.printed(value)} {unit(name)}"

@@ -13,7 +13,7 @@ from analysis.collect import options
 from analysis.comparison import SHORT, Comparison
 from analysis.pareto import CONFIDENCE
 from analysis.standing import dominated_on_test, settings
-from robustray.measures.metrics import ACCURACIES, METRICS
+from robustray.measures.metrics import ACCURACIES, METRICS, SHARES
 from robustray.verdicts import CLEAN
 from sweeps.standing import SELECTION, TEST
 
@@ -108,7 +108,8 @@ def neighbours(comparison: Comparison, df: pd.DataFrame, objectives: Mapping[str
         heads += [Head(f"{metric} {'lost' if sign > 0 else 'gained'}", "points, 95 % interval", numeric=True)]
         heads += [Head("p", metric, numeric=True)]
     costs = [name for name in objectives if name not in ACCURACIES]
-    heads += [Head("saved", axes.unit(name), numeric=True) for name in costs]
+    gains = {name: -1 if objectives[name] == "max" else 1 for name in costs}
+    heads += [Head(_gained(name, gains[name]), axes.unit(name), numeric=True) for name in costs]
     spent = df.groupby(settings(df))[costs].mean()
     where = dict(zip(df["trial"], settings(df), strict=True))
     steps = {trial["trial"]: trial for trial in _records(comparison.trials.dropna(subset="next"))}
@@ -125,7 +126,7 @@ def neighbours(comparison: Comparison, df: pd.DataFrame, objectives: Mapping[str
             p = trial[f"{metric}_p"]
             cells.append(Cell(words.p_value(p), mark="strong" if p < 1 - CONFIDENCE else "soft"))
         for name in costs:
-            saved = spent.loc[trial["setting"], name] - spent.loc[where[at], name]
+            saved = gains[name] * (spent.loc[trial["setting"], name] - spent.loc[where[at], name])
             cells.append(Cell(METRICS[name].printed(saved).replace("-", "\N{MINUS SIGN}"), sort=_key(saved)))
         rows.append(cells)
     return Table(heads, rows)
@@ -255,8 +256,19 @@ def _plain(fraction: Any, mark: str = "") -> Cell:
     return Cell(words.number(fraction), sort=_key(fraction), mark=mark)
 
 
+def _gained(name: str, sign: int) -> str:
+    """What a step along the frontier brings, of an objective that the judge does not measure anew."""
+    return f"{METRICS[name].short} {'gained' if sign < 0 else 'less'}" if name in SHARES else "saved"
+
+
 def _cost_heads(names: Iterable[str]) -> list[Head]:
-    return [Head("training", axes.unit(name), numeric=True) for name in names if name not in ACCURACIES]
+    return [
+        Head(METRICS[name].short, "tune images, %", numeric=True)
+        if name in SHARES
+        else Head("training", axes.unit(name), numeric=True)
+        for name in names
+        if name not in ACCURACIES
+    ]
 
 
 def _cost_cells(trial: Mapping[str, Any], names: Iterable[str]) -> list[Cell]:

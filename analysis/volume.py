@@ -8,15 +8,16 @@ import pandas as pd
 
 from analysis.axes import Axis
 from analysis.pareto import hypervolume
+from robustray.measures.metrics import SHARES
 
 
 def largest(df: pd.DataFrame, objectives: Mapping[str, str]) -> dict[str, float]:
-    """By objective that is no accuracy: the largest value a complete trial of this sweep has, nan where none has one.
+    """By objective that is no share of images: the largest value a complete trial of this sweep has, nan where none has one.
 
-    Accuracies end at 0 and 1 in any sweep. A cost has no worst value, so it is measured by the sweep's own largest one.
+    Shares end at 0 and 1 in any sweep. A cost has no worst value, so it is measured by the sweep's own largest one.
     """
     complete = df[df["status"] == "complete"]
-    return {name: float(complete[name].max()) for name in objectives if not Axis(name, objectives[name]).judged}
+    return {name: float(complete[name].max()) for name in objectives if name not in SHARES}
 
 
 def volume(rows: pd.DataFrame, objectives: Mapping[str, str], worst: Mapping[str, float], prefix: str = "") -> float:

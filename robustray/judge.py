@@ -12,6 +12,7 @@ from robustray.attacks.pgd import Pgd
 from robustray.attacks.threats import Threat
 from robustray.attacks.versions import VERSIONS, AttackName, VersionName
 from robustray.data.base import DataSource
+from robustray.data.moves import Moves
 from robustray.data.splits import Indices, stratified
 from robustray.errors import nearest
 from robustray.registry import Count, Options, Registered
@@ -48,6 +49,10 @@ class Judge(Options):
         description="break images in low precision first; survivors meet the whole attack. Not called AutoAttack",
     )
     images: JudgeImages = Field(JudgeImages(), description="how many images are judged")
+    spatial: Moves | None = Field(
+        None,
+        description="rotations and translations that the checkpoint that counts is measured under, once; null: none",
+    )
     trials: Literal["frontier", "all", "none"] = Field(
         "frontier", description="judge what can be on the frontier, every trial, or none"
     )

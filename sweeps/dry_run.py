@@ -29,7 +29,7 @@ from sweeps.running.packing import Machine, Share
 from sweeps.running.worker import open_task
 from sweeps.search.controller import Controller
 from sweeps.search.stopping import first_in_first_out
-from sweeps.space import Sweep
+from sweeps.space import Sweep, templates
 
 if TYPE_CHECKING:
     from robustray.training.cost import TrialCost
@@ -104,7 +104,7 @@ def first_trials(sweep: Sweep, count: int) -> list[tuple[dict[str, Any], TrialCo
             with contextlib.suppress(UserError):  # it costs itself, in the sweep too
                 drawn.append((params, sweep.trial_config(params)))
     if not drawn:
-        raise UserError(f"{sweep.name}: of {sweep.search.trials} draws none makes a trial; narrow what is searched")
+        raise UserError(f"{sweep.name}: of {sweep.trials} draws none makes a trial; narrow what is searched")
     return drawn
 
 
@@ -197,7 +197,7 @@ def _options(sweep: Sweep, write: Callable[[str], None]) -> None:
         write("searches nothing: every trial is the same but for chance")
         return
     table = Table("option", "drawn", "from", "only when", box=None, pad_edge=False, header_style="bold")
-    for parameter in sweep.space:
+    for parameter in templates.parameters(sweep.settings):
         when = " and ".join(f"{name} is {label}" for name, label in parameter.condition)
         table.add_row(parameter.name, parameter.distribution.kind, str(parameter.distribution), when)
     for line in _lines(table):

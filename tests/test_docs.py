@@ -70,9 +70,10 @@ def test_what_a_name_means() -> None:
     assert all(f"{kind} none\n" in text for kind, has in none.items() if has)
     assert "every schedule:\n" in about.found("schedule", {})
     assert "search.trials" not in about.found("search", written_reference.SECTIONS)
-    assert "  trials = 24  how many trials\n      a whole number, at least 1\n" in about.found(
-        "search", written_reference.SECTIONS
+    trials = (
+        "  trials = auto  how many trials; auto is 24, and all settings of a grid\n      auto or a whole number, at "
     )
+    assert trials + "least 1\n" in about.found("search", written_reference.SECTIONS)
     with pytest.raises(UserError, match=r"^--explain one_cicle: nothing has this name; did you mean 'one_cycle'\?$"):
         about.found("one_cicle", written_reference.SECTIONS)
 

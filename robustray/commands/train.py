@@ -11,7 +11,7 @@ from robustray._later import torch
 from robustray.commands.exits import INTERRUPTED
 from robustray.data.doubts import doubts
 from robustray.errors import Diverged, Paused, UserError
-from robustray.measures.metrics import ACCURACIES, METRICS
+from robustray.measures.metrics import ACCURACIES, METRICS, SHARES
 from robustray.stopping import AtOnce, Stops
 from robustray.trial import TrialConfig
 
@@ -55,9 +55,9 @@ def train(
     except AtOnce:
         typer.echo("Stopped at once: the same command goes on from the last checkpoint.")
         raise typer.Exit(INTERRUPTED) from None
-    typer.echo(
-        f"done: clean {report['clean_accuracy']:.2%}, robust {report['robust_accuracy']:.2%} on validation; {home}"
-    )
+    asked = [name for name in SHARES if METRICS[name].needs and name in report]
+    shares = ", ".join(f"{METRICS[name].short} {report[name]:.2%}" for name in (*ACCURACIES, *asked))
+    typer.echo(f"done: {shares} on validation; {home}")
 
 
 def _line(report: dict[str, Any]) -> str:

@@ -19,6 +19,7 @@ class Metric:
     direction: Direction  # which way is better
     short: str  # for headers and lines where there is little room
     judged: bool = False  # training measures it cheaply, the judge anew
+    needs: tuple[str, ...] = ()  # the option of the judge, by its keys, without which it is not measured
 
     def printed(self, value: float) -> str:
         """`97.5` for a fraction, in percent; three figures of anything else."""
@@ -49,6 +50,46 @@ METRICS: dict[str, Metric] = {
             "robust",
             judged=True,
         ),
+        Metric(
+            "spatial_accuracy",
+            "fraction correct when turned and moved, mean over judge.spatial's draws; tune images, as training ends",
+            "fraction",
+            "max",
+            "spatial",
+            needs=("spatial",),
+        ),
+        Metric(
+            "spatial_worst_accuracy",
+            "fraction correct as they are and at every draw of judge.spatial; tune images, as training ends",
+            "fraction",
+            "max",
+            "spatial worst",
+            needs=("spatial",),
+        ),
+        Metric(
+            "spatial_grid_accuracy",
+            "fraction correct as they are and at every point of judge.spatial.grid; tune images, as training ends",
+            "fraction",
+            "max",
+            "spatial grid",
+            needs=("spatial", "grid"),
+        ),
+        Metric(
+            "spatial_fooling_rate",
+            "fraction whose predicted class a turn and move changes, mean over judge.spatial's draws; tune images, as training "
+            "ends",
+            "fraction",
+            "min",
+            "spatial fooling",
+            needs=("spatial",),
+        ),
+        Metric(
+            "adversarial_fooling_rate",
+            "fraction whose predicted class judge.cheap changes, right or wrong",
+            "fraction",
+            "min",
+            "fooling",
+        ),
         Metric("cost_seconds", "seconds of training, validation included", "seconds", "min", "seconds"),
         Metric("cost_device_hours", "the same in hours of a device", "hours", "min", "device-h"),
         Metric(
@@ -64,4 +105,7 @@ METRICS: dict[str, Metric] = {
 
 ACCURACIES = tuple(name for name, metric in METRICS.items() if metric.judged)
 """`clean_accuracy`, `robust_accuracy`: what is judged."""
-COSTS = tuple(name for name in METRICS if name not in ACCURACIES)
+SHARES = tuple(name for name, metric in METRICS.items() if metric.unit == "fraction")
+"""Shares of images: what is measured of a model, cheaply, on the tune images. Some only where the judge asks for it."""
+COSTS = tuple(name for name in METRICS if name not in SHARES)
+"""What training costs."""

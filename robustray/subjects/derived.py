@@ -15,7 +15,8 @@ from robustray.derived.base import Ground, Parent
 from robustray.devices import pick_device
 from robustray.errors import NotFinite, UserError
 from robustray.judge import Judge
-from robustray.measures.accuracy import accuracies
+from robustray.measures.accuracy import measured
+from robustray.measures.spatial import spatial
 from robustray.models.given import ZOO
 from robustray.numerics import numerics
 from robustray.subjects import factory, trial, weight_files, zoo
@@ -47,7 +48,7 @@ def made(folder: Path, kept: Path, *, stop: threading.Event | None = None, devic
         stop: set: end soon, keeping what was done.
 
     Returns:
-        `clean_accuracy` and `robust_accuracy` on the tune images under `judge.cheap`; `weights`, the hash; `said`, what its
+        What training measures of a trial, on the tune images; `weights`, the hash; `said`, what its
         maker found; `cost_passes` and `cost_seconds` of the making alone, this measurement included.
 
     Raises:
@@ -61,20 +62,23 @@ def made(folder: Path, kept: Path, *, stop: threading.Event | None = None, devic
         found, passes = point.load(folder, finder(folder, judge)), 0.0
     else:
         found, passes = point.make(recipe, ground, finder(folder, judge))
-    images = DeviceImages(judge.data.load("validation").take(judge.lists()[1]), place)
+    rows = judge.lists()[1]
+    images = DeviceImages(judge.data.load("validation").take(rows), place)
     attack = judge.cheap.bind(judge.threat)
     try:
         with numerics():
-            clean, robust = accuracies(found.model.to(place), images, attack)
+            shares = measured(found.model.to(place), images, attack).named()
+            if judge.spatial is not None:
+                shares |= spatial(found.model, images, rows, judge.spatial)
     except NotFinite as error:
         raise UserError(f"derive: {recipe.maker.name} gives answers that are not finite ({error})") from None
     seconds = time.monotonic() - begun
+    asked = 0 if judge.spatial is None else judge.spatial.passes
     return {
-        "clean_accuracy": clean,
-        "robust_accuracy": robust,
+        **shares,
         "weights": found.weights,
         "said": dict(found.said),
-        "cost_passes": passes + len(images) * (2 + attack.attack.passes),
+        "cost_passes": passes + len(images) * (2 + attack.attack.passes + asked),
         "cost_seconds": seconds,
     }
 

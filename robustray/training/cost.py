@@ -12,6 +12,7 @@ import torch
 
 from robustray.data.device import DeviceImages
 from robustray.measures.accuracy import accuracies
+from robustray.measures.spatial import spatial
 from robustray.training.trainer import Trainer
 from robustray.trial import TrialConfig
 
@@ -30,11 +31,12 @@ class TrialCost:
     validation: float  # seconds of one validation
     validations: int
     checkpoint: int  # bytes
+    last: float = 0.0  # seconds of what is measured once, as it ends
 
     @property
     def seconds(self) -> float:
         """The whole training."""
-        return self.step * self.steps + self.validation * self.validations
+        return self.step * self.steps + self.validation * self.validations + self.last
 
     def files(self, best: bool) -> int:
         """Bytes on disk: last, previous, and the best one where it is kept."""
@@ -68,6 +70,12 @@ def trial(config: TrialConfig, *, device: str = "auto", threads: int | None = No
             accuracies(trainer.average.model, images, trainer.selection.attack)
             _wait(trainer.device)
             validation = (time.perf_counter() - moment) * len(tune) / len(images)
+            last = 0.0
+            if config.judge.spatial is not None:
+                moment = time.perf_counter()
+                spatial(trainer.average.model, images, trainer.selection.rows[: len(images)], config.judge.spatial)
+                _wait(trainer.device)
+                last = (time.perf_counter() - moment) * len(tune) / len(images)
             trainer.save()
         checkpoint = (trainer.folder / "last.pt").stat().st_size
     every = config.checkpoints.validate_every
@@ -77,6 +85,7 @@ def trial(config: TrialConfig, *, device: str = "auto", threads: int | None = No
         validation,
         -(-trainer.epochs // every),
         checkpoint,
+        last,
     )
 
 

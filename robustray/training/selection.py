@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,9 @@ from torch import Tensor, nn
 
 from robustray.data.device import DeviceImages
 from robustray.errors import Diverged, NotFinite
-from robustray.measures.accuracy import accuracies
+from robustray.measures.accuracy import measured
+from robustray.measures.metrics import SHARES
+from robustray.measures.spatial import spatial
 from robustray.training import checkpoints
 from robustray.trial import TrialConfig
 
@@ -28,7 +31,9 @@ class Selection:
 
     def __init__(self, config: TrialConfig, folder: Path, device: torch.device) -> None:
         judge = config.judge
-        self.images = DeviceImages(judge.data.load("validation").take(judge.lists()[1]), device)
+        self.rows = judge.lists()[1]
+        self.images = DeviceImages(judge.data.load("validation").take(self.rows), device)
+        self.spatial = judge.spatial
         self.attack = judge.cheap.bind(judge.threat)
         self.folder = folder
         self.keeps_best = config.checkpoints.select == "best_robust"
@@ -42,7 +47,8 @@ class Selection:
         return len(self.images) * (2 + self.attack.attack.passes)
 
     def validate(self, model: nn.Module, epoch: int) -> dict[str, float]:
-        """`clean_accuracy` and `robust_accuracy` of the averaged model after so many epochs; the best one is kept.
+        """Accuracies and fooling rate, by the names of their metrics, of the averaged model after so many epochs; the best one
+        is kept.
 
         Raises:
             Diverged: the model or its gradients are not finite.
@@ -50,19 +56,34 @@ class Selection:
         if not all(bool(weight.isfinite().all()) for weight in model.parameters()):
             raise Diverged(f"a weight is not finite after epoch {epoch}")
         try:
-            clean, robust = accuracies(model, self.images, self.attack)
+            found = measured(model, self.images, self.attack)
         except NotFinite as error:  # the last step of an epoch may go too far without its loss telling
             raise Diverged(f"validation after epoch {epoch}: {error}") from error
-        measured = {"clean_accuracy": clean, "robust_accuracy": robust}
-        if self.keeps_best and (self.best is None or robust > self.best["robust_accuracy"]):
-            self.best = {"epoch": float(epoch), **measured}
+        if self.keeps_best and (self.best is None or found.robust > self.best["robust_accuracy"]):
+            self.best = {"epoch": float(epoch), **found.named()}
             checkpoints.save(self._path(), {"average": checkpoints.contiguous(model)})
-        return measured
+        return found.named()
+
+    @property
+    def last_passes(self) -> int:
+        """Of what is measured once more as training ends."""
+        return 0 if self.spatial is None else len(self.images) * self.spatial.passes
+
+    def at_the_end(self, model: nn.Module, epoch: int) -> dict[str, float]:
+        """What is asked of the weights that count alone, where `model` is the average after the last epoch: accuracies under
+        rotations and translations. Nothing without `judge.spatial`.
+        """
+        if self.spatial is None:
+            return {}
+        if self.best is not None and int(self.best["epoch"]) != epoch:
+            model = copy.deepcopy(model)
+            model.load_state_dict(self.weights(model, epoch))
+        return spatial(model, self.images, self.rows, self.spatial)
 
     def accuracies(self, row: dict[str, float]) -> dict[str, float]:
         """Those of the checkpoint that counts if training ends with this row of metrics.csv, as far as it was validated."""
-        counts = row if self.best is None else self.best
-        return {key: counts[key] for key in ("clean_accuracy", "robust_accuracy") if key in counts}
+        counts = row | (self.best or {})  # what is measured as training ends is of the best one already
+        return {key: counts[key] for key in SHARES if key in counts}
 
     def weights(self, model: nn.Module, epoch: int) -> dict[str, Tensor]:
         """The weights that count, where `model` is the average after so many epochs."""

@@ -158,8 +158,9 @@ class Trainer:
 
         Returns:
             epoch, epochs, training_iteration, done, exact, images trained on and costs so far, loss and its parts, and,
-            where validated, `clean_accuracy` and `robust_accuracy` of the checkpoint that would be selected if training
-            ended now. The last report adds `outcome` and `weights`, the hash of the selected weights.
+            where validated, the accuracies and the fooling rate of the checkpoint that would be selected if training
+            ended now. The last report adds what `judge.spatial` asks of it, `outcome`, and `weights`, the hash of the
+            selected weights.
         """
         begun, progress = time.monotonic(), self.progress
         before = progress.seconds
@@ -306,6 +307,9 @@ class Trainer:
         if validating:
             measured = self.selection.validate(model, self.completed)
             self.progress.passes += self.selection.passes
+        if self.done:
+            measured |= self.selection.at_the_end(model, self.completed)
+            self.progress.passes += self.selection.last_passes
         if keeping:
             kept = {"config": self.config.to_yaml(), "average": checkpoints.contiguous(model)}
             checkpoints.save(self.folder / f"epoch-{self.completed:04d}.pt", kept)

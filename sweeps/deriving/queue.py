@@ -19,7 +19,7 @@ from robustray.derived.base import Maker
 from robustray.derived.point import Recipe
 from robustray.errors import UserError
 from robustray.files import write_whole
-from robustray.measures.metrics import ACCURACIES, COSTS
+from robustray.measures.metrics import COSTS, SHARES
 from robustray.registry import Registered
 from sweeps.deriving import parents
 from sweeps.deriving.parents import Group, Standing
@@ -129,7 +129,7 @@ class Deriving:
 
     def _metrics(self, number: int, end: End) -> dict[str, float]:
         """Accuracies as measured; costs with those of the parents, without which there would be no point."""
-        metrics = {name: float(end.result[name]) for name in ACCURACIES}
+        metrics = {name: float(end.result[name]) for name in SHARES if name in end.result}
         own = {
             "cost_seconds": float(end.result["cost_seconds"]),
             "cost_device_hours": float(end.result["cost_seconds"]) / 3600,

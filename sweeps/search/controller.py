@@ -54,7 +54,7 @@ class Controller:
 
     def next(self) -> Job | Signal:
         while True:
-            left = self.study.sampled < self.sweep.search.trials
+            left = self.study.sampled < self.sweep.trials
             number = self.unfinished.popleft() if self.unfinished else self.draw() if left else None
             if number is None:
                 return DONE
@@ -110,9 +110,8 @@ class Controller:
             return self._issue(Issued(asked.params, seed=seed, origin="replicate", parents=(first,)), asked)
         if not self._said:
             self._said = True
-            self.tell(
-                Said(f"all {len(self.settings)} settings tried: no more trials, though {search.trials} were asked for")
-            )
+            asked_for = f"though {self.sweep.trials} were asked for"
+            self.tell(Said(f"all {len(self.settings)} settings tried: no more trials, {asked_for}"))
         return None
 
     def _new(self, number: int) -> Asked | None:
@@ -120,6 +119,9 @@ class Controller:
         search = self.sweep.search
         if self.settings.exhausted:
             return None
+        if search.sampler == "grid":
+            following = self.settings.next_of_grid()
+            return None if following is None else self.study.ask(sampling.Fixed(following))
         for sampler in sampling.samplers(search.sampler, search.seed, number, self.settings.chances):
             asked = self.study.ask(sampler)
             if self.settings.tried(asked.params) is None:

@@ -31,11 +31,12 @@ class Settings:
         self._first: dict[str, int] = {}  # by what is trained: the first trial of it
         self._trials: Counter[int] = Counter()  # by that first trial: itself and its replicates
         self._seen = 0
+        self._reached = 0  # of a grid: all before it were tried
 
     @property
     def listed(self) -> bool:
         """Whether there are so few settings that all can be gone through."""
-        return count(self.sweep.template) <= LISTED
+        return count(self.sweep.settings) <= LISTED
 
     @property
     def chances(self) -> int:
@@ -58,12 +59,22 @@ class Settings:
             number: how many trials were sampled before; another one gives another setting.
         """
         if self.listed:
-            every = int(count(self.sweep.template))
+            every = int(count(self.sweep.settings))
             order = random.Random(derive(self.sweep.search.seed, "untried", number))  # noqa: S311
             for index in order.sample(range(every), every):
-                params = nth(self.sweep.template, index)
+                params = nth(self.sweep.settings, index)
                 if self.tried(params) is None:
                     return params
+        self.exhausted = True
+        return None
+
+    def next_of_grid(self) -> dict[str, object] | None:
+        """The first setting in the order of `nth` that was not tried; None where all were."""
+        for index in range(self._reached, int(count(self.sweep.settings))):
+            self._reached = index  # what was tried stays tried: the next look begins here
+            params = nth(self.sweep.settings, index)
+            if self.tried(params) is None:
+                return params
         self.exhausted = True
         return None
 

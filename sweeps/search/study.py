@@ -19,7 +19,7 @@ from optuna.samplers import BaseSampler
 from optuna.study._constrained_optimization import _CONSTRAINTS_KEY
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
-from robustray.measures.metrics import ACCURACIES
+from robustray.measures.metrics import SHARES
 from sweeps.frontier import mean
 from sweeps.record import DIRECTIONS, Record, TrialRecord
 from sweeps.record.constraints import shares
@@ -143,7 +143,9 @@ class Study:
         return mean(missed, dict.fromkeys(self.sweep.constraints, "min")) if missed else {}
 
     def _worst_of(self, name: str) -> float:
-        return 0.0 if name in ACCURACIES and self._objectives[name] == "max" else self._worst.get(name, 0.0)
+        if name in SHARES:
+            return 0.0 if self._objectives[name] == "max" else 1.0
+        return self._worst.get(name, 0.0)
 
     def _seen(self, name: str, values: list[float]) -> None:
         """Keeps the worst number of an objective; those that failed move with it."""

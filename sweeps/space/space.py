@@ -7,7 +7,7 @@ import json
 import math
 import os
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 from typing import Annotated, Any, ClassVar, Literal
 
@@ -24,10 +24,12 @@ from robustray.options.places import where_it_was
 from robustray.options.yaml import Document, Keys, dotted, show
 from robustray.registry import Count, Options, Real, Registered
 from robustray.trial import TrialConfig
-from sweeps.space import corners, templates
+from sweeps.space import corners, grids, templates
 from sweeps.space.distributions import Parameter
 from sweeps.space.overrides import override
 
+TRIALS = 24
+"""How many trials a sampler other than grid draws where nobody says."""
 NAME = "[A-Za-z0-9_-][A-Za-z0-9._-]{0,99}"
 
 
@@ -60,14 +62,29 @@ class Bound(Options):
 class Search(Options):
     """How trials are chosen."""
 
-    sampler: Literal["tpe", "random"] = Field("tpe", description="tpe learns from finished trials; random does not")
-    trials: Count = Field(24, ge=1, description="how many trials")
+    sampler: Literal["tpe", "random", "grid"] = Field(
+        "tpe", description="tpe learns from finished trials; random does not; grid goes through all settings, in order"
+    )
+    trials: Literal["auto"] | Annotated[Count, Field(ge=1)] = Field(
+        "auto", description=f"how many trials; auto is {TRIALS}, and all settings of a grid"
+    )
+    points: Annotated[Count, Field(ge=2)] | dict[str, Annotated[Count, Field(ge=2)]] | None = Field(
+        None,
+        description="values in a grid of each option that is searched without steps, both ends included, at equal distances on "
+        "its scale; or by the names of options",
+    )
     seed: Count = Field(0, ge=0, le=2**53, description="every random choice of the search derives from it")
     duplicates: Literal["end", "replicate"] = Field(
         "end",
         description="once all settings of a space have been tried: end, or replicate them with other seeds of training, those "
         "with the fewest trials first",
     )
+
+    @model_validator(mode="after")
+    def _points_of_a_grid(self) -> Search:
+        if self.points is not None and self.sampler != "grid":
+            raise Mistakes({("points",): f"only a grid has points; sampler {self.sampler} draws from the whole range"})
+        return self
 
 
 class Stopping(Options):
@@ -176,11 +193,27 @@ class Sweep(Options):
 
     @field_validator("objectives")
     @classmethod
-    def _in_order(cls, value: dict[str, Direction]) -> dict[str, Direction]:
+    def _in_order(cls, value: dict[str, Direction], info: ValidationInfo) -> dict[str, Direction]:
         if not value:
             raise ValueError(f"needs at least one of {', '.join(METRICS)}")
+        _measured(value, info)
         # An Optuna study knows its objectives by position: two spellings of one set must not swap them on resume.
         return {name: value[name] for name in METRICS if name in value}
+
+    @field_validator("constraints")
+    @classmethod
+    def _measured_too(cls, value: dict[str, Bound], info: ValidationInfo) -> dict[str, Bound]:
+        _measured(value, info)
+        return value
+
+    @field_validator("search")
+    @classmethod
+    def _finite_grid(cls, value: Search, info: ValidationInfo) -> Search:
+        if value.sampler == "grid" and "trial" in info.data:
+            found = grids.mistaken(templates.compile_template(info.data["trial"]), value.points)
+            if found:
+                raise Mistakes(found)
+        return value
 
     @cached_property
     def template(self) -> Any:
@@ -192,11 +225,24 @@ class Sweep(Options):
         """The searched options in template order, those of every branch right after their choice."""
         return tuple(templates.parameters(self.template))
 
+    @cached_property
+    def settings(self) -> Any:
+        """The template that names the settings there are: of a grid, with a choice of points in place of every range."""
+        return grids.gridded(self.template, self.search.points) if self.search.sampler == "grid" else self.template
+
+    @cached_property
+    def trials(self) -> int:
+        """How many trials are asked for: as `search.trials` says, by default all settings of a grid."""
+        if isinstance(self.search.trials, int):
+            return self.search.trials
+        return int(templates.count(self.settings)) if self.search.sampler == "grid" else TRIALS
+
     @property
     def wanted(self) -> int:
         """How many trials there will be: no more than settings, where the search ends once all of them were tried."""
-        settings = math.inf if self.search.duplicates == "replicate" else templates.count(self.template)
-        return int(min(self.search.trials, settings))
+        return int(
+            min(self.trials, math.inf if self.search.duplicates == "replicate" else templates.count(self.settings))
+        )
 
     def examples(self) -> Iterator[TrialConfig]:
         """Trials that between them show every branch of every choice, with numbers low, high and in between."""
@@ -301,6 +347,21 @@ class Sweep(Options):
         except ValidationError:  # of a version that had other options: what is there is compared
             known, now = other, self.resolved()
         return changes(_fixed(known), _fixed(now))
+
+
+def _measured(names: Iterable[str], info: ValidationInfo) -> None:
+    """Refuses metrics that the judge would not measure."""
+    found: dict[Keys, str] = {}
+    for name in names:
+        asked: Any = info.data.get("judge", ...)  # one with mistakes of its own has been told of
+        for key in METRICS[name].needs:
+            asked = getattr(asked, key, None) if asked is not ... else asked
+        if asked is None:
+            grid = ", grid: {rotations: 5, translations: 3}" if "grid" in METRICS[name].needs else ""
+            remedy = f"write judge: {{spatial: {{rotation: 30, translation: 3{grid}}}}}"
+            found[name,] = f"is measured only where judge.{'.'.join(METRICS[name].needs)} says how; {remedy}"
+    if found:
+        raise Mistakes(found)
 
 
 def _checked(parameter: Parameter, value: object) -> object:

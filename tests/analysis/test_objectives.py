@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from analysis import axes, hypervolume_curve, load, palette, summary, tables
+from analysis import axes, hypervolume_curve, load, palette, summary, tables, words
 from analysis.device_time import of_sweep
 from analysis.figures import frontier_figure
 from analysis.points import band, points_on_test, selection_points, staircase
@@ -105,6 +105,26 @@ def test_the_band_has_no_width_along_a_cost() -> None:
     assert list(zip(xs, ys, strict=True)) == [
         (3000, 60), (1000, 60), (1000, 20), (1000, 20), (1000, 40), (3000, 40)
     ]  # fmt: skip
+
+
+def test_shares_of_images_are_drawn_and_measured_as_accuracies_are() -> None:
+    """From 0 to 1 in any sweep, in percent, and gained where more is better; whatever the largest here is."""
+    spatial = {"clean_accuracy": "max", "robust_accuracy": "max", "spatial_accuracy": "max"}
+    fooling = {"robust_accuracy": "max", "spatial_fooling_rate": "min"}
+    assert axes.subject(spatial) == "clean accuracy, robust accuracy and spatial accuracy"
+    assert axes.printed("spatial_accuracy", 0.5) == f"{words.percent(0.5)} spatial"
+    rows = pd.DataFrame(
+        {
+            "status": "complete",
+            "clean_accuracy": [0.5],
+            "robust_accuracy": [0.5],
+            "spatial_accuracy": [0.5],
+            "spatial_fooling_rate": [0.25],
+        }
+    )
+    assert largest(rows, spatial) == largest(rows, fooling) == {}
+    assert volume(rows, spatial, {}) == pytest.approx(0.5**3)
+    assert volume(rows, fooling, {}) == pytest.approx(0.5 * 0.75)
 
 
 def test_the_verdict_and_the_hypervolume_follow(trade: Path) -> None:

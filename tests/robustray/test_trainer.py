@@ -20,7 +20,7 @@ from robustray.data.device import DeviceImages
 from robustray.defenses import Defense
 from robustray.devices import pick_device
 from robustray.errors import Diverged, UserError
-from robustray.measures.accuracy import accuracies
+from robustray.measures.accuracy import Measured, accuracies
 from robustray.models.small_cnn import SmallCnn
 from robustray.registry import parts
 from robustray.subjects import load
@@ -43,11 +43,11 @@ def scripted(monkeypatch: pytest.MonkeyPatch, robust: list[float]) -> list[dict[
     validated: list[dict[str, Tensor]] = []
     left = iter(robust)
 
-    def script(model: nn.Module, images: object, attack: object) -> tuple[float, float]:
+    def script(model: nn.Module, images: object, attack: object) -> Measured:
         validated.append(state(model))
-        return 0.9, next(left)
+        return Measured(0.9, next(left), 0.0)
 
-    monkeypatch.setattr(selection, "accuracies", script)
+    monkeypatch.setattr(selection, "measured", script)
     return validated
 
 

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import yaml
 
+from robustray.training.curricula import Moment
 from robustray.trial import TrialConfig
 from sweeps.dry_run import first_trials
 from sweeps.space import Sweep
@@ -53,8 +54,8 @@ def test_first_trials(path: Path) -> None:
     drawn = first_trials(sweep, 5)
     assert len(drawn) == 5
     assert drawn == first_trials(sweep, 5)
-    every = first_trials(sweep, sweep.search.trials)
-    assert len({config.to_yaml() for _, config in every}) == sweep.search.trials, "no setting is trained twice"
+    every = first_trials(sweep, sweep.trials)
+    assert len({config.to_yaml() for _, config in every}) == sweep.trials, "no setting is trained twice"
     for params, config in drawn:
         assert sweep.trial_config(params) == config
         assert TrialConfig.model_validate(yaml.safe_load(config.to_yaml())) == config.resolved()
@@ -160,6 +161,11 @@ RUN: dict[str, list[Params]] = {
     ),
     "kamath2021_eps": ran(branch("defense", "trades", beta=6.0), *each("threat.eps", (2 / 255, 4 / 255, 8 / 255))),
     "kamath2021_rotation": ran({"batch.augment.1.pixels": 16}, *each("batch.augment.0.degrees", range(30, 181, 30))),
+    "kamath2021_tradeoff": [
+        *(branch("curriculum", "theta", **{"stages.0.rotation": angle}) for angle in range(0, 61, 10)),
+        *(branch("curriculum", "eps", **{"stages.0.eps_scale": eps}) for eps in (0.25, 0.5, 1)),
+        {"curriculum": "cusp"},
+    ],
     "pang2022_generated": ran(
         {"batch.mix.fraction": 0.7, "averaging.decay": 0.995, "schedule.lr": 0.2},
         branch("defense", "score", beta=3.0, clip=0),
@@ -242,3 +248,19 @@ def test_what_a_paper_ran_can_be_drawn(path: Path) -> None:
     assert len({sweep.trial_config(params).to_yaml() for params in run}) == len(run)
     if path.stem.startswith("stutz2021"):  # the baseline is drawn in all, and shown in one
         assert len(run) == len(ROW.findall(header(path))) + (path.stem != "stutz2021_losses")
+
+
+def test_the_curves_of_a_trade_off_differ_in_what_is_compared_alone() -> None:
+    """Every trial of the grid is the same but for its curriculum; eps and rotation are what a curve says, on all batches."""
+    sweep = Sweep.from_yaml(ROOT / "search_spaces" / "papers" / "kamath2021_tradeoff.yaml")
+    trials = [config for _, config in first_trials(sweep, sweep.trials)]
+    assert len(trials) == 12
+    assert len({config.model_copy(update={"curriculum": None}).to_yaml() for config in trials}) == 1
+    ends = []
+    for config in trials:
+        assert config.curriculum is not None
+        amounts = [config.curriculum.at(Moment(step, 120, 1, config.schedule)) for step in range(120)]
+        ends.append((amounts[-1].eps_scale, amounts[-1].rotation))
+        assert all(each == amounts[0] for each in amounts) == (config.curriculum.name == "stages")
+    curves = [*((0, angle) for angle in range(0, 61, 10)), (0.25, 0), (0.5, 0), (1, 0)]
+    assert ends == [*curves, (1, 180), (1, 60)]
