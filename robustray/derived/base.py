@@ -126,6 +126,11 @@ class Maker(Part):
         return ""
 
     @property
+    def trains(self) -> bool:
+        """Whether a point takes some training after all."""
+        return False
+
+    @property
     def whole(self) -> bool:
         """Whether a point's own state holds all of its weights, so that parents give the architecture only."""
         return not self.mixes

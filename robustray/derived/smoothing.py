@@ -56,6 +56,10 @@ class Smoothing(Maker):
         return f"the mixing network's loss went from {losses[0]:.3g} to {losses[-1]:.3g}" if losses else ""
 
     @property
+    def trains(self) -> bool:
+        return self.network is not None
+
+    @property
     def _scales(self) -> tuple[float, float]:
         return self.accurate_scale, self.robust_scale
 
