@@ -116,10 +116,11 @@ def sentences(df: pd.DataFrame, objectives: Mapping[str, str], spent: DeviceTime
         f" and {words.duration(spent.judging_points)} of judging" if spent.judging_points else ""
     )
     beside = f"beside {words.duration(spent.training)} of training"
-    of = f"{derived} of {words.count(len(leading), 'member')}"
+    so_far = "" if points.stage(df) == "members" else " so far"
+    of = f"{derived} of {words.count(len(leading), 'member')}{so_far}"
     if not derived:
         points_made = words.count(len(made), "point")
-        return [f"{points_made} derived without training, for {cost}, {beside}: none is on the frontier."]
+        return [f"{points_made} derived without training, for {cost}, {beside}: none is on the frontier{so_far}."]
     if len(objectives) < 2 or not alone:
         return [f"{of} {'was' if derived == 1 else 'were'} derived without training, for {cost}, {beside}."]
     found = added(df, objectives, verdicts)

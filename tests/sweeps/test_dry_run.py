@@ -85,7 +85,7 @@ def test_costs_add_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert cost.judging[1] == pytest.approx(validation + test)
     assert cost.judging[0] < cost.judging[1] < cost.judging[2]
     every = sweep.model_copy(update={"judge": sweep.judge.model_copy(update={"trials": "none"})})
-    assert dry_run._judging(every, next(iter(every.examples()))) == (0, 0, 0)
+    assert dry_run._judging(every, next(iter(every.examples()))) == ((0.0, 0.0, 0.0), (0.0, 0.0, 0.0))
 
 
 def test_a_probe_leaves_no_folder_and_counts_the_whole_training(
