@@ -41,6 +41,7 @@ __getattr__ = lazy(
                 "collect",
                 "comparison",
                 "curves",
+                "derivation",
                 "device_time",
                 "figures",
                 "judgements",

@@ -12,6 +12,7 @@ import pandas as pd
 from analysis.pareto import wilson
 from robustray.measures.metrics import ACCURACIES, METRICS
 from sweeps import record, standing
+from sweeps.record import points
 from sweeps.standing import SELECTION, TEST
 
 OPTION = "option."
@@ -59,7 +60,8 @@ def load(folder: Path | str) -> pd.DataFrame:
       is taken by another column is called `metric.<name>`;
     - `replicate_of`: the trial whose options it has, with another seed;
     - `derived`: how a point that was made without training came about (`soup, weights 0.25, 0.75`), None for a trained trial,
-      which alone has options; `parents`: numbers of the trials it was made of, joined by ", ";
+      which alone has options; `parents`: what it was made of, joined by ", ": numbers of trials, `3@10` for a snapshot of
+      trial 3, and what else was named. Its costs hold those of its parents;
     - `judging`: `full` (all attacks, on the selection set), `skipped` (after the attack `skipped_after`: proven dominated by
       trial `dominated_by`, or missing a constraint where there is none; `bound` is the largest robust accuracy it can still
       have), `failed` (see `cause`), `none`;
@@ -81,8 +83,9 @@ def load(folder: Path | str) -> pd.DataFrame:
 def table(snapshot: record.Snapshot) -> pd.DataFrame:
     """The columns of `load`, from a record already read."""
     members = set(snapshot.members[-1].trials) if snapshot.members else set()
-    rows = [_row(trial, snapshot, trial.number in members) for trial in snapshot.trials]
-    options = _names(trial.params for trial in snapshot.trials if trial.origin != "derived")
+    made_of = points.parents(snapshot)
+    rows = [_row(trial, snapshot, trial.number in members, made_of) for trial in snapshot.trials]
+    options = _names(trial.params for trial in snapshot.trials if not points.derived(trial))
     metrics = dict.fromkeys([*METRICS, *(_metric(name) for name in _names(trial.metrics for trial in snapshot.trials))])
     columns: dict[str, pd.Series[Any]] = {}
     for name, dtype in _BEFORE.items():
@@ -104,7 +107,9 @@ def options(df: pd.DataFrame) -> list[str]:
     return [name for name in df.columns if name.startswith(OPTION)]
 
 
-def _row(trial: record.TrialRecord, snapshot: record.Snapshot, member: bool) -> dict[str, Any]:
+def _row(
+    trial: record.TrialRecord, snapshot: record.Snapshot, member: bool, made_of: Mapping[int, Sequence[str]]
+) -> dict[str, Any]:
     row: dict[str, Any] = {
         "trial": trial.number,
         "status": trial.outcome or "running",
@@ -113,8 +118,8 @@ def _row(trial: record.TrialRecord, snapshot: record.Snapshot, member: bool) -> 
         "replicate_of": trial.replicate_of,
         "judging": "none",
     }
-    if trial.origin == "derived":
-        row |= {"derived": made(trial.params), "parents": ", ".join(map(str, trial.parents))}
+    if points.derived(trial):
+        row |= {"derived": made(trial.params), "parents": ", ".join(made_of[trial.number])}
     else:
         row |= {OPTION + name: value for name, value in trial.params.items()}
     row |= {_metric(name): value for name, value in trial.metrics.items()}
@@ -155,8 +160,7 @@ def _row(trial: record.TrialRecord, snapshot: record.Snapshot, member: bool) -> 
 
 def made(params: Mapping[str, Any]) -> str:
     """How a derived point was made, in a few words: `smoothing, alpha 0.7`."""
-    maker, *numbers = params.items()
-    return ", ".join([str(maker[1]), *(f"{name.rpartition('.')[2]} {value}" for name, value in numbers)])
+    return ", ".join(filter(None, points.recipe(params)))
 
 
 def _accuracies(prefix: str, judged: record.Judged) -> dict[str, Any]:

@@ -44,6 +44,7 @@ class Comparison:
     trials: pd.DataFrame  # as `compare` gives it
     seeds: pd.DataFrame  # as `seeds` gives it
     broken: Mapping[int, Mapping[str, int]] = field(default_factory=dict)  # by trial: see `Paired.broken`
+    verdicts: Paired | None = None  # what all of it was made from
 
 
 def compare(
@@ -118,7 +119,7 @@ def of_sweep(folder: Path, snapshot: record.Snapshot, df: pd.DataFrame, split: s
     if models is None:
         return None
     broken = dict(zip(models.trials, models.broken, strict=True))
-    return Comparison(table(models, df, snapshot.objectives), seeds(models, df), broken)
+    return Comparison(table(models, df, snapshot.objectives), seeds(models, df), broken, models)
 
 
 def read(folder: Path, snapshot: record.Snapshot, split: str) -> Paired | None:

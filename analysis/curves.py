@@ -11,6 +11,7 @@ from analysis.volume import largest, volume
 from robustray.errors import UserError
 from robustray.measures.metrics import COSTS
 from sweeps import record
+from sweeps.record import points
 
 
 def training_curves(folder: Path | str) -> pd.DataFrame:
@@ -45,7 +46,7 @@ def _epochs(path: Path) -> pd.DataFrame:
 
 
 def hypervolume_curve(folder: Path | str) -> pd.DataFrame:
-    """What a sweep had reached for what it had spent on training: a row per trial that ended, in the order of ending.
+    """What a sweep had reached for what it had spent on training and deriving: a row per trial and point, as they ended.
 
     Columns: `trial`, `finished`, the costs of all trials so far (`cost_seconds`, `cost_device_hours`, `cost_passes`), and the
     `hypervolume` of the sweep's objectives (accuracies from 0, costs from the largest of the sweep's complete trials), on
@@ -57,6 +58,7 @@ def hypervolume_curve(folder: Path | str) -> pd.DataFrame:
     snapshot = record.read(Path(folder))
     known = collect.table(snapshot).set_index("trial")
     ended = [trial for trial in snapshot.trials if trial.outcome is not None and trial.finished is not None]
+    by_number = {trial.number: trial for trial in snapshot.trials}
     numbers = [trial.number for trial in sorted(ended, key=lambda trial: (trial.finished, trial.number))]
     rows = known.loc[numbers]
     counts = (
@@ -67,7 +69,8 @@ def hypervolume_curve(folder: Path | str) -> pd.DataFrame:
     )
     counted, worst = counts.to_numpy(dtype=bool), largest(rows, snapshot.objectives)
     reached = [volume(rows[:end][counted[:end]], snapshot.objectives, worst) for end in range(1, len(numbers) + 1)]
-    spent = rows[list(COSTS)].fillna(0.0).cumsum().reset_index(drop=True)
+    own = {name: [points.own_cost(by_number[n], by_number.__getitem__, name) for n in numbers] for name in COSTS}
+    spent = pd.DataFrame(own).cumsum()
     finished = {trial.number: trial.finished for trial in ended}
     return pd.concat(
         [

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from analysis import judgements
-from sweeps.record import Snapshot, ledger
+from sweeps.record import Snapshot, ledger, points
 
 
 @dataclass(frozen=True)
@@ -15,9 +15,11 @@ class DeviceTime:
     """Device-seconds."""
 
     training: float
-    judging: float
+    judging: float  # of derived points too
     by_split: Mapping[str, float]  # of judging: the attacks alone
     every_attempt: bool  # else what failed or was interrupted counts only as far as it left results
+    deriving: float = 0.0  # making derived points, their parents' training and all judging apart
+    judging_points: float = 0.0  # of judging: derived points
 
 
 def of_sweep(folder: Path, snapshot: Snapshot) -> DeviceTime:
@@ -31,10 +33,18 @@ def of_sweep(folder: Path, snapshot: Snapshot) -> DeviceTime:
         folder: the sweep's. snapshot: its record.
     """
     by_split = judgements.device_seconds(folder, snapshot)
-    training = {trial.number: 3600 * trial.metrics.get("cost_device_hours", 0.0) for trial in snapshot.trials}
+    by_number = {trial.number: trial for trial in snapshot.trials}
+    own = {
+        n: 3600 * points.own_cost(trial, by_number.__getitem__, "cost_device_hours") for n, trial in by_number.items()
+    }
+    derived = {number for number, trial in by_number.items() if points.derived(trial)}
+    judged_points = sum(judged.seconds for (number, _), judged in snapshot.judged.items() if number in derived)
     judging, spent = sum(by_split.values()), ledger.read(folder)
     if spent is None:
-        return DeviceTime(sum(training.values()), judging, by_split, every_attempt=False)
-    trained = sum(max(seconds, spent.by_trial.get(("train", number), 0.0)) for number, seconds in training.items())
+        making = sum(own[number] for number in derived)
+        return DeviceTime(sum(own.values()) - making, judging, by_split, False, making, judged_points)
+    by_trial = {n: max(own[n], spent.by_trial.get(("derive" if n in derived else "train", n), 0.0)) for n in own}
+    making = sum(by_trial[number] for number in derived)
     judged = sum(spent.by_kind.get(kind, 0.0) for kind in ("judge", "probe"))
-    return DeviceTime(trained, max(judging, judged), by_split, every_attempt=True)
+    on_points = max(judged_points, sum(spent.by_trial.get(("judge", number), 0.0) for number in derived))
+    return DeviceTime(sum(by_trial.values()) - making, max(judging, judged), by_split, True, making, on_points)

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import html
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pandas as pd
 import plotly.graph_objects as go
 
-from analysis import axes, palette, points, words
+from analysis import axes, derivation, palette, points, words
 from analysis.axes import RANK, USUAL, Axis
 from analysis.collect import options
 from analysis.palette import FONT, Colours, Theme, ThemeName
@@ -38,6 +38,23 @@ class _Look:
     outline: float = 0.0  # width in pixels; of paper, or for open and hollow marks their own colour
     rank: int = 1000  # place in the legend, lowest first
     hollow: bool = False  # filled with paper, so that no interval bar shows through
+
+    @property
+    def derived(self) -> _Look:
+        """The same of a point that was made without training: another shape, not another colour."""
+        symbol = _STARS.get(self.symbol, self.symbol)
+        return replace(self, label=f"{self.label}, derived", symbol=symbol, size=self.size + 2)
+
+
+_STARS = {
+    "circle": "star",
+    "circle-open": "star-open",
+    "diamond": "star-diamond",
+    "triangle-down-open": "star-triangle-down-open",
+    "square-open": "star-square-open",
+    "bowtie-open": "hexagram-open",
+    "hourglass-open": "hexagram-open-dot",
+}
 
 
 def _looks(now: Stage, judge: str, *, tested: bool) -> dict[str, _Look]:
@@ -86,6 +103,9 @@ def frontier_figure(
     dominated, and flagged, stopped, diverged and failed trials each have their own mark. Before anything is judged the numbers
     of the cheap attack are drawn, and the axes say so. Colour is the first searched option, where no objective needs it.
 
+    Points that were derived without training are stars of the same kinds, and the frontier of training alone is a thin line
+    where they go beyond it.
+
     Args:
         df: as `analysis.load` gives it.
         title: plain text over the figure; none where empty.
@@ -104,11 +124,14 @@ def frontier_figure(
     if compared is not None:
         _draw_band(figure, _with_costs(compared, df, plane), points.leaders(df, objectives), view, look, plane)
     _draw_staircase(figure, selected[selected["kind"] == "leader"], view, look, now, plane)
+    _draw_trained(figure, selected, derivation.trained_frontier(df, objectives), view, look, plane)
     _draw_links(figure, selected, tested, look)
     for kind, style in _looks(now, _safe(judge), tested=not tested.empty).items():
         source = tested if kind.startswith("test") else selected
         labelled = kind in (("test", "test_dominated") if len(tested) else ("leader",))
-        _draw(figure, kind, style, source[source["kind"] == kind], colours, look, labelled=labelled)
+        part = source[source["kind"] == kind]
+        _draw(figure, kind, style, part[~part["derived"].astype(bool)], colours, look, labelled=labelled)
+        _draw(figure, kind, style.derived, part[part["derived"].astype(bool)], colours, look, labelled=labelled)
     _draw_categories(figure, colours)
     figure.update_layout(_layout(title, look, colours))
     judged_by = _safe(", ".join(filter(None, [judge, threat])))
@@ -221,6 +244,23 @@ def _draw_staircase(
     figure.add_scatter(x=xs, y=ys, line=line, legendrank=4, **common)
 
 
+def _draw_trained(
+    figure: go.Figure, selected: pd.DataFrame, trained: set[int], view: _View, look: Theme, plane: _Plane
+) -> None:
+    """The frontier that training alone came to, where derived points go beyond it."""
+    leading = set(selected.loc[selected["kind"] == "leader", "trial"])
+    standing = selected[selected["trial"].isin(trained)]
+    beyond = selected["derived"].astype(bool) & selected["trial"].isin(leading)
+    if not beyond.any() or standing.empty or view is None or plane[0].name == RANK:
+        return
+    xs, ys = points.staircase(standing.groupby("setting")[["x", "y"]].mean(), plane)
+    left, bottom = _worst(view, plane)
+    figure.add_scatter(
+        x=[left, *xs, xs[-1]], y=[ys[0], *ys, bottom], mode="lines", hoverinfo="skip", name="frontier of training alone",
+        legendgroup="trained", legendrank=5, line={"color": look.muted, "width": 1, "dash": "dashdot"},
+    )  # fmt: skip
+
+
 def _draw_links(figure: go.Figure, selected: pd.DataFrame, tested: pd.DataFrame, look: Theme) -> None:
     pairs = tested.merge(selected, on="trial", suffixes=("_test", ""))
     if pairs.empty:
@@ -242,6 +282,7 @@ def _draw(
     look: Theme,
     *,
     labelled: bool,
+    listed: bool = True,
 ) -> None:
     if part.empty:
         return
@@ -251,8 +292,10 @@ def _draw(
     ):  # an option that only some have: a scale takes numbers alone
         for has_none in (False, True):
             some = part[[(value is None) == has_none for value in values]]
-            _draw(figure, kind, style, some, colours, look, labelled=labelled)
+            _draw(figure, kind, style, some, colours, look, labelled=labelled, listed=not has_none)
         return
+    derived = bool(part["derived"].any())
+    group = f"{kind} derived" if derived else kind
     scaled = colours.axis is not None and True not in missing
     marker, legend_marker = _marker(style, [look.muted if v is None else v for v in values], scaled, look)
     bars: dict[str, Any] = {}
@@ -269,15 +312,15 @@ def _draw(
         "textfont": {"color": look.muted, "size": 11},
     }
     figure.add_scatter(
-        x=part["x"], y=part["y"], marker=marker, name=style.label, legendgroup=kind, showlegend=False,
+        x=part["x"], y=part["y"], marker=marker, name=style.label, legendgroup=group, showlegend=False,
         mode="markers+text" if labelled else "markers",
         hovertext=part["hover"], hovertemplate="%{hovertext}<extra></extra>",
-        meta={"kind": kind}, customdata=part["trial"],
+        meta={"kind": kind, "derived": derived}, customdata=part["trial"],
         **bars, **(text if labelled else {}),
     )  # fmt: skip
     # Coloured marks would lend the legend the colour of their first trial: a mark without a place speaks for them.
     figure.add_scatter(
-        x=[None], y=[None], mode="markers", marker=legend_marker, name=style.label, legendgroup=kind,
+        x=[None], y=[None], mode="markers", marker=legend_marker, name=style.label, legendgroup=group, showlegend=listed,
         legendrank=style.rank, hoverinfo="skip",
     )  # fmt: skip
 

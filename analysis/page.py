@@ -23,7 +23,7 @@ import yaml
 from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 
-from analysis import axes, points, summary, tables, words
+from analysis import axes, derivation, points, summary, tables, words
 from analysis.cards import cards
 from analysis.comparison import Comparison
 from analysis.device_time import DeviceTime
@@ -62,6 +62,7 @@ def render(
         comparisons: what verdicts say, by split, where there are any.
         spent: device time.
     """
+    chosen = comparisons.get(SELECTION)
     decisive = comparisons.get(TEST) or comparisons.get(SELECTION)
     plotly, script, style = _asset(get_plotlyjs()), _asset(_read("page.js")), _asset(_read("page.css"))
     environment = jinja2.Environment(
@@ -79,6 +80,7 @@ def render(
         third=axes.third(snapshot.objectives),
         threat=sheet.threat,
         verdict=summary.verdict(df, snapshot.objectives),
+        derivation=derivation.sentences(df, snapshot.objectives, spent, chosen.verdicts if chosen else None),
         merits=summary.merits(df, snapshot, spent),
         warnings=summary.warnings(df, snapshot, sheet),
         stage=points.stage(df),

@@ -21,7 +21,7 @@ from robustray.measures.metrics import ACCURACIES, METRICS
 
 Stage = Literal["members", "judging", "cheap"]
 _CAUSE = 90  # characters of a cause, or of a line, that fit a hover label
-_COLUMNS = ["row", "trial", "setting", "kind", "x", "y", "hover"]
+_COLUMNS = ["row", "trial", "setting", "derived", "kind", "x", "y", "hover"]
 
 
 def stage(df: pd.DataFrame) -> Stage:
@@ -43,8 +43,9 @@ def selection_points(df: pd.DataFrame, objectives: Mapping[str, str] = USUAL) ->
     """A row per trial that has numbers on the selection set to draw.
 
     Returns:
-        Columns `row` (position in `df`), `trial`, `setting` (which other seeds share), `kind`, `x` and `y` (values of the two
-        axes, as `axes.plane` has them; accuracies in percent) and `hover` (plotly's markup, everything in it escaped). Kinds:
+        Columns `row` (position in `df`), `trial`, `setting` (which other seeds share), `derived` (whether it was made without
+        training), `kind`, `x` and `y` (values of the two axes, as `axes.plane` has them; accuracies in percent) and `hover`
+        (plotly's markup, everything in it escaped). Kinds:
         `leader`, `judged`, `flagged`,
         `bound`, `cheap`, `infeasible`, `stopped`, `diverged`, `failed`, `running`.
     """
@@ -55,7 +56,7 @@ def selection_points(df: pd.DataFrame, objectives: Mapping[str, str] = USUAL) ->
         x, y = (place(trial, axis) for axis in plane)
         if not (np.isnan(x) or np.isnan(y)):
             kind, label = _kind(trial, leading), hover(trial, named, objectives)
-            rows.append([position, trial["trial"], setting[position], kind, x, y, label])
+            rows.append([position, trial["trial"], setting[position], _derived(trial), kind, x, y, label])
     found = pd.DataFrame(rows, columns=_COLUMNS)
     if plane[0].name == RANK:
         found["x"] = (-plane[1].sign * found["y"]).rank(method="min")
@@ -85,7 +86,7 @@ def points_on_test(df: pd.DataFrame, objectives: Mapping[str, str] = USUAL) -> p
         (x, x_low, x_high), (y, y_low, y_high) = (
             [chosen[trial["trial"]]] * 3 if axis.name == RANK else _on_test(trial, axis) for axis in plane
         )
-        place = [position, trial["trial"], setting[position], kind]
+        place = [position, trial["trial"], setting[position], _derived(trial), kind]
         rows.append([*place, x, y, label, x_low, x_high, y_low, y_high])
     return pd.DataFrame(rows, columns=[*_COLUMNS, "x_low", "x_high", "y_low", "y_high"])
 
@@ -166,7 +167,8 @@ def hover(
 ) -> str:
     """Everything about one trial in a few lines of plotly's markup; names and strings of the sweep are escaped."""
     state = words.status(trial["status"]) + ("" if trial["feasible"] else ", misses a constraint")
-    lines = [f"<b>trial {trial['trial']}</b>  {_safe(state)}"]
+    lines = [f"<b>{'point' if _derived(trial) else 'trial'} {trial['trial']}</b>  {_safe(state)}"]
+    lines += [f"{_safe(words.made(trial))}, without training"] if _derived(trial) else []
     lines += [
         f"{_safe(words.option_name(name))} = <b>{_safe(words.value(trial[name]))}</b>"
         for name in option_columns
@@ -233,6 +235,10 @@ def _kind(trial: Mapping[str, Any], leading: set[int]) -> str:
     if not trial["feasible"]:
         return "infeasible"
     return {"full": "judged", "skipped": "bound"}.get(trial["judging"], "cheap")
+
+
+def _derived(trial: Mapping[str, Any]) -> bool:
+    return not words.missing(trial["derived"])
 
 
 def _pair(trial: Mapping[str, Any], prefix: str) -> str:

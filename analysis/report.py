@@ -91,7 +91,9 @@ def publish(folder: Path | str, *, picture: bool = True) -> Report:
 def members(
     df: pd.DataFrame, objectives: dict[str, str], comparisons: Mapping[str, comparison.Comparison]
 ) -> pd.DataFrame:
-    """The frontier's members with their options and numbers, as `frontier.csv` has them; what other members do to them last.
+    """The frontier's members with their options, or what they were made from, and numbers, as `frontier.csv` has them.
+
+    What other members do to them comes last.
 
     `dominated_on_test`, and the probabilities of being non-dominated `judged_nondominated` and `test_nondominated`.
 
@@ -101,7 +103,17 @@ def members(
         comparisons: what verdicts say, by split, where there are any.
     """
     unjudged = [name for name in objectives if name in df.columns and name not in ACCURACIES]
-    columns = ["trial", *collect.options(df), *_MEMBER_COLUMNS, *unjudged, "judge_version", "gap_clean", "gap_robust"]
+    columns = [
+        "trial",
+        "derived",
+        "parents",
+        *collect.options(df),
+        *_MEMBER_COLUMNS,
+        *unjudged,
+        "judge_version",
+        "gap_clean",
+        "gap_robust",
+    ]
     marked = df[columns].assign(dominated_on_test=standing.dominated_on_test(df, objectives))
     for split, prefix in ((SELECTION, "judged"), (TEST, "test")):
         chances: Any = comparisons[split].trials.set_index("trial")["nondominated"] if split in comparisons else {}

@@ -43,26 +43,26 @@ def verdict(df: pd.DataFrame, objectives: Mapping[str, str]) -> str:
     """One or two sentences: how many trials are on the frontier, and from where to where it runs."""
     if df.empty:
         return "No trial has started yet."
-    total, leading = len(df), df[df["trial"].isin(points.leaders(df, objectives))]
+    leading, trained = df[df["trial"].isin(points.leaders(df, objectives))], df[df["derived"].isna()]
+    made = len(df) - len(trained)
+    total = words.count(len(trained), "trial") + (f" and {words.count(made, 'derived point')}" if made else "")
     finished = int((df["status"] != "running").sum())
     if points.stage(df) == "cheap":
         have = "has" if finished == 1 else "have"
-        sentence = f"{finished} of {words.count(total, 'trial')} {have} finished; nothing is judged yet."
+        sentence = f"{finished} of {total} {have} finished; nothing is judged yet."
         span = _span(leading, "", objectives)
         if closest := outside.nothing_inside(df):
             return f"{sentence} {closest}"
         return f"{sentence} By the {words.CHEAP} on validation the best so far {span}." if span else sentence
     if closest := outside.nothing_inside(df):
-        return f"{finished} of {words.count(total, 'trial')} finished. {closest}"
+        return f"{finished} of {total} finished. {closest}"
     if leading.empty:
         return f"No trial of {total} is on the frontier."
     be = "is" if len(leading) == 1 else "are"
     if points.stage(df) == "judging":
-        sentence = (
-            f"{len(leading)} of {words.count(total, 'trial')} {be} on the frontier so far; members are not fixed."
-        )
+        sentence = f"{len(leading)} of {total} {be} on the frontier so far; members are not fixed."
         return f"{sentence} On the {words.SELECTION_SET} it {_span(leading, 'judged_', objectives)}."
-    sentence = f"{len(leading)} of {words.count(total, 'trial')} {be} on the frontier."
+    sentence = f"{len(leading)} of {total} {be} on the frontier."
     if leading["test_clean_accuracy"].isna().any() or not set(objectives) & set(ACCURACIES):
         return f"{sentence} On the {words.SELECTION_SET} it {_span(leading, 'judged_', objectives)}."
     # Its ends on test are those that hold there: a member that another one dominates is no end of anything.
@@ -73,17 +73,20 @@ def verdict(df: pd.DataFrame, objectives: Mapping[str, str]) -> str:
 def merits(df: pd.DataFrame, snapshot: Snapshot, spent: DeviceTime) -> list[tuple[str, str, str]]:
     """The few numbers at the top of the page: (value, name, remark)."""
     now = points.stage(df)
-    ended = df["status"].value_counts()
+    trained, made = df[df["derived"].isna()], df[df["derived"].notna()]
+    ended = trained["status"].value_counts()
     others = ", ".join(f"{n} {words.status(str(name))}" for name, n in ended.items() if name != "complete")
     leading = df[df["trial"].isin(points.leaders(df, snapshot.objectives))]
     measured = words.CHEAP if now == "cheap" else words.SELECTION_SET
     opened = sum(bool(event.opened) for event in snapshot.members)
     included = "device time, every attempt" if spent.every_attempt else "device time"
     return [
-        (str(len(df)), "trials", others or ("all complete" if len(df) else "none yet")),
+        (str(len(trained)), "trials", others or ("all complete" if len(df) else "none yet")),
+        *([(str(len(made)), "derived points", "made from trials, without training")] if len(made) else []),
         (str(len(leading)), "on the frontier" if now == "members" else "on the frontier so far", measured),
         _attained(df, leading, snapshot.objectives, now, measured),
         (words.duration(spent.training), "training", included),
+        *([(words.duration(spent.deriving), "deriving", included)] if len(made) else []),
         (words.duration(spent.judging), "judging", included),
         (str(opened), "reading of test" if opened == 1 else "readings of test", "members fixed first"),
     ]

@@ -59,6 +59,7 @@ def members(df: pd.DataFrame, objectives: Mapping[str, str], comparisons: Mappin
     chances = {split: _chances(comparisons[split]) for split in (TEST, SELECTION) if split in comparisons}
     heads = [
         Head("trial", numeric=True),
+        *_made_heads(df),
         Head("clean", "test, %, 95 % interval", numeric=True),
         Head("robust", "test, %, 95 % interval", numeric=True),
         *_cost_heads(objectives),
@@ -79,6 +80,7 @@ def members(df: pd.DataFrame, objectives: Mapping[str, str], comparisons: Mappin
         rows.append(
             [
                 Cell(str(trial["trial"]), mark="trial"),
+                *_made_cells(df, trial),
                 _accuracy(trial, "test_clean_accuracy"),
                 _accuracy(trial, "test_robust_accuracy"),
                 *_cost_cells(trial, objectives),
@@ -195,6 +197,7 @@ def trials(df: pd.DataFrame, objectives: Mapping[str, str]) -> Table:
     heads = [
         Head("trial", numeric=True),
         Head("status"),
+        *_made_heads(df),
         Head("clean", f"{words.SELECTION_SET}, %", numeric=True),
         Head("robust", f"{words.SELECTION_SET}, %", numeric=True),
         Head("clean", "test, %", numeric=True),
@@ -216,6 +219,7 @@ def trials(df: pd.DataFrame, objectives: Mapping[str, str]) -> Table:
                     "on the frontier" if member else "flagged" if flagged else state,
                     mark="member" if member else "hollow" if flagged else trial["status"],
                 ),
+                *_made_cells(df, trial),
                 _plain(trial["judged_clean_accuracy"]),
                 _robust(trial),
                 _plain(trial["test_clean_accuracy"]),
@@ -228,6 +232,15 @@ def trials(df: pd.DataFrame, objectives: Mapping[str, str]) -> Table:
             ]
         )
     return Table(heads, rows)
+
+
+def _made_heads(df: pd.DataFrame) -> list[Head]:
+    """A column for what derived points were made from, where there are any."""
+    return [Head("made from", "without training")] if df["derived"].notna().any() else []
+
+
+def _made_cells(df: pd.DataFrame, trial: Mapping[str, Any]) -> list[Cell]:
+    return [Cell(words.made(trial), mark="option")] if df["derived"].notna().any() else []
 
 
 def _story(trial: Mapping[str, Any]) -> str:

@@ -111,6 +111,15 @@ def judge_name(df: pd.DataFrame) -> str:
     return f"AutoAttack {versions}" if len(judged) and bool(judged["autoattack"].all()) else versions
 
 
+def made(trial: Mapping[str, Any]) -> str:
+    """`soup of 2 and 3, weights 0.75, 0.25`: how a derived point came about; nothing for a trained trial."""
+    if missing(trial["derived"]):
+        return ""
+    maker, comma, numbers = str(trial["derived"]).partition(", ")
+    *before, last = str(trial["parents"]).split(", ")
+    return f"{maker} of {' and '.join(filter(None, [', '.join(before), last]))}{comma}{numbers}"
+
+
 def how_judged(trial: Mapping[str, Any]) -> str:
     """How one trial's numbers on the selection set came about."""
     if trial["judging"] == "full":

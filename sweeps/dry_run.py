@@ -23,6 +23,7 @@ from robustray.errors import UserError
 from robustray.judge import Judge
 from robustray.trial import TrialConfig
 from sweeps import driver
+from sweeps.deriving import ahead
 from sweeps.record import Record
 from sweeps.running import packing
 from sweeps.running.packing import Machine, Share
@@ -53,10 +54,11 @@ class Cost:
     judging: Interval
     disk: int
     probed: int
+    points: Interval = (0.0, 0.0, 0.0)  # judging derived points
 
     @property
     def total(self) -> Interval:
-        low, middle, high = (a + b for a, b in zip(self.training, self.judging, strict=True))
+        low, middle, high = (sum(parts) for parts in zip(self.training, self.judging, self.points, strict=True))
         return low, middle, high
 
 
@@ -83,6 +85,8 @@ def show(sweep: Sweep, write: Callable[[str], None], *, slots: int | None = None
     write(f"{sweep.wanted} trials, {_judged(sweep)}; {places} at a time on this machine{each}")
     write(f"  training   {_device_time(cost.training)}")
     write(f"  judging    {_device_time(cost.judging)}" if any(cost.judging) else "  judging    none")
+    if sweep.derive:
+        write(f"  points     {_points(sweep, cost)}")
     if any(cost.judging) and (test := test_images(sweep.judge))[1]:
         guess = f"{test[0]} images, which is a guess: {sweep.judge.data.name} does not tell before test is read"
         write(f"  test       taken to be {guess}")
@@ -128,26 +132,38 @@ def estimate(sweep: Sweep, configs: Sequence[TrialConfig], *, threads: int) -> C
     training = (trials * max(0.0, mean - apart), trials * mean, trials * (mean + apart))
     best = any(config.checkpoints.select == "best_robust" for config in configs)
     disk = trials * max(cost.files(best) for cost in costs)
-    return Cost(training, _judging(sweep, configs[0]), disk, len(costs))
+    judging, points = _judging(sweep, configs[0])
+    return Cost(training, judging, disk, len(costs), points)
 
 
-def _judging(sweep: Sweep, config: TrialConfig) -> Interval:
+def _judging(sweep: Sweep, config: TrialConfig) -> tuple[Interval, Interval]:
+    """Of trials, and of derived points."""
     judge = sweep.judge
     if judge.trials == "none":
-        return 0.0, 0.0, 0.0
+        return (0.0, 0.0, 0.0), (0.0, 0.0, 0.0)
     per_image = _seconds_per_image(config)
     attacks = judge.attacks
     tier = sum(per_image[name] for name in attacks[:2])
     late = sum(per_image[name] for name in attacks[2:])
     images = len(judge.lists()[0])
     test, _ = test_images(judge)
-    found = []
+    found, points = [], []
     for standing, share, sure in zip(STANDING, ON_FRONTIER, (1 - SURE, 1, 1 + SURE), strict=True):
         in_full = tier * (1 + standing) / 2 + late * standing
         share = 1.0 if judge.trials == "all" else share
-        validation = images * sweep.wanted * (share * in_full + (1 - share) * tier * (1 + standing) / 2)
-        found.append(sure * (validation + test * sweep.wanted * min(share, ON_FRONTIER[2]) * in_full))
-    return found[0], found[1], found[2]
+        validation = images * (share * in_full + (1 - share) * tier * (1 + standing) / 2)
+        each = sure * (validation + test * min(share, ON_FRONTIER[2]) * in_full)
+        found.append(each * sweep.wanted)
+        points.append(each * ahead.judgements(sweep.derive, share * sweep.wanted))
+    return (found[0], found[1], found[2]), (points[0], points[1], points[2])
+
+
+def _points(sweep: Sweep, cost: Cost) -> str:
+    """What is derived, and what judging it takes: no trial is trained for it."""
+    trains = [maker.name for maker in sweep.derive if maker.trains]
+    but = f", but for the mixing network of {' and '.join(trains)}" if trains else ""
+    judged = f"; judging them {_device_time(cost.points)}" if any(cost.points) else ""
+    return f"{ahead.described(sweep.derive)}: derived without training{but}{judged}"
 
 
 def test_images(judge: Judge) -> tuple[int, bool]:

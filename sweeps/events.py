@@ -74,6 +74,18 @@ class TrialEnded:
 
 
 @dataclass(frozen=True)
+class PointEnded:
+    """A derived point has an outcome, in the record already."""
+
+    trial: TrialRecord
+    parents: tuple[str, ...]  # in a word each
+    seconds: float | None  # that its making took, its parents' training apart
+    found: str  # what its maker found out; "" for nothing
+    done: int  # points that have ended
+    wanted: int
+
+
+@dataclass(frozen=True)
 class AttackDone:
     """An attack is through a shard: so many images of the split stand."""
 
@@ -142,6 +154,7 @@ Event = (
     | JobHeard
     | JobEnded
     | TrialEnded
+    | PointEnded
     | AttackDone
     | TrialJudged
     | JudgingSkipped

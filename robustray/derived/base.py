@@ -121,6 +121,15 @@ class Maker(Part):
     def build(self, parents: Sequence[nn.Module], numbers: Numbers, state: Mapping[str, torch.Tensor]) -> nn.Module:
         """The point again, from what was kept; parents are networks of the same architectures, which it may take over."""
 
+    def found(self, said: Mapping[str, Any]) -> str:
+        """What was found out while a point was made (`Made.said`), in a line; "" where there is nothing to tell."""
+        return ""
+
+    @property
+    def trains(self) -> bool:
+        """Whether a point takes some training after all."""
+        return False
+
     @property
     def whole(self) -> bool:
         """Whether a point's own state holds all of its weights, so that parents give the architecture only."""

@@ -78,6 +78,11 @@ class Nonlinear(Maker):
         model = self.build([parent.model for parent in parents], numbers, state)
         return Made(model, state, dict(chosen._asdict()), passes)
 
+    def found(self, said: Mapping[str, Any]) -> str:
+        numbers = ", ".join(f"{name} {said[name]:.3g}" for name in ("s", "p", "c", "alpha"))
+        mended = f"{said['overruled']:.1%} of its mistakes cannot be mended"
+        return f"{numbers}: {said['kept']:.1%} of what the robust parent holds is kept, {mended}"
+
     def candidates(self) -> Iterator[tuple[float, float, float]]:
         """Every (s, p, c) of the grid."""
         low, high = (torch.tensor(value, dtype=torch.float64).log10() for value in self.s)

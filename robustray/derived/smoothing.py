@@ -51,6 +51,14 @@ class Smoothing(Maker):
         state["image"] = DeviceImages(images, ground.device).batch(slice(None))[0]  # by which maps are found again
         return Made(self.build(models, numbers, state), state, said, passes)
 
+    def found(self, said: Mapping[str, Any]) -> str:
+        losses = said.get("losses")
+        return f"the mixing network's loss went from {losses[0]:.3g} to {losses[-1]:.3g}" if losses else ""
+
+    @property
+    def trains(self) -> bool:
+        return self.network is not None
+
     @property
     def _scales(self) -> tuple[float, float]:
         return self.accurate_scale, self.robust_scale

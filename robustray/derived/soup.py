@@ -13,6 +13,9 @@ from robustray.derived.base import Ground, Made, Maker, Numbers, Parent
 from robustray.errors import UserError
 from robustray.registry import Count, Real, register
 
+_BARRIER = 0.02
+"""Nats of loss: new statistics of batch norm alone move a loss by less."""
+
 
 @register
 class Soup(Maker):
@@ -83,6 +86,11 @@ class Soup(Maker):
         barrier = losses[-1] - max(losses[:-1])
         said = {"loss": losses[-1], "loss_of_parents": losses[:-1], "barrier": barrier}
         return Made(model.eval().requires_grad_(False), model.state_dict(), said, passes + len(losses) * seen(images))
+
+    def found(self, said: Mapping[str, Any]) -> str:
+        barrier = float(said["barrier"])
+        lie = "different basins" if barrier > _BARRIER else "one basin"
+        return f"parents lie in {lie}: loss {said['loss']:.2f}, {abs(barrier):.2f} {'above' if barrier > 0 else 'below'} theirs"
 
     def build(self, parents: Sequence[nn.Module], numbers: Numbers, state: Mapping[str, Tensor]) -> nn.Module:
         model = copy.deepcopy(parents[0])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import threading
 import time
@@ -14,6 +15,7 @@ from robustray.derived import point
 from robustray.derived.base import Ground, Parent
 from robustray.devices import pick_device
 from robustray.errors import NotFinite, UserError
+from robustray.files import write_whole
 from robustray.judge import Judge
 from robustray.measures.accuracy import measured
 from robustray.measures.spatial import spatial
@@ -23,7 +25,7 @@ from robustray.subjects import factory, trial, weight_files, zoo
 from robustray.subjects.classifier import Classifier
 
 log = logging.getLogger("robustray")
-RECIPE = "point.yaml"
+RECIPE, MADE = "point.yaml", "made.json"
 
 
 def there(folder: Path) -> bool:
@@ -48,8 +50,9 @@ def made(folder: Path, kept: Path, *, stop: threading.Event | None = None, devic
         stop: set: end soon, keeping what was done.
 
     Returns:
-        What training measures of a trial, on the tune images; `weights`, the hash; `said`, what its
-        maker found; `cost_passes` and `cost_seconds` of the making alone, this measurement included.
+        What training measures of a trial, on the tune images; `weights`, the hash; `said`, what its maker found, and `found`,
+        the same in words; `cost_passes` and `cost_seconds` of the making alone, this measurement included. What was found
+        stands in `made.json` too, for readers without torch.
 
     Raises:
         UserError: parents are missing or do not go together, or the point's answers are not finite. Paused: `stop` was set.
@@ -72,12 +75,21 @@ def made(folder: Path, kept: Path, *, stop: threading.Event | None = None, devic
                 shares |= spatial(found.model, images, rows, judge.spatial)
     except NotFinite as error:
         raise UserError(f"derive: {recipe.maker.name} gives answers that are not finite ({error})") from None
+    told = recipe.maker.found(found.said)
+    about = {
+        "weights": found.weights,
+        "parents": [{"spec": parent.spec, "weights": parent.weights} for parent in found.parents],
+        "said": dict(found.said),
+        "found": told,
+    }
+    write_whole(folder / MADE, json.dumps(about, indent=1))
     seconds = time.monotonic() - begun
     asked = 0 if judge.spatial is None else judge.spatial.passes
     return {
         **shares,
         "weights": found.weights,
         "said": dict(found.said),
+        "found": told,
         "cost_passes": passes + len(images) * (2 + attack.attack.passes + asked),
         "cost_seconds": seconds,
     }

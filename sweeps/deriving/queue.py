@@ -7,8 +7,6 @@ learns from them.
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from typing import Annotated, Any, get_args
@@ -23,15 +21,13 @@ from robustray.measures.metrics import COSTS, SHARES
 from robustray.registry import Registered
 from sweeps.deriving import parents
 from sweeps.deriving.parents import Group, Standing
-from sweeps.events import Listener, Said, TrialEnded
-from sweeps.record import Issued, Outcome, Record
+from sweeps.events import Listener, PointEnded, Said
+from sweeps.record import Issued, Outcome, Record, points
 from sweeps.record.constraints import violations
+from sweeps.record.points import ASKED, PLANNED
 from sweeps.running.queues import DONE, WAIT, End, Job, Result, Signal, Verdict
 from sweeps.space import Sweep
 
-ASKED = "derive asked/"
-"""Settings of the record that hold requests made after the sweep, by their hash."""
-_PLANNED = "derive planned/"
 MADE_BY = "derived"
 """The parameter that names a point's maker."""
 _MAKER: TypeAdapter[Maker] = TypeAdapter(Annotated[Maker, Registered("derive")])
@@ -39,7 +35,7 @@ _MAKER: TypeAdapter[Maker] = TypeAdapter(Annotated[Maker, Registered("derive")])
 
 def name_of(maker: Maker) -> str:
     """A request's name in the record: equal requests are one."""
-    return hashlib.sha256(json.dumps(maker.model_dump(mode="json"), sort_keys=True).encode()).hexdigest()[:12]
+    return points.name_of(maker.model_dump(mode="json"))
 
 
 def ask(record: Record, maker: Maker) -> None:
@@ -86,7 +82,7 @@ class Deriving:
         return [
             maker
             for name, maker in by_name.items()
-            if (plan := self.record.setting(_PLANNED + name)) is None or len(plan) > issued.count(name)
+            if (plan := self.record.setting(PLANNED + name)) is None or len(plan) > issued.count(name)
         ]
 
     def next(self) -> Job | Signal:
@@ -123,9 +119,15 @@ class Deriving:
             weights=end.result.get("weights"),
             violations=violations(metrics, self.sweep.constraints) if outcome == "complete" else None,
         )
-        done = sum(self.record.trial(each).origin == "derived" for each in self.record.ended())
-        wanted = sum(trial.origin == "derived" for trial in self.record.trials())
-        self.tell(TrialEnded(self.record.trial(number), done, wanted))
+        self._tell(number, end)
+
+    def _tell(self, number: int, end: End) -> None:
+        every = [trial for trial in self.record.trials() if points.derived(trial)]
+        done = sum(trial.outcome is not None for trial in every)
+        seconds = end.result.get("cost_seconds")
+        parents = points.parents(self.record.snapshot())[number]
+        found = str(end.result.get("found", ""))
+        self.tell(PointEnded(self.record.trial(number), parents, seconds, found, done, len(every)))
 
     def _metrics(self, number: int, end: End) -> dict[str, float]:
         """Accuracies as measured; costs with those of the parents, without which there would be no point."""
@@ -146,14 +148,14 @@ class Deriving:
     def _plan(self, maker: Maker, standing: Standing) -> None:
         """Writes down what a request comes to, and issues its points; one that comes to nothing is said, no more."""
         name = name_of(maker)
-        plan: Sequence[Mapping[str, Any]] | None = self.record.setting(_PLANNED + name)
+        plan: Sequence[Mapping[str, Any]] | None = self.record.setting(PLANNED + name)
         if plan is None:
             try:
                 plan = self._points(maker, standing)
             except UserError as error:
                 self.tell(Said(f"{error}: no points of it are made", timed=True))
                 plan = []
-            plan = self.record.setting(_PLANNED + name, plan)
+            plan = self.record.setting(PLANNED + name, plan)
             if plan:
                 self.tell(Said(f"deriving {len(plan)} points by {maker.name}", timed=True))
         there = sum(trial.request == name for trial in self.record.trials())
@@ -203,7 +205,7 @@ class Deriving:
         asked = self.record.setting(ASKED + name)
         makers = [*self.sweep.derive, *([] if asked is None else [_MAKER.validate_python(asked)])]
         maker = next(maker for maker in makers if name_of(maker) == name)
-        return maker, self.record.setting(_PLANNED + name)[same.index(number)]
+        return maker, self.record.setting(PLANNED + name)[same.index(number)]
 
 
 def _plain(value: Any) -> Any:

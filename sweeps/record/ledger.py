@@ -28,7 +28,9 @@ _COLUMNS = ("at", "kind", "trial", "outcome", "device_seconds", "job")
 class Spent:
     """Device-seconds by what they were spent on."""
 
-    by_kind: dict[str, float] = field(default_factory=lambda: defaultdict(float))  # train, judge, probe, measure
+    by_kind: dict[str, float] = field(
+        default_factory=lambda: defaultdict(float)
+    )  # train, derive, judge, probe, measure
     by_trial: dict[tuple[str, int], float] = field(default_factory=lambda: defaultdict(float))  # by kind and number
 
     @property

@@ -14,6 +14,7 @@ from robustray.measures.metrics import METRICS
 from sweeps.events import Event, JudgingReached, JudgingResumed, JudgingSkipped, Listener, Said, TrialEnded, TrialJudged
 from sweeps.record import Issued, Outcome, Record
 from sweeps.record.constraints import violations
+from sweeps.record.points import derived
 from sweeps.running.queues import DONE, End, Job, Result, Signal, Verdict
 from sweeps.search import sampling
 from sweeps.search.settings import Settings
@@ -84,7 +85,7 @@ class Controller:
             violations=violations(metrics, self.sweep.constraints) if known == "complete" else None,
         )
         self.study.learn(job.number)
-        self.tell(TrialEnded(self.record.trial(job.number), len(self.record.ended()), self.sweep.wanted))
+        self._told(job.number)
 
     def heard(self, event: Event) -> None:
         """What the judging finds out is what samplers learn from."""
@@ -138,7 +139,11 @@ class Controller:
     def _cannot_be_built(self, number: int, why: str) -> None:
         self.record.finish(number, "failed", metrics={}, cause=f"infeasible: {why}", violations={INFEASIBLE: 1.0})
         self.study.learn(number)
-        self.tell(TrialEnded(self.record.trial(number), len(self.record.ended()), self.sweep.wanted))
+        self._told(number)
+
+    def _told(self, number: int) -> None:
+        ended = sum(not derived(self.record.trial(each)) for each in self.record.ended())  # points are counted apart
+        self.tell(TrialEnded(self.record.trial(number), ended, self.sweep.wanted))
 
     def _job(self, number: int) -> Job:
         trial = self.record.trial(number)

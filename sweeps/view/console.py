@@ -9,7 +9,6 @@ from datetime import datetime
 from functools import partial
 from typing import Any, Literal
 
-from robustray.measures.metrics import ACCURACIES, METRICS
 from robustray.plain import plain
 from sweeps.events import (
     AttackDone,
@@ -24,20 +23,22 @@ from sweeps.events import (
     JudgingSkipped,
     MembersFixed,
     Placed,
+    PointEnded,
     Said,
     TrialEnded,
     TrialJudged,
 )
 from sweeps.record import Members, Reached, Record, Skipped, TrialRecord
-from sweeps.record.constraints import by, missed
+from sweeps.record.constraints import by
 from sweeps.record.lines import Lines
 from sweeps.running.nodes import JobResumed, JobReturned, JobWaits, NodeAvoided, NodeLost
 from sweeps.running.queues import End, Job, Result
 from sweeps.space import Sweep
 from sweeps.view.activity import Activity
+from sweeps.view.points import made
 from sweeps.view.terminal import Screen, output_kept
 from sweeps.view.watch import EVENTS, OUTPUT, Watch
-from sweeps.view.words import short
+from sweeps.view.words import accuracies, reason, short
 
 Show = Literal["quiet", "plain", "verbose", "live"]
 """The outcome only; a line per event; a line per epoch and job as well; a view that is drawn over and over."""
@@ -120,6 +121,8 @@ class Console:
                 self._heard(job, result)
             case TrialEnded():
                 self._trial(event.trial, event.done, event.wanted)
+            case PointEnded():
+                self._event(made(event))
             case AttackDone():
                 self._sign_of_life(
                     f"judging {event.number:04d} on {event.split}: {event.standing} of {event.images} stand "
@@ -228,12 +231,11 @@ class Console:
     # What is in the record.
 
     def _trial(self, trial: TrialRecord, done: int, wanted: int) -> None:
-        outside = f" (misses {by(missed(trial.violations))})" if not trial.feasible else ""
-        why = f" ({trial.cause})" if trial.cause else outside
+        why = reason(trial)
         seconds = trial.metrics.get("cost_seconds")
         cost = f"  {seconds:.1f} s" if seconds is not None else ""
         self._event(
-            f"trial {trial.number:04d} {trial.outcome}{why}{_accuracies(trial.metrics)}{cost}  [{short(trial.params)}]"
+            f"trial {trial.number:04d} {trial.outcome}{why}{accuracies(trial.metrics)}{cost}  [{short(trial.params)}]"
             f"  {done} of {wanted}"
         )
 
@@ -269,10 +271,5 @@ class Console:
 
 
 def _epoch(result: Mapping[str, Any]) -> str:
-    shown = _accuracies(result) or (f": loss {result['loss']:.4g}" if "loss" in result else "")
+    shown = accuracies(result) or (f": loss {result['loss']:.4g}" if "loss" in result else "")
     return f"epoch {result.get('epoch', 0)}/{result.get('epochs', 0)}{shown}"
-
-
-def _accuracies(values: Mapping[str, Any]) -> str:
-    shown = [f"{METRICS[name].short} {values[name]:.1%}" for name in ACCURACIES if name in values]
-    return ": " + ", ".join(shown) if shown else ""

@@ -81,7 +81,7 @@ class _Drawing:
 
     def lines(self, height: int) -> Iterator[Text]:
         """The frame: numbers on top, logs at the bottom, and between them what there is room for."""
-        top = [self._head(), *self._trials(), *self._judging(), *self._costs()]
+        top = [self._head(), *self._trials(), *self._points(), *self._judging(), *self._costs()]
         bottom = list(self._foot())
         room = height - len(top) - len(bottom)
         least = 1 + _LOWEST  # an event and the lowest chart
@@ -134,6 +134,17 @@ class _Drawing:
                 parts.append(Text(f"{count:,} {words}{aside}", style if count else ""))
         return self._wrapped("trials", parts)
 
+    def _points(self) -> Iterable[Text]:
+        """How far points are, once it is known how many there will be."""
+        seen = self.frame.overview.points
+        if not seen.wanted:
+            return []
+        ended = seen.complete + seen.failed
+        now = f"deriving {ended + 1:,} of {seen.wanted:,}" if seen.running else f"{ended:,} of {seen.wanted:,} made"
+        parts = [Text(now, "cyan" if seen.running else "bold")]
+        parts += [Text(f"{seen.failed:,} failed", "red")] if seen.failed else []
+        return self._wrapped("points", parts)
+
     def _judging(self) -> Iterable[Text]:
         known = self.frame.overview.judgements
         if known is None:
@@ -151,7 +162,9 @@ class _Drawing:
 
     def _costs(self) -> Iterable[Text]:
         seen, ahead = self.frame.overview, self.frame.outlook
-        known = [seconds for seconds in (ahead.training, ahead.judging, ahead.test) if seconds is not None]
+        known = [
+            seconds for seconds in (ahead.training, ahead.deriving, ahead.judging, ahead.test) if seconds is not None
+        ]
         parts = [Text(time_left(self.frame.left, ahead), "bold")]
         if seen.device_seconds:
             left = f", about {hours(sum(known))} left" if ahead.training is not None and sum(known) > 0 else ""
@@ -198,6 +211,8 @@ class _Drawing:
             self._training(text, run)
         elif kind == "judge":
             self._shard(text, run)
+        elif kind == "derive":
+            text.append("deriving", "cyan").append(f"  {short(self.frame.params.get(number, {}))}", "dim")
         else:
             text.append("finding out how many images fit into memory")
         if self.roomy:
@@ -304,11 +319,12 @@ def time_left(left: float | None, ahead: Outlook) -> str:
     """How long yet, and what is not known of it."""
     if ahead.training is None or left is None:
         return "time left not known yet"
-    if ahead.training == ahead.judging == ahead.test == 0:
+    if ahead.training == ahead.deriving == ahead.judging == ahead.test == 0:
         return "done"
     if ahead.judging is None:
         return f"{about(left)} of training left, then judging" if ahead.training else "judging; time left not known yet"
-    return f"{about(left)} left, then test" if ahead.test is None else f"{about(left)} left"
+    then = [name for name, part in (("derived points", ahead.deriving), ("test", ahead.test)) if part is None]
+    return f"{about(left)} left" + (f", then {' and '.join(then)}" if then else "")
 
 
 def _measured(result: Mapping[str, Any]) -> str:

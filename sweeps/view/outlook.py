@@ -28,6 +28,7 @@ class Outlook:
     judging: float | None
     test: float | None
     seconds: float | None  # of all that is known
+    deriving: float | None = 0.0  # None: what points there will be, or how long one takes, is not known
 
     @classmethod
     def of(cls, tally: Tally, activity: Activity, overview: Overview, slots: int) -> Outlook:
@@ -37,12 +38,15 @@ class Outlook:
             slots: jobs that run at a time.
         """
         training, longest = _training(tally, activity, overview)
+        deriving = _deriving(tally, activity, overview)
         judging = _judging(tally, overview)
         test = _test(tally, activity, overview)
         seconds = None
         if training is not None:
-            seconds = max((training + (judging or 0.0) + (test or 0.0)) / max(1, slots), longest)
-        return cls(training, judging, test, seconds if seconds is None or math.isfinite(seconds) else None)
+            known = training + (deriving or 0.0) + (judging or 0.0) + (test or 0.0)
+            seconds = max(known / max(1, slots), longest)
+        seconds = seconds if seconds is None or math.isfinite(seconds) else None
+        return cls(training, judging, test, seconds, deriving)
 
 
 class Countdown:
@@ -59,7 +63,7 @@ class Countdown:
 
     def left(self, ahead: Outlook) -> float | None:
         """Seconds to show for what is guessed now."""
-        known = tuple(part is not None for part in (ahead.training, ahead.judging, ahead.test))
+        known = tuple(part is not None for part in (ahead.training, ahead.deriving, ahead.judging, ahead.test))
         if known != self._known or ahead.seconds is None:
             self._known, self._end = known, None
         if ahead.seconds is None:
@@ -107,6 +111,21 @@ def _reported(run: Run, name: str) -> float:
     return float(run.result.get(name, 0.0))
 
 
+def _deriving(tally: Tally, activity: Activity, overview: Overview) -> float | None:
+    """Device-seconds of making points left: each as long as those that are made took."""
+    ahead, rows = overview.points, tally.rows
+    if ahead.unplanned:
+        return None
+    if not ahead.waiting and not ahead.running:
+        return 0.0
+    took = rows["making"][rows["derived"] & (rows["making"] > 0)]
+    if not len(took):
+        return None
+    usual, now = float(took.mean()), activity.clock()
+    begun = [run.since for run in activity.runs.values() if run.job.work["kind"] == "derive"]
+    return ahead.waiting * usual + sum(max(0.0, usual - (now - since)) for since in begun)
+
+
 def _judging(tally: Tally, overview: Overview) -> float | None:
     """Device-seconds of judging on the selection set left: what a trial took so far, skipped ones among them."""
     known, rows = overview.judgements, tally.rows
@@ -114,7 +133,11 @@ def _judging(tally: Tally, overview: Overview) -> float | None:
         return 0.0
     ended = tally.ended
     share = int(np.count_nonzero(rows["eligible"])) / ended if ended else 1.0  # of those that end, so many are judged
-    to_decide = known.waiting + known.running + share * (overview.waiting + overview.training)
+    to_decide = (
+        known.waiting
+        + known.running
+        + share * (overview.waiting + overview.training + overview.points.waiting + overview.points.running)
+    )
     if to_decide <= 0:
         return 0.0
     here = tally.judging_here(SELECTION)
@@ -132,7 +155,9 @@ def _test(tally: Tally, activity: Activity, overview: Overview) -> float | None:
         return 0.0
     unread = [number for place in overview.frontier if not place.tested for number in place.numbers]
     if not unread:
-        return None if overview.waiting + overview.training else 0.0
+        points = overview.points
+        to_come = overview.waiting + overview.training + points.waiting + points.running
+        return None if to_come or points.unplanned else 0.0
     wanted = tally.sweep.judge.images.test
     images = wanted if isinstance(wanted, int) else _test_images(tally, activity)
     judged = int(tally.rows["judge_images"].sum())

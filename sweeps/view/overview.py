@@ -33,6 +33,22 @@ class Judgements:
 
 
 @dataclass(frozen=True)
+class Points:
+    """Derived points by their state."""
+
+    wanted: int  # 0 before it is known what requests come to
+    complete: int
+    failed: int
+    running: int
+    unplanned: bool  # whether there will be more
+
+    @property
+    def waiting(self) -> int:
+        """Those that are neither made nor at work."""
+        return max(0, self.wanted - self.complete - self.failed - self.running)
+
+
+@dataclass(frozen=True)
 class Overview:
     """Everything that can be said of a running sweep at one moment."""
 
@@ -46,6 +62,7 @@ class Overview:
     volume: float | None
     device_seconds: float
     images_per_second: float | None  # of all trials in training together
+    points: Points = Points(0, 0, 0, 0, False)  # made of trials; the numbers of trials above leave them out
 
     @property
     def waiting(self) -> int:
@@ -57,13 +74,13 @@ class Overview:
         """Puts together what the record says and what is going on. To be called with the activity's lock held."""
         rows, runs = tally.rows, list(activity.runs.values())
         training = [run for run in runs if run.job.work["kind"] == "train"]
-        counts = np.bincount(rows["outcome"], minlength=1 + len(OUTCOMES)).tolist()[1:]
+        counts = np.bincount(rows["outcome"][~rows["derived"]], minlength=1 + len(OUTCOMES)).tolist()[1:]
         complete = rows["outcome"] == 1 + OUTCOMES.index("complete")
         front = tally.places.frontier
         return cls(
             wanted=tally.wanted,
             outcomes={outcome: count for outcome, count in zip(OUTCOMES, counts, strict=True) if count},
-            infeasible=int(np.count_nonzero(complete & ~rows["feasible"])),
+            infeasible=int(np.count_nonzero(complete & ~rows["feasible"] & ~rows["derived"])),
             training=len(training),
             judgements=_judgements(tally, runs),
             frontier=front,
@@ -71,7 +88,15 @@ class Overview:
             volume=_volume(front, tally.sweep.objectives),
             device_seconds=_spent(tally, training),
             images_per_second=activity.speed * len(training) if activity.speed and training else None,
+            points=_points(tally, runs),
         )
+
+
+def _points(tally: Tally, runs: Iterable[Run]) -> Points:
+    outcome = tally.rows["outcome"][tally.rows["derived"]]
+    complete = int(np.count_nonzero(outcome == 1 + OUTCOMES.index("complete")))
+    running = sum(run.job.work["kind"] == "derive" for run in runs)
+    return Points(len(outcome), complete, int(np.count_nonzero(outcome)) - complete, running, tally.unplanned)
 
 
 def _judgements(tally: Tally, runs: Iterable[Run]) -> Judgements | None:
@@ -109,7 +134,7 @@ def _volume(front: Iterable[Place], objectives: Mapping[str, str]) -> float | No
 
 
 def _spent(tally: Tally, training: Iterable[Run]) -> float:
-    """Device-seconds of training and judging, in all lives of the driver, as far as they are known."""
-    seconds = sum(float(tally.rows[name].sum()) for name in ("seconds", "judge_seconds", "test_seconds"))
+    """Device-seconds of training, deriving and judging, in all lives of the driver, as far as they are known."""
+    seconds = sum(float(tally.rows[name].sum()) for name in ("seconds", "making", "judge_seconds", "test_seconds"))
     seconds += sum(float(run.result.get("cost_seconds", 0.0)) for run in training)
     return seconds + sum(float(tally.judging_here(split).sum()) for split in (SELECTION, TEST))

@@ -11,7 +11,7 @@ from typing import Any, TypeVar, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from sweeps.record import Outcome, Snapshot, TrialRecord
+from sweeps.record import Outcome, Snapshot, TrialRecord, points
 from sweeps.space import Sweep
 from sweeps.standing import SELECTION, TEST, eligible, flagged
 from sweeps.view.activity import Activity
@@ -23,6 +23,8 @@ _TRIAL = np.dtype(
     [
         ("outcome", np.int8),  # 1 + the position in OUTCOMES; 0 for none
         ("feasible", np.bool_),
+        ("derived", np.bool_),  # made of others, without training
+        ("making", np.float64),  # seconds that took
         ("timed", np.bool_),  # what its training cost is known
         ("seconds", np.float64),  # of training
         ("epoch", np.int64),
@@ -64,6 +66,7 @@ class Tally:
         self.members: frozenset[int] = frozenset()
         self._snapshot = Snapshot({}, (), {}, {}, {}, (), {})
         self._heard = 0  # of the activity's news
+        self._unplanned: bool | None = None  # what is known of this snapshot
 
     def update(self, snapshot: Snapshot, activity: Activity) -> None:
         """Takes in what is new in the record and in what is going on. To be called with the activity's lock held.
@@ -74,7 +77,7 @@ class Tally:
         changed = set[int]()
         if snapshot is not self._snapshot:
             changed = self._read(snapshot)
-            self._snapshot = snapshot
+            self._snapshot, self._unplanned = snapshot, None
         for number, split in set(activity.news[self._heard :]):
             changed.add(number)
             self._make_room(number + 1)
@@ -85,12 +88,21 @@ class Tally:
 
     @property
     def wanted(self) -> int:
-        """Trials that the sweep will have had."""
-        return max(self.sweep.wanted, len(self.trials))
+        """Trials that the sweep will have had, derived points apart."""
+        return max(self.sweep.wanted, len(self.trials) - int(np.count_nonzero(self.rows["derived"])))
+
+    @property
+    def unplanned(self) -> bool:
+        """Whether more points will be derived than are known of yet."""
+        if self._unplanned is None:
+            self._unplanned = points.unplanned(
+                self._snapshot, (maker.model_dump(mode="json") for maker in self.sweep.derive)
+            )
+        return self._unplanned
 
     @property
     def ended(self) -> int:
-        """Trials that have an outcome."""
+        """Trials and points that have an outcome."""
         return int(np.count_nonzero(self.rows["outcome"]))
 
     def judging_here(self, split: str) -> NDArray[np.float64]:
@@ -137,8 +149,10 @@ class Tally:
         row = self.rows[trial.number]
         row["outcome"] = 0 if trial.outcome is None else 1 + OUTCOMES.index(trial.outcome)
         row["feasible"] = trial.feasible
-        row["timed"] = "cost_seconds" in trial.metrics
-        row["seconds"] = trial.metrics.get("cost_seconds", 0.0)
+        row["derived"] = points.derived(trial)
+        row["timed"] = "cost_seconds" in trial.metrics and not row["derived"]
+        own = points.own_cost(trial, self.trials.__getitem__, "cost_seconds")
+        row["seconds"], row["making"] = (0.0, own) if row["derived"] else (own, 0.0)
         row["epoch"] = trial.epoch
 
     def _mark(self, name: str, of: Iterable[int], marked: Iterable[int]) -> None:

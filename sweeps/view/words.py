@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from robustray.measures.metrics import figures
+from robustray.measures.metrics import ACCURACIES, METRICS, figures
 from robustray.plain import plain
+from sweeps.record import TrialRecord
+from sweeps.record.constraints import by, missed
 
 
 def clock(seconds: float) -> str:
@@ -39,6 +41,18 @@ def hours(seconds: float) -> str:
     """Device-hours, with two figures below ten."""
     spent = seconds / 3600
     return figures(spent) if spent >= 10 else f"{spent:.2g}"
+
+
+def accuracies(values: Mapping[str, Any]) -> str:
+    """`: clean 90.0%, robust 51.2%`; nothing where neither is known."""
+    shown = [f"{METRICS[name].short} {values[name]:.1%}" for name in ACCURACIES if name in values]
+    return ": " + ", ".join(shown) if shown else ""
+
+
+def reason(trial: TrialRecord) -> str:
+    """` (the loss is nan)`: why it ended as it did, where that is to be said."""
+    outside = "" if trial.feasible else f" (misses {by(missed(trial.violations))})"
+    return f" ({trial.cause})" if trial.cause else outside
 
 
 def short(params: Mapping[str, Any]) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -40,6 +41,7 @@ def sweep(
     first: str = "number",
     flagged: Sequence[int] = (),
     replicated: Sequence[int] = (),
+    derived: bool = False,
 ) -> Path:
     """Writes a TRADES sweep that looks like a real one, always the same.
 
@@ -53,6 +55,7 @@ def sweep(
         first: whether the first option is a "number" (beta) or a "category" (activation).
         flagged: trials whose robust accuracy is far too good, and which the judge flags.
         replicated: trials that are trained again, with two more seeds each.
+        derived: whether points are made of trials: one far beyond the frontier, one far inside, one that failed.
     """
     generator = np.random.default_rng(3)
     with Record(folder, OBJECTIVES) as record:
@@ -68,6 +71,8 @@ def sweep(
             _finish(record, again, *truth[again])
         if judge:
             _judge(record, truth, generator, version, autoattack, flagged)
+        if derived:
+            _derive(record)
         if judge and fix:
             _test(record, generator, version, autoattack)
     (folder / "sweep.yaml").write_text(yaml.safe_dump(SHEET | {"space": SPACE | {"name": folder.name}}))
@@ -167,6 +172,36 @@ def _judge(
             continue
         done[number] = (clean, robust)
         _told(record, number, "validation", VALIDATION, clean, robust, version, autoattack)
+
+
+SOUP_OF, BEYOND, INSIDE = (2, 3), 24, 25
+BARRIER = "parents lie in different basins: loss 1.20, 0.80 above theirs <b>"
+MAKING = 7.0  # seconds of a point
+
+
+def _derive(record: Record) -> None:
+    """Three points of one request: the second was made of a snapshot and of a model that is no trial."""
+    specs = [["../0002", "../0003"], ["../0002/epoch-0010.pt", "zoo:Standard<b>"], ["../0002", "../0003"]]
+    record.setting("derive planned/soup", [{"specs": each} for each in specs])
+    theirs = sum(record.trial(number).metrics["cost_seconds"] for number in SOUP_OF)
+    for at, places in enumerate([(0.92, 0.47), (0.7, 0.3), None]):
+        parents = (SOUP_OF[0],) if at == 1 else SOUP_OF
+        params = {"derived": "soup", "derived.weights": f"0.{at + 1}, 0.{9 - at}"}
+        number = record.issue(Issued(params, origin="derived", parents=parents, request="soup"))
+        if places is None:
+            record.finish(number, "failed", metrics={}, cause="no such parent")
+            continue
+        cost = MAKING + (theirs if len(parents) > 1 else 5400.0)
+        metrics = {"clean_accuracy": places[0], "robust_accuracy": places[1] + 0.035}
+        metrics |= {"cost_seconds": cost, "cost_device_hours": cost / 3600, "cost_passes": 1.7e9}
+        record.finish(number, "complete", metrics=metrics, weights="cd" * 32)
+        clean, robust = (round(VALIDATION * place) for place in places)
+        _told(record, number, "validation", VALIDATION, clean, robust, "standard", True)
+        folder = record.trial_folder(number)
+        folder.mkdir(parents=True)
+        folder.joinpath("point.yaml").write_text(f"maker: {{name: soup}}\nnote: {SCRIPT}\n")
+        parents_said = [{"spec": spec, "weights": "ef" * 32} for spec in specs[at]]
+        folder.joinpath("made.json").write_text(json.dumps({"parents": parents_said, "found": BARRIER}))
 
 
 def _test(record: Record, generator: np.random.Generator, version: str, autoattack: bool) -> None:

@@ -17,8 +17,8 @@ from tests.analysis import made as the
 
 COLUMNS = [
     "trial", "status", "feasible", "cause", "clean_accuracy", "robust_accuracy", "cost_seconds", "cost_device_hours",
-    "cost_passes", "replicate_of", "derived", "parents",
-    "judging", "flags", "dominated_by", "skipped_after", "bound", "judged_clean_accuracy",
+    "cost_passes", "replicate_of", "derived", "parents", "judging", "flags",
+    "dominated_by", "skipped_after", "bound", "judged_clean_accuracy",
     "judged_clean_accuracy_low", "judged_clean_accuracy_high", "judged_robust_accuracy", "judged_robust_accuracy_low",
     "judged_robust_accuracy_high", "judged_images", "member", "test_clean_accuracy", "test_clean_accuracy_low",
     "test_clean_accuracy_high", "test_robust_accuracy", "test_robust_accuracy_low", "test_robust_accuracy_high",

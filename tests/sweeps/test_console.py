@@ -21,6 +21,7 @@ from sweeps.events import (
     JudgingSkipped,
     MembersFixed,
     Placed,
+    PointEnded,
     Said,
     TrialEnded,
     TrialJudged,
@@ -40,6 +41,13 @@ CODES = "\x1b[1mthe \x1b]8;;http://x\x07loss\x1b]8;;\x07\x1b[0m is\nnan\x07"  # 
 LISTED = {"schedule.boundaries.0": 12.7, "schedule.boundaries.2": 49.3, "defense.trades.beta": 2.345}
 NODE = Node("0123456789abcdef", "gpu7", "10.0.0.7", 8.0, 1.0)
 JUDGED = Judged(400, 360, 180, "apgd-ce", False, "folder", 40.0)
+SOUP = TrialRecord(
+    12, {"derived": "soup", "derived.weights": "0.33, 0.67"}, "complete", METRICS, origin="derived", parents=(3, 5)
+)
+MIXED = TrialRecord(
+    13, {"derived": "smoothing", "derived.alpha": 0.7}, "failed", cause="no such parent", origin="derived"
+)
+BASINS = "parents lie in different basins: loss 1.20, 0.80 above theirs"
 LINES: list[tuple[Event, str]] = [
     (Said("starting Ray ..."), "starting Ray ..."),
     (Said("it is tried again alone", timed=True), "TIME  it is tried again alone"),
@@ -53,6 +61,15 @@ LINES: list[tuple[Event, str]] = [
     (
         TrialEnded(TrialRecord(8, {}, "failed", cause=CODES), 4, 12),
         "TIME  trial 0008 failed (the loss is nan )  []  4 of 12",
+    ),
+    (
+        PointEnded(SOUP, ("3", "5"), 0.44, BASINS, 3, 7),
+        "TIME  point 0012 (soup of 0003 and 0005, weights 0.33, 0.67) complete: clean 90.0%, robust 51.2%  0.4 s"
+        f"  3 of 7; {BASINS}",
+    ),
+    (
+        PointEnded(MIXED, ("3@10", "4", "zoo:Standard"), None, "", 4, 7),
+        "TIME  point 0013 (smoothing of 0003@10, 0004 and zoo:Standard, alpha 0.7) failed (no such parent)  4 of 7",
     ),
     (JudgingFailed(7, "test", CODES), "TIME  judging 0007 on test failed (the loss is nan )"),
     (Said(CODES), "the loss is nan "),

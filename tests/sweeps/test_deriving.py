@@ -12,13 +12,14 @@ import pytest
 import yaml
 
 import sweeps
+from analysis import device_time
 from robustray.derived import Nonlinear, Smoothing, Soup
 from robustray.errors import UserError
 from robustray.subjects.spec import in_folder
 from sweeps import record
 from sweeps.deriving import parents
 from sweeps.deriving.parents import Standing
-from sweeps.record import Judged, Record, Snapshot, TrialRecord
+from sweeps.record import Judged, Record, Snapshot, TrialRecord, ledger
 from sweeps.standing import frontier, trained
 from tests.sweeps.small import SPACE, driver_process, facts, run_quietly, small_sweep
 
@@ -77,6 +78,41 @@ def test_mixtures_are_attacked_through_their_parts(done: Path) -> None:
         assert ("parts" in stages) == (point.params["derived"] != "soup"), point.params
         judged = snapshot.judged.get((point.number, "validation"))
         assert judged is None or point.weights == in_folder(done / "trials" / f"{point.number:04d}").weights
+
+
+def test_what_was_found_is_told_and_kept_for_readers_without_torch(done: Path) -> None:
+    lines = (done / "events.log").read_text().splitlines()
+    for point in of(done, "derived"):
+        folder = done / "trials" / f"{point.number:04d}"
+        about = json.loads((folder / "made.json").read_text())
+        assert about["weights"] == point.weights
+        assert [parent["spec"] for parent in about["parents"]] == [f"../{number:04d}" for number in point.parents]
+        for parent, number in zip(about["parents"], point.parents, strict=True):
+            assert parent["weights"] == in_folder(done / "trials" / f"{number:04d}").weights
+        said, words = about["said"], about["found"]
+        match point.params["derived"]:
+            case "soup":
+                above = said["loss"] - max(said["loss_of_parents"])
+                assert said["barrier"] == pytest.approx(above)
+                assert ("different basins" in words) == (above > 0.02)
+            case "nonlinear":
+                assert f"s {said['s']:.3g}, p {said['p']:.3g}, c {said['c']:.3g}, alpha {said['alpha']:.3g}" in words
+            case "smoothing":
+                assert not words
+        (line,) = [line for line in lines if f"  point {point.number:04d} (" in line]
+        assert " and ".join(f"{number:04d}" for number in point.parents) in line
+        assert words in line
+    assert not any("trial 0004" in line for line in lines), "points are no trials"
+
+
+def test_device_time_of_points_is_their_own(done: Path) -> None:
+    snapshot = record.read(done)
+    spent = device_time.of_sweep(done, snapshot)
+    apart = ledger.read(done)
+    assert apart is not None
+    assert spent.deriving >= apart.by_kind["derive"] > 0
+    assert spent.training < sum(trial.metrics["cost_seconds"] for trial in snapshot.trials)
+    assert spent.judging_points > 0
 
 
 def test_no_sampler_learns_from_points(done: Path, tmp_path: Path) -> None:

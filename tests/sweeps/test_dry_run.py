@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 
@@ -15,9 +16,10 @@ from robustray.training import Trainer
 from robustray.training import cost as timing
 from robustray.trial import TrialConfig
 from sweeps import dry_run, record
+from sweeps.deriving import ahead
 from sweeps.space import Sweep
 from tests.robustray.made import batch, network
-from tests.sweeps.small import run_quietly, small_sweep
+from tests.sweeps.small import SPACE, run_quietly, small_sweep
 
 
 def _said(sweep: Sweep, slots: int | None = None) -> str:
@@ -39,6 +41,20 @@ def test_it_says_what_would_be_done_and_writes_nothing(tmp_path: Path, monkeypat
     assert "wall time" in said
     assert "5 trials, apgd-ce on 60 images judges what can be on the frontier" in said
     assert "nothing was written" in said
+
+
+def test_points_are_counted_and_cost_no_training(tmp_path: Path) -> None:
+    soups = [{"name": "soup", "points": 2}]
+    mixtures = [{"name": "smoothing", "parents": ["cleanest", "most_robust"], "alpha": [0.6, 0.7, 0.8]}]
+    network = [{"name": "smoothing", "parents": ["cleanest", "most_robust"], "network": {}}]
+    sweep = small_sweep(tmp_path, text=SPACE + f"derive: {json.dumps(soups + mixtures)}\n")
+    said = _said(sweep)
+    assert "soup (2 for every two neighbours on the frontier), smoothing (3): derived without training; judging" in said
+    plain = ahead.judgements(sweep.derive[:1], 4.0)
+    assert plain == 3 * 2, "four settings, three pairs"
+    assert ahead.judgements(sweep.derive, 4.0) == plain + 3 * 2.0
+    trained = small_sweep(tmp_path / "network", "judge.trials=none", text=SPACE + f"derive: {json.dumps(network)}\n")
+    assert "but for the mixing network of smoothing" in _said(trained)
 
 
 @pytest.mark.parametrize("sampler", ["random", "tpe"])
@@ -69,7 +85,7 @@ def test_costs_add_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert cost.judging[1] == pytest.approx(validation + test)
     assert cost.judging[0] < cost.judging[1] < cost.judging[2]
     every = sweep.model_copy(update={"judge": sweep.judge.model_copy(update={"trials": "none"})})
-    assert dry_run._judging(every, next(iter(every.examples()))) == (0, 0, 0)
+    assert dry_run._judging(every, next(iter(every.examples()))) == ((0.0, 0.0, 0.0), (0.0, 0.0, 0.0))
 
 
 def test_a_probe_leaves_no_folder_and_counts_the_whole_training(

@@ -19,6 +19,7 @@ from rich.console import Console
 from sweeps.events import AttackDone, JobBegun, JobEnded, JobHeard
 from sweeps.frontier import dominates
 from sweeps.record import Judged, Members, Outcome, Skipped, Snapshot, TrialRecord
+from sweeps.record.points import PLANNED, name_of
 from sweeps.running.nodes import JobResumed, JobReturned
 from sweeps.running.queues import End, Job
 from sweeps.space import Sweep
@@ -27,7 +28,7 @@ from sweeps.view.activity import Activity
 from sweeps.view.chart import ASCII, MARKS, Member, chart
 from sweeps.view.live import Frame, Mood
 from sweeps.view.outlook import Countdown, Outlook
-from sweeps.view.overview import Overview
+from sweeps.view.overview import Overview, Points
 from sweeps.view.tally import Tally
 from sweeps.view.watch import Watch
 from tests.sweeps.small import small_sweep
@@ -61,6 +62,7 @@ class Scene:
     time: Time = field(default_factory=Time)
     slots: int = 2
     dashboard: str | None = None
+    settings: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.activity = Activity(self.time)
@@ -74,7 +76,7 @@ class Scene:
             dict(self.skipped),
             dict(self.unjudged),
             tuple(self.members),
-            {"shard_size": 200},
+            {"shard_size": 200} | self.settings,
         )
 
     @property
@@ -483,6 +485,38 @@ def test_test_of_unknown_size_is_not_guessed(sweep: Sweep) -> None:
         scene.judge(at, 0.9, 0.5, "test")
     assert scene.outlook == Outlook(0.0, 0.0, 0.0, 0.0)
     assert "done" in "\n".join(drawn(scene.frame(), 80, 23))
+
+
+def test_points_are_counted_apart_and_waited_for(tmp_path: Path) -> None:
+    request = "[{name: smoothing, parents: [cleanest, most_robust], alpha: [0.6, 0.7, 0.8]}]"
+    scene = Scene(small_sweep(tmp_path, "search.trials=2", f"derive={request}"))
+    for at in range(2):
+        scene.complete(at, 0.9 - at / 10, 0.5 + at / 10)
+        scene.judge(at, 0.9 - at / 10, 0.5 + at / 10)
+    assert scene.outlook.deriving is None, "nothing is planned yet"
+    assert "then derived points" in "\n".join(drawn(scene.frame(), 100, 23))
+    name = name_of(scene.sweep.derive[0].model_dump(mode="json"))
+    scene.settings = {PLANNED + name: [{}] * 3}
+    cost = {"clean_accuracy": 0.8, "robust_accuracy": 0.5, "cost_seconds": 30 + 30 + 4.0}
+    for number, outcome in ((2, "complete"), (3, None), (4, None)):
+        params = {"derived": "smoothing", "derived.alpha": 0.6}
+        metrics = cost if outcome else {}
+        point = TrialRecord(number, params, outcome, metrics, origin="derived", parents=(0, 1), request=name)  # type: ignore[arg-type]
+        scene.trials.append(point)
+    scene.skipped[2] = Skipped(1, "apgd-ce", 100, 300, 400)
+    scene.activity(JobBegun(Job("point 0003", 3, {"kind": "derive"})))
+    scene.time.now += 1
+    assert (scene.overview.wanted, scene.overview.outcomes, scene.overview.waiting) == (2, {"complete": 2}, 0)
+    assert scene.overview.points == Points(3, 1, 0, 1, False)
+    assert scene.outlook.training == 0
+    assert scene.outlook.deriving == pytest.approx(4 + 3)
+    assert scene.overview.device_seconds == pytest.approx(30 + 30 + 4 + 2 * 40), "no parent is trained twice"
+    frame = "\n".join(drawn(scene.frame(), 120, 30))
+    assert "deriving 2 of 3" in frame
+    assert "2 of 2 ended" in frame
+    assert "alpha 0.6" in frame
+    assert name not in frame
+    assert "how many images fit" not in frame
 
 
 @given(st.lists(st.tuples(st.floats(0, 100), st.floats(0, 1e6)), min_size=1, max_size=30))

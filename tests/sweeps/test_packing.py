@@ -20,6 +20,7 @@ from robustray.trial import TrialConfig
 from sweeps import dry_run, record
 from sweeps.running import packing, worker
 from sweeps.running import ray as on_ray
+from sweeps.running.in_flight import InFlight
 from sweeps.running.nodes import Node
 from sweeps.running.packing import Machine, Share
 from sweeps.running.queues import DONE, WAIT, End, Job, Result, Signal, Sized, Verdict
@@ -381,8 +382,9 @@ def test_a_sweep_tries_them_again_alone(tmp_path: Path, full: dict[str, list[Sha
 
 def test_ray_is_asked_for_what_a_job_gets() -> None:
     queue = Sized(Script(2), Share(2.0, 0.25), lambda line: None)
-    shared = on_ray._Shared(queue)
-    search = on_ray._Search(shared)
+    roll = RollCall()
+    roll.nodes.unknown.add("one that may do the work")
+    search = on_ray._Search(InFlight(queue, roll.nodes), roll, Path("stop"))
     config = search.suggest("a")
     assert isinstance(config, dict)
     assert on_ray._wanted(config).required_resources == {"CPU": 2.0, "GPU": 0.25}
