@@ -4,18 +4,54 @@ from __future__ import annotations
 
 import html
 import json
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import plotly.graph_objects as go
 
-from analysis import palette
+from analysis import palette, picture
 from analysis.palette import FONT, ThemeName
 from robustray.errors import UserError
+from robustray.files import write_whole
 
+_SIZE = 860, 480  # pixels
 CURVES, RESULT = "curves.csv", "result.json"
 _COLUMNS = ("alpha", "form", "claims", "radius", "certified_accuracy")
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """What was written."""
+
+    page: Path
+    notes: list[str]  # why there is no picture
+
+
+def publish(folder: Path, *, form: str = "smoothing", png: bool = True) -> Drawn:
+    """Writes `radii.html` and `radii.png` into a folder that `certify` wrote.
+
+    A picture that cannot be drawn is a note, not an error, and an older one is removed.
+
+    Raises:
+        UserError: there are no curves.
+    """
+    df, result = read(folder)
+    figure = radius_figure(df, title=caption(result), form=form)
+    page, image = folder / "radii.html", folder / "radii.png"
+    write_whole(page, figure.to_html(include_plotlyjs=True))
+    notes, drawn = [], None
+    if png:
+        try:
+            drawn = picture.png(figure, *_SIZE)
+        except Exception as error:  # a browser can fail in any way, and the page is whole without a picture
+            notes.append(f"{image.name} was not drawn: {picture.why_not(error)}")
+    if drawn is None:
+        image.unlink(missing_ok=True)
+    else:
+        write_whole(image, drawn)
+    return Drawn(page, notes)
 
 
 def read(folder: Path) -> tuple[pd.DataFrame, dict[str, Any]]:
@@ -39,7 +75,7 @@ def read(folder: Path) -> tuple[pd.DataFrame, dict[str, Any]]:
 def caption(result: dict[str, Any]) -> str:
     """What the numbers are of, as a figure's title."""
     return (
-        f"{result['name']}, {result['images']} images of {result['data'].get('name', 'data')} {result['split']}, sigma "
+        f"{result['name']}, {result['images']} images of {result['data']} {result['split']}, sigma "
         f"{result['sigma']:g}, {result['samples']:,} samples, confidence {100 * result['confidence']:g} %"
     )
 
@@ -75,7 +111,7 @@ def radius_figure(
     figure.update_yaxes(**line, title_text="certified accuracy, %", range=[0, 100])
     figure.update_layout(
         template="none", paper_bgcolor=look.paper, plot_bgcolor=look.paper, hovermode="closest",
-        font={"family": FONT, "color": look.ink, "size": 12}, width=860, height=480,
+        font={"family": FONT, "color": look.ink, "size": 12}, width=_SIZE[0], height=_SIZE[1],
         title={"text": html.escape(title, quote=False), "x": 0, "xref": "paper", "font": {"size": 13}},
         margin={"l": 62, "r": 16, "t": 48 if title else 16, "b": 56},
     )  # fmt: skip

@@ -71,7 +71,7 @@ def _votes(
 ) -> NDArray[np.int64]:
     """[K] how many copies are said to be of each class."""
     counts = []
-    for piece in _noise(x.shape, row, purpose, copies, batch):
+    for piece in noise_of(x.shape, row, purpose, copies, batch):
         logits = model(x + sigma * piece.to(x.device))
         said = classes_of(logits)
         counts.append(torch.bincount(said[said >= 0], minlength=logits.shape[1]))
@@ -79,7 +79,7 @@ def _votes(
     return votes
 
 
-def _noise(shape: torch.Size, row: int, purpose: str, copies: int, batch: int) -> Iterator[Tensor]:
+def noise_of(shape: torch.Size, row: int, purpose: str, copies: int, batch: int) -> Iterator[Tensor]:
     """N(0, 1) for each copy, at most `batch` of them at a time. Drawn on the CPU: the same numbers for every device."""
     blocks, at_once = -(-copies // BLOCK), max(1, batch // BLOCK)
     for begin in range(0, blocks, at_once):

@@ -75,7 +75,7 @@ def run(asked: Asked, write: Callable[[str], None]) -> dict[str, Any]:
     columns = counted(folder, base.model, data, split, rows, noise, device, asked.batch)
     known = curves.Counted(columns, noise, classes, level)
     about = {
-        "model": asked.model, "name": found.name, "weights": found.weights, "data": data.identity(split), "split": split,
+        "model": asked.model, "name": found.name, "weights": found.weights, "data": data.name, "split": split,
         "images": len(rows), "sigma": sigma, "samples": noise.samples, "first": noise.first,
         "confidence": asked.confidence, "classes": classes,
     }  # fmt: skip
