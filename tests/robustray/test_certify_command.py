@@ -30,7 +30,7 @@ from robustray.models.noise import NoiseVote
 from robustray.subjects import Classifier
 from robustray.subjects.derived import finder
 from tests.robustray.judged import Command, Ended, learned, written
-from tests.robustray.made import JUDGE
+from tests.robustray.made import JUDGE, trial
 
 FEW = ("--samples", "300", "--first", "20", "--device", "cpu")
 ON_DIGITS = ("--data", "{name: digits, validation: 60}", "--sigma", "0.1", "--images", "24", *FEW)
@@ -208,6 +208,14 @@ def test_of_a_vote_under_noise_what_votes_is_smoothed() -> None:
     x = torch.rand(5, 1, 8, 8)
     assert torch.equal(base.model(x), network(x))
     assert isinstance(vote[1], NoiseVote)  # the caller's is as it was
+
+
+def test_a_trial_that_votes_says_its_sigma() -> None:
+    config = trial(model={"name": "noise_smoothed", "base": {"name": "small_cnn", "width": 2}, "sigma": 0.125})
+    vote = config.model.build(config.judge.data).eval()
+    base = smoothed.base_of(Classifier(vote, "vote", "", "noise_smoothed", trial=config, judge=config.judge))
+    assert base.sigma == 0.125
+    assert not any(isinstance(module, NoiseVote) for module in base.model.modules())
 
 
 def test_mixtures_without_a_certificate_say_why() -> None:
