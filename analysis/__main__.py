@@ -27,6 +27,13 @@ class JudgedSplit(StrEnum):
     validation = "validation"
 
 
+class RadiusForm(StrEnum):
+    """Forms of a certified radius."""
+
+    smoothing = "smoothing"
+    lipschitz = "lipschitz"
+
+
 @app.command()
 def report(
     folder: Annotated[Path, typer.Argument(help="the sweep's folder, results/NAME")],
@@ -60,6 +67,21 @@ def compare(
     if csv is not None:
         found.to_csv(csv, index=other is not None)
         typer.echo(csv)
+
+
+@app.command()
+def certified(
+    folder: Annotated[Path, typer.Argument(help="a folder that `python -m robustray certify` wrote")],
+    form: Annotated[RadiusForm, typer.Option(help="how radii follow from counts")] = RadiusForm.smoothing,
+    png: Annotated[bool, typer.Option(help="draw radii.png too, which takes a browser")] = True,
+) -> None:
+    """Write FOLDER/radii.html and radii.png: certified accuracy over the radius."""
+    from analysis.certified import publish
+
+    written = publish(folder, form=form.value, png=png)
+    for note in written.notes:
+        typer.echo(f"note: {note}", err=True)
+    typer.echo(written.page)
 
 
 def main() -> None:

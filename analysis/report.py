@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,17 +10,16 @@ from typing import Any
 import pandas as pd
 
 from analysis import axes, collect, comparison, device_time, page, sheet, standing
+from analysis import picture as picture_of
 from analysis.figures import frontier_figure
 from robustray.errors import UserError
 from robustray.files import write_whole
 from robustray.measures.metrics import ACCURACIES
-from robustray.plain import line
 from sweeps import record
 from sweeps.standing import SELECTION, TEST
 
 FOLDER = "report"
-_PICTURE = {"format": "png", "width": 1100, "height": 760, "scale": 2}
-_PATIENCE = 60  # seconds a browser may take for one picture
+_SIZE = 1100, 760  # of the picture, in pixels of a page
 _MEMBER_COLUMNS = [
     f"{split}_{name}"
     for split in ("judged", "test")
@@ -80,7 +78,7 @@ def publish(folder: Path | str, *, picture: bool = True) -> Report:
         try:
             contents[image] = _picture(df, snapshot, about, folder)
         except Exception as error:  # a browser can fail in any way, and the report is whole without a picture
-            notes.append(f"{image.name} was not drawn: {_first_line(error)}")
+            notes.append(f"{image.name} was not drawn: {picture_of.why_not(error)}")
     if image not in contents:
         image.unlink(missing_ok=True)
     for path, content in contents.items():
@@ -140,29 +138,11 @@ def _comparisons(
 
 
 def _picture(df: pd.DataFrame, snapshot: record.Snapshot, about: sheet.Sheet, folder: Path) -> bytes:
-    """The light figure as a PNG, drawn by kaleido in a headless Chromium; without the band, which nobody can hide there.
-
-    Kaleido starts the browser without its sandbox, so this works as root and in containers; MathJax is off because it
-    would be fetched from the network.
-
-    Raises:
-        Exception: whatever kaleido or the browser came to grief on.
-    """
-    import kaleido
-
-    for name in ("kaleido", "choreographer"):  # they tell of their every step
-        logging.getLogger(name).setLevel(logging.ERROR)
+    """The light figure as a PNG, without the band, which nobody can hide there; raises as `picture.png`."""
     figure = frontier_figure(
         df,
         title=page.figure_title(about, folder, snapshot.objectives),
         objectives=snapshot.objectives,
         threat=about.threat,
     )
-    drawn: Any = kaleido.calc_fig_sync(figure, opts=_PICTURE, kopts={"mathjax": False, "timeout": _PATIENCE})
-    return bytes(drawn)
-
-
-def _first_line(error: Exception) -> str:
-    if isinstance(error, ImportError):
-        return "kaleido is not installed (pip install 'robustray[png]')"
-    return line(error)
+    return picture_of.png(figure, *_SIZE)

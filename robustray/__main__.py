@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from robustray import __version__
+from robustray.commands.certify import certify
 from robustray.commands.data import data
 from robustray.commands.doctor import doctor
 from robustray.commands.judge import judge
@@ -36,7 +37,7 @@ def _front(
     pass
 
 
-for command in (train, judge, data, doctor):
+for command in (train, judge, certify, data, doctor):
     app.command()(command)
 
 

@@ -69,13 +69,13 @@ def run(asked: Asked, write: Callable[[str], None]) -> dict[str, Any]:
     """
     if asked.keep_images and asked.join and any(path.suffix == ".json" for path in asked.join):
         raise UserError("--save-adversarial with a state file: it has verdicts, but no images to save")
-    data = _source(asked.data) if asked.data else None
+    data = source(asked.data) if asked.data else None
     norm = asked.norm or "linf"
     found = subjects.load(asked.model, architecture=asked.architecture, data=data, norm=norm)
     asked = replace(asked, split=asked.split or ("validation" if found.judge else "test"))
     settings = _settings(asked, data, found)
     if found.judge is not None:
-        _check_home(asked)
+        check_home(asked.model, asked.split)
     case, order, devices, warnings = _open(asked, settings, found)
     model = result.Model(
         found.name, asked.model, found.architecture, found.weights, asked.architecture, tuple(warnings)
@@ -90,7 +90,8 @@ def run(asked: Asked, write: Callable[[str], None]) -> dict[str, Any]:
     return written
 
 
-def _source(text: str) -> DataSource:
+def source(text: str) -> DataSource:
+    """The images that `--data` asks for; raises as `choose`."""
     chosen = choose("data", text, "--data")
     assert isinstance(chosen, DataSource)
     return chosen
@@ -126,12 +127,16 @@ _FLAG = {"threat.eps": "eps", "images.validation": "images", "images.test": "ima
 """Which flag an option of the judge comes from; a mistake of no option is that of images, more than are held out."""
 
 
-def _check_home(asked: Asked) -> None:
-    """Test images are not for a trial of a sweep: the sweep reads them itself, for members."""
-    folder = Path(asked.model)
+def check_home(model: str, split: str | None) -> None:
+    """Test images are not for a trial of a sweep: the sweep reads them itself, for members.
+
+    Raises:
+        UserError: they are asked for.
+    """
+    folder = Path(model)
     home = folder if folder.is_dir() else folder.parent
     sweep = home.absolute().parent.parent
-    if asked.split == "test" and (sweep / "study.journal").exists():
+    if split == "test" and (sweep / "study.journal").exists():
         raise UserError(
             f"{home}: belongs to a sweep, which reads test itself, for the frontier's members alone; say --split validation, "
             "or copy the folder to judge this trial on test all the same"

@@ -62,16 +62,18 @@ def alike(a: Any, b: Any) -> bool:
     )
 
 
-def known(folders: Iterable[Path], answers: list[list[float]], weights: str, *keys: str) -> list[list[float]]:
+def known(
+    folders: Iterable[Path], answers: list[list[float]], weights: str, *keys: str, file: str = "judgement.json"
+) -> list[list[float]]:
     """The answers as an earlier judgement of the same function wrote them, that one goes on; else these.
 
     Args:
         folders: of judgements. answers: from `answers`. weights: hash of the model's weights.
-        keys: where a judgement's parts hold the answers, from the outermost.
+        keys: where a judgement's parts hold the answers, from the outermost. file: of a folder, with those parts.
     """
     for folder in sorted(folders):
         try:
-            parts: Any = json.loads((folder / "judgement.json").read_text(encoding="utf-8"))
+            parts: Any = json.loads((folder / file).read_text(encoding="utf-8"))
         except (OSError, ValueError):
             continue
         if not isinstance(parts, Mapping) or parts.get("weights") != weights:

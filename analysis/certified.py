@@ -1,0 +1,118 @@
+"""The figure of certified radii: what part of the images stands, whatever a perturbation of that length does."""
+
+from __future__ import annotations
+
+import html
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import plotly.graph_objects as go
+
+from analysis import palette, picture
+from analysis.palette import FONT, ThemeName
+from robustray.errors import UserError
+from robustray.files import write_whole
+
+_SIZE = 860, 480  # pixels
+CURVES, RESULT = "curves.csv", "result.json"
+_COLUMNS = ("alpha", "form", "claims", "radius", "certified_accuracy")
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """What was written."""
+
+    page: Path
+    notes: list[str]  # why there is no picture
+
+
+def publish(folder: Path, *, form: str = "smoothing", png: bool = True) -> Drawn:
+    """Writes `radii.html` and `radii.png` into a folder that `certify` wrote.
+
+    A picture that cannot be drawn is a note, not an error, and an older one is removed.
+
+    Raises:
+        UserError: there are no curves.
+    """
+    df, result = read(folder)
+    figure = radius_figure(df, title=caption(result), form=form)
+    page, image = folder / "radii.html", folder / "radii.png"
+    write_whole(page, figure.to_html(include_plotlyjs=True))
+    notes, drawn = [], None
+    if png:
+        try:
+            drawn = picture.png(figure, *_SIZE)
+        except Exception as error:  # a browser can fail in any way, and the page is whole without a picture
+            notes.append(f"{image.name} was not drawn: {picture.why_not(error)}")
+    if drawn is None:
+        image.unlink(missing_ok=True)
+    else:
+        write_whole(image, drawn)
+    return Drawn(page, notes)
+
+
+def read(folder: Path) -> tuple[pd.DataFrame, dict[str, Any]]:
+    """Curves and result of a folder that `python -m robustray certify` wrote.
+
+    Raises:
+        UserError: there are none, or they cannot be read.
+    """
+    try:
+        df = pd.read_csv(folder / CURVES)
+        result: dict[str, Any] = json.loads((folder / RESULT).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        raise UserError(
+            f"{folder}: no certificate here (no readable {CURVES} and {RESULT}); python -m robustray certify writes one"
+        ) from None
+    if not set(_COLUMNS) <= set(df.columns):
+        raise UserError(f"{folder / CURVES}: must have the columns {', '.join(_COLUMNS)}")
+    return df, result
+
+
+def caption(result: dict[str, Any]) -> str:
+    """What the numbers are of, as a figure's title."""
+    return (
+        f"{result['name']}, {result['images']} images of {result['data']} {result['split']}, sigma "
+        f"{result['sigma']:g}, {result['samples']:,} samples, confidence {100 * result['confidence']:g} %"
+    )
+
+
+def radius_figure(
+    df: pd.DataFrame, *, title: str = "", form: str = "smoothing", theme: ThemeName = "light"
+) -> go.Figure:
+    """Certified accuracy over the radius, a colour per alpha: each claim at its confidence, and dashed all claims at once.
+
+    Args:
+        df: a row per radius: alpha, form, claims (image or all), radius (l2, pixels of [0, 1]), certified_accuracy.
+        title: plain text over the figure; none where empty.
+        form: of radius, `smoothing` or `lipschitz`.
+        theme: colours, "light" or "dark".
+    """
+    look, figure = palette.THEMES[theme], go.Figure()
+    rows = df[df["form"] == form]
+    for at, alpha in enumerate(rows["alpha"].drop_duplicates()):
+        colour = look.categories[at % len(look.categories)]
+        for claims, dash, what in (("image", "solid", "by image"), ("all", "dash", "all at once")):
+            curve = rows[(rows["alpha"] == alpha) & (rows["claims"] == claims)].sort_values("radius")
+            figure.add_scatter(
+                x=curve["radius"].tolist(),
+                y=(100 * curve["certified_accuracy"]).tolist(),
+                mode="lines",
+                line={"color": colour, "dash": dash, "width": 2, "shape": "vh"},  # known at a radius, it holds below it
+                name=f"\u03b1 = {alpha:g}, {what}",
+                hovertemplate="radius %{x:.3f}<br>%{y:.1f} %<extra>%{fullData.name}</extra>",
+                meta={"alpha": float(alpha), "claims": claims},
+            )
+    line = {"gridcolor": look.grid, "zeroline": False, "linecolor": look.muted, "tickfont": {"color": look.muted}}
+    figure.update_xaxes(**line, title_text="l2 radius, pixels of [0, 1]", rangemode="tozero", automargin=True)
+    figure.update_yaxes(**line, title_text="certified accuracy, %", range=[0, 100])
+    figure.update_layout(
+        template="none", paper_bgcolor=look.paper, plot_bgcolor=look.paper, hovermode="closest",
+        font={"family": FONT, "color": look.ink, "size": 12}, width=_SIZE[0], height=_SIZE[1],
+        title={"text": html.escape(title, quote=False), "x": 0, "xref": "paper", "font": {"size": 13}},
+        margin={"l": 62, "r": 16, "t": 48 if title else 16, "b": 56},
+    )  # fmt: skip
+    return figure
