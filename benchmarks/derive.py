@@ -7,8 +7,9 @@ on with trials by the same sampler, until they have had twice the device time of
 of the hypervolume of clean and robust accuracy, from 0, on the images that the frontier is chosen on; device time is training,
 making and judging there, without the reading of test. On test stand the members chosen so, before and after.
 
-Then each kind of mixture is judged alone by the whole of AutoAttack, nothing known of its parts, and so are its parents, on
-the same images. With --work a run that was stopped goes on from what lies in the folder.
+Then a mixture of each kind is judged alone, nothing known of its parts, and so are its parents, on the same images by the same
+attacks. Beside seconds of the processor stands how many images its two networks were asked about, over how many the parents
+were: that number no other work on the machine touches. With --work a run that was stopped goes on from what lies there.
 """
 
 from __future__ import annotations
@@ -17,22 +18,24 @@ import argparse
 import math
 import shutil
 import tempfile
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
 
 import numpy as np
+import torch
 from _bench import Bench
-from judge import ours
 from scipy import stats
+from torch import Tensor, nn
 
 import sweeps
 from analysis import hypervolume
-from robustray import subjects
 from robustray.derived import Nonlinear, Smoothing, Soup
 from robustray.derived.base import Maker
-from robustray.judging.workers import Order
+from robustray.derived.mixture import Mixed
+from robustray.judging.case import Case
 from robustray.measures.metrics import ACCURACIES
 from sweeps import record
 from sweeps.record import Snapshot, ledger
@@ -159,26 +162,47 @@ def interval(values: Sequence[float]) -> tuple[float, float]:
     return fmean(values) - half, fmean(values) + half
 
 
-def cost(bench: Bench, seed: int, folder: Path, sweep: Sweep) -> list[float]:
-    """A mixture's judging over the sum of its parents', for each kind of mixture."""
-    judge, trials, ratios = sweep.judge.model_copy(update={"version": "standard"}), record.read(folder).trials, []
-    known: dict[int, float] = {}
+def alone(folder: Path) -> tuple[float, int]:
+    """Judges a trial or a derived point on the selection set, nothing known of its parts: seconds of the processor (of the
+    clock, on a GPU) and how many images each of its networks was asked about, in all.
+    """
+    clock = time.perf_counter if torch.cuda.is_available() else time.process_time
+    with tempfile.TemporaryDirectory() as root:
+        case = Case.of_trial(folder, Path(root), SELECTION, shard_size=500)
+        asked = [0]
 
-    def seconds(number: int) -> float:
-        if number not in known:
-            spec = str(folder / "trials" / f"{number:04d}")
-            found = subjects.load(spec, data=judge.data, norm=judge.threat.norm)
-            with tempfile.TemporaryDirectory() as root:
-                order = Order(spec, None, found.weights, judge, "validation", Path(root), 500, {}, {}, False)
-                known[number], verdicts = ours(order, ["cpu"], Path(root) / "judgements")
-            bench.row(f"seed {seed}", f"judging {number:04d} alone", known[number], robust=int(verdicts.robust.sum()))
-        return known[number]
+        def count(module: nn.Module, given: tuple[Tensor, ...]) -> None:
+            asked[0] += len(given[0])
 
+        model = case.model
+        networks = [model.accurate, model.robust] if isinstance(model, Mixed) else [model]
+        hooks = [network.register_forward_pre_hook(count) for network in networks]
+        begun = clock()
+        for stage in case.plan.stages:
+            for shard in range(case.plan.shards):
+                case.shard(stage, shard)
+        seconds = clock() - begun
+        for hook in hooks:
+            hook.remove()
+    return seconds, asked[0]
+
+
+def cost(bench: Bench, seed: int, folder: Path) -> list[float]:
+    """For each kind of mixture the seconds of judging one over the sum of its parents'."""
+    known: dict[int, tuple[float, int]] = {}
+    ratios = []
+    points = record.read(folder).trials
     for maker in MIXTURES:
-        for trial in (each for each in trials if each.params.get("derived") == maker and each.outcome == "complete"):
-            ratios.append(seconds(trial.number) / sum(map(seconds, trial.parents)))
-            bench.row(f"seed {seed}", f"judging {maker} over the sum of its parents'", ratios[-1])
-            break
+        number = next(each.number for each in points if each.params.get("derived") == maker)
+        wanted = (number, *points[number].parents)
+        for each in wanted:
+            if each not in known:
+                known[each] = alone(folder / "trials" / f"{each:04d}")
+        (seconds, asked), *parents = (known[each] for each in wanted)
+        ratios.append(seconds / sum(each for each, _ in parents))
+        passes = asked / sum(each for _, each in parents)
+        words = f"judging {maker} alone over its parents'"
+        bench.row(f"seed {seed}", words, ratios[-1], seconds=round(seconds, 1), passes=round(passes, 3))
     return ratios
 
 
@@ -199,8 +223,7 @@ def main() -> None:
             found.append(both_ways(seed, trials, work, quick=options.quick))
             report(bench, seed, found[-1])
             if seed == options.first:
-                sweep = space(seed, trials, quick=options.quick)
-                ratios = cost(bench, seed, work / f"derived-{seed}", sweep)
+                ratios = cost(bench, seed, work / f"derived-{seed}")
     except KeyboardInterrupt:
         print("stopped; what was measured until now:")
     finally:

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 
+import _bench
+import derive
 import derived_figure
 import numpy as np
 import pytest
-from derive import SPACE, interval
+from derive import SPACE, Gains, State, interval
 
 from analysis.comparison import Paired
-from sweeps.record import Snapshot, TrialRecord
+from sweeps.record import Judged, Members, Snapshot, TrialRecord
 from sweeps.space import Sweep
 
 
@@ -58,3 +61,39 @@ def test_the_differences_are_paired() -> None:
     row = _rows([list(images < 60), list(images < 40)])
     assert row["against"] == 1
     assert (row["clean_over"], row["clean_over_low"], row["clean_over_high"]) == (0, 0, 0)
+
+
+def _state(seconds: float, *places: tuple[float, float]) -> State:
+    """Trials at these places on both splits, all of them members."""
+    trials = tuple(
+        TrialRecord(n, {}, "complete", {"clean_accuracy": clean, "robust_accuracy": robust})
+        for n, (clean, robust) in enumerate(places)
+    )
+    judged = {
+        (n, split): Judged(100, 100 * clean, 100 * robust, "standard", True, "", 1.0)
+        for n, (clean, robust) in enumerate(places)
+        for split in ("validation", "test")
+    }
+    snapshot = Snapshot(
+        {"clean_accuracy": "max", "robust_accuracy": "max"}, trials, judged, {}, {},
+        [Members(1, list(range(len(places))), list(range(len(places))), "")], {},
+    )  # fmt: skip
+    return State(snapshot, seconds)
+
+
+@pytest.mark.parametrize(("robust", "met"), [(0.5, "met"), (0.35, "missed")])
+def test_growth_and_its_target(
+    robust: float, met: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """One point dominates 0.8 * 0.3; a corner at (0.7, r) adds 0.7 (r - 0.3), whoever made it."""
+    monkeypatch.setattr(_bench, "RESULTS", tmp_path)
+    before = _state(10, (0.8, 0.3))
+    gains = Gains(_state(20, (0.8, 0.3), (0.7, robust)), _state(30, (0.8, 0.3), (0.7, 0.4)), before)
+    assert gains.of(gains.derived, "validation") == pytest.approx(0.7 * (robust - 0.3))
+    assert (gains.seconds(gains.derived), gains.seconds(gains.trained)) == (10, 20)
+    bench = _bench.Bench("derive", quick=True)
+    derive.report(bench, 0, gains)
+    derive.summary(bench, [gains, gains])
+    bench.close()
+    wanted = 100 * 0.7 * (robust - 0.4)
+    assert f"TARGET derived-minus-trials-of-twice-its-time {wanted:.3f} >=0 {met}" in capsys.readouterr().out
