@@ -23,6 +23,8 @@ from robustray.files import write_whole
 from robustray.shards import Rows, Store
 
 CLEAN = "clean"
+PARTS = "parts"  # what breaks the parts of a mixture, tried on it
+QUICK = ("apgd-ce", "apgd-dlr")  # the attacks that are cheap beside `parts`
 _STANDS = 0.5  # a randomised model is wrong about an image that most of its passes get wrong
 _NAME = "U64"
 SCHEMA = pa.schema(
@@ -100,9 +102,21 @@ def stages(folder: Path) -> tuple[str, ...]:
     """
     try:
         parts = json.loads((folder / "judgement.json").read_text(encoding="utf-8"))
-        return (*parts.get("extras", ()), *parts["attacks"])
+        return in_order(parts.get("extras", ()), parts["attacks"])
     except (OSError, ValueError, KeyError, TypeError):
         raise UserError(f"{folder}: no judgement here (no readable judgement.json)") from None
+
+
+def in_order(extras: Sequence[str], attacks: Sequence[str]) -> tuple[str, ...]:
+    """What is run after `clean`: the stages beside the attacks first, but `parts` only after a first, untargeted APGD.
+
+    That is 100 steps. Attacks on parts are thousands, and needless for a mixture that APGD shows to be dominated, or at images
+    that it breaks where a part is no other mixture's.
+    """
+    first = [stage for stage in extras if stage != PARTS]
+    late = [stage for stage in extras if stage == PARTS]
+    quick = attacks[:1] if attacks and attacks[0] in QUICK else []
+    return (*first, *quick, *late, *attacks[len(quick) :])
 
 
 def read_shards(folder: Path, attacks: Sequence[str]) -> Iterator[Shard]:

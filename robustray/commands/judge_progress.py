@@ -16,8 +16,8 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn
 
 from robustray.judging import chance, result, time_left
 from robustray.judging.flags import MEANING
-from robustray.judging.plan import CLAIMED, EARLY, JOINED, PARTS, Plan
-from robustray.verdicts import CLEAN, Shard
+from robustray.judging.plan import CLAIMED, EARLY, JOINED, Plan
+from robustray.verdicts import CLEAN, PARTS, Shard
 
 _NAMES = {JOINED: "joined images", CLAIMED: "joined claims", EARLY: "early breaks", PARTS: "through its parts"}
 

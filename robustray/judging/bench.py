@@ -13,12 +13,12 @@ from robustray.attacks import autoattack, norms
 from robustray.data.splits import Indices
 from robustray.judging import checks, early, images
 from robustray.judging.answers import votes
-from robustray.judging.plan import CLAIMED, EARLY, JOINED, PARTS, Plan
+from robustray.judging.plan import CLAIMED, EARLY, JOINED, Plan
 from robustray.judging.through_parts import NO_PARTS, Parts
 from robustray.judging.ticks import Tick, counting
 from robustray.judging.time_left import forwards
 from robustray.seeding import derive
-from robustray.verdicts import CLEAN
+from robustray.verdicts import CLEAN, PARTS
 
 
 @dataclass(frozen=True)

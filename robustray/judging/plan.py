@@ -16,12 +16,12 @@ from robustray.attacks.threats import Threat
 from robustray.attacks.versions import VERSIONS, Strength, strength
 from robustray.data.splits import Indices, stratified
 from robustray.judge import Judge
-from robustray.verdicts import CLEAN, judgement_folder
+from robustray.verdicts import CLEAN, PARTS, in_order, judgement_folder
 
 SHARD = 500
 """Images per shard, unless a judgement says otherwise. The attack's batch is what is left of one shard."""
 SEED = 0
-JOINED, CLAIMED, EARLY, PARTS = "joined", "claimed", "early", "parts"
+JOINED, CLAIMED, EARLY = "joined", "claimed", "early"
 """Stages that are no attack of AutoAttack: images others made, verdicts others claim, breaks found in low precision, images
 that break what a mixture is made of."""
 PASSES = 20
@@ -41,7 +41,7 @@ class Plan:
     shard_size: int
     seed: int
     parts: Mapping[str, Any]  # the fingerprint's content
-    extras: tuple[str, ...] = ()  # stages before the attacks: joined, claimed, early, parts
+    extras: tuple[str, ...] = ()  # stages beside the attacks: joined, claimed, early, parts
     files: Mapping[str, tuple[Path, ...]] = field(default_factory=dict)  # what joined and claimed read
 
     @classmethod
@@ -96,7 +96,7 @@ class Plan:
     @property
     def stages(self) -> tuple[str, ...]:
         """Everything that may take an image out, in order; `clean` first."""
-        return (CLEAN, *self.extras, *self.attacks)
+        return (CLEAN, *in_order(self.extras, self.attacks))
 
     @property
     def passes(self) -> int:

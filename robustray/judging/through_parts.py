@@ -53,8 +53,9 @@ class Parts:
     ) -> Tensor:
         """x' for every image of a shard [n, C, H, W]: the first part's image that breaks the whole, else the last one tried.
 
-        A part is attacked where it is right itself, whatever the whole says, so that its images are a function of the part;
-        where it is wrong, the image as it is has been asked about already. Only `standing` [n] images are asked about.
+        A part is attacked where it is right itself; where it is wrong, the image as it is has been asked about already. What
+        several mixtures share is attacked whatever the whole says, so that its images are a function of the part; what
+        belongs to this mixture alone, only where the whole stands. Only `standing` [n] images are asked about.
 
         Args:
             stands: which of x' [n, C, H, W] the whole still classifies correctly, [n].
@@ -64,7 +65,8 @@ class Parts:
         for number, (part, attack) in enumerate(attacks):
             if not bool(standing.any()):
                 break
-            theirs = self._images(plan, shard, x, y, part, attack, run, _within(tick, number, len(attacks)))
+            wanted = standing if _alone(part) else torch.ones_like(standing)
+            theirs = self._images(plan, shard, x, y, wanted, part, attack, run, _within(tick, number, len(attacks)))
             x_adv = torch.where(standing[:, None, None, None], theirs, x_adv)
             standing &= stands(x_adv)
         return x_adv
@@ -77,13 +79,23 @@ class Parts:
         return tuple(attack for attack in wanted if too_few(attack, classes, "") is None)
 
     def _images(
-        self, plan: Plan, shard: int, x: Tensor, y: Tensor, part: nn.Module, attack: str, run: Attack, tick: Tick | None
+        self,
+        plan: Plan,
+        shard: int,
+        x: Tensor,
+        y: Tensor,
+        wanted: Tensor,
+        part: nn.Module,
+        attack: str,
+        run: Attack,
+        tick: Tick | None,
     ) -> Tensor:
+        """x' of a part, [n, C, H, W]; the image as it is where the part is wrong or it is not `wanted` [n]."""
         path = self._path(plan, shard, part, attack)
         if path is not None and (known := _read(path, x)) is not None:
             return known
         with torch.no_grad():
-            right = classes_of(part(x)) == y
+            right = wanted & (classes_of(part(x)) == y)
         made = x.clone()
         if bool(right.any()):
             with counting(part, forwards(attack, plan.threat.norm, plan.strength), tick):
@@ -95,7 +107,7 @@ class Parts:
     def _path(self, plan: Plan, shard: int, part: nn.Module, attack: str) -> Path | None:
         """None for what belongs to one mixture alone."""
         inner = part.model if isinstance(part, Copies) else part
-        if self.shared is None or isinstance(inner, Bypassed):
+        if self.shared is None or _alone(part):
             return None
         about = {key: plan.parts[key] for key in _SAME}
         about |= {"weights": weights_hash(inner.state_dict()), "attack": attack, "strength": plan.strength}
@@ -104,6 +116,11 @@ class Parts:
 
 NO_PARTS = Parts()
 """Of any model that is no mixture."""
+
+
+def _alone(part: nn.Module) -> bool:
+    """Whether a part is of one mixture only."""
+    return isinstance(part.model if isinstance(part, Copies) else part, Bypassed)
 
 
 def _within(tick: Tick | None, number: int, of: int) -> Tick | None:

@@ -10,14 +10,14 @@ import torch
 from torch import Tensor, nn
 
 from robustray.attacks.threats import Threat
-from robustray.derived.mixture import Mixture, OneHot, Scale
+from robustray.derived.mixture import Mixture, OneHot, PowerMap, Scale
 from robustray.judging import through_parts
 from robustray.judging.case import Case
 from robustray.judging.in_memory import judge
 from robustray.judging.plan import Plan
 from robustray.testing.derived import JUDGE, trained
 from robustray.training.checkpoints import weights_hash
-from robustray.verdicts import Shard
+from robustray.verdicts import Shard, in_order
 
 PLAN = JUDGE.model_copy(update={"threat": Threat(norm="linf", eps=0.1), "version": ("apgd-ce",)})
 
@@ -38,27 +38,44 @@ def judged(found: Case, *stages: str) -> list[Shard]:
 
 
 def test_a_mixture_is_judged_through_its_parts_and_another_model_is_not(tmp_path: Path) -> None:
-    assert case(mixture(), tmp_path / "a").plan.stages == ("clean", "parts", "apgd-ce")
+    assert case(mixture(), tmp_path / "a").plan.stages == ("clean", "apgd-ce", "parts")
     assert case(copy.deepcopy(trained(0)), tmp_path / "b").plan.stages == ("clean", "apgd-ce")
     assert Plan.of(PLAN, "0" * 64, "validation", mixture=True).extras == ("parts",)
+
+
+@pytest.mark.parametrize(
+    ("attacks", "stages"),
+    [
+        (("apgd-ce", "apgd-t"), ("joined", "apgd-ce", "parts", "apgd-t")),
+        (("square",), ("joined", "parts", "square")),
+        ((), ("joined", "parts")),
+    ],
+)
+def test_thousands_of_steps_come_after_the_first_hundred(attacks: tuple[str, ...], stages: tuple[str, ...]) -> None:
+    assert in_order(("joined", "parts"), attacks) == stages
+    assert in_order((), attacks) == attacks
 
 
 def test_images_of_parts_are_made_once_for_all_mixtures(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The second mixture of the same parents runs no attack in this stage, and its verdicts are those without what was kept."""
     first = case(mixture(0.6), tmp_path / "first", tmp_path / "shared")
-    judged(first, "clean", "parts")
+    judged(first, "clean", "apgd-ce", "parts")
     kept = sorted((tmp_path / "shared").iterdir())
     assert len(kept) == 4 * first.plan.shards, "two parts, two attacks"
-    alone = judged(case(mixture(0.8), tmp_path / "alone"), "clean", "parts")
+    alone = judged(case(mixture(0.8), tmp_path / "alone"), "clean", "apgd-ce", "parts")
 
     def never(*_: object) -> Tensor:
         raise AssertionError("an attack was run")
 
     found = case(mixture(0.8), tmp_path / "second", tmp_path / "shared")
+    before = judged(found, "clean", "apgd-ce")
     monkeypatch.setattr("robustray.judging.bench.Bench._in_pieces", never)
-    again = judged(found, "clean", "parts")
-    assert [shard.broken.tolist() for shard in again] == [shard.broken.tolist() for shard in alone]
-    assert sum(shard.broken.sum() for shard in again if shard.attack == "parts") > 0
+    again = [*before, *judged(found, "parts")]
+
+    def broken(shards: list[Shard]) -> dict[tuple[str, int], list[bool]]:
+        return {(shard.attack, shard.shard): shard.broken.tolist() for shard in shards}
+
+    assert broken(again) == broken(alone)
 
 
 def test_in_memory_too(tmp_path: Path) -> None:
@@ -74,10 +91,10 @@ def test_in_memory_too(tmp_path: Path) -> None:
 
 def test_a_damaged_file_of_images_is_made_again(tmp_path: Path) -> None:
     model = mixture()
-    wanted = judged(case(model, tmp_path / "a", tmp_path / "shared"), "clean", "parts")
+    wanted = judged(case(model, tmp_path / "a", tmp_path / "shared"), "clean", "apgd-ce", "parts")
     for path in (tmp_path / "shared").iterdir():
         path.write_bytes(path.read_bytes()[: len(path.read_bytes()) // 2])
-    again = judged(case(model, tmp_path / "b", tmp_path / "shared"), "clean", "parts")
+    again = judged(case(model, tmp_path / "b", tmp_path / "shared"), "clean", "apgd-ce", "parts")
     assert [shard.broken.tolist() for shard in again] == [shard.broken.tolist() for shard in wanted]
 
 
@@ -86,8 +103,10 @@ def test_what_hides_gradients_is_broken_through_its_parts(tmp_path: Path) -> Non
     hard = mixture(0.3, hard=True)
     blind = Case(hard, "0" * 64, PLAN, "validation", tmp_path / "x", shard_size=100, device="cpu")
     clean = blind.shard("clean", 0)
+    apgd = blind.shard("apgd-ce", 0)
     parts = blind.shard("parts", 0)
-    assert parts.broken.sum() > 0.5 * len(clean.survivors)
+    assert parts.broken.sum() > 0.25 * len(apgd.survivors), "what APGD on the whole left"
+    assert len(parts.survivors) < 0.5 * len(clean.survivors)
 
 
 def test_no_gradient_is_needed_where_nothing_stands(tmp_path: Path) -> None:
@@ -106,3 +125,27 @@ def test_no_gradient_is_needed_where_nothing_stands(tmp_path: Path) -> None:
         None,
     )
     assert torch.equal(same, x)
+
+
+def test_a_part_of_one_mixture_alone_is_attacked_where_the_whole_stands(tmp_path: Path) -> None:
+    """Shared parts are attacked wherever they are right, so that what is kept is a function of them."""
+    whole = Mixture(*(copy.deepcopy(trained(seed)) for seed in (0, 1)), Scale(2.0), PowerMap(1.0, 2.0, -0.5), 0.7)
+    x, y = case(whole.eval().requires_grad_(False), tmp_path).images(0)
+    with torch.no_grad():
+        standing = whole(x).argmax(1) == y
+    first = standing.nonzero()[0, 0]
+    attacked: dict[str, list[int]] = {"shared": [], "alone": []}
+
+    def run(attack: str, part: nn.Module, x: Tensor, y: Tensor) -> Tensor:
+        alone = isinstance(part.model, through_parts.Bypassed)
+        attacked["alone" if alone else "shared"].append(len(x))
+        return x
+
+    def stands(x_adv: Tensor) -> Tensor:
+        return torch.arange(len(x_adv)) == first
+
+    parts = through_parts.Parts.of(list(whole.parts()), None)
+    parts.attacked(Plan.of(PLAN, "0" * 64, "validation", mixture=True), 0, x, y, standing, run, stands, None)
+    assert attacked["alone"] == [1, 1], "one image stands"
+    right = [int((part(x).argmax(1) == y).sum()) for part in list(whole.parts())[:2]]
+    assert attacked["shared"] == [right[0], right[0], right[1], right[1]]

@@ -1,0 +1,130 @@
+"""Derived points against the trained frontier on test images: a table and a figure, from the folder of a sweep.
+
+    python benchmarks/derived_figure.py results/NAME docs/findings/NAME
+
+writes NAME.csv and NAME.png. A derived member is set against every trained one: the difference of their accuracies on the same
+test images with its 95 % interval by the paired bootstrap (`analysis.paired`). It lies beyond the trained frontier, where it is
+worse than no trained member in both, and *beyond noise* where against each of them the interval of clean or of robust accuracy
+lies above 0. Trained trials that a derived point dominated on the selection set are no members and were not tested.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import plotly.graph_objects as go
+from _png import png
+
+from analysis import comparison, paired
+from analysis.palette import THEMES
+from analysis.pareto import wilson
+from robustray.errors import UserError
+from sweeps import record
+from sweeps.record import Snapshot
+from sweeps.standing import TEST
+
+_LOOK = THEMES["light"]
+_KINDS = ("trained", "soup", "smoothing", "nonlinear")
+_SIZE = {"width": 680, "height": 460, "scale": 1.5}
+
+
+def table(models: comparison.Paired, snapshot: Snapshot) -> pd.DataFrame:
+    """A row for every tested trial, the most accurate on clean images first.
+
+    `clean`, `robust` and their 95 % Wilson intervals. A derived one has also its differences to the trained member that is
+    hardest to beat (`against`), `clean_over` and `robust_over` with `_low` and `_high`, and `beyond`: whether for each
+    trained member one of the two intervals lies above 0.
+    """
+    accuracy = models.verdicts.mean(axis=-1)
+    images = models.verdicts.shape[-1]
+    means = paired.resample(models.verdicts)
+    derived = [snapshot.trials[number].origin == "derived" for number in models.trials]
+    trained = [place for place, made in enumerate(derived) if not made]
+    rows = []
+    for place, number in enumerate(models.trials):
+        trial = snapshot.trials[number]
+        row = {"trial": number, "made": trial.params.get("derived", "trained"), "images": images}
+        row |= {"options": ", ".join(f"{key} {value}" for key, value in trial.params.items() if key != "derived")}
+        row |= {"parents": " ".join(map(str, trial.parents)) if derived[place] else ""}
+        for which, name in enumerate(comparison.SHORT):
+            low, high = wilson(accuracy[place, which] * images, images)
+            row |= {name: accuracy[place, which], f"{name}_low": low, f"{name}_high": high}
+        if derived[place] and trained:
+            row |= _against(place, trained, models, means)
+        rows.append(row)
+    return pd.DataFrame(rows).sort_values(["clean", "robust"], ascending=False)
+
+
+def _against(
+    place: int, trained: list[int], models: comparison.Paired, means: paired.Floats
+) -> dict[str, float | int | bool]:
+    """A derived point against the trained member that it is least better than, by the larger lower end of the two intervals."""
+    found = []
+    for other in trained:
+        row: dict[str, float | int | bool] = {"against": models.trials[other]}
+        for which, name in enumerate(comparison.SHORT):
+            low, high = paired.interval(means[:, place, which] - means[:, other, which])
+            over = models.verdicts[place, which].mean() - models.verdicts[other, which].mean()
+            row |= {f"{name}_over": float(over), f"{name}_over_low": low, f"{name}_over_high": high}
+        found.append(row)
+    ends = [max(row[f"{name}_over_low"] for name in comparison.SHORT) for row in found]
+    hardest = int(np.argmin(ends))
+    return found[hardest] | {"beyond": ends[hardest] > 0}
+
+
+def figure(rows: pd.DataFrame, title: str) -> go.Figure:
+    """Clean against robust accuracy on test in %, with intervals, a colour for each maker."""
+    drawn = go.Figure()
+    for kind, colour in zip(_KINDS, _LOOK.categories, strict=False):
+        part = rows[rows.made == kind]
+        if part.empty:
+            continue
+        bars = {
+            axis: {
+                "type": "data",
+                "symmetric": False,
+                "array": 100 * (part[f"{name}_high"] - part[name]),
+                "arrayminus": 100 * (part[name] - part[f"{name}_low"]),
+                "width": 0,
+                "thickness": 0.8,
+            }
+            for axis, name in (("error_x", "clean"), ("error_y", "robust"))
+        }
+        mode = "markers+lines" if kind == "trained" else "markers"
+        drawn.add_scatter(
+            x=100 * part.clean, y=100 * part.robust, name=kind, mode=mode, **bars,
+            marker={"color": colour, "size": 9}, line={"color": colour, "width": 1, "dash": "dot"},
+        )  # fmt: skip
+    grid = {"gridcolor": _LOOK.grid, "linecolor": _LOOK.muted, "zeroline": False}
+    drawn.update_layout(
+        title={"text": title, "x": 0.02, "font": {"size": 13}},
+        paper_bgcolor=_LOOK.paper, plot_bgcolor=_LOOK.paper, font={"color": _LOOK.ink},
+        xaxis={**grid, "title": "clean accuracy on test, %"}, yaxis={**grid, "title": "robust accuracy on test, %"},
+        margin={"l": 60, "r": 20, "t": 60, "b": 50},
+    )  # fmt: skip
+    return drawn
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folder", type=Path, help="of a finished sweep with derived points")
+    parser.add_argument("out", type=Path, help="where to write, without an ending")
+    parser.add_argument("--title", default="95 % intervals over images", help="of the figure")
+    options = parser.parse_args()
+    snapshot = record.read(options.folder)
+    models = comparison.read(options.folder, snapshot, TEST)
+    if models is None:
+        raise UserError(f"{options.folder}: no member was tested yet; run its sweep to its end")
+    rows = table(models, snapshot)
+    options.out.parent.mkdir(parents=True, exist_ok=True)
+    rows.to_csv(options.out.with_suffix(".csv"), index=False, float_format="%.4f")
+    options.out.with_suffix(".png").write_bytes(png(figure(rows, options.title), **_SIZE))
+    columns = ["trial", "made", "clean", "robust", *(["against", "beyond"] if "beyond" in rows else [])]
+    print(rows[columns].to_string(index=False))
+
+
+if __name__ == "__main__":
+    main()
