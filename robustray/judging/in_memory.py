@@ -17,11 +17,11 @@ from robustray.judging import identity
 from robustray.judging.answers import Copies
 from robustray.judging.bench import Bench
 from robustray.judging.first_look import look
-from robustray.judging.plan import PARTS, SEED, SHARD, Plan, family
+from robustray.judging.plan import SEED, SHARD, Plan, family
 from robustray.judging.stage import judge_shard
 from robustray.judging.through_parts import Parts
 from robustray.training.checkpoints import weights_hash
-from robustray.verdicts import Shard, Verdicts, judgement_folder
+from robustray.verdicts import PARTS, Shard, Verdicts, judgement_folder
 
 Progress = Callable[[Shard], None]
 
@@ -93,4 +93,4 @@ def judge(
             verdicts = judge_shard(bench, x[part], y[part], stage, number)
             if progress is not None:
                 progress(verdicts)
-    return Verdicts.read(bench.folder, (*extras, *attacks))
+    return Verdicts.read(bench.folder, plan.stages[1:])

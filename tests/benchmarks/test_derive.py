@@ -39,8 +39,7 @@ def _rows(derived: list[list[float]]) -> dict[str, float]:
     models = Paired("test", [0, 1, 2], np.array([*trained, derived], dtype=float), [{}, {}, {}])
     table = derived_figure.table(models, snapshot)
     assert table[["clean", "robust"]].loc[table.trial == 0].to_numpy().tolist() == [[0.8, 0.2]]
-    row: dict[str, float] = table[table.trial == 2].iloc[0].to_dict()
-    return row
+    return {str(name): value for name, value in table[table.trial == 2].iloc[0].to_dict().items()}
 
 
 @pytest.mark.parametrize(

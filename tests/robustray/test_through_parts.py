@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from robustray.attacks.threats import Threat
-from robustray.derived.mixture import Mixture, OneHot, PowerMap, Scale
+from robustray.derived.mixture import Bypassed, Mixture, OneHot, PowerMap, Scale
 from robustray.judging import through_parts
 from robustray.judging.case import Case
 from robustray.judging.in_memory import judge
@@ -129,7 +129,8 @@ def test_no_gradient_is_needed_where_nothing_stands(tmp_path: Path) -> None:
 
 def test_a_part_of_one_mixture_alone_is_attacked_where_the_whole_stands(tmp_path: Path) -> None:
     """Shared parts are attacked wherever they are right, so that what is kept is a function of them."""
-    whole = Mixture(*(copy.deepcopy(trained(seed)) for seed in (0, 1)), Scale(2.0), PowerMap(1.0, 2.0, -0.5), 0.7)
+    g, h = (copy.deepcopy(trained(seed)) for seed in (0, 1))
+    whole = Mixture(g, h, Scale(2.0), PowerMap(1.0, 2.0, -0.5), 0.7)
     x, y = case(whole.eval().requires_grad_(False), tmp_path).images(0)
     with torch.no_grad():
         standing = whole(x).argmax(1) == y
@@ -137,12 +138,12 @@ def test_a_part_of_one_mixture_alone_is_attacked_where_the_whole_stands(tmp_path
     attacked: dict[str, list[int]] = {"shared": [], "alone": []}
 
     def run(attack: str, part: nn.Module, x: Tensor, y: Tensor) -> Tensor:
-        alone = isinstance(part.model, through_parts.Bypassed)
+        alone = isinstance(part.model, Bypassed)
         attacked["alone" if alone else "shared"].append(len(x))
         return x
 
     def stands(x_adv: Tensor) -> Tensor:
-        return torch.arange(len(x_adv)) == first
+        return torch.eq(torch.arange(len(x_adv)), first)
 
     parts = through_parts.Parts.of(list(whole.parts()), None)
     parts.attacked(Plan.of(PLAN, "0" * 64, "validation", mixture=True), 0, x, y, standing, run, stands, None)
