@@ -123,5 +123,5 @@ def _classifier(folder: Path, spec: str, judge: Judge) -> Classifier:
         return trial.checkpoint(path)
     if ":" in spec:
         where, _, name = spec.rpartition(":")
-        return factory.model(f"{folder / where}:{name}" if where.endswith(".py") else spec)
+        return factory.model(f"{folder / where}:{name}" if where.endswith(".py") else spec, judge.data)
     raise UserError(f"{path}: no such parent; it was there when the point was asked for")

@@ -11,19 +11,44 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import numpy as np
 import torch
 from torch import nn
+from torch.nn.parameter import is_lazy
 
+from robustray.data.base import DataSource
+from robustray.data.device import DeviceImages
 from robustray.errors import UserError, nearest
 from robustray.plain import line
 from robustray.subjects import neighbours
 from robustray.subjects.classifier import Classifier
 
 
-def model(spec: str) -> Classifier:
-    """What `package.module:name` or `file.py:name` makes, under the function's name; raises as `made`."""
+def model(spec: str, data: DataSource | None = None) -> Classifier:
+    """What `package.module:name` or `file.py:name` makes, under the function's name; raises as `made`.
+
+    Args:
+        data: shows a network its first image whose layers get their shapes from it.
+    """
     network = made(spec)
+    if data is not None and any(map(is_lazy, (*network.parameters(), *network.buffers()))):
+        _shown(network, data, spec)
     return Classifier.of(network, spec.rpartition(":")[2], type(network).__name__)
+
+
+def _shown(network: nn.Module, data: DataSource, spec: str) -> None:
+    """Gives lazy layers their shapes, and weights that are the same in every process.
+
+    Raises:
+        UserError: the network does not take the images.
+    """
+    first = DeviceImages(data.load("train").take(np.arange(1)), torch.device("cpu")).batch(slice(None))[0]
+    try:
+        with torch.random.fork_rng(devices=[]), torch.no_grad():
+            torch.manual_seed(0)
+            network.cpu().eval()(first)
+    except Exception as error:  # the user's own code may raise anything
+        raise UserError(f"{spec}: does not take an image of {data.name} ({type(error).__name__}: {line(error)})") from None
 
 
 def made(spec: str) -> nn.Module:

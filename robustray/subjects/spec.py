@@ -34,7 +34,7 @@ def load(spec: str, *, architecture: str | None, data: DataSource | None, norm: 
         state = weight_files.read(path)
         return trial.checkpoint(path) if weight_files.whole(state) else weights.model(path, state, architecture, data)
     if ":" in spec:
-        return factory.model(spec)
+        return factory.model(spec, data)
     if path.suffix == ".py":
         raise UserError(f"{spec}: say which function makes the network, as in {spec}:make")
     raise UserError(

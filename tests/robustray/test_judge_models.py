@@ -17,6 +17,7 @@ import safetensors.torch
 import torch
 from torch import nn
 
+from robustray.data.digits import Digits
 from robustray.errors import UserError
 from robustray.subjects import load
 from robustray.subjects.weight_files import read
@@ -378,11 +379,20 @@ def test_what_is_no_weights_is_said_without_advice_to_run_it(
 @pytest.mark.filterwarnings("ignore")
 def test_scripted_networks_and_states_that_are_no_tensors_are_judged(command: Command, tmp_path: Path) -> None:
     (tmp_path / "kinds.py").write_text(NETS)
-    for name in ("scripted", "Extra"):
+    for name in ("scripted", "Extra", "lazy"):
         assert command.judge(f"kinds.py:{name}", *ON_TEST).result["images"] == 40
-    refused = command("judge", "kinds.py:lazy", *ON_TEST)
-    assert refused.code == 2
-    assert "1.weight has no shape before it has seen an image" in refused.error
+
+
+def test_a_lazy_network_is_shown_an_image_where_there_is_one(tmp_path: Path) -> None:
+    """The same weights each time; without images, and where it takes none of them, it is one line."""
+    (tmp_path / "kinds.py").write_text(NETS + "def other(): return nn.Sequential(nn.LazyConv2d(2, 30), nn.Flatten())\n")
+    spec, data = f"{tmp_path}/kinds.py:lazy", Digits()
+    first, second = (load(spec, architecture=None, data=data, norm="linf") for _ in range(2))
+    assert first.weights == second.weights
+    with pytest.raises(UserError, match="1.weight has no shape before it has seen an image"):
+        load(spec, architecture=None, data=None, norm="linf")
+    with pytest.raises(UserError, match="does not take an image of digits"):
+        load(f"{tmp_path}/kinds.py:other", architecture=None, data=data, norm="linf")
 
 
 def test_states_that_differ_anywhere_have_other_hashes() -> None:
