@@ -389,7 +389,7 @@ def test_a_lazy_network_is_shown_an_image_where_there_is_one(tmp_path: Path) -> 
     spec, data = f"{tmp_path}/kinds.py:lazy", Digits()
     first, second = (load(spec, architecture=None, data=data, norm="linf") for _ in range(2))
     assert first.weights == second.weights
-    with pytest.raises(UserError, match="1.weight has no shape before it has seen an image"):
+    with pytest.raises(UserError, match=r"1\.weight has no shape before it has seen an image"):
         load(spec, architecture=None, data=None, norm="linf")
     with pytest.raises(UserError, match="does not take an image of digits"):
         load(f"{tmp_path}/kinds.py:other", architecture=None, data=data, norm="linf")
