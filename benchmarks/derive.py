@@ -2,8 +2,8 @@
 
     python benchmarks/derive.py [--quick] [--seeds 5] [--work FOLDER]
 
-For each seed the sweep of `derived_digits.yaml` is run twice from the same trained trials. One derives points. The other goes
-on with trials by the same sampler, until they have had twice the device time of the derivation. What either adds is the growth
+For each seed the sweep of `derived_digits_bench.yaml` is run twice from the same trained trials. One derives points. The other
+goes on with trials by the same sampler, until they have had twice the device time of the derivation. What either adds is the growth
 of the hypervolume of clean and robust accuracy, from 0, on the images that the frontier is chosen on; device time is training,
 making and judging there, without the reading of test. On test stand the members chosen so, before and after.
 
@@ -42,7 +42,7 @@ from sweeps.record import Snapshot, ledger
 from sweeps.space import Sweep
 from sweeps.standing import SELECTION, TEST, frontier, members
 
-SPACE = Path(__file__).parent / "derived_digits.yaml"
+SPACE = Path(__file__).parent / "derived_digits_bench.yaml"
 ENDS = ("cleanest", "most_robust")
 REQUESTS: Sequence[Maker] = (
     Soup(points=1),

@@ -48,7 +48,9 @@ def _shown(network: nn.Module, data: DataSource, spec: str) -> None:
             torch.manual_seed(0)
             network.cpu().eval()(first)
     except Exception as error:  # the user's own code may raise anything
-        raise UserError(f"{spec}: does not take an image of {data.name} ({type(error).__name__}: {line(error)})") from None
+        raise UserError(
+            f"{spec}: does not take an image of {data.name} ({type(error).__name__}: {line(error)})"
+        ) from None
 
 
 def made(spec: str) -> nn.Module:

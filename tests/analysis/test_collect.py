@@ -12,18 +12,19 @@ from analysis.collect import load, options
 from analysis.pareto import frontier, wilson
 from analysis.standing import dominated_on_test, judged_frontier, objectives_judged
 from robustray.errors import UserError
+from robustray.measures.metrics import METRICS
 from sweeps.record import Issued, Judged, Record, read
 from tests.analysis import made as the
 
 COLUMNS = [
-    "trial", "status", "feasible", "cause", "clean_accuracy", "robust_accuracy", "cost_seconds", "cost_device_hours",
-    "cost_passes", "replicate_of", "derived", "parents", "judging", "flags",
+    "trial", "status", "feasible", "cause", *METRICS, "replicate_of", "derived", "parents", "judging", "flags",
     "dominated_by", "skipped_after", "bound", "judged_clean_accuracy",
     "judged_clean_accuracy_low", "judged_clean_accuracy_high", "judged_robust_accuracy", "judged_robust_accuracy_low",
     "judged_robust_accuracy_high", "judged_images", "member", "test_clean_accuracy", "test_clean_accuracy_low",
     "test_clean_accuracy_high", "test_robust_accuracy", "test_robust_accuracy_low", "test_robust_accuracy_high",
     "test_images", "judge_version", "autoattack", "gap_clean", "gap_robust",
 ]  # fmt: skip
+FIRST = COLUMNS[: 4 + len(METRICS)]
 
 
 def test_every_trial_has_a_row_by_number(table: pd.DataFrame) -> None:
@@ -106,7 +107,7 @@ def test_before_members_are_fixed_there_are_none(tmp_path: Path) -> None:
 def test_an_empty_record_has_the_columns_and_no_rows(tmp_path: Path) -> None:
     df = load(the.sweep(tmp_path / "s", trials=0))
     assert len(df) == 0
-    assert list(df.columns) == COLUMNS[:9] + [name for name in df.columns if name not in COLUMNS[:9]]
+    assert list(df.columns) == FIRST + [name for name in df.columns if name not in FIRST]
     assert set(df.columns) == set(COLUMNS)
 
 

@@ -44,7 +44,8 @@ def described(config: TrialConfig) -> Leaves:
     onto = "others" if trial["defense"]["name"] in ("score", "score_pgd") else "all"  # where it is not said
     mass = said.get("label_smoothing", 0.0)
     trial["smoothing"] = {"mass": mass, "onto": said.get("smoothed_onto", onto) if mass else None}
-    return dict(_leaves(trial, ""))
+    here = f"{Path.cwd()}/"  # paths of data are absolute once they are read
+    return {key: value.removeprefix(here) if isinstance(value, str) else value for key, value in _leaves(trial, "")}
 
 
 def _leaves(tree: object, path: str) -> Iterator[tuple[str, Any]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, TypeVar
@@ -72,8 +73,11 @@ def every(kind: str) -> pytest.MarkDecorator:
 
 
 def made(cls: type[P], **options: Any) -> P:
-    """A part with the options it needs."""
-    return cls(**(NEEDED.get((cls.kind, cls.model_fields["name"].default), {}) | options))
+    """A part with the options it needs. Inside a test, files are those of its working directory."""
+    needed = NEEDED.get((cls.kind, cls.model_fields["name"].default), {})
+    if cls.kind == "mix" and "PYTEST_CURRENT_TEST" in os.environ:
+        needed = {**needed, "path": Path(needed["path"]).name}
+    return cls(**(needed | options))
 
 
 def made_folder(cls: type[DataSource], path: Path, seed: int = 0) -> Folder:

@@ -134,7 +134,7 @@ def test_killed_at_random_moments_nothing_is_lost_or_made_twice(done: Path, tmp_
     chance, lives = random.Random(5), 0
     while True:
         with driver_process(tmp_path / "small.yaml", tmp_path / "results") as process:
-            process.join(chance.uniform(2, 9) if lives < 6 else 300)
+            process.join(chance.uniform(0.5, 4) if lives < 6 else 300)
             if process.exitcode == 0:
                 break
             lives += 1

@@ -93,7 +93,8 @@ def test_only_name_and_judge_are_needed() -> None:
     assert sweep.space == ()
     assert sweep.trial_config({}) == TrialConfig.model_validate({"judge": JUDGE})
     assert sweep.objectives == {"clean_accuracy": "max", "robust_accuracy": "max"}
-    assert (sweep.search.sampler, sweep.search.trials, sweep.search.seed) == ("tpe", 24, 0)
+    assert (sweep.search.sampler, sweep.search.trials, sweep.search.seed) == ("tpe", "auto", 0)
+    assert sweep.wanted == 1, "there is one setting"
     assert sweep.stopping.name == "fifo"
     assert (sweep.resources.cpus, sweep.resources.gpus, sweep.resources.max_failures) == ("auto", "auto", 3)
 
