@@ -2,10 +2,11 @@
 
     python benchmarks/derive.py [--quick] [--seeds 5] [--work FOLDER]
 
-For each seed the sweep of `derived_digits_bench.yaml` is run twice from the same trained trials. One derives points. The other
-goes on with trials by the same sampler, until they have had twice the device time of the derivation. What either adds is the growth
-of the hypervolume of clean and robust accuracy, from 0, on the images that the frontier is chosen on; device time is training,
-making and judging there, without the reading of test. On test stand the members chosen so, before and after.
+For each seed the sweep of `derived_digits_bench.yaml` is run twice from the same trained trials. One derives points. The
+other goes on with trials by the same sampler, until they have had twice the device time of the derivation. What either adds
+is the growth of the hypervolume of clean and robust accuracy, from 0, on the images that the frontier is chosen on; device
+time is training, making and judging there, without the reading of test. On test stand the members chosen so, before and
+after.
 
 Then a mixture of each kind is judged alone, nothing known of its parts, and so are its parents, on the same images by the same
 attacks. Beside seconds of the processor stands how many images its two networks were asked about, over how many the parents
