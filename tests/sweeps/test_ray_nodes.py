@@ -89,7 +89,9 @@ def test_a_cluster_falls_apart_and_no_trial_is_lost(tmp_path: Path, project: Pat
         assert len(refused) == 3, said
         for cause in ("does not see the results", "not installed", "lacks data"):
             assert sum(cause in line for line in refused) == 1, said
-        assert said.count(" is lost; 1 jobs at a time") <= 1, said  # a quick sweep ends before Ray lists the node as dead
+        assert said.count(" is lost; 1 jobs at a time") <= 1, (
+            said
+        )  # a quick sweep ends before Ray lists the node as dead
         returned = re.search(
             r"(\S+ \d+) goes back and waits for a place \(its node .* (was lost|does not answer)\)", said
         )
