@@ -32,6 +32,7 @@ STEPS = (
     "trial.batch.size=2",
     "trial.schedule.epochs=1",
     "trial.checkpoints.minutes=600",
+    "trial.attack.steps=12",
 )  # long epochs, none saved inside
 BACKENDS = [pytest.param("ray", marks=pytest.mark.cluster), "local"]
 
@@ -111,7 +112,9 @@ def test_a_signal_to_the_group_keeps_every_step(
     inside = [checkpoints.load(trial / "last.pt")["batch_in_epoch"] for trial in begun]
     assert inside
     assert any(inside), "in the middle of an epoch, where no other checkpoint is written"  # another may just have begun
-    assert {trial.outcome for trial in record.read(folder).trials} == {None}
+    outcomes = {trial.outcome for trial in record.read(folder).trials}
+    assert None in outcomes
+    assert outcomes <= {None, "complete"}, "one may have been through before the signal came"
     assert run_quietly(small_sweep(tmp_path, *STEPS), folder)
     assert facts(folder) == undisturbed
 
