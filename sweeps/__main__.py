@@ -5,41 +5,14 @@ from __future__ import annotations
 import signal
 import sys
 from types import FrameType
-from typing import Annotated
 
-import typer
-
-from robustray import __version__
 from robustray.commands.exits import INTERRUPTED
+from robustray.commands.front import front
 from robustray.errors import told_in_one_line
 from sweeps.commands.derive import derive
 from sweeps.commands.repair import repair
 
-app = typer.Typer(
-    add_completion=False,
-    pretty_exceptions_enable=False,
-    no_args_is_help=True,
-    help="Look after a sweep's folder. A sweep itself is run by run_sweep.py.",
-)
-
-
-def _version(wanted: bool) -> None:
-    if wanted:
-        typer.echo(f"robustray {__version__}")
-        raise typer.Exit
-
-
-@app.callback()
-def _front(
-    version: Annotated[
-        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version and exit.")
-    ] = False,
-) -> None:
-    pass
-
-
-for command in (derive, repair):
-    app.command()(command)
+app = front("Look after a sweep's folder. A sweep itself is run by run_sweep.py.", derive, repair)
 
 
 def _interrupt(number: int, frame: FrameType | None) -> None:

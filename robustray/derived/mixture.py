@@ -127,12 +127,6 @@ class Mixture(Mixed):
         if not isinstance(self.accurate_map, Scale) or not isinstance(self.robust_map, Scale):
             yield Bypassed(self)
 
-    @property
-    def margin(self) -> float:
-        """The robust parent's margin of probabilities from which on its answer stands whatever the accurate one says:
-        (1 - alpha) / alpha; infinite at alpha = 0."""
-        return math.inf if self._alpha == 0 else (1 - self._alpha) / self._alpha
-
 
 class Bypassed(nn.Module):
     """A mixture with nine tenths of the robust parent's part taken unmapped, and the accurate one's wholly so: what the authors

@@ -48,7 +48,7 @@ def test_the_backend_leaves_a_clusters_environment_as_it_is(address: str | None,
 @pytest.mark.parametrize(
     ("error", "said"),
     [
-        (OSError(30, "Read-only file system", "/home/me/.ray"), "[Errno 30] Read-only file system: '/home/me/.ray'"),
+        (OSError(30, "Read-only file system", "nowhere/.ray"), "[Errno 30] Read-only file system: 'nowhere/.ray'"),
         (RuntimeError("Could not determine home directory."), "Could not determine home directory"),
         (UnicodeError("'utf-8' codec can't encode"), "'utf-8' codec can't encode"),
         (RuntimeError("Failed to register worker to Raylet\n  a stack\n  of lines"), "Failed to register worker"),
