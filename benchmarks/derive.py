@@ -1,15 +1,17 @@
 """Points without training beside more trials, and what judging a mixture costs beside its parents.
 
-    python benchmarks/derive.py [--quick] [--seeds 5] [--work FOLDER]
+    python benchmarks/derive.py [--quick] [--seeds 5] [--trials 16] [--epochs 60] [--work FOLDER]
 
 For each seed the sweep of `derived_digits_bench.yaml` is run twice from the same trained trials. One derives points. The
-other goes on with trials by the same sampler, until they have had twice the device time of the derivation. What either adds
+other goes on with trials by the same sampler, until they have had twice the device time of the derivation. How many trials
+there were before, and how long each is trained, decides who wins: points are for a sweep whose frontier is filled and whose
+trials are dear, `--trials 5 --epochs 15` is the contrary. What either adds
 is the growth of the hypervolume of clean and robust accuracy, from 0, on the images that the frontier is chosen on; device
 time is training, making and judging there, without the reading of test. On test stand the members chosen so, before and
 after.
 
-Then a mixture of each kind is judged alone, nothing known of its parts, and so are its parents, on the same images by the same
-attacks. Beside seconds of the processor stands how many images its two networks were asked about, over how many the parents
+Then a mixture of each kind is judged alone by AutoAttack, nothing known of its parts, and so are its parents, on the same
+images. Beside seconds of the processor stands how many images its two networks were asked about, over how many the parents
 were: that number no other work on the machine touches. With --work a run that was stopped goes on from what lies there.
 """
 
@@ -91,10 +93,25 @@ def run(sweep: Sweep, folder: Path, requests: Sequence[Maker] = ()) -> State:
     return State.of(folder)
 
 
-def space(seed: int, trials: int, *, quick: bool) -> Sweep:
-    """The sweep with a seed and so many trials."""
-    fewer = ["judge.images.validation=50", "judge.images.test=50", "trial.schedule.epochs=10"] if quick else []
-    return Sweep.from_yaml(SPACE, overrides=[f"search.seed={seed}", f"search.trials={trials}", *fewer])
+@dataclass(frozen=True)
+class Conditions:
+    """What a sweep is like before anything is added to it."""
+
+    trials: int
+    epochs: int
+    images: int  # judged, of each split
+
+    def space(self, seed: int, more: int = 0) -> Sweep:
+        """The sweep of a seed, with so many trials more."""
+        options = {
+            "search.seed": seed,
+            "search.trials": self.trials + more,
+            "trial.schedule.epochs": self.epochs,
+            "trial.checkpoints.validate_every": self.epochs,
+            "judge.images.validation": self.images,
+            "judge.images.test": self.images,
+        }
+        return Sweep.from_yaml(SPACE, overrides=[f"{key}={value}" for key, value in options.items()])
 
 
 @dataclass(frozen=True)
@@ -114,19 +131,19 @@ class Gains:
         return after.seconds - self.before.seconds
 
 
-def both_ways(seed: int, trials: int, work: Path, *, quick: bool) -> Gains:
+def both_ways(seed: int, conditions: Conditions, work: Path) -> Gains:
     """The sweep of a seed, then with derived points, and beside it with more trials."""
     base, derived, trained = (work / f"{name}-{seed}" for name in ("base", "derived", "trained"))
-    before = run(space(seed, trials, quick=quick), base)
+    before = run(conditions.space(seed), base)
     for folder in (derived, trained):
         if not folder.exists():
             shutil.copytree(base, folder)
-    after = run(space(seed, trials, quick=quick), derived, REQUESTS)
+    after = run(conditions.space(seed), derived, REQUESTS)
     budget = BUDGET * (after.seconds - before.seconds)
     more = State.of(trained)
     while more.seconds - before.seconds < budget:
         known = sum(trial.origin == "sampled" for trial in more.snapshot.trials)
-        more = run(space(seed, known + 1, quick=quick), trained)
+        more = run(conditions.space(seed, known + 1 - conditions.trials), trained)
     return Gains(after, more, before)
 
 
@@ -164,12 +181,12 @@ def interval(values: Sequence[float]) -> tuple[float, float]:
 
 
 def alone(folder: Path) -> tuple[float, int]:
-    """Judges a trial or a derived point on the selection set, nothing known of its parts: seconds of the processor (of the
-    clock, on a GPU) and how many images each of its networks was asked about, in all.
+    """Judges a trial or a derived point on the selection set by AutoAttack, nothing known of its parts: seconds of the
+    processor (of the clock, on a GPU) and how many images each of its networks was asked about, in all.
     """
     clock = time.perf_counter if torch.cuda.is_available() else time.process_time
     with tempfile.TemporaryDirectory() as root:
-        case = Case.of_trial(folder, Path(root), SELECTION, shard_size=500)
+        case = Case.of_trial(folder, Path(root), SELECTION, shard_size=500, version="standard")
         asked = [0]
 
         def count(module: nn.Module, given: tuple[Tensor, ...]) -> None:
@@ -209,19 +226,21 @@ def cost(bench: Bench, seed: int, folder: Path) -> list[float]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--quick", action="store_true", help="about a minute: one seed, three trials, fewer images")
+    parser.add_argument("--quick", action="store_true", help="about a minute: one seed, few cheap trials, fewer images")
     parser.add_argument("--seeds", type=int, default=5, help="how many sweeps")
     parser.add_argument("--first", type=int, default=0, help="seed of the first of them")
+    parser.add_argument("--trials", type=int, default=16, help="of each before anything is added")
+    parser.add_argument("--epochs", type=int, default=60, help="that a trial is trained")
     parser.add_argument("--work", type=Path, help="where sweeps lie and stay; else in a folder that is removed")
     options = parser.parse_args()
     bench = Bench("derive", options.quick)
-    trials = 3 if options.quick else 5
+    conditions = Conditions(3, 10, 30) if options.quick else Conditions(options.trials, options.epochs, 100)
     kept = options.work
     work = kept or Path(tempfile.mkdtemp())
     found, ratios = [], list[float]()
     try:
         for seed in range(options.first, options.first + (1 if options.quick else options.seeds)):
-            found.append(both_ways(seed, trials, work, quick=options.quick))
+            found.append(both_ways(seed, conditions, work))
             report(bench, seed, found[-1])
             if seed == options.first:
                 ratios = cost(bench, seed, work / f"derived-{seed}")
