@@ -155,7 +155,8 @@ def report(bench: Bench, seed: int, gains: Gains) -> None:
         count = len(after.snapshot.trials) - len(gains.before.snapshot.trials)
         bench.row(case, f"{way}: hypervolume added, in 0.01", 100 * gain, n=count, seconds=round(seconds, 1))
         bench.row(case, f"{way}: the same on test", 100 * gains.of(after, TEST), n=count)
-        bench.row(case, f"{way}: 1e-6 of hypervolume per device-second", 1e6 * gain / seconds)
+        if seconds > 0:  # one trial may be the cleanest and the most robust: nothing is derived
+            bench.row(case, f"{way}: 1e-6 of hypervolume per device-second", 1e6 * gain / seconds)
 
 
 def summary(bench: Bench, found: Sequence[Gains]) -> None:
