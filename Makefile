@@ -33,10 +33,13 @@ sweep: .venv/run.stamp  ## The main job on real data, about 3 minutes: a frontie
 	$(PYTHON) run_sweep.py search_spaces/trades_beta.yaml
 
 test: .venv/dev.stamp  ## All tests but the slow suites
-	$(PYTHON) -m pytest -n 2 --dist loadfile -m 'not cluster and not browser'
+	$(PYTHON) -m pytest -n 2 --dist loadfile -m 'not cluster and not browser and not faults'
 
 test-cluster: .venv/dev.stamp  ## Sweeps on a local Ray cluster, killed and resumed
 	$(PYTHON) -m pytest -m cluster
+
+test-faults: .venv/dev.stamp  ## Real processes killed at random moments, files damaged
+	$(PYTHON) -m pytest -m faults
 
 test-browser: .venv/dev.stamp  ## The report in headless Chromium
 	$(PYTHON) -m pytest -m browser
@@ -44,9 +47,9 @@ test-browser: .venv/dev.stamp  ## The report in headless Chromium
 test-oldest: | $(UV)  ## All tests but the slow suites, on the oldest versions that pyproject.toml allows
 	$(UV) venv --quiet --allow-existing --python '>=3.11' .venv/oldest
 	$(UV) pip install --quiet --compile-bytecode --python .venv/oldest/bin/python --resolution lowest-direct -e '.[dashboard,png,dev]'
-	.venv/oldest/bin/python -m pytest -n 2 --dist loadfile -m 'not cluster and not browser'
+	.venv/oldest/bin/python -m pytest -n 2 --dist loadfile -m 'not cluster and not browser and not faults'
 
-test-all: test test-cluster test-browser  ## Everything
+test-all: test test-cluster test-faults test-browser  ## Everything
 
 lint: .venv/dev.stamp  ## Style
 	$(BIN)/ruff check .

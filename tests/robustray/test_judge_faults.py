@@ -26,6 +26,7 @@ from robustray.commands.exits import INTERRUPTED
 from robustray.data.digits import Digits
 from tests.robustray.judged import contents, written
 
+pytestmark = pytest.mark.faults
 ROOT = Path(__file__).parents[2]
 ATTACKS = ("apgd-ce", "apgd-dlr")
 SHARDS = 8

@@ -67,6 +67,7 @@ def _damage_newest_checkpoint(folder: Path, chance: random.Random) -> None:
         there[-1].write_bytes(content)
 
 
+@pytest.mark.faults
 @pytest.mark.parametrize("damage", [False, True], ids=["killed", "killed and damaged"])
 def test_a_driver_killed_at_random_moments_loses_nothing(
     tmp_path: Path, undisturbed: dict[str, Any], damage: bool
