@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import csv
+import math
 import os
 import platform
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 import torch
+from scipy import stats
 
 from robustray.processors import cores
 
@@ -28,6 +31,14 @@ def machine() -> str:
         lines = [line for line in info.read_text().splitlines() if line.startswith("model name")]
         name = lines[0].partition(":")[2].strip() if lines else name
     return f"{name}, {cores()} cores"
+
+
+def interval(values: Sequence[float]) -> tuple[float, float]:
+    """95 % interval of a mean by Student's t; of a single value, nothing is known."""
+    if len(values) < 2:
+        return math.nan, math.nan
+    half = float(stats.t.ppf(0.975, len(values) - 1)) * float(stats.sem(values))
+    return fmean(values) - half, fmean(values) + half
 
 
 @dataclass

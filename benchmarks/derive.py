@@ -18,7 +18,6 @@ were: that number no other work on the machine touches. With --work a run that w
 from __future__ import annotations
 
 import argparse
-import math
 import shutil
 import tempfile
 import time
@@ -29,8 +28,7 @@ from statistics import fmean
 
 import numpy as np
 import torch
-from _bench import Bench
-from scipy import stats
+from _bench import Bench, interval
 from torch import Tensor, nn
 
 import sweeps
@@ -171,14 +169,6 @@ def summary(bench: Bench, found: Sequence[Gains]) -> None:
             bench.row(split, f"{words}: hypervolume added, in 0.01", fmean(values), **ends)
         if split == SELECTION:
             bench.target("derived-minus-trials-of-twice-its-time", fmean(over), 0.0, at_most=False)
-
-
-def interval(values: Sequence[float]) -> tuple[float, float]:
-    """95 % interval of a mean by Student's t; of a single value, nothing is known."""
-    if len(values) < 2:
-        return math.nan, math.nan
-    half = float(stats.t.ppf(0.975, len(values) - 1)) * float(stats.sem(values))
-    return fmean(values) - half, fmean(values) + half
 
 
 def alone(folder: Path) -> tuple[float, int]:

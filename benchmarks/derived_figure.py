@@ -1,11 +1,12 @@
-"""Derived points against the trained frontier on test images: a table and a figure, from the folder of a sweep.
+"""Derived points against the trained frontier on test images: a table and a figure, from sweeps that differ in their seed.
 
-    python benchmarks/derived_figure.py results/NAME docs/findings/NAME
+    python benchmarks/derived_figure.py docs/findings/NAME results/NAME [results/OTHER ...]
 
-writes NAME.csv and NAME.png. A derived member is set against every trained one: the difference of their accuracies on the same
-test images with its 95 % interval by the paired bootstrap (`analysis.paired`). It lies beyond the trained frontier, where it is
-worse than no trained member in both, and *beyond noise* where against each of them the interval of clean or of robust accuracy
-lies above 0. Trained trials that a derived point dominated on the selection set are no members and were not tested.
+writes NAME.csv and NAME.png, and says of each sweep what its points added on the selection set. A derived member is set
+against every trained one: the difference of their accuracies on the same test images with its 95 % interval by the paired
+bootstrap (`analysis.paired`). It lies beyond the trained frontier, where it is worse than no trained member in both, and *beyond
+noise* where against each of them the interval of clean or of robust accuracy lies above 0. Trained trials that a derived point
+dominated on the selection set are no members and were not tested.
 """
 
 from __future__ import annotations
@@ -16,15 +17,17 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
+from _bench import interval
 from _png import png
 
-from analysis import comparison, paired
+import analysis
+from analysis import comparison, derivation, paired
 from analysis.palette import THEMES
 from analysis.pareto import wilson
 from robustray.errors import UserError
 from sweeps import record
 from sweeps.record import Snapshot
-from sweeps.standing import TEST
+from sweeps.standing import SELECTION, TEST
 
 _LOOK = THEMES["light"]
 _KINDS = ("trained", "soup", "smoothing", "nonlinear")
@@ -76,28 +79,29 @@ def _against(
 
 
 def figure(rows: pd.DataFrame, title: str) -> go.Figure:
-    """Clean against robust accuracy on test in %, with intervals, a colour for each maker."""
-    drawn = go.Figure()
+    """Clean against robust accuracy on test in %, a colour for each maker; of one sweep alone with intervals.
+
+    Trained members of a sweep are joined by a line.
+    """
+    drawn, alone = go.Figure(), rows["sweep"].nunique() == 1
     for kind, colour in zip(_KINDS, _LOOK.categories, strict=False):
-        part = rows[rows.made == kind]
-        if part.empty:
-            continue
-        bars = {
-            axis: {
-                "type": "data",
-                "symmetric": False,
-                "array": 100 * (part[f"{name}_high"] - part[name]),
-                "arrayminus": 100 * (part[name] - part[f"{name}_low"]),
-                "width": 0,
-                "thickness": 0.8,
+        for at, (_, part) in enumerate(rows[rows.made == kind].groupby("sweep")):
+            bars = {
+                axis: {
+                    "type": "data",
+                    "symmetric": False,
+                    "array": 100 * (part[f"{name}_high"] - part[name]),
+                    "arrayminus": 100 * (part[name] - part[f"{name}_low"]),
+                    "width": 0,
+                    "thickness": 0.8,
+                }
+                for axis, name in (("error_x", "clean"), ("error_y", "robust"))
             }
-            for axis, name in (("error_x", "clean"), ("error_y", "robust"))
-        }
-        mode = "markers+lines" if kind == "trained" else "markers"
-        drawn.add_scatter(
-            x=100 * part.clean, y=100 * part.robust, name=kind, mode=mode, **bars,
-            marker={"color": colour, "size": 9}, line={"color": colour, "width": 1, "dash": "dot"},
-        )  # fmt: skip
+            drawn.add_scatter(
+                x=100 * part.clean, y=100 * part.robust, name=kind, legendgroup=kind, showlegend=at == 0,
+                mode="markers+lines" if kind == "trained" else "markers", **(bars if alone else {}),
+                marker={"color": colour, "size": 9}, line={"color": colour, "width": 1, "dash": "dot"},
+            )  # fmt: skip
     grid = {"gridcolor": _LOOK.grid, "linecolor": _LOOK.muted, "zeroline": False}
     drawn.update_layout(
         title={"text": title, "x": 0.02, "font": {"size": 13}},
@@ -108,22 +112,54 @@ def figure(rows: pd.DataFrame, title: str) -> go.Figure:
     return drawn
 
 
+def read(folder: Path) -> tuple[pd.DataFrame, derivation.Added]:
+    """The table of a finished sweep, and what its points added on the selection set.
+
+    Raises:
+        UserError: no member was tested yet.
+    """
+    snapshot = record.read(folder)
+    models = comparison.read(folder, snapshot, TEST)
+    if models is None:
+        raise UserError(f"{folder}: no member was tested yet; run its sweep to its end")
+    chosen = comparison.read(folder, snapshot, SELECTION)
+    return table(models, snapshot), derivation.added(analysis.load(folder), snapshot.objectives, chosen)
+
+
+def _said(number: int, rows: pd.DataFrame, added: derivation.Added) -> str:
+    made = int((rows.made != "trained").sum())
+    beyond = int(rows["beyond"].fillna(False).astype(bool).sum()) if "beyond" in rows else 0
+    between = "" if added.low is None else f" ({added.low:.4f} to {added.high:.4f} over images)"
+    most = "" if added.exact else ", at most"
+    return (
+        f"sweep {number}: {len(rows)} members, {made} derived, {beyond} beyond every trained one on test; hypervolume on "
+        f"validation {added.trained:.4f} + {added.gain:.4f}{between}{most}"
+    )
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("folder", type=Path, help="of a finished sweep with derived points")
     parser.add_argument("out", type=Path, help="where to write, without an ending")
+    parser.add_argument("folders", type=Path, nargs="+", help="of finished sweeps with derived points")
     parser.add_argument("--title", default="95 % intervals over images", help="of the figure")
     options = parser.parse_args()
-    snapshot = record.read(options.folder)
-    models = comparison.read(options.folder, snapshot, TEST)
-    if models is None:
-        raise UserError(f"{options.folder}: no member was tested yet; run its sweep to its end")
-    rows = table(models, snapshot)
+    tables, gains = [], []
+    for number, folder in enumerate(options.folders):
+        rows, added = read(folder)
+        tables.append(rows.assign(sweep=number))
+        gains.append(added.gain)
+        print(_said(number, rows, added))
+    whole = pd.concat(tables)
+    if len(gains) > 1:
+        low, high = interval(gains)
+        print(
+            f"hypervolume added over {len(gains)} sweeps: {np.mean(gains):.4f} ({low:.4f} to {high:.4f}, Student's t)"
+        )
     options.out.parent.mkdir(parents=True, exist_ok=True)
-    rows.to_csv(options.out.with_suffix(".csv"), index=False, float_format="%.4f")
-    options.out.with_suffix(".png").write_bytes(png(figure(rows, options.title), **_SIZE))
-    columns = ["trial", "made", "clean", "robust", *(["against", "beyond"] if "beyond" in rows else [])]
-    print(rows[columns].to_string(index=False))
+    whole.to_csv(options.out.with_suffix(".csv"), index=False, float_format="%.4f")
+    options.out.with_suffix(".png").write_bytes(png(figure(whole, options.title), **_SIZE))
+    columns = ["sweep", "trial", "made", "clean", "robust", *(["against", "beyond"] if "beyond" in whole else [])]
+    print(whole[columns].to_string(index=False))
 
 
 if __name__ == "__main__":
