@@ -24,6 +24,7 @@ _ROOMS = {
     "data": "data",
     "defense": "defenses",
     "derive": "derived",
+    "measure": "measures",
     "model": "models",
     "optimiser": "training",
     "part": "options",
