@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -25,9 +24,9 @@ from robustray.data.device import DeviceImages
 from robustray.data.splits import Indices, stratified
 from robustray.devices import pick_device
 from robustray.errors import UserError, nearest
-from robustray.files import write_whole
 from robustray.judging import first_look, identity
 from robustray.judging.answers import Copies
+from robustray.judging.ground import PURPOSE
 from robustray.measures import intervals, taking
 from robustray.measures.base import Ground, Measure, SplitName
 from robustray.measures.metrics import figures
@@ -38,8 +37,6 @@ from robustray.plain import line
 from robustray.subjects import Classifier
 
 RESULTS = Path("results/measures")
-PURPOSE: Mapping[str, str] = {"train": "measure train", "validation": "judge", "test": "judge test"}
-"""Which list of images a split's are: validation and test images are those that the judge takes."""
 
 
 @dataclass(frozen=True)
@@ -91,7 +88,7 @@ def run(asked: Asked, write: Callable[[str], None]) -> list[dict[str, Any]]:
         for split in splits:
             rows = _rows(asked, found, data, split)
             ground = Ground(model, data, split, rows, threat, classes, device, spec=asked.model)
-            here.append(_taken(each, ground, found, named, root, asked, write))
+            here.append(_taken(each, ground, found, named, root, write))
         results += here
         if len(here) == 2:
             write(_gap(each, here))
@@ -104,30 +101,18 @@ def _taken(
     found: Classifier,
     named: Any,
     root: Path,
-    asked: Asked,
     write: Callable[[str], None],
 ) -> dict[str, Any]:
     """One measure on one split: the result, as it is written and told."""
-    parts = taking.identity(measure, ground, found.weights)
+    more = dict[str, Any]()
     if found.trial is None and named is not None and measure.needs_model:
         before = (path.parent for path in root.glob(f"*/{taking.ABOUT}"))
-        parts["model"] = {
-            "answers": identity.known(before, named, found.weights, "model", "answers", file=taking.ABOUT)
-        }
-    folder = taking.folder_of(root, measure, parts)
-    folder.mkdir(parents=True, exist_ok=True)
-    if not (folder / taking.ABOUT).exists():
-        write_whole(folder / taking.ABOUT, json.dumps(parts, indent=2, sort_keys=True))
+        more["model"] = {"answers": identity.known(before, named, found.weights, "model", "answers", file=taking.ABOUT)}
     begun = time.perf_counter()
     with _bar(f"{measure.name}, {ground.split}") as tell:
-        result = taking.take(measure, ground, folder, tell)
-    about = {
-        "measure": measure.name, "settings": measure.model_dump(mode="json"), "model": asked.model, "name": found.name,
-        "weights": found.weights, "data": ground.data.name, "split": ground.split, "images": len(ground),
-        "threat": ground.threat.model_dump(mode="json"), "unit": measure.unit, "better": measure.better,
-        "passes": measure.passes(ground),
-    }  # fmt: skip
-    said = taking.written(folder, about, result, ground)
+        said, result, folder = taking.filed(
+            measure, ground, root, name=found.name, weights=found.weights, more=more, tell=tell
+        )
     write(_line(measure, said, time.perf_counter() - begun))
     for note in result.notes:
         write(f"  {note}")

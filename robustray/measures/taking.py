@@ -84,6 +84,43 @@ def _part_of(tell: Callable[[float], None], done: int, count: int) -> Callable[[
     return lambda share: tell((done + share) / count)
 
 
+def filed(
+    measure: Measure,
+    ground: Ground,
+    root: Path,
+    *,
+    name: str,
+    weights: str,
+    more: Mapping[str, Any] | None = None,
+    tell: Callable[[float], None] = lambda share: None,
+) -> tuple[dict[str, Any], Result, Path]:
+    """Takes a measure in a folder of its own under `root`, or goes on there.
+
+    Args:
+        name: of the model, in a word. weights: the hash of its state.
+        more: what else tells it from others, part of the identity. tell: hears the share that is done.
+
+    Returns:
+        What `result.json` holds, the result, and the folder.
+
+    Raises:
+        UserError: the options do not fit, or the model cannot be measured so.
+    """
+    parts = identity(measure, ground, weights) | dict(more or {})
+    folder = folder_of(root, measure, parts)
+    folder.mkdir(parents=True, exist_ok=True)
+    if not (folder / ABOUT).exists():
+        write_whole(folder / ABOUT, json.dumps(parts, indent=2, sort_keys=True))
+    result = take(measure, ground, folder, tell)
+    about = {
+        "measure": measure.name, "settings": measure.model_dump(mode="json"), "model": ground.spec, "name": name,
+        "weights": weights, "data": ground.data.name, "split": ground.split, "images": len(ground),
+        "threat": ground.threat.model_dump(mode="json"), "unit": measure.unit, "better": measure.better,
+        "passes": measure.passes(ground),
+    }  # fmt: skip
+    return written(folder, about, result, ground), result, folder
+
+
 def written(folder: Path, about: Mapping[str, Any], result: Result, ground: Ground) -> dict[str, Any]:
     """Writes `result.json`, `images.csv` where there are columns, and a CSV of each table; returns what `result.json` holds."""
     said = {

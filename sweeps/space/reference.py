@@ -14,6 +14,7 @@ from robustray.registry import Options, Part, kinds, parts
 from robustray.trial import TrialConfig
 from sweeps.space import Sweep
 from sweeps.space.distributions import MEANING
+from sweeps.space.measuring import Measuring
 from sweeps.space.space import Bound, Resources, Search, Stopping
 
 FOLDER = Path(__file__).parents[2] / "docs" / "reference"
@@ -22,6 +23,7 @@ SECTIONS: dict[str, type[Options]] = {
     "judge": Judge,
     "trial": TrialConfig,
     "threat": Threat,
+    "measuring": Measuring,
     "constraints": Bound,
     "search": Search,
     "stopping": Stopping,
@@ -89,7 +91,7 @@ def _search_space() -> str:
             "",
             "## Metrics",
             "",
-            "What `objectives` and `constraints` may name.",
+            "What `objectives` and `constraints` may name, besides the [measures](measure.md) that `measures` has.",
             "",
             "| metric | what it is |",
             "|---|---|",
