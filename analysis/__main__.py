@@ -70,6 +70,31 @@ def compare(
 
 
 @app.command()
+def measures(
+    folder: Annotated[Path, typer.Argument(help="the sweep's folder, results/NAME")],
+    csv: Annotated[Path | None, typer.Option(help="write all numbers into this file too", show_default=False)] = None,
+) -> None:
+    """Print what the space's `measures` found of the frontier's members."""
+    from rich.console import Console
+
+    from analysis import collect, explained, measured
+    from robustray.errors import UserError
+    from sweeps import record
+
+    snapshot = record.read(folder)
+    df = collect.table(snapshot)
+    found = explained.table(df, snapshot)
+    if not found.rows:
+        raise UserError(
+            f"{folder}: no member is measured yet; --set measures=[lipschitz] and the same command take one"
+        )
+    Console(width=None if sys.stdout.isatty() else _WIDE).print(explained.printed(found))
+    if csv is not None:
+        df.loc[df["member"], ["trial", *measured.columns(snapshot)]].to_csv(csv, index=False)
+        typer.echo(csv)
+
+
+@app.command()
 def certified(
     folder: Annotated[Path, typer.Argument(help="a folder that `python -m robustray certify` wrote")],
     form: Annotated[RadiusForm, typer.Option(help="how radii follow from counts")] = RadiusForm.smoothing,

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from analysis import explained, load
+from analysis.report import publish
 from robustray.errors import UserError
 from robustray.measures.metrics import METRICS, in_order, is_share
 from sweeps.driver import drive
@@ -16,14 +18,14 @@ from sweeps.space import Sweep
 from tests.sweeps.small import SPACE, run_quietly, small_sweep
 
 OF_ALL = (
-    SPACE.replace("{validation: 60, test: 80}", "{validation: 30, test: 30}")
+    SPACE.replace("{validation: 60, test: 80}", "{validation: 20, test: 20}")
     .replace("epochs: 3", "epochs: 1")
     .replace(
         "search: {sampler: random, trials: 5, seed: 3}",
         "measures: {lipschitz: {name: lipschitz, steps: 1}, lipschitz_softmax: {name: lipschitz, output: softmax, steps: 1}}\n"
-        "measuring: {splits: [validation, test], images: 20}\n"
+        "measuring: {splits: [validation, test], images: 10}\n"
         "objectives: {clean_accuracy: max, lipschitz: min}\n"
-        "search: {trials: 2, sampler: random, seed: 3}\nderive: [{name: soup, parents: [cleanest, most_robust]}]",
+        "search: {trials: 2, sampler: random, seed: 3}\nderive: [{name: soup, parents: [cleanest, most_robust], points: 1}]",
     )
 )
 
@@ -90,7 +92,7 @@ def test_measures_of_all_and_of_members_from_end_to_end(tmp_path: Path) -> None:
         (number, split, name) for number in members for split in ("test", "validation") for name in sweep.measures
     )
     for each in found:
-        assert each.images == 20
+        assert each.images == 10
         said = json.loads((folder / each.folder / "result.json").read_text())
         assert (said["value"], said["low"], said["high"]) == (each.value, each.low, each.high)
         assert each.value is not None
@@ -100,6 +102,19 @@ def test_measures_of_all_and_of_members_from_end_to_end(tmp_path: Path) -> None:
     kept = {path: path.stat().st_mtime_ns for path in folder.glob("trials/*/measures/*/piece-*.npz")}
     with Record(folder, sweep.objectives) as record:
         assert drive(sweep, record, lambda: pytest.fail("nothing is left to do"))
+
+    publish(folder, picture=False)
+    df = load(folder)
+    assert df["judged_lipschitz_low"].notna().tolist() == df["member"].tolist()
+    members_csv = (folder / "report" / "frontier.csv").read_text().splitlines()[0].split(",")
+    assert {"lipschitz", "judged_lipschitz", "test_lipschitz_softmax_high"} <= set(members_csv)
+    assert "What explains the members" in (folder / "report" / "index.html").read_text()
+    rows = explained.table(df, snapshot).rows
+    assert len(rows) == len(members)
+    shown = {row[0].text: row[1].text for row in rows}
+    for each in found:
+        if (each.split, each.name) == ("validation", "lipschitz"):
+            assert shown[str(each.trial)] == METRICS["lipschitz"].printed(each.value or 0)
 
     more = small_sweep(tmp_path, "measures.lipschitz_softmax.steps=2", text=OF_ALL)
     assert run_quietly(more, folder), "a measure of members may be asked for later"
