@@ -100,6 +100,8 @@ class Measure(Part):
         needs_model: False where it looks at images alone.
         reads: other splits that it looks at besides the one it is asked for: they are part of its identity.
         fixed_cost: whether `passes` is met exactly; else it is the most that it takes.
+        cheap: options with which its contracts are tried where the defaults take long: counts of steps and draws. Choices
+            do not belong here: each is tried with every value.
     """
 
     kind: ClassVar[str] = "measure"
@@ -108,6 +110,7 @@ class Measure(Part):
     needs_model: ClassVar[bool] = True
     reads: ClassVar[tuple[SplitName, ...]] = ()
     fixed_cost: ClassVar[bool] = True
+    cheap: ClassVar[Mapping[str, Any]] = {}
 
     @abstractmethod
     def pieces(self, ground: Ground) -> int:
