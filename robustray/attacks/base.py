@@ -56,6 +56,12 @@ class Attack(Part):
     ) -> Tensor:
         """The attack itself. `model` is frozen and in the attack's mode. Returns x' [B, C, H, W]."""
 
+    def starts(self, x: Tensor, threat: Threat, generator: torch.Generator) -> Tensor | None:
+        """Where a run on x would start, [R, B, C, H, W] for R restarts, as `start` of a call takes it: drawn image by image, an
+        image's start does not depend on its batch. None: the attack draws nothing, or takes no start.
+        """
+        return None
+
     @property
     @abstractmethod
     def passes(self) -> int:

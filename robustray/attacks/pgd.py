@@ -165,3 +165,6 @@ class Pgd(Attack):
         if self.start == "gaussian":
             return x + self.sigma * torch.randn(x.shape, generator=generator, device=x.device, dtype=x.dtype)
         return threat.uniform(x, generator)
+
+    def starts(self, x: Tensor, threat: Threat, generator: torch.Generator) -> Tensor:
+        return torch.stack([self._start(x, threat, generator) for _ in range(self.restarts)])
