@@ -56,9 +56,10 @@ class Attack(Part):
     ) -> Tensor:
         """The attack itself. `model` is frozen and in the attack's mode. Returns x' [B, C, H, W]."""
 
-    def starts(self, x: Tensor, threat: Threat, generator: torch.Generator) -> Tensor | None:
-        """Where a run on x would start, [R, B, C, H, W] for R restarts, as `start` of a call takes it: drawn image by image, an
-        image's start does not depend on its batch. None: the attack draws nothing, or takes no start.
+    def starts(self, x: Tensor, threat: Threat, generator: torch.Generator | None) -> Tensor | None:
+        """All that an attack draws for a batch: images that `start` takes, [R, B, C, H, W]; None where it draws nothing.
+
+        Who draws them image by image makes x' a function of the image alone, whatever the batch.
         """
         return None
 

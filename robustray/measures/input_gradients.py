@@ -51,8 +51,8 @@ class InputGradients(PerImage):
     def each(self, x: Tensor, y: Tensor, rows: Indices, ground: Ground) -> Mapping[str, Tensor]:
         here, there = (_gradient(ground, images, y) for images in (x, answered.near(ground, x, rows)))
         return {
-            "norm": length(here, DUAL[ground.threat.norm]),
-            "l2": length(here, "l2"),
+            "norm": length(here.double(), DUAL[ground.threat.norm]),
+            "l2": length(here.double(), "l2"),
             "zero": (here == 0).flatten(1).all(1).long(),
             "alignment": (_unit(here) * _unit(there)).flatten(1).sum(1),
             "gradient": here,

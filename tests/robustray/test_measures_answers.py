@@ -198,21 +198,21 @@ def grey(folder: Path, count: int = 60) -> Npz:
     return Npz(train=str(folder / "train.npz"), test=str(folder / "test.npz"), validation=count // 2)
 
 
-def linear(folder: Path) -> tuple[Ground, Tensor]:
-    """Logits +-w.(x - 1/2) / 2 of grey images, and their margins [N] for the label."""
+def linear(folder: Path) -> tuple[Ground, Tensor, Tensor]:
+    """Logits +-w.(x - 1/2) / 2 of grey images, w [16], and their margins [N] for the label."""
     weight = torch.randn(16, generator=torch.Generator().manual_seed(0))
-    model = nn.Sequential(nn.Flatten(), nn.Linear(16, 2)).requires_grad_(False)
-    model[1].weight.copy_(torch.stack([weight, -weight]) / 2)  # type: ignore[union-attr,operator]
-    model[1].bias.copy_(torch.stack([-weight.sum(), weight.sum()]) / 4)  # type: ignore[union-attr,operator]
+    layer = nn.Linear(16, 2).requires_grad_(False)
+    layer.weight.copy_(torch.stack([weight, -weight]) / 2)
+    layer.bias.copy_(torch.stack([-weight.sum(), weight.sum()]) / 4)
+    model = nn.Sequential(nn.Flatten(), layer)
     here = replace(ground(model), data=grey(folder), split="test", rows=np.arange(60), classes=2)
     x, y = here.shard(0)
-    return here, (x.flatten(1) - 0.5) @ weight * (1 - 2 * y)
+    return here, weight, (x.flatten(1) - 0.5) @ weight * (1 - 2 * y)
 
 
 def test_the_attack_of_a_linear_model_is_the_best_there_is(tmp_path: Path) -> None:
     """The box inactive, what stands is where the margin is above eps ||w||_1: one step of sign and length eps reaches it."""
-    here, margin = linear(tmp_path)
-    weight = here.model[1].weight[0] * 2  # type: ignore[index,union-attr,operator]
+    here, weight, margin = linear(tmp_path)
     found = take(Predictions(attack=Pgd(steps=1, step_size={"of_eps": 1}, start="none")), here)
     assert found.value == float((margin > here.threat.eps * weight.abs().sum()).double().mean())
     assert found.values["clean_accuracy"] == float((margin > 0).double().mean())
@@ -233,8 +233,7 @@ def test_nothing_is_refused_where_all_confidences_are_one(tmp_path: Path) -> Non
 
 def test_the_error_of_a_linear_model_at_its_threshold(tmp_path: Path) -> None:
     """Every number from margins alone: m as it is, m - eps ||w||_1 under the attack, confidence a function of |m|."""
-    here, margin = linear(tmp_path)
-    weight = here.model[1].weight[0] * 2  # type: ignore[index,union-attr,operator]
+    here, weight, margin = linear(tmp_path)
     under = margin - here.threat.eps * weight.abs().sum()
     x, y = here.images("validation")
     known = ((x.flatten(1) - 0.5) @ weight * (1 - 2 * y)).clamp_min(0)

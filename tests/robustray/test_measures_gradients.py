@@ -23,8 +23,7 @@ from tests.robustray.test_measures_answers import linear
 @pytest.mark.parametrize(("norm", "eps", "order"), [("linf", 0.04, 1), ("l2", 0.5, 2), ("l1", 2.0, np.inf)])
 def test_the_gradient_of_a_linear_model(tmp_path: Path, norm: str, eps: float, order: float) -> None:
     """Of the loss log(1 + exp(-m)), m the margin: length sigmoid(-m) ||w||_q, all along w."""
-    here, margin = linear(tmp_path)
-    weight = here.model[1].weight[0] * 2  # type: ignore[index,union-attr,operator]
+    here, weight, margin = linear(tmp_path)
     here = replace(here, threat=Threat.model_validate({"norm": norm, "eps": eps}))
     found = take(InputGradients(), here)
     expected = torch.sigmoid(-margin) * torch.linalg.vector_norm(weight, order)
@@ -36,20 +35,19 @@ def test_the_gradient_of_a_linear_model(tmp_path: Path, norm: str, eps: float, o
 
 def test_a_model_that_hears_nothing() -> None:
     """Weights of 0: every gradient is 0, points nowhere, and its picture is blank."""
-    model = nn.Sequential(nn.Flatten(), nn.Linear(64, 10)).requires_grad_(False)
-    model[1].weight.zero_()  # type: ignore[union-attr,operator]
-    found = take(InputGradients(pictures=3), ground(model))
+    layer = nn.Linear(64, 10).requires_grad_(False)
+    layer.weight.zero_()
+    found = take(InputGradients(pictures=3), ground(nn.Sequential(nn.Flatten(), layer)))
     assert found.value == found.values["alignment"] == 0
     assert found.values["zero"] == 1
     assert found.pictures["gradients"][-20:].min() == 255
 
 
 def test_lengths_are_right_where_squares_underflow(tmp_path: Path) -> None:
-    """A saturated softmax: gradients of 1e-30 still have a direction."""
-    here, _ = linear(tmp_path)
-    model = nn.Sequential(*here.model.children(), nn.Flatten())  # type: ignore[arg-type]
-    model[1].weight.mul_(1e-30)  # type: ignore[union-attr,operator]
-    found = take(InputGradients(), replace(here, model=model))
+    """Gradients of 1e-30 still have a direction."""
+    here, *_ = linear(tmp_path)
+    here.model.get_parameter("1.weight").mul_(1e-30)
+    found = take(InputGradients(), here)
     assert found.values["alignment"] == pytest.approx(1, abs=1e-5)
     assert found.values["zero"] == 0
 
