@@ -159,6 +159,11 @@ class Pgd(Attack):
             x_adv = threat.project(moved, x, self.projection)
         return x_adv if self.steps else threat.project(x_adv, x, self.projection)
 
+    def starts(self, x: Tensor, threat: Threat, generator: torch.Generator | None) -> Tensor | None:
+        if self.start == "none":
+            return None
+        return torch.stack([self._start(x, threat, generator) for _ in range(self.restarts)])
+
     def _start(self, x: Tensor, threat: Threat, generator: torch.Generator | None) -> Tensor:
         if self.start == "none":
             return x.clone()

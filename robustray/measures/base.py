@@ -78,7 +78,8 @@ class Result:
         value: the number that stands for all. low, high: ends of its 95 % interval, None where there is none.
         interval: over what and how: "images, Wilson", "draws, Student's t".
         values: further numbers by name. columns: [N] each, per image, in the order of the ground's rows.
-        tables: rows of further tables by name: a curve, a histogram. notes: what a reader should know, a line each.
+        tables: rows of further tables by name: a curve, a histogram. pictures: uint8 [H, W, 3] each, by name.
+        notes: what a reader should know, a line each.
     """
 
     value: float
@@ -88,6 +89,7 @@ class Result:
     values: Mapping[str, float] = field(default_factory=dict)
     columns: Mapping[str, NDArray[Any]] = field(default_factory=dict)
     tables: Mapping[str, Sequence[Mapping[str, Any]]] = field(default_factory=dict)
+    pictures: Mapping[str, NDArray[np.uint8]] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
 
 

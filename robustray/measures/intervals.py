@@ -11,11 +11,11 @@ from scipy import stats
 LEVEL = 0.95
 
 
-def share(count: float, of: int) -> tuple[float, float]:
+def share(count: float, of: int, level: float = LEVEL) -> tuple[float, float]:
     """Wilson's interval of a probability from `count` in `of` independent draws (Wilson, JASA 22, 1927); (0, 1) of none."""
     if of < 1:
         return 0.0, 1.0
-    z = float(stats.norm.ppf(0.5 + LEVEL / 2))
+    z = float(stats.norm.ppf(0.5 + level / 2))
     p, weight = count / of, z * z / of
     middle, half = (p + weight / 2) / (1 + weight), z / (1 + weight) * math.sqrt(p * (1 - p) / of + weight / (4 * of))
     return max(middle - half, 0.0), min(middle + half, 1.0)

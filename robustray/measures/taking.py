@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from PIL import Image
 
 from robustray import arrays
 from robustray.files import write_whole
@@ -122,7 +124,11 @@ def filed(
 
 
 def written(folder: Path, about: Mapping[str, Any], result: Result, ground: Ground) -> dict[str, Any]:
-    """Writes `result.json`, `images.csv` where there are columns, and a CSV of each table; returns what `result.json` holds."""
+    """Writes `result.json`, `images.csv` where there are columns, a CSV of each table and a PNG of each picture.
+
+    Returns:
+        What `result.json` holds.
+    """
     said = {
         **about, "value": _plain(result.value), "low": _plain(result.low), "high": _plain(result.high),
         "interval": result.interval, "values": {name: _plain(value) for name, value in result.values.items()},
@@ -136,14 +142,19 @@ def written(folder: Path, about: Mapping[str, Any], result: Result, ground: Grou
         for name, column in flat.items():
             for row, value in zip(rows, column.tolist(), strict=True):
                 row[name] = value
-        write_whole(folder / "images.csv", _csv(rows))
+        write_whole(folder / "images.csv", csv(rows))
     for name, table in result.tables.items():
-        write_whole(folder / f"{name}.csv", _csv(table))
+        write_whole(folder / f"{name}.csv", csv(table))
+    for name, picture in result.pictures.items():
+        buffer = io.BytesIO()
+        Image.fromarray(picture).save(buffer, "png")
+        write_whole(folder / f"{name}.png", buffer.getvalue())
     write_whole(folder / RESULT, json.dumps(said, indent=2))
     return said
 
 
-def _csv(rows: Any) -> str:
+def csv(rows: Sequence[Mapping[str, Any]]) -> str:
+    """Rows with the same keys as a table, numbers with seven figures."""
     if not rows:
         return "\n"
     names = list(rows[0])
