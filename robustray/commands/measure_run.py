@@ -6,7 +6,8 @@ import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, get_args
 
@@ -19,6 +20,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from robustray import subjects
 from robustray.attacks.threats import Threat
 from robustray.commands.judge_run import check_home, source
+from robustray.commands.measure_beside import Others, judged
 from robustray.data.base import DataSource
 from robustray.data.device import DeviceImages
 from robustray.data.splits import Indices, stratified
@@ -83,11 +85,13 @@ def run(asked: Asked, write: Callable[[str], None]) -> list[dict[str, Any]]:
         write(f"warning: {warning}")
     root = asked.results or (Path(asked.model) / "measures" if Path(asked.model).is_dir() else RESULTS / found.name)
     model, results = Copies(found.model).to(device).eval().requires_grad_(False), []
+    other = Others(asked.architecture, given, threat.norm, device)
     for each in wanted:
         here = []
         for split in splits:
             rows = _rows(asked, found, data, split)
-            ground = Ground(model, data, split, rows, threat, classes, device, spec=asked.model)
+            ground = Ground(model, data, split, rows, threat, classes, device, spec=asked.model, other=other)
+            ground = replace(ground, judged=partial(judged, ground, found, asked))
             here.append(_taken(each, ground, found, named, root, write))
         results += here
         if len(here) == 2:
@@ -110,14 +114,12 @@ def _taken(
         more["model"] = {"answers": identity.known(before, named, found.weights, "model", "answers", file=taking.ABOUT)}
     begun = time.perf_counter()
     with _bar(f"{measure.name}, {ground.split}") as tell:
-        said, result, folder = taking.filed(
-            measure, ground, root, name=found.name, weights=found.weights, more=more, tell=tell
-        )
-    write(_line(measure, said, time.perf_counter() - begun))
-    for note in result.notes:
+        filed = taking.filed(measure, ground, root, name=found.name, weights=found.weights, more=more, tell=tell)
+    write(_line(measure, filed.said, time.perf_counter() - begun))
+    for note in filed.notes:
         write(f"  {note}")
-    write(f"  {folder / taking.RESULT}")
-    return said
+    write(f"  {filed.folder / taking.RESULT}")
+    return filed.said
 
 
 def _line(measure: Measure, said: Mapping[str, Any], seconds: float) -> str:

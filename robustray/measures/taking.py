@@ -6,7 +6,7 @@ import hashlib
 import io
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -45,6 +45,8 @@ def identity(measure: Measure, ground: Ground, weights: str) -> dict[str, Any]:
         parts["weights"] = weights
     if measure.reads:
         parts["reads"] = {split: ground.data.identity(split) for split in measure.reads}
+    if depends := dict(measure.depends(ground)):
+        parts["depends"] = depends
     return parts
 
 
@@ -86,6 +88,20 @@ def _part_of(tell: Callable[[float], None], done: int, count: int) -> Callable[[
     return lambda share: tell((done + share) / count)
 
 
+@dataclass(frozen=True)
+class Filed:
+    """A measurement in its folder.
+
+    Attributes:
+        said: what `result.json` holds. notes: what a reader should know, a line each.
+    """
+
+    said: dict[str, Any]
+    result: Result
+    folder: Path
+    notes: tuple[str, ...]
+
+
 def filed(
     measure: Measure,
     ground: Ground,
@@ -95,19 +111,17 @@ def filed(
     weights: str,
     more: Mapping[str, Any] | None = None,
     tell: Callable[[float], None] = lambda share: None,
-) -> tuple[dict[str, Any], Result, Path]:
+) -> Filed:
     """Takes a measure in a folder of its own under `root`, or goes on there.
 
     Args:
         name: of the model, in a word. weights: the hash of its state.
         more: what else tells it from others, part of the identity. tell: hears the share that is done.
 
-    Returns:
-        What `result.json` holds, the result, and the folder.
-
     Raises:
         UserError: the options do not fit, or the model cannot be measured so.
     """
+    measure.check(ground)
     parts = identity(measure, ground, weights) | dict(more or {})
     folder = folder_of(root, measure, parts)
     folder.mkdir(parents=True, exist_ok=True)
@@ -120,7 +134,8 @@ def filed(
         "threat": ground.threat.model_dump(mode="json"), "unit": measure.unit, "better": measure.better,
         "passes": measure.passes(ground),
     }  # fmt: skip
-    return written(folder, about, result, ground), result, folder
+    said = written(folder, about, result, ground)
+    return Filed(said, result, folder, (*result.notes, *measure.files(folder, result, ground)))
 
 
 def written(folder: Path, about: Mapping[str, Any], result: Result, ground: Ground) -> dict[str, Any]:
