@@ -125,7 +125,8 @@ def move(noise: Tensor, u: Tensor, weight: Tensor, xi: float, how: Draw) -> Tens
     number in [0, 1).
     """
     share = {"sphere": torch.ones_like(u), "ball": u ** (1 / weight.numel()), "radius": u}[how]
-    return unit(noise) * (share * xi * torch.linalg.vector_norm(weight))
+    found: Tensor = unit(noise) * (share * xi * torch.linalg.vector_norm(weight))
+    return found
 
 
 def projected(nu: Sequence[Tensor], home: Sequence[Tensor], xi: float) -> list[Tensor]:

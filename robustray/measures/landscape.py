@@ -6,25 +6,21 @@ from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Literal
 
 import numpy as np
-from numpy.typing import NDArray
 from pydantic import Field, field_validator
+from pydantic_core import PydanticCustomError
 
 from robustray import weight_space
-from robustray._later import Tensor, torch
-from robustray.data.splits import Indices
-from robustray.measures import intervals
+from robustray._later import Tensor, nn
+from robustray.measures import weights_directions
 from robustray.measures.base import Ground, Measure, Piece, Result
-from robustray.measures.hessian_products import PASSES, Hessian, extremes, most_products
+from robustray.measures.landscape_result import of_lines, of_plane
 from robustray.measures.metrics import Direction
-from robustray.measures.robust_loss import Ascent, clean, starts
-from robustray.measures.weights import Batch, Movable, joint_ascent, worst_move
+from robustray.measures.robust_loss import Ascent, clean, highest, starts
+from robustray.measures.weights import Batch, Movable
 from robustray.registry import Count, Real, register
-from robustray.seeding import derive
 
 BATCH = 128
 """Images that go through the model at once."""
-_RESTARTS = 50  # of Lanczos
-_ACROSS = {"random": 0.5, "adversarial": 0.025, "hessian": 0.5}
 
 
 @register
@@ -41,8 +37,8 @@ class Landscape(Measure):
     `curvature` is the second difference at 0 over s^2. A picture of few directions of millions: a flat line does not mean
     that no direction is steep, and lengths of other normalisations do not compare.
 
-    Directions: `random`; `adversarial`, where an ascent in weights (and images) inside ||nu^(l)|| <= length ||w^(l)|| ends, from
-    one random start each; `hessian`, the eigenvectors of the largest eigenvalues of the clean loss. A plane has one pair of
+    Directions: `random`; `adversarial`, the worst place that an ascent in weights (and images) finds within length, from a
+    random start each; `hessian`, the eigenvectors of the largest eigenvalues of the clean loss. A plane has one pair of
     them; of `adversarial` the second is random.
 
     Passes per image, A those of the attack, 1 of the clean loss: a line points * A, a plane points^2 * A, and for each line of
@@ -53,7 +49,9 @@ class Landscape(Measure):
     better: ClassVar[Direction | None] = None
     fixed_cost: ClassVar[bool] = False
     cheap: ClassVar[Mapping[str, Any]] = {"points": 3, "directions": 2, "ascent": {"steps": 1}}
-    of: Literal["robust", "clean"] = Field("robust", description="which loss: under the threat, or of images as they are")
+    of: Literal["robust", "clean"] = Field(
+        "robust", description="which loss: under the threat, or of images as they are"
+    )
     dimensions: Literal[1, 2] = Field(1, description="along lines, or in a plane of two directions")
     direction: Literal["random", "adversarial", "hessian"] = Field("random", description="where to look")
     normalise: weight_space.Alike = Field(
@@ -75,5 +73,92 @@ class Landscape(Measure):
     @classmethod
     def _odd(cls, value: int | None) -> int | None:
         if value is not None and value % 2 == 0:
-            raise ValueError("must be odd: 0 is one of the points")
+            raise PydanticCustomError("points", "must be odd, so that the weights themselves are one of them")
         return value
+
+    @property
+    def _side(self) -> int:
+        """Points on a line, or along a side of a plane."""
+        return self.points or (51 if self.dimensions == 1 else 21)
+
+    @property
+    def _lines(self) -> int:
+        """Lines in all; those of a plane are its rows."""
+        return self.directions if self.dimensions == 1 else self._side
+
+    def pieces(self, ground: Ground) -> int:
+        return 1 if self.direction == "hessian" else self._lines  # all lines follow from one run of Lanczos
+
+    def piece(self, number: int, ground: Ground) -> Piece:
+        at, batches = Movable(ground.model), self._batches(ground)
+        lines = range(self._lines) if self.direction == "hessian" else range(number, number + 1)
+        ways = self._ways(at, [each for each, _ in batches], ground, lines if self.dimensions == 1 else range(2))
+        places = [float(place) for place in np.linspace(-1, 1, self._side)]
+        losses = np.empty((len(lines), self._side))
+        for row, line in enumerate(lines):
+            for column, s in enumerate(places):
+                if self.dimensions == 1:
+                    nu = [s * along for along in ways[row]]
+                else:
+                    nu = [s * along + places[line] * across for along, across in zip(*ways, strict=True)]
+                losses[row, column] = self._loss(at.move(nu), batches, ground)
+            ground.tell((row + 1) / len(lines))
+        return {"losses": losses}
+
+    def _batches(self, ground: Ground) -> list[tuple[Batch, list[Tensor]]]:
+        """Images, each batch with the starts of its attacks: the same at every point."""
+        found = []
+        for part in range(ground.shards(BATCH)):
+            x, y = ground.shard(part, BATCH)
+            rows = ground.rows[part * BATCH : (part + 1) * BATCH]
+            restarts = self.ascent.restarts if self.of == "robust" else 0
+            begins = [starts(x, rows, ground.threat, restart) for restart in range(restarts)]
+            found.append((Batch(x, y, begins[0] if begins else x), begins))
+        return found
+
+    def _ways(
+        self, at: Movable, batches: Sequence[Batch], ground: Ground, numbers: Sequence[int]
+    ) -> list[list[Tensor]]:
+        """The directions of these numbers, with their lengths."""
+        threat, xi = ground.threat if self.of == "robust" else None, self._length
+        if self.direction == "hessian":
+            raw = weights_directions.curved(at, batches, max(numbers) + 1)
+        else:
+            raw = [weights_directions.random(at, number) for number in numbers]
+        if self.direction == "adversarial":
+            for place, number in enumerate(numbers[: 1 if self.dimensions == 2 else None]):
+                raw[place] = weights_directions.adversarial(
+                    at, batches, threat, number, xi=xi, steps=self.ascent.steps, step=self.ascent.step
+                )
+        return [[xi * move for move in weight_space.alike(way, at.home, self.normalise)] for way in raw]
+
+    @property
+    def _length(self) -> float:
+        return self.length or (0.025 if self.direction == "adversarial" else 0.5)
+
+    def _loss(self, model: nn.Module, batches: Sequence[tuple[Batch, list[Tensor]]], ground: Ground) -> float:
+        """The mean loss of all images."""
+        total = 0.0
+        for batch, begins in batches:
+            if self.of == "clean":
+                found = clean(model, batch.x, batch.y)
+            else:
+                found = highest(
+                    model, batch.x, batch.y, ground.threat, begins, steps=self.ascent.steps, step=self.ascent.step
+                )
+            total += float(found.loss.double().sum())
+        return total / len(ground)
+
+    def result(self, pieces: Sequence[Piece], ground: Ground) -> Result:
+        losses = np.concatenate([piece["losses"] for piece in pieces])
+        places = np.linspace(-1, 1, self._side)
+        return of_plane(losses, places) if self.dimensions == 2 else of_lines(losses, places)
+
+    def passes(self, ground: Ground) -> float:
+        attack = self.ascent.passes if self.of == "robust" else 1
+        each, weights = self._lines * self._side * attack, weight_space.tensors(ground.model)
+        if self.direction == "adversarial":
+            each += self._lines * (3 * self.ascent.steps + 1)
+        elif self.direction == "hessian":
+            each += weights_directions.curved_passes(weights, self.directions if self.dimensions == 1 else 2)
+        return float(len(ground) * each)
