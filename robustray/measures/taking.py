@@ -43,6 +43,8 @@ def identity(measure: Measure, ground: Ground, weights: str) -> dict[str, Any]:
         parts["weights"] = weights
     if measure.reads:
         parts["reads"] = {split: ground.data.identity(split) for split in measure.reads}
+    if depends := dict(measure.depends(ground)):
+        parts["depends"] = depends
     return parts
 
 
