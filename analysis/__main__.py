@@ -109,6 +109,26 @@ def certified(
     typer.echo(written.page)
 
 
+@app.command()
+def correlate(
+    table: Annotated[Path, typer.Argument(help="a CSV with a header: a report's trials.csv, a paper's table")],
+    x: Annotated[str, typer.Option(help="a column")],
+    y: Annotated[str, typer.Option(help="another one")],
+    csv: Annotated[Path | None, typer.Option(help="write the numbers into this file too", show_default=False)] = None,
+) -> None:
+    """Say how two columns of a table go together: Pearson, Spearman, Kendall."""
+    from rich.console import Console
+
+    from analysis import printed
+    from analysis.correlation import of_table
+
+    found = of_table(table, x, y)
+    Console(width=None if sys.stdout.isatty() else _WIDE).print(printed.correlation(found))
+    if csv is not None:
+        found.to_csv(csv)
+        typer.echo(csv)
+
+
 def main() -> None:
     """Runs a command; what the user can mend is one line on stderr and exit code 2."""
     with told_in_one_line(OSError):

@@ -12,6 +12,7 @@ from rich.text import Text
 
 from analysis import words
 from analysis.comparison import SHORT
+from analysis.correlation import Correlation
 from analysis.pareto import CONFIDENCE
 from robustray.measures.metrics import ACCURACIES
 from sweeps.standing import TEST
@@ -57,6 +58,15 @@ def pair(compared: pd.DataFrame) -> Group:
     ]
     caption = Text(f"{images}, {first['attacks']}; in percent, a - b in points with its 95 % interval")
     return Group(table, caption, *warnings)
+
+
+def correlation(found: Correlation) -> Group:
+    """Two columns as `analysis.correlation` compares them."""
+    table = _table("", "value", "95 % interval", "p")
+    for each in found.coefficients:
+        table.add_row(each.name, f"{each.value:.3f}", f"{each.low:.3f} to {each.high:.3f}", _p(each.p))
+    left_out = f"; {words.count(found.left_out, 'row')} without both numbers left out" if found.left_out else ""
+    return Group(table, Text(f"{found.x} and {found.y}, {words.count(found.n, 'row')}{left_out}"))
 
 
 def _table(*columns: str) -> Table:

@@ -106,18 +106,26 @@ def tensors(model: nn.Module) -> list[nn.Parameter]:
 
 
 def drawn(home: Sequence[Tensor], xi: float, how: Draw, generator: torch.Generator) -> list[Tensor]:
-    """A random move nu with ||nu^(l)||_2 <= xi ||w^(l)||_2 for every tensor w^(l) of n entries in `home`.
+    """A random move nu with ||nu^(l)||_2 <= xi ||w^(l)||_2 for every tensor in `home`, as `move` makes it.
 
-    The direction is uniform. The length over xi ||w^(l)|| is 1 for `sphere`, u^(1/n) for `ball` (nu is uniform in the
-    ball) and u for `radius`, u uniform in [0, 1). Drawn on the CPU: the same on every device.
+    Drawn on the CPU: the same on every device.
     """
     found = []
     for weight in home:
-        way = unit(torch.randn(weight.shape, generator=generator, dtype=weight.dtype))
-        if how != "sphere":
-            u = torch.rand((), generator=generator, dtype=weight.dtype)
-            way = way * (u ** (1 / weight.numel()) if how == "ball" else u)
-        found.append(way.to(weight.device) * xi * torch.linalg.vector_norm(weight))
+        noise = torch.randn(weight.shape, generator=generator, dtype=weight.dtype)
+        u = torch.rand((), generator=generator, dtype=weight.dtype)
+        found.append(move(noise.to(weight.device), u.to(weight.device), weight, xi, how))
+    return found
+
+
+def move(noise: Tensor, u: Tensor, weight: Tensor, xi: float, how: Draw) -> Tensor:
+    """nu of one tensor of n entries, in the direction of standard normal noise: that is uniform.
+
+    Its length over xi ||w|| is 1 for `sphere`, u^(1/n) for `ball` (nu is uniform in the ball) and u for `radius`, u a uniform
+    number in [0, 1).
+    """
+    share = {"sphere": torch.ones_like(u), "ball": u ** (1 / weight.numel()), "radius": u}[how]
+    found: Tensor = unit(noise) * (share * xi * torch.linalg.vector_norm(weight))
     return found
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Literal
 
@@ -10,10 +9,12 @@ import numpy as np
 from pydantic import Field
 
 from robustray._later import nn
+from robustray.errors import UserError
 from robustray.measures import rescaling
 from robustray.measures.base import Ground, Measure, Piece, Result
 from robustray.measures.hessian_products import PASSES, End, Hessian, extremes, most_products
 from robustray.measures.metrics import Direction
+from robustray.measures.weights import copied
 from robustray.registry import Count, Real, register
 
 _ENDS: tuple[End, ...] = ("LA", "SA")
@@ -58,10 +59,12 @@ class HessianExtremes(Measure):
         return len(_ENDS)
 
     def piece(self, number: int, ground: Ground) -> Piece:
-        model = copy.deepcopy(ground.model)
+        model = copied(ground.model)
         if self.rescale != 1:
             rescaling.rescale(model, ground.shard(0, 1)[0], self.rescale)
         parameters = self._parameters(model)
+        if not parameters:
+            raise UserError(f"hessian: this model has no parameters for of: {self.of}")
         hessian = Hessian(model, parameters, lambda: map(ground.shard, range(ground.shards())), len(ground))
         values, _ = extremes(hessian, self.k, _ENDS[number], self.restarts)
         return {"values": values}

@@ -11,6 +11,20 @@ from robustray import weight_space
 from robustray._later import Tensor, nn, torch
 from robustray.attacks.losses import cross_entropy
 from robustray.attacks.threats import Threat
+from robustray.errors import UserError
+from robustray.plain import line
+
+
+def copied(model: nn.Module) -> nn.Module:
+    """A frozen copy, whose weights may be changed.
+
+    Raises:
+        UserError: it cannot be copied.
+    """
+    try:
+        return copy.deepcopy(model).requires_grad_(False)
+    except (RuntimeError, TypeError) as error:
+        raise UserError(f"this model cannot be copied, which moving its weights takes: {line(error)}") from None
 
 
 class Movable:
@@ -21,8 +35,11 @@ class Movable:
     """
 
     def __init__(self, model: nn.Module) -> None:
-        self.model = copy.deepcopy(model).requires_grad_(False)
+        """Raises UserError: the model cannot be copied, or has no weights."""
+        self.model = copied(model)
         self.weights = weight_space.tensors(self.model)
+        if not self.weights:
+            raise UserError("this model has no weights that can be moved: it registers no parameters")
         self.settle()
 
     def settle(self) -> None:

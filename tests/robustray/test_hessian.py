@@ -19,12 +19,8 @@ from robustray.testing.measures import ground
 
 
 def _hessian(model: nn.Module, parameters: list[Tensor], x: Tensor, y: Tensor, size: int = 4) -> Hessian:
-    return Hessian(
-        model,
-        cast(list[nn.Parameter], parameters),
-        lambda: zip(torch.split(x, size), torch.split(y, size), strict=True),
-        len(x),
-    )
+    batches = list(zip(torch.split(x, size), torch.split(y, size), strict=True))
+    return Hessian(model, cast(list[nn.Parameter], parameters), lambda: batches, len(x))
 
 
 def _dense(hessian: Hessian) -> Vector:
