@@ -31,6 +31,7 @@ from robustray.judging.answers import Copies
 from robustray.measures import intervals, taking
 from robustray.measures.base import Ground, Measure, SplitName
 from robustray.measures.metrics import figures
+from robustray.measures.predictions import Predictions
 from robustray.options.choose import several
 from robustray.options.mistakes import mistakes
 from robustray.options.yaml import dotted
@@ -56,6 +57,7 @@ class Asked:
     device: str = "auto"
     architecture: str | None = None
     results: Path | None = None
+    save_predictions: bool = False
 
 
 def run(asked: Asked, write: Callable[[str], None]) -> list[dict[str, Any]]:
@@ -64,9 +66,7 @@ def run(asked: Asked, write: Callable[[str], None]) -> list[dict[str, Any]]:
     Raises:
         UserError: a flag, the model or the data is wrong, or a measure does not fit them.
     """
-    wanted = [part for part in several("measure", asked.measures, "--measures") if isinstance(part, Measure)]
-    if not wanted:
-        raise UserError("--measures: which? For example lipschitz")
+    wanted = _wanted(asked)
     given = source(asked.data) if asked.data else None
     found = subjects.load(asked.model, architecture=asked.architecture, data=given, norm=asked.norm or "linf")
     data = given or (None if found.judge is None else found.judge.data)
@@ -131,7 +131,8 @@ def _taken(
     write(_line(measure, said, time.perf_counter() - begun))
     for note in result.notes:
         write(f"  {note}")
-    write(f"  {folder / taking.RESULT}")
+    pictures = [folder / f"{name}.png" for name in result.pictures]
+    write(f"  {', '.join(map(str, [folder / taking.RESULT, *pictures]))}")
     return said
 
 
@@ -164,6 +165,15 @@ def _gap(measure: Measure, said: Sequence[Mapping[str, Any]]) -> str:
         low, high = intervals.apart(*((each["value"], each["low"], each["high"]) for each in (a, b)))
         between = f" ({printed(low)} to {printed(high)})"
     return f"{measure.name}  gap, {names}: {printed(a['value'] - b['value'])}{between}"
+
+
+def _wanted(asked: Asked) -> list[Measure]:
+    wanted = [part for part in several("measure", asked.measures, "--measures") if isinstance(part, Measure)]
+    if asked.save_predictions and not any(isinstance(part, Predictions) for part in wanted):
+        wanted.append(Predictions())
+    if not wanted:
+        raise UserError("--measures: which? For example lipschitz")
+    return wanted
 
 
 def _splits(asked: Asked, found: Classifier) -> list[SplitName]:
