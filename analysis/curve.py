@@ -111,41 +111,60 @@ def curve_figure(curves: Sequence[Curve], *, theme: ThemeName = "light") -> go.F
     panels, names = (list(dict.fromkeys(getattr(each, key) for each in curves)) for key in ("panel", "name"))
     figure = make_subplots(rows=len(panels), cols=1, shared_xaxes=True, vertical_spacing=0.24 / len(panels))
     seen = set[str]()
-    for curve in curves:
-        row = panels.index(curve.panel) + 1
-        colour = look.categories[names.index(curve.name) % len(look.categories)]
-        for trace in _traces(curve, colour, shown=curve.name not in seen):
+    for draw in (_band, _line):  # no band over another's line
+        for curve in curves:
+            row = panels.index(curve.panel) + 1
+            colour = look.categories[names.index(curve.name) % len(look.categories)]
+            trace = draw(curve, colour)
+            if draw is _line:
+                trace.showlegend = curve.name not in seen
+                seen.add(curve.name)
             figure.add_trace(trace, row=row, col=1)
-        seen.add(curve.name)
-        figure.update_yaxes(title_text=html.escape(_axis(curve), quote=False), row=row, col=1)
+            figure.update_yaxes(title_text=html.escape(_axis(curve, curves), quote=False), row=row, col=1)
     figure.update_xaxes(title_text="epoch", row=len(panels), col=1)
     _styled(figure, look, len(panels))
     return figure
 
 
-def _axis(curve: Curve) -> str:
-    """`robust accuracy, %`, with the options that the measure was given."""
+def _axis(curve: Curve, curves: Sequence[Curve]) -> str:
+    """`calibration (attack pgd), %`: with the options, and the threat, by which it differs from others of its name."""
     what = str(curve.about["measure"]).replace("_", " ")
-    return f"{what}, %" if curve.about["unit"] == "fraction" else what
+    mine = _options(curve)
+    others = [_options(other) for other in curves if other.about["measure"] == curve.about["measure"]]
+    apart = [f"{key} {value}" for key, value in mine.items() if any(other.get(key) != value for other in others)]
+    named = f"{what} ({', '.join(apart)})" if apart else what
+    return f"{named}, %" if curve.about["unit"] == "fraction" else named
 
 
-def _traces(curve: Curve, colour: str, *, shown: bool) -> list[go.Scatter]:
-    """The band, where there is one, and the line with a mark for each epoch."""
-    times = 100 if curve.about["unit"] == "fraction" else 1
-    rows = curve.rows
-    traces, band = [], rows.dropna(subset=["low", "high"])
-    if len(band):
-        there, back = band, band.iloc[::-1]
-        traces.append(go.Scatter(
-            x=[*there["epoch"], *back["epoch"]], y=[*(times * there["high"]), *(times * back["low"])], fill="toself",
-            fillcolor=colour, opacity=0.14, line={"width": 0}, hoverinfo="skip", showlegend=False, legendgroup=curve.name,
-        ))  # fmt: skip
-    traces.append(go.Scatter(
-        x=rows["epoch"].tolist(), y=(times * rows["value"]).tolist(), mode="lines+markers", name=html.escape(curve.name),
-        line={"color": colour, "width": 2}, marker={"size": 6}, showlegend=shown, legendgroup=curve.name,
+def _options(curve: Curve) -> dict[str, str]:
+    """Options and threat, a part by its name."""
+    given = {**curve.about["settings"], "threat": "{norm} {eps:g}".format(**curve.about["threat"])}
+    named = {key: value.get("name", value) if isinstance(value, dict) else value for key, value in given.items()}
+    return {key: "none" if value is None else str(value) for key, value in named.items()}
+
+
+def _times(curve: Curve) -> int:
+    return 100 if curve.about["unit"] == "fraction" else 1
+
+
+def _band(curve: Curve, colour: str) -> go.Scatter:
+    """The intervals, where there are any: out along their upper ends, back along the lower ones."""
+    there = curve.rows.dropna(subset=["low", "high"])
+    back = there.iloc[::-1]
+    return go.Scatter(
+        x=[*there["epoch"], *back["epoch"]], y=[*(_times(curve) * there["high"]), *(_times(curve) * back["low"])],
+        mode="lines", fill="toself", fillcolor=colour, opacity=0.14, line={"width": 0}, hoverinfo="skip",
+        showlegend=False, legendgroup=curve.name,
+    )  # fmt: skip
+
+
+def _line(curve: Curve, colour: str) -> go.Scatter:
+    """A mark for each epoch, and the way between them."""
+    return go.Scatter(
+        x=curve.rows["epoch"].tolist(), y=(_times(curve) * curve.rows["value"]).tolist(), mode="lines+markers",
+        name=html.escape(curve.name), line={"color": colour, "width": 2}, marker={"size": 6}, legendgroup=curve.name,
         hovertemplate="epoch %{x}<br>%{y:.4g}<extra>%{fullData.name}</extra>",
-    ))  # fmt: skip
-    return traces
+    )  # fmt: skip
 
 
 def _styled(figure: go.Figure, look: Theme, panels: int) -> None:

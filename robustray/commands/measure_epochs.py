@@ -100,9 +100,9 @@ def _whole(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
 
 
 def table(about: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]) -> Iterator[str]:
-    """A curve in lines: a title, the names of its columns, a row for each epoch, numbers under each other."""
+    """A curve in lines: a title, the names of its columns but for empty ones, a row for each epoch."""
     yield f"{about['measure']}, {about['images']} {about['split']} images of {about['data']}"
-    names = list(rows[0])
+    names = [name for name in rows[0] if any(row[name] is not None for row in rows)]
     cells = [[name.replace("_", " ") for name in names]]
     percent = ("value", "low", "high") if about["unit"] == "fraction" else ()
     cells += [[_cell(name, row[name], percent=name in percent) for name in names] for row in rows]

@@ -81,6 +81,7 @@ def run(asked: Asked, write: Callable[[str], None]) -> list[dict[str, Any]]:
     if found.judge is not None:
         for split in splits:
             check_home(asked.model, split)
+    rows = {split: _rows(asked, found, data, split) for split in splits}
     classes, warnings, named = _looked_at(found, data, splits[0], threat, device)
     for warning in (*found.notes, *warnings):
         write(f"warning: {warning}")
@@ -89,8 +90,7 @@ def run(asked: Asked, write: Callable[[str], None]) -> list[dict[str, Any]]:
     for each in wanted:
         here = []
         for split in splits:
-            rows = _rows(asked, found, data, split)
-            ground = Ground(model, data, split, rows, threat, classes, device, spec=asked.model)
+            ground = Ground(model, data, split, rows[split], threat, classes, device, spec=asked.model)
             here.append(_taken(each, ground, found, named, root, asked, write))
         results += here
         if len(here) == 2:

@@ -78,6 +78,15 @@ def test_a_curve_over_snapshots(command: Command, kept: Path, tmp_path: Path) ->
     ]
     assert len({trace.yaxis for trace in lines_of}) == 2
     assert sum(trace.showlegend for trace in lines_of) == 1
+    assert [figure.layout[name].title.text for name in ("yaxis", "yaxis2")] == ["calibration, %", "predictions, %"]
+
+
+def test_measures_of_one_name_are_told_apart(command: Command, kept: Path, tmp_path: Path) -> None:
+    both = "calibration, {name: calibration, attack: {name: pgd, steps: 1}}"
+    measured(command, kept, "--measures", both, "--epochs", "2", "--images", "20", "--results", tmp_path)
+    figure = curve.curve_figure(curve.read(tmp_path))
+    titles = {figure.layout[name].title.text for name in ("yaxis", "yaxis2")}
+    assert titles == {"calibration (attack none), %", "calibration (attack pgd), %"}
 
 
 def test_train_and_validation_meet_in_one_panel(command: Command, kept: Path, tmp_path: Path) -> None:
