@@ -129,6 +129,41 @@ def correlate(
         typer.echo(csv)
 
 
+@app.command()
+def fooling(
+    folder: Annotated[Path, typer.Argument(help="a measurement that kept predictions (measure --save-predictions)")],
+    other: Annotated[Path | None, typer.Argument(help="another one, of the same images", show_default=False)] = None,
+    perturbed: Annotated[
+        bool, typer.Option("--perturbed", help="the images of one are perturbed copies of the other's")
+    ] = False,
+    csv: Annotated[Path | None, typer.Option(help="write all numbers into this file too", show_default=False)] = None,
+) -> None:
+    """Say how often predictions change: under an attack, or from one model or set of images to another."""
+    from rich.console import Console
+
+    from analysis import fooling as kept
+
+    found = kept.fooling(folder, other, perturbed=perturbed)
+    Console(width=None if sys.stdout.isatty() else _WIDE).print(kept.printed(found))
+    if csv is not None:
+        found.to_csv(csv, index=False)
+        typer.echo(csv)
+
+
+@app.command()
+def curve(
+    folders: Annotated[list[Path], typer.Argument(help="what measure --epochs wrote, or a folder that holds such")],
+    png: Annotated[bool, typer.Option(help="draw curve.png too, which takes a browser")] = True,
+) -> None:
+    """Write curve.html and curve.png into the first FOLDER: measures over the epochs of a training."""
+    from analysis.curve import publish
+
+    written = publish(folders, png=png)
+    for note in written.notes:
+        typer.echo(f"note: {note}", err=True)
+    typer.echo(written.page)
+
+
 def main() -> None:
     """Runs a command; what the user can mend is one line on stderr and exit code 2."""
     with told_in_one_line(OSError):

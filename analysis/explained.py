@@ -6,11 +6,11 @@ from collections.abc import Mapping
 from typing import Any
 
 import pandas as pd
-from rich import box
 from rich.table import Table as Printed
 
 from analysis import axes, words
 from analysis.measured import ENDS, column
+from analysis.printed import plain_table
 from analysis.tables import Cell, Head, Table
 from robustray.measures.metrics import METRICS, Metric
 from sweeps.record import Snapshot, measured
@@ -42,9 +42,7 @@ def table(df: pd.DataFrame, snapshot: Snapshot) -> Table:
 
 def printed(of: Table) -> Printed:
     """The same for a terminal."""
-    shown = Printed(box=box.SIMPLE_HEAD, pad_edge=False)
-    for head in of.heads:
-        shown.add_column(f"{head.text}\n[dim]{head.remark}[/dim]" if head.remark else head.text, justify="right")
+    shown = plain_table(*(f"{head.text}\n[dim]{head.remark}[/dim]" if head.remark else head.text for head in of.heads))
     for row in of.rows:
         shown.add_row(*(f"{cell.text}  {cell.remark}".rstrip() for cell in row))
     return shown

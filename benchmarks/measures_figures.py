@@ -2,10 +2,10 @@
 
     python benchmarks/measures_figures.py [--quick] [--work FOLDER]
 
-One architecture is trained on handwritten digits without a defense, adversarially and by TRADES, alike in all else and with one
-seed; then each registered measure is taken of each on the same test images, with its defaults. Nothing is chosen by them. Writes
-docs/findings/measures.csv and measures.png, with --quick little of both and into FOLDER; a run that was stopped goes on from
-FOLDER. Trained once: differences between networks hold no spread between seeds.
+One architecture is trained on handwritten digits without a defense, adversarially and by TRADES, alike in all else and with
+one seed; then each registered measure is taken of each on the same test images, with its defaults. Nothing is chosen by them.
+Writes docs/findings/measures.csv and measures.png, with --quick little of both and into FOLDER; a run that was stopped goes on
+from FOLDER. Trained once: differences between networks hold no spread between seeds.
 """
 
 from __future__ import annotations
@@ -88,7 +88,7 @@ def table(work: Path, *, epochs: int, images: int | None, cheap: bool) -> pd.Dat
             measure = cls.model_validate({"name": name, **(getattr(cls, "cheap", {}) if cheap else {})})
             assert isinstance(measure, Measure)
             try:
-                said, _, _ = filed(measure, here, work / defense / "measures", name=defense, weights=weights)
+                said = filed(measure, here, work / defense / "measures", name=defense, weights=weights).said
             except UserError as error:  # an option without a default that fits: another model's name, say
                 print(f"{name:18} {defense:12} left out: {error}", flush=True)
                 continue
@@ -136,7 +136,7 @@ def figure(found: pd.DataFrame) -> go.Figure:
         margin={"l": 50, "r": 20, "t": 40, "b": 40},
         height=height * _ROW,
     )
-    return drawn.update_yaxes(nticks=5, gridcolor="#e6e6e6", zeroline=False).update_xaxes(range=[-0.5, 2.5])
+    return drawn.update_yaxes(nticks=5, gridcolor=_LOOK.grid, zeroline=False).update_xaxes(range=[-0.5, 2.5])
 
 
 def _percent(found: pd.DataFrame, name: str) -> bool:

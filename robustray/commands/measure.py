@@ -23,7 +23,7 @@ def measure(
     measures: Annotated[
         str,
         typer.Option(help="What to measure: lipschitz, or several, 'lipschitz, {name: lipschitz, output: softmax}'."),
-    ],
+    ] = "",
     data: Annotated[
         str | None,
         typer.Option(help="Images: cifar10, or '{name: npz, train: ..., test: ...}'; default: the trial's own."),
@@ -42,11 +42,18 @@ def measure(
         str | None, typer.Option(help="For bare weights: '{name: small_cnn, width: 2}' or package.module:factory.")
     ] = None,
     results: Annotated[Path | None, typer.Option(help="Where measurements lie.")] = None,
+    epochs: Annotated[
+        str | None,
+        typer.Option(help="Of a trial's kept snapshots (checkpoints.every), all or 10,20: each measure as a curve."),
+    ] = None,
+    save_predictions: Annotated[
+        bool, typer.Option("--save-predictions", help="Take the measure predictions too: a class for each image.")
+    ] = False,
 ) -> None:
     """Measures what explains a classifier. Killed at any moment, the same command goes on."""
-    from robustray.commands.measure_run import Asked, run
+    from robustray.commands import measure_epochs, measure_run
 
-    asked = Asked(
+    asked = measure_run.Asked(
         model=model,
         measures=measures,
         data=data,
@@ -57,10 +64,14 @@ def measure(
         device=device,
         architecture=architecture,
         results=results,
+        save_predictions=save_predictions,
     )
     try:
         with Stops(interrupt):
-            run(asked, typer.echo)
+            if epochs is None:
+                measure_run.run(asked, typer.echo)
+            else:
+                measure_epochs.run(asked, epochs, typer.echo)
     except OSError as error:  # a full disk, a folder that cannot be written
         raise UserError(str(error)) from None
     except KeyboardInterrupt:

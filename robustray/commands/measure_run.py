@@ -32,6 +32,7 @@ from robustray.judging.ground import PURPOSE
 from robustray.measures import intervals, taking
 from robustray.measures.base import Ground, Measure, SplitName
 from robustray.measures.metrics import figures
+from robustray.measures.predictions import Predictions
 from robustray.options.choose import several
 from robustray.options.mistakes import mistakes
 from robustray.options.yaml import dotted
@@ -55,6 +56,7 @@ class Asked:
     device: str = "auto"
     architecture: str | None = None
     results: Path | None = None
+    save_predictions: bool = False
 
 
 def run(asked: Asked, write: Callable[[str], None]) -> list[dict[str, Any]]:
@@ -63,9 +65,7 @@ def run(asked: Asked, write: Callable[[str], None]) -> list[dict[str, Any]]:
     Raises:
         UserError: a flag, the model or the data is wrong, or a measure does not fit them.
     """
-    wanted = [part for part in several("measure", asked.measures, "--measures") if isinstance(part, Measure)]
-    if not wanted:
-        raise UserError("--measures: which? For example lipschitz")
+    wanted = _wanted(asked)
     given = source(asked.data) if asked.data else None
     found = subjects.load(asked.model, architecture=asked.architecture, data=given, norm=asked.norm or "linf")
     data = given or (None if found.judge is None else found.judge.data)
@@ -80,6 +80,7 @@ def run(asked: Asked, write: Callable[[str], None]) -> list[dict[str, Any]]:
     if found.judge is not None:
         for split in splits:
             check_home(asked.model, split)
+    rows = {split: _rows(asked, found, data, split) for split in splits}
     classes, warnings, named = _looked_at(found, data, splits[0], threat, device)
     for warning in (*found.notes, *warnings):
         write(f"warning: {warning}")
@@ -89,8 +90,7 @@ def run(asked: Asked, write: Callable[[str], None]) -> list[dict[str, Any]]:
     for each in wanted:
         here = []
         for split in splits:
-            rows = _rows(asked, found, data, split)
-            ground = Ground(model, data, split, rows, threat, classes, device, spec=asked.model, other=other)
+            ground = Ground(model, data, split, rows[split], threat, classes, device, spec=asked.model, other=other)
             ground = replace(ground, judged=partial(judged, ground, found, asked))
             here.append(_taken(each, ground, found, named, root, write))
         results += here
@@ -118,7 +118,8 @@ def _taken(
     write(_line(measure, filed.said, time.perf_counter() - begun))
     for note in filed.notes:
         write(f"  {note}")
-    write(f"  {filed.folder / taking.RESULT}")
+    pictures = [filed.folder / f"{name}.png" for name in filed.result.pictures]
+    write(f"  {', '.join(map(str, [filed.folder / taking.RESULT, *pictures]))}")
     return filed.said
 
 
@@ -151,6 +152,15 @@ def _gap(measure: Measure, said: Sequence[Mapping[str, Any]]) -> str:
         low, high = intervals.apart(*((each["value"], each["low"], each["high"]) for each in (a, b)))
         between = f" ({printed(low)} to {printed(high)})"
     return f"{measure.name}  gap, {names}: {printed(a['value'] - b['value'])}{between}"
+
+
+def _wanted(asked: Asked) -> list[Measure]:
+    wanted = [part for part in several("measure", asked.measures, "--measures") if isinstance(part, Measure)]
+    if asked.save_predictions and not any(isinstance(part, Predictions) for part in wanted):
+        wanted.append(Predictions())
+    if not wanted:
+        raise UserError("--measures: which? For example lipschitz")
+    return wanted
 
 
 def _splits(asked: Asked, found: Classifier) -> list[SplitName]:

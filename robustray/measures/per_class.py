@@ -93,8 +93,9 @@ def _row(label: int, labels: Indices, right: Mapping[str, NDArray[np.bool_]]) ->
 
 def _confusion(columns: Mapping[str, NDArray[Any]], labels: Indices) -> list[dict[str, Any]]:
     """A row for each (label, answer) that occurs: how many images."""
-    counts = {name: dict[tuple[int, int], int]() for name in columns}
-    for name, column in columns.items():
+    answers = {column.replace("predicted", "images"): columns[column] for column in columns}
+    counts = {name: dict[tuple[int, int], int]() for name in answers}
+    for name, column in answers.items():
         for pair, count in zip(*np.unique(np.stack([labels, column], 1), axis=0, return_counts=True), strict=True):
             counts[name][int(pair[0]), int(pair[1])] = int(count)
     pairs = sorted({pair for count in counts.values() for pair in count})

@@ -169,7 +169,7 @@ def written(folder: Path, about: Mapping[str, Any], result: Result, ground: Grou
 
 
 def csv(rows: Sequence[Mapping[str, Any]]) -> str:
-    """Rows with the same keys as a table, numbers with seven figures."""
+    """Rows with the same keys as a table, numbers with seven figures; None is an empty cell."""
     if not rows:
         return "\n"
     names = list(rows[0])
@@ -178,6 +178,8 @@ def csv(rows: Sequence[Mapping[str, Any]]) -> str:
 
 
 def _cell(value: Any) -> str:
+    if value is None:
+        return ""
     return f"{value:.7g}" if isinstance(value, float) else str(int(value) if isinstance(value, bool) else value)
 
 

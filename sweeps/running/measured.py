@@ -36,9 +36,8 @@ def as_training_ends(
     for name, plain in asked.items():
         try:
             measure = _MEASURE.validate_python(plain)
-            found[name] = taking.filed(measure, here, folder / FOLDER, name=folder.name, weights=weights, tell=heed)[0][
-                "value"
-            ]
+            filed = taking.filed(measure, here, folder / FOLDER, name=folder.name, weights=weights, tell=heed)
+            found[name] = filed.said["value"]
             log.info("%s is %s", name, found[name])
         except UserError as error:
             log.warning("%s cannot be measured: %s", name, error)
@@ -61,5 +60,5 @@ def of_member(
     if weights is not None and there != weights:
         raise RuntimeError(f"{folder}: the selected weights are {there[:12]}, the record says {weights[:12]}")
     measure = _MEASURE.validate_python(plain)
-    said, _, at = taking.filed(measure, here, folder / FOLDER, name=folder.name, weights=there, tell=heed)
-    return {**said, "folder": f"{FOLDER}/{at.name}"}
+    filed = taking.filed(measure, here, folder / FOLDER, name=folder.name, weights=there, tell=heed)
+    return {**filed.said, "folder": f"{FOLDER}/{filed.folder.name}"}

@@ -162,7 +162,7 @@ def test_a_constant_model_leaves_all_classes_but_one_behind() -> None:
     assert found.values["mean"] == pytest.approx(0.1)
     assert found.values["worst_class"] != 3
     assert [row["clean"] for row in found.tables["classes"]] == [float(label == 3) for label in range(10)]
-    assert sum(row["predicted"] for row in found.tables["confusion"]) == len(SHOWN)
+    assert sum(row["images"] for row in found.tables["confusion"]) == len(SHOWN)
     assert {row["answer"] for row in found.tables["confusion"]} == {3}
 
 
@@ -176,7 +176,7 @@ def test_classes_add_up() -> None:
         assert all(row[f"{name}_low"] <= row[name] <= row[f"{name}_high"] for row in table)
     assert found.value == min(row["robust"] for row in table)
     assert all(row["robust"] <= row["clean"] for row in table)
-    off = sum(row["predicted"] for row in found.tables["confusion"] if row["label"] != row["answer"])
+    off = sum(row["images"] for row in found.tables["confusion"] if row["label"] != row["answer"])
     assert off / len(SHOWN) == pytest.approx(1 - whole.values["clean_accuracy"])
 
 
@@ -217,6 +217,15 @@ def test_the_attack_of_a_linear_model_is_the_best_there_is(tmp_path: Path) -> No
     assert found.value == float((margin > here.threat.eps * weight.abs().sum()).double().mean())
     assert found.values["clean_accuracy"] == float((margin > 0).double().mean())
     assert 0 < found.value < found.values["clean_accuracy"]
+
+
+@pytest.mark.parametrize("options", [{"restarts": 3}, {"start": "gaussian", "sigma": 0.02}, {"loss": "ce-targeted"}])
+def test_an_image_is_attacked_alone_as_among_others(options: dict[str, Any]) -> None:
+    """Whatever an attack draws is drawn for the image's row."""
+    measure = Predictions(attack=Pgd(steps=2, **options), logits=True)
+    whole, alone = take(measure, SHOWN), take(measure, replace(SHOWN, rows=SHOWN.rows[17:18]))
+    for name, column in alone.columns.items():
+        np.testing.assert_allclose(column, whole.columns[name][17:18], rtol=1e-4, atol=1e-5)
 
 
 # Detection.
