@@ -31,14 +31,14 @@ def lipschitz(ground: Ground, measure: Any) -> float:
     model, eps, total = ground.model, ground.threat.eps, 0.0
 
     def ratio(x: Tensor, x_adv: Tensor) -> Tensor:
-        top = (model(x) - model(x_adv)).abs().sum(1)
+        top: Tensor = (model(x) - model(x_adv)).abs().sum(1)
         return top / (x - x_adv + 1e-6).flatten(1).abs().amax(1)
 
     for x, _ in _batches(ground, 16):
         x_adv = x + 0.001 * torch.randn_like(x)
         for _ in range(measure.steps):
             x_adv = x_adv.detach().requires_grad_()
-            ratio(x, x_adv).mean().backward()
+            ratio(x, x_adv).mean().backward()  # type: ignore[no-untyped-call]
             assert x_adv.grad is not None
             moved = x_adv.detach() + measure.step * eps * x_adv.grad.sign()
             x_adv = (x + (moved - x).clamp(-eps, eps)).clamp(0, 1)
@@ -66,7 +66,7 @@ def _attacked(model: nn.Module, ground: Ground, ascent: Any, restarts: int) -> f
                         kept[image] = delta[image].detach().cpu().numpy()
                 if delta.grad is not None:
                     delta.grad.zero_()
-                error.sum().backward()
+                error.sum().backward()  # type: ignore[no-untyped-call]
                 if step < ascent.steps:
                     assert delta.grad is not None
                     with torch.no_grad():
@@ -97,7 +97,7 @@ def flatness(ground: Ground, measure: Any) -> float:
         with torch.no_grad():
             for weight in moved.parameters():
                 nu = torch.randn_like(weight)
-                weight += measure.radius * weight.norm() * nu / nu.norm()
+                weight.add_(measure.radius * weight.norm() * nu / nu.norm())
         found.append(_attacked(moved, ground, measure.ascent, measure.ascent.restarts))
         _clean(moved, ground)
     return float(np.mean(found)) - at
@@ -120,7 +120,7 @@ def hessian(ground: Ground, measure: Any) -> float:
             slope = torch.zeros(1)
             for gradient, way in zip(first, along, strict=True):
                 slope = slope + (gradient * way).sum()
-            slope.backward()
+            slope.backward()  # type: ignore[no-untyped-call]
         grads = [weight.grad for weight in weights]
         return np.concatenate([grad.numpy().ravel() for grad in grads if grad is not None])
 

@@ -28,7 +28,7 @@ from analysis.palette import THEMES
 from robustray.data.splits import stratified
 from robustray.errors import UserError
 from robustray.judging.answers import Copies
-from robustray.measures.base import Ground, Measure
+from robustray.measures.base import Ground, Measure, SplitName
 from robustray.measures.taking import filed
 from robustray.registry import parts
 from robustray.subjects.trial import selected
@@ -41,7 +41,7 @@ DEFENSES: Mapping[str, Any] = {
     "adversarial": "adversarial",
     "TRADES": {"name": "trades", "beta": 6},
 }
-SPLIT = "test"
+SPLIT: SplitName = "test"
 BASE: Mapping[str, Any] = {
     "judge": {
         "data": {"name": "digits", "validation": 400},
@@ -85,11 +85,13 @@ def table(work: Path, *, epochs: int, images: int | None, cheap: bool) -> pd.Dat
     for defense, options in DEFENSES.items():
         here, weights = ground(trained(options, work / defense, epochs), images)
         for name, cls in parts("measure").items():
+            if any(field.is_required() for field in cls.model_fields.values()):
+                continue
             measure = cls.model_validate({"name": name, **(getattr(cls, "cheap", {}) if cheap else {})})
             assert isinstance(measure, Measure)
             try:
                 said = filed(measure, here, work / defense / "measures", name=defense, weights=weights).said
-            except UserError as error:  # an option without a default that fits: another model's name, say
+            except UserError as error:  # it builds on what these networks have not: a judgement, say
                 print(f"{name:18} {defense:12} left out: {error}", flush=True)
                 continue
             kept = {key: said[key] for key in ("value", "low", "high", "interval", "unit", "images")}
@@ -100,7 +102,8 @@ def table(work: Path, *, epochs: int, images: int | None, cheap: bool) -> pd.Dat
 
 def figure(found: pd.DataFrame) -> go.Figure:
     """A small plot for each measure that tells the networks apart, with its 95 % intervals where it has some."""
-    names = [name for name, rows in found.groupby("measure", sort=True) if rows["value"].nunique() > 1]
+    every = [str(name) for name in found["measure"].unique()]
+    names = [name for name in every if found.loc[found["measure"] == name, "value"].nunique() > 1]
     height = math.ceil(len(names) / _COLUMNS)
     titles = [name.replace("_", " ") + (", %" if _percent(found, name) else "") for name in names]
     drawn = make_subplots(rows=height, cols=_COLUMNS, subplot_titles=titles, vertical_spacing=0.3 / height)

@@ -17,7 +17,9 @@ from robustray.registry import Count, Options, Registered, parts
 
 
 def _by_name(value: object) -> object:
-    """A list as the mapping that it is short for: each measure under its own name."""
+    """A list as the mapping that it is short for: each measure under its own name, `robust_accuracy_measured` where that is
+    a metric's that training measures.
+    """
     if not isinstance(value, list | tuple):
         return value
     found: dict[str, object] = {}
@@ -30,7 +32,7 @@ def _by_name(value: object) -> object:
             other = f"{name}_other" if name in found else "lipschitz"
             raise Mistakes({(at,): f"{name or each} {again}; name them: measures: {{{other}: {{name: ...}}}}"})
         found[name] = each
-    return found
+    return {f"{name}_measured" if name in set(METRICS) else name: each for name, each in found.items()}
 
 
 def _list_too(schema: dict[str, Any]) -> None:
@@ -82,8 +84,9 @@ def misnamed(measures: Mapping[str, Measure]) -> dict[Keys, str]:
     wrong: dict[Keys, str] = {}
     for name, measure in measures.items():
         own = measure.name
-        if name in METRICS.keys() - parts("measure").keys() or measure_of(name) is not type(measure):
-            wrong[name,] = f"must be {own}, or begin with {own}_ and no other measure's name: {own}_other"
+        if name in set(METRICS) or measure_of(name) is not type(measure):
+            bare = "" if own in set(METRICS) else f"be {own}, or "
+            wrong[name,] = f"must {bare}begin with {own}_ and no other measure's or metric's name: {own}_other"
     return wrong
 
 

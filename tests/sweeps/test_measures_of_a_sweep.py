@@ -12,6 +12,7 @@ from analysis import explained, load
 from analysis.report import publish
 from robustray.errors import UserError
 from robustray.measures.metrics import METRICS, in_order, is_share
+from robustray.registry import parts
 from sweeps.driver import drive
 from sweeps.record import Record, measured, read
 from sweeps.space import Sweep
@@ -25,7 +26,7 @@ OF_ALL = (
         "measures: {lipschitz: {name: lipschitz, steps: 1}, lipschitz_softmax: {name: lipschitz, output: softmax, steps: 1}}\n"
         "measuring: {splits: [validation, test], images: 10}\n"
         "objectives: {clean_accuracy: max, lipschitz: min}\n"
-        "search: {trials: 2, sampler: random, seed: 3}\nderive: [{name: soup, parents: [cleanest, most_robust], points: 1}]",
+        "search: {trials: 2, sampler: random, seed: 3}\nderive: [{name: soup, parents: [0, 1], points: 1}]",
     )
 )
 
@@ -47,6 +48,16 @@ def test_mistakes_are_one_line_with_the_remedy(tmp_path: Path, override: str, wr
     with pytest.raises(UserError, match=wrong) as caught:
         small_sweep(tmp_path, override)
     assert "\n" not in str(caught.value)
+
+
+def test_a_measure_never_takes_a_metrics_place(tmp_path: Path) -> None:
+    """One that is called as what training measures has a name of its own, in a list without being asked."""
+    named = sorted({*METRICS} & {*parts("measure")})
+    listed = small_sweep(tmp_path, f"measures=[{', '.join(named)}]", "measuring=all")
+    assert list(listed.measured_of_all) == [f"{name}_measured" for name in named]
+    for name in named:
+        with pytest.raises(UserError, match=f"measures.{name}: must begin with {name}_ and no other"):
+            small_sweep(tmp_path, f"measures={{{name}: {name}}}")
 
 
 def test_what_a_remedy_says_is_valid(tmp_path: Path) -> None:
