@@ -61,7 +61,7 @@ def test_the_measure_of_ones_own_is_one(monkeypatch: pytest.MonkeyPatch) -> None
 
     monkeypatch.setitem(registry._PARTS, "measure", dict(parts("measure")))
     made: dict[str, Any] = {"__name__": __name__}
-    exec(text, made)
+    exec(compile(text, "docs/measures.md", "exec", dont_inherit=True), made)
     here = contracts.ground()
     measure = made["Confidence"](name="confidence")
     assert isinstance(measure, Measure)
