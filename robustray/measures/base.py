@@ -187,7 +187,13 @@ class Measure(Part):
 
 
 class PerImage(Measure):
-    """A measure that looks at images one by one, a shard at a time. The size of shards changes no value."""
+    """A measure that looks at images one by one, a shard at a time. The size of shards changes no value.
+
+    Attributes:
+        at_once: images in a shard.
+    """
+
+    at_once: ClassVar[int] = SHARD
 
     @abstractmethod
     def each(self, x: Tensor, y: Tensor, rows: Indices, ground: Ground) -> Mapping[str, Tensor]:
@@ -196,11 +202,11 @@ class PerImage(Measure):
         """
 
     def pieces(self, ground: Ground) -> int:
-        return ground.shards()
+        return ground.shards(self.at_once)
 
     def piece(self, number: int, ground: Ground) -> Piece:
-        x, y = ground.shard(number)
-        found = self.each(x, y, ground.rows[number * SHARD : (number + 1) * SHARD], ground)
+        x, y = ground.shard(number, self.at_once)
+        found = self.each(x, y, ground.rows[number * self.at_once : (number + 1) * self.at_once], ground)
         return {name: column.detach().cpu().numpy() for name, column in found.items()}
 
     def result(self, pieces: Sequence[Piece], ground: Ground) -> Result:

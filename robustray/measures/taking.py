@@ -37,7 +37,7 @@ def identity(measure: Measure, ground: Ground, weights: str) -> dict[str, Any]:
         "split": ground.split,
         "rows": hashlib.sha256(ground.rows.tobytes()).hexdigest(),
         "threat": ground.threat.model_dump(mode="json"),
-        "shard": SHARD,
+        "shard": getattr(measure, "at_once", SHARD),
         "dtype": "float32",
         "packages": {"torch": version("torch")},
     }
