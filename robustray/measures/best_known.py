@@ -130,7 +130,7 @@ class BestKnown(Measure):
         values = {
             "clean_accuracy": float(columns["clean"].mean()),
             "autoattack": float(columns["autoattack"].mean()),
-            "verified_accuracy": float(1 - verified.mean()),
+            "verified_accuracy": float((~verified).mean()),
         }
         missing = int((~stands & ~verified).sum())
         notes = [

@@ -18,6 +18,7 @@ from robustray.measures import intervals
 from robustray.measures.attacked import attacked
 from robustray.measures.base import Ground, PerImage, Result
 from robustray.measures.metrics import Direction
+from robustray.plain import line
 from robustray.registry import Registered, register
 
 
@@ -42,6 +43,18 @@ class Transfer(PerImage):
         Pgd(loss="margin", steps=20, keep="misclassified"), description="what attacks the other model"
     )
 
+    def check(self, ground: Ground) -> None:
+        other, (x, _) = ground.other(self.source)[0], ground.images(ground.split, ground.rows[:2])
+        try:
+            with torch.no_grad():
+                classes = other(x).shape[1]
+        except Exception as error:  # a foreign network on images of another size
+            raise UserError(
+                f"transfer.source: {self.source} cannot be asked about these images ({line(error)})"
+            ) from None
+        if classes != ground.classes:
+            raise UserError(f"transfer.source: {self.source} tells {classes} classes apart, the model {ground.classes}")
+
     def depends(self, ground: Ground) -> Mapping[str, Any]:
         return {"source": ground.other(self.source)[1]}
 
@@ -51,17 +64,12 @@ class Transfer(PerImage):
         other = ground.other(self.source)[0]
         x_adv = attacked(self.attack, other, x, y, rows, ground.threat)
         with torch.no_grad(), at_rest(other, ground.device):
-            theirs, theirs_under = other(x), answers(other(x_adv))
+            theirs, theirs_under = answers(other(x)), answers(other(x_adv))
         with torch.no_grad():
-            ours = ground.model(x)
-            plain, under = answers(ours), answers(ground.model(x_adv))
-        if ours.shape != theirs.shape:
-            raise UserError(
-                f"transfer.source: {self.source} tells {theirs.shape[1]} classes apart, the model {ours.shape[1]}"
-            )
+            plain, under = answers(ground.model(x)), answers(ground.model(x_adv))
         return {
             "clean": plain == y, "robust": (plain == y) & (under == y), "fooled": changed(plain, under),
-            "source_broken": (answers(theirs) == y) & (theirs_under != y),
+            "source_broken": (theirs == y) & (theirs_under != y),
         }  # fmt: skip
 
     def summary(self, columns: Mapping[str, NDArray[Any]], ground: Ground) -> Result:

@@ -21,7 +21,6 @@ def write(folder: Path) -> None:
     """The file of every kind of mix, under the names that tests give them."""
     np.savez(folder / "generated.npz", image=IMAGES, label=LABELS)
     whole = {"data": IMAGES, "extrapolated_targets": LABELS}
-    corrupt(folder / "corruptions")
     (folder / "pseudo_labelled.pickle").write_bytes(pickle.dumps(whole, protocol=4))
 
 
@@ -41,4 +40,5 @@ def corrupt(folder: Path, validation: int = 300) -> None:
 HERE = Path(tempfile.mkdtemp(prefix="robustray-tests-"))
 """Where they lie for parts that are made before any test has a folder: paths of data are absolute once read."""
 write(HERE)
+corrupt(HERE / "corruptions")
 atexit.register(shutil.rmtree, HERE, ignore_errors=True)
