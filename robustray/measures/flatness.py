@@ -15,8 +15,8 @@ from robustray.data.splits import Indices
 from robustray.measures import intervals, rescaling
 from robustray.measures.base import Ground, Measure, Piece, Result
 from robustray.measures.metrics import Direction
-from robustray.measures.robust_loss import Ascent, clean, starts
-from robustray.measures.weights import Batch, Movable, joint_ascent, worst_move
+from robustray.measures.robust_loss import Climb, losses_at
+from robustray.measures.weights import Batch, Movable, joint_ascent, starts, worst_move
 from robustray.registry import Count, Real, register
 from robustray.seeding import derive
 
@@ -34,8 +34,8 @@ class Flatness(Measure):
     L the robust loss, its attack run anew at every w + nu, or the clean loss. Each tensor w^(l) is a layer of its own, a bias
     too; what belongs to normalisation stays. So a rescaling of weights that leaves the function alone leaves this alone.
 
-    The worst nu is looked for by ascent in weights and images at once, from one forward: `ascent.steps` steps from each of
-    `draws` random starts, of which the point with the highest loss counts; then the loss there is measured as everywhere.
+    The worst nu is looked for by ascent in weights and images at once, from one forward: `steps` steps from each of `draws`
+    random starts, of which the point with the highest loss counts; then the loss there is measured as everywhere.
 
     Both terms have the same images, starts, steps and restarts: no move gives 0. (The published code gives the reference ten
     restarts and the moved weights one, which makes flatness too small, at times negative.) Robust flatness follows robust
@@ -50,7 +50,7 @@ class Flatness(Measure):
 
     name: Literal["flatness"] = "flatness"
     better: ClassVar[Direction | None] = "min"
-    cheap: ClassVar[Mapping[str, Any]] = {"draws": 2, "ascent": {"steps": 2}}
+    cheap: ClassVar[Mapping[str, Any]] = {"draws": 2, "steps": 2, "attack": {"steps": 2}}
     case: Literal["average", "worst"] = Field("average", description="the mean over random moves, or the worst move")
     of: Literal["robust", "clean"] = Field(
         "robust", description="which loss: under the threat, or of images as they are"
@@ -72,7 +72,8 @@ class Flatness(Measure):
         description="a draw moves weights once for all images (the published code), or anew for each batch of 128 (the paper)",
     )
     draws: Count = Field(10, ge=1, le=10_000, description="random moves; in the worst case starts of the ascent")
-    ascent: Ascent = Field(Ascent(), description="the attack that climbs the loss at every w + nu")
+    attack: Climb = Field(Climb(), description="PGD that climbs the loss at every w + nu")
+    steps: Count = Field(20, ge=0, le=10_000, description="worst case: steps in weights and images at once")
     weight_step: Real = Field(
         1 / 3, gt=0, le=10, description="worst case: length of a step in weights as a fraction of xi"
     )
@@ -126,8 +127,8 @@ class Flatness(Measure):
             x, y = ground.shard(part, BATCH)
             batches.append(Batch(x, y, x if threat is None else starts(x, _rows(ground, part), threat, draw)))
         points = joint_ascent(
-            at, batches, threat, nu, xi=self.radius, steps=self.ascent.steps,
-            weight_step=self.weight_step * self.radius, step=self.ascent.step,
+            at, batches, threat, nu, xi=self.radius, steps=self.steps,
+            weight_step=self.weight_step * self.radius, step=self.attack.step,
         )  # fmt: skip
         return worst_move(points)
 
@@ -135,9 +136,10 @@ class Flatness(Measure):
         """Of each image of a batch, [n]."""
         x, y = ground.shard(part, BATCH)
         if self.of == "clean":
-            return clean(model, x, y).loss.double().cpu().numpy()
-        found = self.ascent.climb(model, x, y, _rows(ground, part), ground.threat)
-        return found.loss.double().cpu().numpy()
+            found = losses_at(model, x, y)
+        else:
+            found = self.attack.losses(model, x, y, _rows(ground, part), ground.threat)
+        return np.asarray(found.loss.cpu().numpy(), np.float64)
 
     def result(self, pieces: Sequence[Piece], ground: Ground) -> Result:
         losses = np.concatenate([piece["loss"] for piece in pieces]).reshape(1 + self.draws, len(ground))
@@ -164,10 +166,10 @@ class Flatness(Measure):
         return np.concatenate([part[part.mean(1).argmax()] for part in parts])
 
     def passes(self, ground: Ground) -> float:
-        attack = self.ascent.passes if self.of == "robust" else 1
+        attack = self.attack.passes if self.of == "robust" else 1
         found = len(ground) * (self.draws + 1) * attack
         if self.case == "worst":
-            found += len(ground) * self.draws * (3 * self.ascent.steps + 1)
+            found += len(ground) * self.draws * (3 * self.steps + 1)
         return float(found + (self.rescale != 1) * rescaling.PASSES * self.pieces(ground))
 
 

@@ -26,8 +26,8 @@ class HessianExtremes(Measure):
 
         H = (1 / N) sum over i of   d^2 CE(f(x_i; w), y_i) / dw^2,     convexity = |lambda_min| / |lambda_max|
 
-    (Stutz et al., ICCV 2021, arXiv:2104.04448, section 5; Li et al., NeurIPS 2018, arXiv:1712.09913), by scipy's Lanczos over
-    products of H with vectors, to 1e-3. The value is lambda_max. The mean is over images: the published code adds up the
+    (Stutz et al., ICCV 2021, arXiv:2104.04448; Li et al., NeurIPS 2018, arXiv:1712.09913), by scipy's Lanczos over
+    products of H with vectors. The value is lambda_max. The mean is over images: the published code adds up the
     batches' means, and its eigenvalues grow with the number of batches, four of them in the paper's tables.
 
     Weights multiplied by s in front of batch norm give lambda_max / s^2 for the same function: it does not compare networks
@@ -40,11 +40,12 @@ class HessianExtremes(Measure):
     name: Literal["hessian"] = "hessian"
     better: ClassVar[Direction | None] = None
     fixed_cost: ClassVar[bool] = False
-    cheap: ClassVar[Mapping[str, Any]] = {"k": 1}
+    cheap: ClassVar[Mapping[str, Any]] = {"k": 1, "tolerance": 0.1}
     k: Count = Field(2, ge=1, le=50, description="eigenvalues at each end")
     of: Literal["matrices", "all"] = Field(
         "matrices", description="second derivatives in parameters with more than one dimension, or in every parameter"
     )
+    tolerance: Real = Field(1e-3, ge=1e-6, le=0.5, description="of eigenvalues, relative")
     restarts: Count = Field(
         50, ge=1, le=10_000, description="restarts of Lanczos at most; without convergence values are not finite"
     )
@@ -66,7 +67,7 @@ class HessianExtremes(Measure):
         if not parameters:
             raise UserError(f"hessian: this model has no parameters for of: {self.of}")
         hessian = Hessian(model, parameters, lambda: map(ground.shard, range(ground.shards())), len(ground))
-        values, _ = extremes(hessian, self.k, _ENDS[number], self.restarts)
+        values, _ = extremes(hessian, self.k, _ENDS[number], self.restarts, self.tolerance)
         return {"values": values}
 
     def _parameters(self, model: nn.Module) -> list[nn.Parameter]:

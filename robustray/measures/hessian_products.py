@@ -15,8 +15,6 @@ from robustray.seeding import derive
 
 PASSES = 5
 """Of each image in one product: a forward, the gradient to the weights, and that one's."""
-TOLERANCE = 1e-3
-"""Relative, of eigenvalues."""
 Vector = NDArray[np.float64]
 End = Literal["LA", "SA"]
 """Of the spectrum: the largest eigenvalues, or the smallest."""
@@ -76,12 +74,14 @@ def most_products(k: int, restarts: int, size: int) -> int:
     return size if width == size else width + restarts * (width - k) + 1
 
 
-def extremes(hessian: Hessian, k: int, end: End, restarts: int) -> tuple[Vector, NDArray[np.float64]]:
+def extremes(
+    hessian: Hessian, k: int, end: End, restarts: int, tolerance: float = 1e-3
+) -> tuple[Vector, NDArray[np.float64]]:
     """The k largest (`LA`) or smallest (`SA`) eigenvalues, outermost first, and their vectors [P, k].
 
-    Implicitly restarted Lanczos (ARPACK; Lehoucq et al., 1998) to a relative tolerance of 1e-3, from a start that is always the
-    same; every eigenvalue exactly where there are too few parameters for it. What did not converge within `restarts`
-    restarts is NaN.
+    Implicitly restarted Lanczos (ARPACK; Lehoucq et al., 1998) to a relative tolerance, from a start that is always the same;
+    every eigenvalue exactly where there are too few parameters for it. What did not converge within `restarts` restarts is
+    NaN.
     """
     size = hessian.size
     k, width = min(k, size), _width(k, size)
@@ -93,7 +93,7 @@ def extremes(hessian: Hessian, k: int, end: End, restarts: int) -> tuple[Vector,
         start = np.random.default_rng(derive("measure", "hessian")).standard_normal(size)
         operator = LinearOperator((size, size), matvec=hessian.product, dtype=np.float64)
         try:
-            values, vectors = eigsh(operator, k, which=end, v0=start, ncv=width, maxiter=restarts, tol=TOLERANCE)
+            values, vectors = eigsh(operator, k, which=end, v0=start, ncv=width, maxiter=restarts, tol=tolerance)
         except ArpackNoConvergence:
             return np.full(k, np.nan), np.full((size, k), np.nan)
     order = np.argsort(values)[::-1] if end == "LA" else np.argsort(values)

@@ -11,16 +11,19 @@ from pydantic_core import PydanticCustomError
 
 from robustray import weight_space
 from robustray._later import Tensor, nn
+from robustray.data.splits import Indices
 from robustray.measures import weights_directions
 from robustray.measures.base import Ground, Measure, Piece, Result
 from robustray.measures.landscape_result import of_lines, of_plane
 from robustray.measures.metrics import Direction
-from robustray.measures.robust_loss import Ascent, clean, highest, starts
-from robustray.measures.weights import Batch, Movable
+from robustray.measures.robust_loss import Climb, losses_at
+from robustray.measures.weights import Batch, Movable, starts
 from robustray.registry import Count, Real, register
 
 BATCH = 128
 """Images that go through the model at once."""
+Batches = Sequence[tuple[Tensor, Tensor, Indices]]
+"""x [B, C, H, W], y [B] and rows [B] in their split."""
 
 
 @register
@@ -48,7 +51,7 @@ class Landscape(Measure):
     name: Literal["landscape"] = "landscape"
     better: ClassVar[Direction | None] = None
     fixed_cost: ClassVar[bool] = False
-    cheap: ClassVar[Mapping[str, Any]] = {"points": 3, "directions": 2, "ascent": {"steps": 1}}
+    cheap: ClassVar[Mapping[str, Any]] = {"points": 3, "directions": 2, "steps": 1, "attack": {"steps": 1}}
     of: Literal["robust", "clean"] = Field(
         "robust", description="which loss: under the threat, or of images as they are"
     )
@@ -67,7 +70,8 @@ class Landscape(Measure):
         None, ge=3, le=1001, description="odd, even steps from -1 to 1; null: 51 on a line, 21 along a side of a plane"
     )
     directions: Count = Field(10, ge=1, le=1000, description="lines, of which curve.csv has mean, least and most")
-    ascent: Ascent = Field(Ascent(steps=10), description="the attack that climbs the loss at every point")
+    attack: Climb = Field(Climb(steps=10), description="PGD that climbs the loss at every point")
+    steps: Count = Field(20, ge=0, le=10_000, description="adversarial: steps in weights and images at once")
 
     @field_validator("points")
     @classmethod
@@ -92,7 +96,7 @@ class Landscape(Measure):
     def piece(self, number: int, ground: Ground) -> Piece:
         at, batches = Movable(ground.model), self._batches(ground)
         lines = range(self._lines) if self.direction == "hessian" else range(number, number + 1)
-        ways = self._ways(at, [each for each, _ in batches], ground, lines if self.dimensions == 1 else range(2))
+        ways = self._ways(at, batches, ground, lines if self.dimensions == 1 else range(2))
         places = [float(place) for place in np.linspace(-1, 1, self._side)]
         losses = np.empty((len(lines), self._side))
         for row, line in enumerate(lines):
@@ -105,30 +109,23 @@ class Landscape(Measure):
             ground.tell((row + 1) / len(lines))
         return {"losses": losses}
 
-    def _batches(self, ground: Ground) -> list[tuple[Batch, list[Tensor]]]:
-        """Images, each batch with the starts of its attacks: the same at every point."""
-        found = []
-        for part in range(ground.shards(BATCH)):
-            x, y = ground.shard(part, BATCH)
-            rows = ground.rows[part * BATCH : (part + 1) * BATCH]
-            restarts = self.ascent.restarts if self.of == "robust" else 0
-            begins = [starts(x, rows, ground.threat, restart) for restart in range(restarts)]
-            found.append((Batch(x, y, begins[0] if begins else x), begins))
-        return found
+    def _batches(self, ground: Ground) -> Batches:
+        """Images, labels and rows."""
+        parts = range(ground.shards(BATCH))
+        return [(*ground.shard(part, BATCH), ground.rows[part * BATCH : (part + 1) * BATCH]) for part in parts]
 
-    def _ways(
-        self, at: Movable, batches: Sequence[Batch], ground: Ground, numbers: Sequence[int]
-    ) -> list[list[Tensor]]:
+    def _ways(self, at: Movable, batches: Batches, ground: Ground, numbers: Sequence[int]) -> list[list[Tensor]]:
         """The directions of these numbers, with their lengths."""
         threat, xi = ground.threat if self.of == "robust" else None, self._length
         if self.direction == "hessian":
-            raw = weights_directions.curved(at, batches, max(numbers) + 1)
+            raw = weights_directions.curved(at, [(x, y) for x, y, _ in batches], max(numbers) + 1)
         else:
             raw = [weights_directions.random(at, number) for number in numbers]
         if self.direction == "adversarial":
             for place, number in enumerate(numbers[: 1 if self.dimensions == 2 else None]):
+                here = [Batch(x, y, x if threat is None else starts(x, rows, threat, number)) for x, y, rows in batches]
                 raw[place] = weights_directions.adversarial(
-                    at, batches, threat, number, xi=xi, steps=self.ascent.steps, step=self.ascent.step
+                    at, here, threat, number, xi=xi, steps=self.steps, step=self.attack.step
                 )
         return [[xi * move for move in weight_space.alike(way, at.home, self.normalise)] for way in raw]
 
@@ -136,16 +133,12 @@ class Landscape(Measure):
     def _length(self) -> float:
         return self.length or (0.025 if self.direction == "adversarial" else 0.5)
 
-    def _loss(self, model: nn.Module, batches: Sequence[tuple[Batch, list[Tensor]]], ground: Ground) -> float:
+    def _loss(self, model: nn.Module, batches: Batches, ground: Ground) -> float:
         """The mean loss of all images."""
         total = 0.0
-        for batch, begins in batches:
-            if self.of == "clean":
-                found = clean(model, batch.x, batch.y)
-            else:
-                found = highest(
-                    model, batch.x, batch.y, ground.threat, begins, steps=self.ascent.steps, step=self.ascent.step
-                )
+        for x, y, rows in batches:
+            here = model, x, y
+            found = losses_at(*here) if self.of == "clean" else self.attack.losses(*here, rows, ground.threat)
             total += float(found.loss.double().sum())
         return total / len(ground)
 
@@ -155,10 +148,10 @@ class Landscape(Measure):
         return of_plane(losses, places) if self.dimensions == 2 else of_lines(losses, places)
 
     def passes(self, ground: Ground) -> float:
-        attack = self.ascent.passes if self.of == "robust" else 1
+        attack = self.attack.passes if self.of == "robust" else 1
         each, weights = self._lines * self._side * attack, weight_space.tensors(ground.model)
         if self.direction == "adversarial":
-            each += self._lines * (3 * self.ascent.steps + 1)
+            each += self._lines * (3 * self.steps + 1)
         elif self.direction == "hessian":
             each += weights_directions.curved_passes(weights, self.directions if self.dimensions == 1 else 2)
         return float(len(ground) * each)

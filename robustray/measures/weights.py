@@ -11,8 +11,10 @@ from robustray import weight_space
 from robustray._later import Tensor, nn, torch
 from robustray.attacks.losses import cross_entropy
 from robustray.attacks.threats import Threat
+from robustray.data.splits import Indices
 from robustray.errors import UserError
 from robustray.plain import line
+from robustray.seeding import derive
 
 
 def copied(model: nn.Module) -> nn.Module:
@@ -50,6 +52,15 @@ class Movable:
         """The copy with weights home + scale * nu."""
         weight_space.place(self.weights, self.home, nu, scale)
         return self.model
+
+
+def starts(x: Tensor, rows: Indices, threat: Threat, draw: int) -> Tensor:
+    """Random starts [B, C, H, W] inside the threat, each a function of its image's row and of the draw alone."""
+    found = []
+    for image, row in zip(torch.split(x.cpu(), 1), rows.tolist(), strict=True):
+        generator = torch.Generator().manual_seed(derive("measure", "start", draw, row))
+        found.append(threat.uniform(image, generator))
+    return torch.cat(found).to(x.device)
 
 
 @dataclass

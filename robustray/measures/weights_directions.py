@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 
 import numpy as np
 
@@ -36,23 +35,27 @@ def adversarial(
 ) -> list[Tensor]:
     """Where a joint ascent inside ||nu^(l)|| <= xi ||w^(l)|| has found the highest loss, from the random start of a number.
 
-    Passes per image: 3 steps + 1. `batches` stay as they are.
+    Passes per image: 3 steps + 1.
+
+    Args:
+        batches: where images begin; left where they end.
     """
     generator = torch.Generator().manual_seed(derive("measure", "direction", number))
     nu = weight_space.drawn(at.home, xi, "radius", generator)
-    here = [replace(batch) for batch in batches]
-    return worst_move(joint_ascent(at, here, threat, nu, xi=xi, steps=steps, weight_step=xi / 3, step=step))
+    return worst_move(joint_ascent(at, batches, threat, nu, xi=xi, steps=steps, weight_step=xi / 3, step=step))
 
 
-def curved(at: Movable, batches: Sequence[Batch], k: int) -> list[list[Tensor]]:
+def curved(at: Movable, pairs: Sequence[tuple[Tensor, Tensor]], k: int) -> list[list[Tensor]]:
     """Eigenvectors of the k largest eigenvalues of the Hessian of the clean loss in the weights that are moved.
 
     Passes per image at most: `curved_passes`.
 
+    Args:
+        pairs: images [B, C, H, W] and labels [B].
+
     Raises:
         UserError: Lanczos did not converge.
     """
-    pairs = [(batch.x, batch.y) for batch in batches]
     hessian = Hessian(at.model, at.weights, lambda: pairs, sum(len(x) for x, _ in pairs))
     vectors = extremes(hessian, k, "LA", _RESTARTS)[1]
     if not np.isfinite(vectors).all():

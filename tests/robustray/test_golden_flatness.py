@@ -13,7 +13,7 @@ from torch import Tensor
 from robustray import weight_space
 from robustray.attacks.threats import Threat
 from robustray.measures.hessian_products import End, Hessian, extremes
-from robustray.measures.robust_loss import clean
+from robustray.measures.robust_loss import losses_at
 from robustray.measures.weights import Batch, Movable, joint_ascent
 from tests.conftest import Golden
 from tests.robustray.golden import close, tiny
@@ -89,10 +89,10 @@ def test_steps_relative_to_a_layer(numbers: Golden, name: str) -> None:
 @both_models
 def test_the_average_case(numbers: Golden, name: str) -> None:
     group, at, (x, y) = f"{name}/average_case", movable(numbers, name), batch(numbers, name)
-    reference, losses = clean(at.model, x, y).loss.mean().item(), []
+    reference, losses = losses_at(at.model, x, y).loss.mean().item(), []
     for attempt in range(numbers[f"{group}/set/attempts"].item()):
         nu = recorded(numbers, group, at.home, "sphere", numbers[f"{group}/set/xi"].item(), first=4 * attempt)
-        losses.append(clean(at.move(nu), x, y).loss.mean().item())
+        losses.append(losses_at(at.move(nu), x, y).loss.mean().item())
         assert losses[-1] == pytest.approx(numbers[f"{group}/out/loss_attempt{attempt}"].item(), rel=1e-9)
     assert reference == pytest.approx(numbers[f"{name}/reference_loss_all_examples"].item(), rel=1e-9)
     assert np.mean(losses) - reference == pytest.approx(numbers[f"{group}/out/flatness_all_examples"].item(), rel=1e-8)

@@ -16,33 +16,33 @@ from robustray.measures.flatness import Flatness
 from robustray.measures.hessian import HessianExtremes
 from robustray.measures.landscape import Landscape
 from robustray.measures.landscape_result import of_lines, of_plane
-from robustray.measures.robust_loss import Ascent, RobustLoss
+from robustray.measures.robust_loss import ManyStarts, RobustLoss
 from robustray.measures.taking import take
 from robustray.testing.derived import trained
 from robustray.testing.made import generator
 from robustray.testing.measures import Passes, ground
 
-ASCENT = Ascent(steps=2, restarts=2)
+ATTACK = ManyStarts(steps=2, restarts=2)
 
 
 @pytest.mark.parametrize("dimensions", [1, 2])
 @pytest.mark.parametrize("direction", ["random", "adversarial"])
 def test_the_middle_is_robust_loss_and_passes_are_exact(dimensions: Any, direction: Any) -> None:
-    measure = Landscape(dimensions=dimensions, direction=direction, points=3, directions=2, ascent=ASCENT)
+    measure = Landscape(dimensions=dimensions, direction=direction, points=3, directions=2, steps=2, attack=ATTACK)
     count = [0]
     here = ground(Passes(copy.deepcopy(trained(0)), count).eval().requires_grad_(False))
     found = take(measure, here)
     assert count[0] == measure.passes(here)
-    assert found.values["loss"] == pytest.approx(take(RobustLoss(ascent=ASCENT), ground()).value, rel=1e-6)
+    assert found.values["loss"] == pytest.approx(take(RobustLoss(attack=ATTACK), ground()).value, rel=1e-6)
 
 
 def test_an_adversarial_line_goes_where_the_worst_case_is() -> None:
-    options: dict[str, Any] = {"of": "clean", "points": 5, "directions": 1, "length": 0.05, "ascent": Ascent(steps=5)}
+    options: dict[str, Any] = {"of": "clean", "points": 5, "directions": 1, "length": 0.05, "steps": 5}
     rises = {
         direction: take(Landscape(direction=direction, **options), ground()) for direction in ("random", "adversarial")
     }
     assert rises["adversarial"].values["largest_rise"] > 3 * abs(rises["random"].values["largest_rise"])
-    worst = take(Flatness(case="worst", of="clean", xi=0.05, draws=1, ascent=Ascent(steps=5)), ground())
+    worst = take(Flatness(case="worst", of="clean", xi=0.05, draws=1, steps=5), ground())
     assert rises["adversarial"].values["largest_rise"] == pytest.approx(worst.value, rel=0.5)
 
 
