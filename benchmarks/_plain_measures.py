@@ -46,7 +46,7 @@ def lipschitz(ground: Ground, measure: Any) -> float:
     return total / len(ground)
 
 
-def _attacked(model: nn.Module, ground: Ground, ascent: Any, restarts: int) -> float:
+def _attacked(model: nn.Module, ground: Ground, attack: Any, restarts: int) -> float:
     """Robust loss: the worst restart of each image."""
     eps, worst = ground.threat.eps, []
     for _ in range(restarts):
@@ -56,7 +56,7 @@ def _attacked(model: nn.Module, ground: Ground, ascent: Any, restarts: int) -> f
             direction *= eps * torch.rand(len(x), 1) / direction.abs().amax(1, keepdim=True)
             delta = direction.reshape(x.shape).requires_grad_()
             best, kept = np.full(len(x), 1e12), np.zeros(x.shape, np.float32)
-            for step in range(ascent.steps + 1):
+            for step in range(attack.steps + 1):
                 with torch.no_grad():
                     delta.copy_(((x + delta).clamp(0, 1) - x).clamp(-eps, eps))
                 error = -F.cross_entropy(model(x + delta), y, reduction="none")
@@ -67,10 +67,10 @@ def _attacked(model: nn.Module, ground: Ground, ascent: Any, restarts: int) -> f
                 if delta.grad is not None:
                     delta.grad.zero_()
                 error.sum().backward()  # type: ignore[no-untyped-call]
-                if step < ascent.steps:
+                if step < attack.steps:
                     assert delta.grad is not None
                     with torch.no_grad():
-                        delta -= ascent.step * eps * delta.grad.sign()
+                        delta -= attack.step * eps * delta.grad.sign()
             there = model(x + torch.from_numpy(kept))
             losses.append(F.cross_entropy(there, y, reduction="none").detach().cpu().numpy())
         worst.append(np.concatenate(losses))
@@ -84,13 +84,13 @@ def _clean(model: nn.Module, ground: Ground) -> float:
 def robust_loss(ground: Ground, measure: Any) -> float:
     """After a loop over clean images one over attacked ones, restart by restart."""
     _clean(ground.model, ground)
-    return _attacked(ground.model, ground, measure.ascent, measure.ascent.restarts)
+    return _attacked(ground.model, ground, measure.attack, measure.attack.restarts)
 
 
 def flatness(ground: Ground, measure: Any) -> float:
     """The mean over moved models of their robust loss, less that of the model itself."""
     _clean(ground.model, ground)
-    at = _attacked(ground.model, ground, measure.ascent, measure.ascent.restarts)
+    at = _attacked(ground.model, ground, measure.attack, measure.attack.restarts)
     found = []
     for _ in range(measure.draws):
         moved = copy.deepcopy(ground.model)
@@ -98,7 +98,7 @@ def flatness(ground: Ground, measure: Any) -> float:
             for weight in moved.parameters():
                 nu = torch.randn_like(weight)
                 weight.add_(measure.radius * weight.norm() * nu / nu.norm())
-        found.append(_attacked(moved, ground, measure.ascent, measure.ascent.restarts))
+        found.append(_attacked(moved, ground, measure.attack, measure.attack.restarts))
         _clean(moved, ground)
     return float(np.mean(found)) - at
 

@@ -18,7 +18,7 @@ STEPS = {"steps": 3, "restarts": 2}
 
 
 def measure(name: str) -> Measure:
-    options = {"steps": 3} if name == "lipschitz" else {"ascent": STEPS} if name == "robust_loss" else {}
+    options = {"steps": 3} if name == "lipschitz" else {"attack": STEPS} if name == "robust_loss" else {}
     made = parts("measure")[name].model_validate({"name": name, **options})
     assert isinstance(made, Measure)
     return made
