@@ -37,9 +37,10 @@ NAME = "[A-Za-z0-9_-][A-Za-z0-9._-]{0,99}"
 
 def _known_metric(name: str) -> str:
     if name not in METRICS:
-        raise PydanticCustomError(
-            "metric", "is not a metric; {hint}", {"hint": nearest(name, [*METRICS, *parts("measure")])}
-        )
+        hint = nearest(name, [*METRICS, *parts("measure")])
+        if hint.startswith("known"):  # nothing is near, and of all measures it would be a long list
+            hint = f"{nearest(name, METRICS)}, or the name of one of `measures`"
+        raise PydanticCustomError("metric", "is not a metric; {hint}", {"hint": hint})
     return name
 
 

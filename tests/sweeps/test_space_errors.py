@@ -178,7 +178,7 @@ MISTAKES: list[tuple[int, str, str, str]] = [
     (OBJECTIVES, "objectives: {}", "objectives", "needs at least one of clean_accuracy, robust_accuracy"),
     (OBJECTIVES, "objectives: [clean_accuracy]", "objectives", "must be a mapping, not a list"),
     (OBJECTIVES, "constraints: {smoothness: {max: 1}}", "constraints.smoothness",
-     "is not a metric; known: adversarial_fooling_rate, "),
+     "is not a metric; known: adversarial_fooling_rate, clean_accuracy"),
     (OBJECTIVES, "constraints: {cost_passes: {}}", "constraints.cost_passes", "needs a min, a max, or both"),
     (OBJECTIVES, "constraints: {cost_passes: {min: 2, max: 1}}", "constraints.cost_passes", "2 is above 1"),
     (OBJECTIVES, "constraints: {cost_passes: {minn: 2}}", "constraints.cost_passes.minn", "did you mean 'min'?"),
