@@ -15,8 +15,9 @@ from robustray.registry import register
 
 @register
 class Fgsm(Attack):
-    """One step from x to the end of the ball: x' = Proj(x + step(grad loss(x))), ||step|| = eps (Goodfellow et al., ICLR 2015,
-    arXiv:1412.6572).
+    """One step to the end of the ball: the fast gradient sign method (Goodfellow et al., ICLR 2015, arXiv:1412.6572).
+
+    x' = Proj(x + step(grad loss(x))),   ||step|| = eps.
 
     The step is steepest ascent in the threat's norm: eps * sign(g) in linf, eps * g / ||g||_2 in l2, SLIDE's sparse step in
     l1. On a linear classifier of two classes it is the best attack in linf and l2, wherever the box leaves room. A network

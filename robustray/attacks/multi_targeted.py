@@ -18,14 +18,14 @@ from robustray.registry import Count, register
 
 @register
 class MultiTargeted(Attack):
-    """A run of projected ascent toward each wrong class t in turn, on z_t - z_y (Gowal et al., arXiv:1910.09338), and before
-    them one toward whichever wrong class is nearest, on max_{j != y} z_j - z_y.
+    """Projected ascent toward each wrong class in turn (Gowal et al., arXiv:1910.09338).
 
-    Any success counts: an image keeps a misclassified x' of any step of any run before others, then the one with the highest
-    margin max_j z_j - z_y. As the first run is `pgd`'s with loss `margin`, from the same start, every image that `pgd` breaks
-    in as many steps is broken. Classes come in the order of the logits at x, the most likely first; with fewer wrong classes
-    than `targets` it goes through them again, from other starts. Attacks that go toward y as well, or that choose among x' by
-    the confidence of their target, as published scripts do, waste a run and lose successes.
+    A run climbs z_t - z_y, t a wrong class; the first one max_{j != y} z_j - z_y, toward whichever is nearest. Any success
+    counts: an image keeps a misclassified x' of any step of any run before others, then the one with the highest margin max_j
+    z_j - z_y. As the first run is `pgd`'s with loss `margin`, from the same start, every image that `pgd` breaks in as many
+    steps is broken. Classes come in the order of the logits at x, the most likely first; with fewer wrong classes than
+    `targets` it goes through them again, from other starts. Attacks that go toward y as well, or that choose among x' by the
+    confidence of their target, as published scripts do, waste a run and lose successes.
 
     The attack's own losses count, whatever a defense's objective is. Passes per image: (targets + 1) * (2 * steps + 1) + 1.
     """

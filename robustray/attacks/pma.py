@@ -19,8 +19,10 @@ from robustray.registry import Count, register
 
 @register
 class Pma(Attack):
-    """The probability margin attack (Xie et al., CVPR 2025, arXiv:2411.15210): the two stages of the margin decomposition
-    attack (Ma et al., Machine Learning 2023, arXiv:2006.13726) on probabilities p = softmax(z).
+    """The probability margin attack (Xie et al., CVPR 2025, arXiv:2411.15210).
+
+    The two stages of the margin decomposition attack (Ma et al., Machine Learning 2023, arXiv:2006.13726), on probabilities
+    p = softmax(z):
 
         first half    climbs -p_y in the first run, max_{j != y} p_j in the second, and so on in turn;
         second half   climbs max_{j != y} p_j - p_y.

@@ -16,21 +16,26 @@ import torch
 from torch import Tensor, nn
 
 from robustray import subjects
+from robustray.attacks.versions import VERSIONS
 from robustray.commands.judge_run import RESULTS
 from robustray.data.base import DataSource
 from robustray.data.splits import Indices
 from robustray.errors import UserError
-from robustray.judging import images, result
+from robustray.judging import images
 from robustray.judging.answers import Copies
+from robustray.judging.plan import CLAIMED, EARLY, JOINED
+from robustray.judging.result import in_255ths
 from robustray.measures.base import Ground, Judged
 from robustray.subjects import Classifier
-from robustray.verdicts import CLEAN, Verdicts, fingerprint, read_shards
+from robustray.verdicts import CLEAN, STORE, Verdicts, fingerprint, in_order, read_shards
+
+UNLIKE = {JOINED, CLAIMED, EARLY}
+"""Stages with which a judgement is not called AutoAttack."""
 
 
 @dataclass(frozen=True)
 class Others:
-    """Loads models beside the one that is measured, each once; `architecture` is for bare weights, as that of
-    `subjects.load`."""
+    """Loads models beside the one that is measured, each once; `architecture` is for bare weights."""
 
     architecture: str | None
     data: DataSource | None
@@ -66,21 +71,21 @@ def judged(ground: Ground, found: Classifier, asked: _Asked) -> Judged:
     """
     if ground.split == "train":
         raise UserError("AutoAttack judges validation and test images alone: say --split validation or --split test")
-    rows = hashlib.sha256(ground.rows.tobytes()).hexdigest()
-    threat = ground.threat.model_dump(mode="json")
     wanted = {
-        "weights": found.weights, "data": ground.data.identity(ground.split), "rows": rows, "split": ground.split,
-        "threat": threat, "family": "standard",
+        "weights": found.weights, "data": ground.data.identity(ground.split), "split": ground.split,
+        "rows": hashlib.sha256(ground.rows.tobytes()).hexdigest(), "threat": ground.threat.model_dump(mode="json"),
+        "family": "standard", "attacks": list(VERSIONS["standard"]),
     }  # fmt: skip
     for folder in _folders(asked.model, found):
-        told = _read(folder / result.RESULT)
         parts = _read(folder / "judgement.json")
-        if told.get("autoattack") is True and all(parts.get(name) == value for name, value in wanted.items()):
-            return _of(folder, told, ground.rows)
+        if all(parts.get(name) == value for name, value in wanted.items()) and not UNLIKE & set(parts["extras"]):
+            there = _of(folder, parts, ground.rows)
+            if there is not None:
+                return there
     own = found.judge is not None
     words = [
         "python", "-m", "robustray", "judge", asked.model, "--split", ground.split,
-        "--threat", ground.threat.norm, "--eps", result.in_255ths(ground.threat.eps),
+        "--threat", ground.threat.norm, "--eps", in_255ths(ground.threat.eps),
         *(() if own and asked.data is None else ("--data", asked.data or ground.data.name)),
         *(() if asked.images is None else ("--images", str(asked.images))),
         *(() if asked.architecture is None else ("--architecture", asked.architecture)),
@@ -93,9 +98,10 @@ def judged(ground: Ground, found: Classifier, asked: _Asked) -> Judged:
 
 
 def _folders(spec: str, found: Classifier) -> Iterator[Path]:
-    """Folders of judgements, those with saved images first."""
-    roots = (Path(spec) / "judgements", RESULTS / found.name)
-    there = [path.parent for root in roots for path in sorted(root.glob(f"*/{result.RESULT}"))]
+    """Folders of judgements, those with saved images first; a sweep keeps its trials' beside them."""
+    folder = Path(spec).absolute()
+    roots = (folder / "judgements", folder.parent.parent / "judgements" / folder.name, RESULTS / found.name)
+    there = [path.parent for root in roots for path in sorted(root.glob("*/judgement.json"))]
     yield from sorted(there, key=lambda folder: -len(list(folder.glob("adversarial/*"))))
 
 
@@ -107,11 +113,15 @@ def _read(path: Path) -> Mapping[str, Any]:
     return found if isinstance(found, Mapping) else {}
 
 
-def _of(folder: Path, told: Mapping[str, Any], rows: Indices) -> Judged:
-    stages = [stage["stage"] for stage in told["stages"] if stage["stage"] != CLEAN]
+def _of(folder: Path, parts: Mapping[str, Any], rows: Indices) -> Judged | None:
+    """The judgement in a folder; None where it is not finished."""
+    stages = in_order(parts["extras"], parts["attacks"])
+    shards = range(-(-len(rows) // parts["shard"]))
+    if any(set(shards) - set(STORE.shards(folder, stage)) for stage in (CLEAN, *stages)):
+        return None
     verdicts = Verdicts.read(folder, stages)
     if not np.array_equal(verdicts.image, rows):
-        raise UserError(f"{folder}: verdicts are missing; the same judge command finds them again")
+        return None
     where = {
         int(row): (shard.attack, shard.shard)
         for shard in read_shards(folder, stages)
@@ -127,5 +137,5 @@ def _of(folder: Path, told: Mapping[str, Any], rows: Indices) -> Judged:
                 found[at] = torch.from_numpy(file[1][int(np.argmax(file[0] == row))]).to(x)
         return found
 
-    mark = fingerprint({**told["fingerprint"], "stages": stages, "robust": told["robust_accuracy"]})
+    mark = fingerprint({**parts, "robust": verdicts.robust_accuracy})
     return Judged(verdicts.clean, verdicts.robust, verdicts.broken_by, mark, saved)

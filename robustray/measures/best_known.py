@@ -30,15 +30,15 @@ _PASSES = {"apgd-ce": 1100, "apgd-dlr": 1100, "apgd-t": 2000}
 
 @register
 class BestKnown(Measure):
-    """Robust accuracy by AutoAttack and what breaks its survivors: `attack`, then the authors' APGD with the restarts of
-    their `plus`, as often as `rounds` says, from other starts each.
+    """Robust accuracy by AutoAttack and by stronger attacks on what it left.
 
-    It begins with the finished judgement by AutoAttack of the same model, images and threat (`python -m robustray judge
-    --version standard`), which stays what it is: this number is never above it, carries its own name, and stands beside it.
-    Every image is looked at again in the end: at its saved x', inside the threat, the model is wrong. Where the judgement
-    kept its adversarial images (`--save-adversarial`), `adversarial.pt` has one image for each of the split's rows, what
-    RobustBench asks of an external evaluation, with `external.json` and the issue's text; they are checked once more as they
-    lie on disk. Interval: Wilson's, over images.
+    Its survivors meet `attack`, then the authors' APGD with the restarts of their `plus`, as often as `rounds` says, from
+    other starts each. It begins with the finished judgement by AutoAttack of the same model, images and threat (`python -m
+    robustray judge --version standard`), which stays what it is: this number is never above it, carries its own name, and
+    stands beside it. Every image is looked at again in the end: at its saved x', inside the threat, the model is wrong. Where
+    the judgement kept its adversarial images (`--save-adversarial`), `adversarial.pt` has one image for each of the split's
+    rows, what RobustBench asks of an external evaluation, with `external.json` and the issue's text; they are checked once
+    more as they lie on disk. Interval: Wilson's, over images.
 
     Passes per image, at most: 3, of survivors the attack's and 1 more, and 1,100 for apgd-ce and apgd-dlr, 2,000 for apgd-t in
     each round.

@@ -27,12 +27,11 @@ _LABELS = "labels.npy"
 
 @register
 class Corruptions(PerImage):
-    """Mean accuracy over corruptions and severities of a folder as CIFAR-10-C is published (Hendrycks and Dietterich, ICLR
-    2019, arXiv:1903.12261).
+    """Mean accuracy over corruptions and severities (Hendrycks and Dietterich, ICLR 2019, arXiv:1903.12261).
 
-    The folder holds NAME.npy, uint8 [5 n, H, W, C], for each corruption, n images at severity 1, the same at severity 2, and
-    so on, and labels.npy, [5 n]. The n images are those of the split, row for row, which labels are compared with: CIFAR-10-C
-    is of the test split.
+    The folder is one as CIFAR-10-C is published. It holds NAME.npy, uint8 [5 n, H, W, C], for each corruption, n images at
+    severity 1, the same at severity 2, and so on, and labels.npy, [5 n]. The n images are those of the split, row for row,
+    which labels are compared with: CIFAR-10-C is of the test split.
 
     `mean_corruption_error` is the mean over corruptions of the mean error over severities, not divided by a network's:
     CIFAR-10-C has no such convention. `relative_error` is the same less the clean error. Accuracy by corruption and severity

@@ -24,8 +24,9 @@ from robustray.registry import Real, Registered, register
 
 @register
 class RobustAccuracy(PerImage):
-    """Share of images that are classified correctly as they are and at the x' of an attack: an upper bound of robust accuracy,
-    as every attack's; what is called AutoAttack is `python -m robustray judge`'s.
+    """Share of images that are classified correctly as they are and at the x' of an attack.
+
+    An upper bound of robust accuracy, as every attack's. What is called AutoAttack is `python -m robustray judge`'s.
 
     Over several radii, an image that is broken at one is broken at every larger one: its x' lies inside the larger ball too. So
     the curve never rises, and is at most the attack's own at each radius. Radius 0 is clean accuracy, without an attack.

@@ -19,8 +19,9 @@ from robustray.registry import register
 
 @register
 class Spatial(PerImage):
-    """Share of images that are classified correctly as they are, at every draw of a turn and move, and at every point of the
-    grid where there is one (Engstrom et al., ICML 2019, arXiv:1712.02779).
+    """Share of images that stand every turn and move (Engstrom et al., ICML 2019, arXiv:1712.02779).
+
+    They are classified correctly as they are, at every draw, and at every point of the grid where there is one.
 
     `spatial_accuracy` is the mean over draws (random turns), `spatial_worst_accuracy` the worst of them,
     `spatial_grid_accuracy` the worst of the grid, `spatial_fooling_rate` the mean share of images whose class a draw changes

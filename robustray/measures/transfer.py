@@ -24,8 +24,9 @@ from robustray.registry import Registered, register
 
 @register
 class Transfer(PerImage):
-    """Share of images that are classified correctly as they are and at the x' that an attack made on another model: an attack
-    that knows nothing of this one (Papernot et al., arXiv:1605.07277).
+    """Share of images that are classified correctly as they are and at the x' that an attack made on another model.
+
+    So the attack knows nothing of this one (Papernot et al., arXiv:1605.07277).
 
     A model whose accuracy under `transfer` is lower than under the same attack on itself hides its gradients: nobody can know
     it better than itself (Athalye et al., ICML 2018, arXiv:1802.00420). `transfer_rate` is the share broken here of the images

@@ -110,7 +110,7 @@ def test_attacks_that_compare_more_classes_than_there_are() -> None:
         take(BestKnown(), here)
 
 
-ON = ("--data", "digits", "--threat", "linf", "--eps", "0.15", "--images", "12")
+ON = ("--data", "digits", "--threat", "linf", "--eps", "0.4", "--images", "12")
 
 
 def test_a_judgement_first_then_the_measure(command: Command, tmp_path: Path) -> None:
