@@ -10,6 +10,7 @@ import typer
 from robustray.commands.exits import INTERRUPTED
 from robustray.commands.judge import Norm
 from robustray.errors import UserError
+from robustray.files import disk_trouble
 from robustray.stopping import Stops, interrupt
 
 
@@ -73,7 +74,9 @@ def measure(
             else:
                 measure_epochs.run(asked, epochs, typer.echo)
     except OSError as error:  # a full disk, a folder that cannot be written
-        raise UserError(str(error)) from None
+        trouble = disk_trouble(error)
+        where = "" if error.filename is None else f"{error.filename}: "
+        raise UserError(str(error) if trouble is None else where + trouble) from None
     except KeyboardInterrupt:
         typer.echo("Stopped. Whole pieces are kept; the same command goes on.")
         raise typer.Exit(INTERRUPTED) from None

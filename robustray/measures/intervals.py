@@ -18,7 +18,7 @@ def share(count: float, of: int, level: float = LEVEL) -> tuple[float, float]:
     z = float(stats.norm.ppf(0.5 + level / 2))
     p, weight = count / of, z * z / of
     middle, half = (p + weight / 2) / (1 + weight), z / (1 + weight) * math.sqrt(p * (1 - p) / of + weight / (4 * of))
-    return max(middle - half, 0.0), min(middle + half, 1.0)
+    return max(min(middle - half, p), 0.0), min(max(middle + half, p), 1.0)  # p is inside, however the ends are rounded
 
 
 def mean(values: ArrayLike) -> tuple[float, float] | tuple[None, None]:
