@@ -120,6 +120,24 @@ def test_an_eps_of_0_leaves_the_clean_loss() -> None:
     assert loss.value == pytest.approx(loss.values["clean_loss"], abs=1e-6)
 
 
+@pytest.mark.parametrize(("norm", "eps"), [("l2", 0.3), ("l1", 2.0)])
+def test_every_norm_is_climbed(norm: Any, eps: float) -> None:
+    here = replace(ground(), threat=Threat(norm=norm, eps=eps))
+    found = take(Flatness(case="worst", xi=0.1, draws=1, steps=3, attack=Climb(**FEW)), here)
+    assert found.values["loss"] > take(RobustLoss(attack=ManyStarts(restarts=1, **FEW)), here).values["clean_loss"]
+    assert found.value > 0
+
+
+def test_what_is_not_finite_is_no_error() -> None:
+    """Weights moved too far may overflow."""
+    model = copy.deepcopy(trained(0))
+    with torch.no_grad():
+        weight_space.tensors(model)[-1].fill_(torch.nan)
+    for measure in (Flatness(draws=2, attack=Climb(**FEW)), RobustLoss(attack=ManyStarts(restarts=1, **FEW))):
+        assert math.isnan(take(measure, ground(model)).value)
+    assert math.isnan(take(Flatness(case="worst", draws=1, steps=2), ground(model)).value)
+
+
 @pytest.mark.parametrize("case", ["average", "worst"])
 def test_batches_change_nothing(case: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """One move for all images: in batches of 5 and in another order it is the same, up to rounding."""
