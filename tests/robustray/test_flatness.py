@@ -25,6 +25,7 @@ from robustray.measures.rescaling import rescale
 from robustray.measures.robust_loss import Climb, ManyStarts, RobustLoss
 from robustray.measures.taking import take
 from robustray.measures.weights import Batch, Movable, joint_ascent
+from robustray.models.equivariant import GroupBatchNorm, GroupConv
 from robustray.testing.derived import JUDGE, trained
 from robustray.testing.made import Boom, Fails, batch, generator, linear, network
 from robustray.testing.measures import Passes, ground
@@ -220,6 +221,18 @@ def normed() -> nn.Module:
     norm.load_state_dict({"running_mean": torch.rand(3) - 0.5, "running_var": 0.5 + torch.rand(3)}, strict=False)
     parts: list[nn.Module] = [nn.Conv2d(1, 3, 3, padding=1), norm, nn.ReLU(), nn.Flatten(), nn.Linear(192, 10)]
     return nn.Sequential(*parts).eval().requires_grad_(False)
+
+
+def test_group_convolutions_are_rescaled_too() -> None:
+    parts: list[nn.Module] = [
+        GroupConv("p4", 2, 3, 3, lifts=True, padding=1, bias=True),
+        GroupBatchNorm(3),
+        nn.Flatten(),
+    ]
+    model, (x, _) = nn.Sequential(*parts).eval().requires_grad_(False).double(), batch()
+    before = model(x)
+    assert rescale(model, x, 3) == 1
+    torch.testing.assert_close(model(x), before, rtol=1e-9, atol=1e-9)
 
 
 @pytest.mark.parametrize("case", ["average", "worst"])
