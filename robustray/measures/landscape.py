@@ -28,11 +28,11 @@ Batches = Sequence[tuple[Tensor, Tensor, Indices]]
 
 @register
 class Landscape(Measure):
-    """The mean loss at w + s nu for s in [-1, 1], or at w + s nu + t mu in a plane (Li et al., NeurIPS 2018, arXiv:1712.09913;
-    Stutz et al., ICCV 2021, arXiv:2104.04448), in `curve.csv` or `grid.csv`
+    """Mean loss along lines w + s nu, s in [-1, 1], or in a plane w + s nu + t mu, around the weights w
 
         ||nu^(l)||_2 = length * ||w^(l)||_2   for every filter, every layer, or all weights together,
 
+    in `curve.csv` or `grid.csv` (Li et al., NeurIPS 2018, arXiv:1712.09913; Stutz et al., ICCV 2021, arXiv:2104.04448), with
     l2 lengths throughout: the published code divides by largest entries. Robust loss is that of an attack run anew at every
     point, from the same starts; at s = 0 it is `robust_loss`. Normalisation layers stay as they are.
 

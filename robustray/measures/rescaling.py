@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from robustray import weight_space
 from robustray._later import Tensor, nn, torch
 from robustray.errors import UserError
 
@@ -32,7 +33,7 @@ def rescale(model: nn.Module, x: Tensor, factor: float) -> int:
     with torch.no_grad():
         pairs, before = _followed(model, x)
         if not pairs:
-            raise UserError("rescale: no convolution of this model is followed by batch norm at once; leave it out")
+            raise UserError("rescale: no layer of this model is followed by batch norm at once; leave it out")
         for layer, norm in pairs:
             for parameter in layer.parameters():
                 parameter.mul_(factor)
@@ -44,6 +45,13 @@ def rescale(model: nn.Module, x: Tensor, factor: float) -> int:
             f"rescale: {factor:g} changes what this model answers, by up to {float(apart):.2g}; leave it out"
         )
     return len(pairs)
+
+
+def _linear(module: nn.Module) -> bool:
+    """Whether it looks like a layer that its weight and bias scale: also convolutions of other kinds. Answers tell the rest."""
+    own = dict(module.named_parameters(recurse=False))
+    leaf = next(module.children(), None) is None and not weight_space.normalises(module)
+    return leaf and set(own) <= {"weight", "bias"} and "weight" in own and own["weight"].ndim > 1
 
 
 def _followed(model: nn.Module, x: Tensor) -> tuple[list[tuple[nn.Module, Any]], Tensor]:
@@ -62,7 +70,7 @@ def _followed(model: nn.Module, x: Tensor) -> tuple[list[tuple[nn.Module, Any]],
             pairs.append((layer, module))
 
     for module in model.modules():
-        if isinstance(module, (nn.modules.conv._ConvNd, nn.Linear)) and not hasattr(module, "parametrizations"):
+        if _linear(module):
             hooks.append(module.register_forward_hook(gave))
         elif isinstance(module, nn.modules.batchnorm._BatchNorm) and module.running_mean is not None:
             hooks.append(module.register_forward_pre_hook(takes))

@@ -25,6 +25,7 @@ from robustray.measures.rescaling import rescale
 from robustray.measures.robust_loss import Climb, ManyStarts, RobustLoss
 from robustray.measures.taking import take
 from robustray.measures.weights import Batch, Movable, joint_ascent
+from robustray.models.equivariant import GroupBatchNorm, GroupConv
 from robustray.testing.derived import JUDGE, trained
 from robustray.testing.made import Boom, Fails, batch, generator, linear, network
 from robustray.testing.measures import Passes, ground
@@ -120,6 +121,24 @@ def test_an_eps_of_0_leaves_the_clean_loss() -> None:
     assert loss.value == pytest.approx(loss.values["clean_loss"], abs=1e-6)
 
 
+@pytest.mark.parametrize(("norm", "eps"), [("l2", 0.3), ("l1", 2.0)])
+def test_every_norm_is_climbed(norm: Any, eps: float) -> None:
+    here = replace(ground(), threat=Threat(norm=norm, eps=eps))
+    found = take(Flatness(case="worst", xi=0.1, draws=1, steps=3, attack=Climb(**FEW)), here)
+    assert found.values["loss"] > take(RobustLoss(attack=ManyStarts(restarts=1, **FEW)), here).values["clean_loss"]
+    assert found.value > 0
+
+
+def test_what_is_not_finite_is_no_error() -> None:
+    """Weights moved too far may overflow."""
+    model = copy.deepcopy(trained(0))
+    with torch.no_grad():
+        weight_space.tensors(model)[-1].fill_(torch.nan)
+    for measure in (Flatness(draws=2, attack=Climb(**FEW)), RobustLoss(attack=ManyStarts(restarts=1, **FEW))):
+        assert math.isnan(take(measure, ground(model)).value)
+    assert math.isnan(take(Flatness(case="worst", draws=1, steps=2), ground(model)).value)
+
+
 @pytest.mark.parametrize("case", ["average", "worst"])
 def test_batches_change_nothing(case: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """One move for all images: in batches of 5 and in another order it is the same, up to rounding."""
@@ -202,6 +221,18 @@ def normed() -> nn.Module:
     norm.load_state_dict({"running_mean": torch.rand(3) - 0.5, "running_var": 0.5 + torch.rand(3)}, strict=False)
     parts: list[nn.Module] = [nn.Conv2d(1, 3, 3, padding=1), norm, nn.ReLU(), nn.Flatten(), nn.Linear(192, 10)]
     return nn.Sequential(*parts).eval().requires_grad_(False)
+
+
+def test_group_convolutions_are_rescaled_too() -> None:
+    parts: list[nn.Module] = [
+        GroupConv("p4", 2, 3, 3, lifts=True, padding=1, bias=True),
+        GroupBatchNorm(3),
+        nn.Flatten(),
+    ]
+    model, (x, _) = nn.Sequential(*parts).eval().requires_grad_(False).double(), batch()
+    before = model(x)
+    assert rescale(model, x, 3) == 1
+    torch.testing.assert_close(model(x), before, rtol=1e-9, atol=1e-9)
 
 
 @pytest.mark.parametrize("case", ["average", "worst"])
