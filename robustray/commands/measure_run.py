@@ -7,7 +7,8 @@ import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, get_args
 
@@ -20,6 +21,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from robustray import subjects
 from robustray.attacks.threats import Threat
 from robustray.commands.judge_run import check_home, source
+from robustray.commands.measure_beside import Others, judged
 from robustray.data.base import DataSource
 from robustray.data.device import DeviceImages
 from robustray.data.splits import Indices, stratified
@@ -87,10 +89,12 @@ def run(asked: Asked, write: Callable[[str], None]) -> list[dict[str, Any]]:
         write(f"warning: {warning}")
     root = asked.results or (Path(asked.model) / "measures" if Path(asked.model).is_dir() else RESULTS / found.name)
     model, results = Copies(found.model).to(device).eval().requires_grad_(False), []
+    other = Others(asked.architecture, given, threat.norm, device)
     for each in wanted:
         here = []
         for split in splits:
-            ground = Ground(model, data, split, rows[split], threat, classes, device, spec=asked.model)
+            ground = Ground(model, data, split, rows[split], threat, classes, device, spec=asked.model, other=other)
+            ground = replace(ground, judged=partial(judged, ground, found, asked))
             here.append(_taken(each, ground, found, named, root, asked, write))
         results += here
         if len(here) == 2:
@@ -108,6 +112,7 @@ def _taken(
     write: Callable[[str], None],
 ) -> dict[str, Any]:
     """One measure on one split: the result, as it is written and told."""
+    measure.check(ground)
     parts = taking.identity(measure, ground, found.weights)
     if found.trial is None and named is not None and measure.needs_model:
         before = (path.parent for path in root.glob(f"*/{taking.ABOUT}"))
@@ -129,7 +134,7 @@ def _taken(
     }  # fmt: skip
     said = taking.written(folder, about, result, ground)
     write(_line(measure, said, time.perf_counter() - begun))
-    for note in result.notes:
+    for note in (*result.notes, *measure.files(folder, result, ground)):
         write(f"  {note}")
     pictures = [folder / f"{name}.png" for name in result.pictures]
     write(f"  {', '.join(map(str, [folder / taking.RESULT, *pictures]))}")

@@ -6,6 +6,7 @@ import math
 from abc import abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 import numpy as np
@@ -15,6 +16,7 @@ from robustray._later import Tensor, nn, torch
 from robustray.attacks.threats import Threat
 from robustray.data.base import DataSource
 from robustray.data.splits import Indices
+from robustray.errors import UserError
 from robustray.measures.metrics import Direction
 from robustray.registry import Part
 from robustray.seeding import derive
@@ -27,6 +29,34 @@ SHARD = 100
 
 
 @dataclass(frozen=True)
+class Judged:
+    """A finished judgement by AutoAttack of the model on a ground's images, in the order of its rows.
+
+    Attributes:
+        clean, robust: [N] classified correctly, as they are and by AutoAttack's verdicts. broken_by: [N] by which attack;
+            "" where an image stands.
+        mark: what tells this judgement from others.
+        images: of rows [n] with their pixels x [n, C, H, W], the saved adversarial images, x where none was saved.
+    """
+
+    clean: NDArray[np.bool_]
+    robust: NDArray[np.bool_]
+    broken_by: NDArray[np.str_]
+    mark: str
+    images: Callable[[Indices, Tensor], Tensor] = lambda rows, x: x
+
+
+def no_other(spec: str) -> tuple[nn.Module, str]:
+    """Raises UserError: no other model can be loaded here."""
+    raise UserError(f"{spec}: other models are loaded by `python -m robustray measure` alone")
+
+
+def not_judged() -> Judged:
+    """Raises UserError: there is no judgement here."""
+    raise UserError("judgements are found by `python -m robustray measure` alone")
+
+
+@dataclass(frozen=True)
 class Ground:
     """Where a measure is taken: a model, some images of a split, and the threat.
 
@@ -35,6 +65,8 @@ class Ground:
             measure that changes weights works on a copy.
         classes: K. rows: int64 [N], the images' rows in their split.
         spec: how the user named the model. tell: hears which share of the piece at work is done.
+        other: another model by a few words, as `model` is one, and the hash of its weights. judged: AutoAttack's verdicts
+            on these images. Both raise UserError where there is none.
     """
 
     model: nn.Module
@@ -46,6 +78,8 @@ class Ground:
     device: torch.device
     spec: str = ""
     tell: Callable[[float], None] = lambda share: None
+    other: Callable[[str], tuple[nn.Module, str]] = no_other
+    judged: Callable[[], Judged] = not_judged
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -139,6 +173,14 @@ class Measure(Part):
 
     def check(self, ground: Ground) -> None:
         """Looks at the options before anything is computed. Raises UserError: they do not fit."""
+
+    def depends(self, ground: Ground) -> Mapping[str, Any]:
+        """What its pieces depend on besides options, model, images and threat: hashes of other models, of files."""
+        return {}
+
+    def files(self, folder: Path, result: Result, ground: Ground) -> Sequence[str]:
+        """Writes files of its own beside `result.json`, and returns what a reader should know of them, a line each."""
+        return ()
 
 
 class PerImage(Measure):

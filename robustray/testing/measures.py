@@ -14,8 +14,9 @@ import torch
 from torch import Tensor, nn
 
 from robustray.attacks.threats import Threat
-from robustray.data.splits import stratified
-from robustray.measures.base import Ground, Measure, PerImage
+from robustray.data.device import DeviceImages
+from robustray.data.splits import Indices, stratified
+from robustray.measures.base import Ground, Judged, Measure, PerImage
 from robustray.measures.taking import take
 from robustray.testing.derived import JUDGE, trained
 from robustray.testing.made import flags, same, state
@@ -51,7 +52,16 @@ def ground(model: nn.Module | None = None, images: int = IMAGES) -> Ground:
     rows = stratified(JUDGE.data.load("validation").labels, images, "judge")[0]
     threat = Threat(norm="linf", eps=0.05)
     network = trained(0) if model is None else model
-    return Ground(network, JUDGE.data, "validation", rows, threat, JUDGE.data.classes, torch.device("cpu"))
+    here = Ground(network, JUDGE.data, "validation", rows, threat, JUDGE.data.classes, torch.device("cpu"))
+    return replace(here, other=lambda spec: (trained(1), spec), judged=lambda: _judged(rows))
+
+
+def _judged(rows: Indices) -> Judged:
+    """A judgement by which every second image that is right stands; the others' adversarial images were not saved."""
+    x, y = DeviceImages(JUDGE.data.load("validation").take(rows), torch.device("cpu")).batch(slice(None))
+    clean = (trained(0)(x).argmax(1) == y).numpy()
+    robust = clean & (rows % 2 == 0)
+    return Judged(clean, robust, np.where(robust, "", np.where(clean, "apgd-ce", "clean")), "made")
 
 
 @contract("measure")
