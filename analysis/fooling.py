@@ -66,6 +66,8 @@ def fooling(folder: Path, other: Path | None = None, *, perturbed: bool = False)
 
     So changed <= error_a + error_b, and |error_b - error_a| <= changed. A rate of none is nan.
 
+    An answer with a NaN, -1, is never right and always changed.
+
     Args:
         folder, other: of measurements that hold predictions. Each of their columns is met with each of the other's.
         perturbed: the images of one are perturbed copies of the other's, turned ones say: other data, the same rows and labels.
@@ -100,7 +102,7 @@ def _same(a: Kept, b: Kept, folder: Path, other: Path, *, perturbed: bool) -> No
 
 def _pair(a: Kept, b: Kept, x: str, y: str) -> dict[str, Any]:
     f, g, truth = a.rows[x].to_numpy(), b.rows[y].to_numpy(), a.rows["label"].to_numpy()
-    changed, right, right_b = f != g, f == truth, g == truth
+    changed, right, right_b = (f != g) | (f < 0), f == truth, g == truth
     low, high = wilson(int(changed.sum()), len(f))
     nan = float("nan")
     return {

@@ -1,25 +1,29 @@
-"""What a model answers, to images as they are and under an attack: functions of each image and its row alone."""
+"""What a model answers, and how sure it is."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 from robustray._later import F, Tensor, torch
-from robustray.attacks.base import Attack, Objective
+from robustray.attacks.base import Attack
 from robustray.data.splits import Indices
-from robustray.errors import NotFinite, UserError
+from robustray.errors import UserError
 from robustray.measures.base import Ground
 from robustray.seeding import derive
 
 
-def logits(ground: Ground, x: Tensor, rows: Indices) -> Tensor:
-    """What the model says of x [B, C, H, W], float64 [B, K].
+def logits(ground: Ground, x: Tensor) -> Tensor:
+    """What the model says of x [B, C, H, W], float64 [B, K]."""
+    with torch.no_grad():
+        found: Tensor = ground.model(x).double()
+    return found
+
+
+def finite_logits(ground: Ground, x: Tensor, rows: Indices) -> Tensor:
+    """The same for who needs probabilities.
 
     Raises:
         UserError: a logit is not finite.
     """
-    with torch.no_grad():
-        found: Tensor = ground.model(x).double()
+    found = logits(ground, x)
     finite = found.isfinite().all(1)
     if not bool(finite.all()):
         row = int(rows[int(finite.int().argmin())])
@@ -37,36 +41,13 @@ def confidence(z: Tensor) -> Tensor:
     return -F.softplus(rest - top)
 
 
-def attacked(
-    attack: Attack, ground: Ground, x: Tensor, y: Tensor, rows: Indices, objective: Objective | None = None
-) -> Tensor:
-    """x' [B, C, H, W], each started from random numbers of its own row: the same in every batch and on every device.
-
-    Args:
-        objective: what an attack without a loss of its own climbs; None: cross-entropy.
-
-    Raises:
-        UserError: the model or its gradients are not finite.
-    """
-    given = [attack.starts(image, ground.threat, generator) for image, generator in _each(x, rows)]
-    drawn = [start for start in given if start is not None]
-    start = torch.cat(drawn, 1).to(x) if drawn else None
-    generator = ground.generator("attack", *rows[:1].tolist())
-    try:
-        return attack(ground.model, x, y, ground.threat, start=start, generator=generator, objective=objective)
-    except NotFinite as error:
-        raise UserError(f"{ground.spec or 'the model'}: {error}") from None
-
-
 def near(ground: Ground, x: Tensor, rows: Indices) -> Tensor:
     """A point of the threat around each image [B, C, H, W], drawn uniformly, and for its row alone."""
-    return torch.cat([ground.threat.uniform(image, generator) for image, generator in _each(x, rows)]).to(x)
-
-
-def _each(x: Tensor, rows: Indices) -> Iterator[tuple[Tensor, torch.Generator]]:
-    """Images [1, C, H, W] on the CPU, with random numbers that belong to their row."""
+    drawn = []
     for at, row in enumerate(rows.tolist()):
-        yield x[at : at + 1].cpu(), torch.Generator().manual_seed(derive("measure", "start", row))
+        generator = torch.Generator().manual_seed(derive("measure", "near", row))
+        drawn.append(ground.threat.uniform(x[at, None].cpu(), generator))
+    return torch.cat(drawn).to(x)
 
 
 def in_evaluation(attack: Attack | None) -> None:

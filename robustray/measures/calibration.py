@@ -13,6 +13,7 @@ from robustray._later import F, Tensor
 from robustray.attacks.base import Attack
 from robustray.data.splits import Indices
 from robustray.measures import answered, intervals
+from robustray.measures.attacked import attacked
 from robustray.measures.base import Ground, PerImage, Result
 from robustray.measures.metrics import Direction
 from robustray.registry import Count, Registered, register
@@ -60,10 +61,10 @@ class Calibration(PerImage):
         answered.in_evaluation(self.attack)
 
     def each(self, x: Tensor, y: Tensor, rows: Indices, ground: Ground) -> Mapping[str, Tensor]:
-        found = scores(answered.logits(ground, x, rows), y)
+        found = scores(answered.finite_logits(ground, x, rows), y)
         if self.attack is not None:
-            x_adv = answered.attacked(self.attack, ground, x, y, rows)
-            under = scores(answered.logits(ground, x_adv, rows), y)
+            x_adv = attacked(self.attack, ground.model, x, y, rows, ground.threat)
+            under = scores(answered.finite_logits(ground, x_adv, rows), y)
             found |= {f"{name}_attacked": column for name, column in under.items()}
         return found
 

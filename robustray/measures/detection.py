@@ -17,6 +17,7 @@ from robustray.attacks.pgd import Pgd
 from robustray.data.splits import Indices
 from robustray.errors import UserError
 from robustray.measures import answered, intervals
+from robustray.measures.attacked import attacked
 from robustray.measures.base import SHARD, Ground, PerImage, Piece, Result, SplitName
 from robustray.measures.metrics import Direction
 from robustray.registry import Real, Registered, register
@@ -54,7 +55,8 @@ class Detection(PerImage):
     better: ClassVar[Direction | None] = "min"
     reads: ClassVar[tuple[SplitName, ...]] = ("validation",)
     attack: Annotated[Attack, Registered("attack")] = Field(
-        Pgd(steps=40), description="climbs the confidence in a wrong class, unless it has a loss of its own"
+        Pgd(steps=40, keep="misclassified"),
+        description="climbs the confidence in a wrong class, unless it has a loss of its own",
     )
     keep: Real = Field(
         0.99, gt=0, le=1, description="share of correctly classified validation images that the threshold keeps"
@@ -72,7 +74,7 @@ class Detection(PerImage):
             return super().piece(number, ground)
         rows = np.arange(len(ground.data.load("validation")))[there * SHARD : (there + 1) * SHARD]
         x, y = ground.images("validation", rows)
-        z = answered.logits(ground, x, rows)
+        z = answered.finite_logits(ground, x, rows)
         return {"validation": answered.confidence(z)[z.argmax(1) == y].cpu().numpy()}
 
     def each(self, x: Tensor, y: Tensor, rows: Indices, ground: Ground) -> Mapping[str, Tensor]:
@@ -80,10 +82,10 @@ class Detection(PerImage):
             others = F.log_softmax(outputs.logits, 1).scatter(1, y[:, None], -torch.inf)
             return others.amax(1)
 
-        x_adv = answered.attacked(self.attack, ground, x, y, rows, climbed)
+        x_adv = attacked(self.attack, ground.model, x, y, rows, ground.threat, climbed)
         found: dict[str, Tensor] = {}
         for ending, images in (("", x), ("_attacked", x_adv)):
-            z = answered.logits(ground, images, rows)
+            z = answered.finite_logits(ground, images, rows)
             found |= {f"log_confidence{ending}": answered.confidence(z), f"predicted{ending}": z.argmax(1)}
         return found
 

@@ -14,6 +14,7 @@ from robustray.attacks.base import Attack
 from robustray.attacks.pgd import Pgd
 from robustray.data.splits import Indices
 from robustray.measures import answered, intervals
+from robustray.measures.attacked import attacked
 from robustray.measures.base import Ground, PerImage, Result
 from robustray.measures.metrics import Direction
 from robustray.registry import Registered, register
@@ -30,7 +31,7 @@ class PerClass(PerImage):
     hold for all K classes at once (Bonferroni, level 1 - 0.05 / K): that of the worst class alone would forget that it was
     chosen for being the worst. Table `classes`: both accuracies of each class, each with its own 95 % interval. Table
     `confusion`: how many images of a class are taken for which, as they are and under the attack. `mean` is over classes;
-    those without images are left out.
+    those without images are left out. An answer with a NaN is -1, and never right.
 
     Passes per image: 1; with an attack its own and 1 more.
     """
@@ -39,17 +40,20 @@ class PerClass(PerImage):
     unit: ClassVar[Literal["fraction", "number"]] = "fraction"
     better: ClassVar[Direction | None] = "max"
     attack: Annotated[Attack, Registered("attack")] | None = Field(
-        Pgd(loss="margin", steps=20), description="what accuracies are robust against; null: clean ones alone"
+        Pgd(loss="margin", steps=20, keep="misclassified"),
+        description="what accuracies are robust against; null: clean ones alone",
     )
 
     def check(self, ground: Ground) -> None:
         answered.in_evaluation(self.attack)
 
     def each(self, x: Tensor, y: Tensor, rows: Indices, ground: Ground) -> Mapping[str, Tensor]:
-        found = {"predicted": answered.logits(ground, x, rows).argmax(1)}
+        from robustray.measures.accuracy import answers
+
+        found = {"predicted": answers(answered.logits(ground, x))}
         if self.attack is not None:
-            x_adv = answered.attacked(self.attack, ground, x, y, rows)
-            found["predicted_attacked"] = answered.logits(ground, x_adv, rows).argmax(1)
+            x_adv = attacked(self.attack, ground.model, x, y, rows, ground.threat)
+            found["predicted_attacked"] = answers(answered.logits(ground, x_adv))
         return found
 
     def summary(self, columns: Mapping[str, NDArray[Any]], ground: Ground) -> Result:

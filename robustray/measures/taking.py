@@ -15,6 +15,7 @@ import numpy as np
 from PIL import Image
 
 from robustray import arrays
+from robustray.errors import NotFinite, UserError
 from robustray.files import write_whole
 from robustray.measures.accuracy import at_rest
 from robustray.measures.base import SHARD, Ground, Measure, Piece, Result
@@ -75,8 +76,11 @@ def take(
             found = None if path is None else arrays.kept(path)
             if found is None:
                 within = replace(ground, tell=_part_of(tell, number, count))
-                with at_rest(ground.model, ground.device):
-                    found = dict(measure.piece(number, within))
+                try:
+                    with at_rest(ground.model, ground.device):
+                        found = dict(measure.piece(number, within))
+                except NotFinite as error:  # an attack came to an image where the model or its gradients are not
+                    raise UserError(f"{ground.spec or 'the model'}: {error}") from None
                 if path is not None:
                     arrays.keep(path, **found)
             pieces.append(found)

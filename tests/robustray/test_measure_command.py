@@ -10,8 +10,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from typer.testing import CliRunner
 
 from analysis import curve, fooling
+from analysis.__main__ import app
 from robustray.errors import UserError
 from robustray.measures import taking
 from robustray.measures.predictions import Predictions
@@ -235,3 +237,24 @@ def test_fooling_of_what_the_command_kept(command: Command, kept: Path, tmp_path
     pairs = fooling.fooling(*homes)
     assert len(pairs) == 4
     assert set(load(kept / "epoch-0002.pt")) == {"config", "average"}
+
+
+def test_the_commands_of_analysis(tmp_path: Path) -> None:
+    """A table with every rate in percent, the numbers in a file; a curve's page."""
+    home = predictions(tmp_path / "a", {"predicted": [0, 1, 1, 0], "predicted_attacked": [1, 1, 1, 0]}, [0, 1, 1, 1])
+    said = CliRunner().invoke(app, ["fooling", str(home), "--csv", str(tmp_path / "rates.csv")])
+    assert said.exit_code == 0, said.output
+    assert "25.0" in said.output
+    assert "4 images; in percent" in said.output
+    assert pd.read_csv(tmp_path / "rates.csv")["changed"].tolist() == [0.25]
+    about = {"measure": "accuracy", "settings": {}, "threat": {"norm": "linf", "eps": 0.1}, "unit": "fraction"}
+    (tmp_path / "curve.json").write_text(json.dumps(about | {"name": "0007", "split": "test"}))
+    (tmp_path / "epochs.csv").write_text("epoch,value,low,high\n1,0.5,,\n2,0.75,0.7,0.8\n")
+    said = CliRunner().invoke(app, ["curve", str(tmp_path), "--no-png"])
+    assert said.exit_code == 0, said.output
+    assert said.output.strip().endswith("curve.html")
+    (tmp_path / "epochs.csv").write_text("epoch,value\n1,0.5\n")
+    with pytest.raises(UserError, match="is damaged"):
+        curve.read(tmp_path)
+    with pytest.raises(UserError, match="no curve here"):
+        curve.read(home)

@@ -141,6 +141,15 @@ def test_logits_that_are_not_finite_are_refused() -> None:
         take(Calibration(), replace(ground(Says(broken)), spec="mine"))
 
 
+def test_an_answer_that_is_none() -> None:
+    """NaN for every image: never right, always changed; an attack that meets one says so in a line."""
+    here = replace(ground(Says(torch.full((1, 10), torch.nan))), spec="mine")
+    assert take(Predictions(attack=None), here).columns["predicted"].tolist() == [-1] * len(here)
+    assert take(PerClass(attack=None), here).value == 0
+    with pytest.raises(UserError, match="mine: pgd: the model or its gradients are not finite"):
+        take(Predictions(), here)
+
+
 def test_an_attack_on_batch_statistics_is_refused() -> None:
     for measure in (
         Calibration(attack=Pgd(mode="train")),
