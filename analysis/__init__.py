@@ -40,10 +40,12 @@ __getattr__ = lazy(
             (
                 "collect",
                 "comparison",
+                "curve",
                 "curves",
                 "derivation",
                 "device_time",
                 "figures",
+                "fooling",
                 "judgements",
                 "page",
                 "paired",

@@ -70,6 +70,31 @@ def compare(
 
 
 @app.command()
+def measures(
+    folder: Annotated[Path, typer.Argument(help="the sweep's folder, results/NAME")],
+    csv: Annotated[Path | None, typer.Option(help="write all numbers into this file too", show_default=False)] = None,
+) -> None:
+    """Print what the space's `measures` found of the frontier's members."""
+    from rich.console import Console
+
+    from analysis import collect, explained, measured
+    from robustray.errors import UserError
+    from sweeps import record
+
+    snapshot = record.read(folder)
+    df = collect.table(snapshot)
+    found = explained.table(df, snapshot)
+    if not found.rows:
+        raise UserError(
+            f"{folder}: no member is measured yet; --set measures=[lipschitz] and the same command take one"
+        )
+    Console(width=None if sys.stdout.isatty() else _WIDE).print(explained.printed(found))
+    if csv is not None:
+        df.loc[df["member"], ["trial", *measured.columns(snapshot)]].to_csv(csv, index=False)
+        typer.echo(csv)
+
+
+@app.command()
 def certified(
     folder: Annotated[Path, typer.Argument(help="a folder that `python -m robustray certify` wrote")],
     form: Annotated[RadiusForm, typer.Option(help="how radii follow from counts")] = RadiusForm.smoothing,
@@ -79,6 +104,61 @@ def certified(
     from analysis.certified import publish
 
     written = publish(folder, form=form.value, png=png)
+    for note in written.notes:
+        typer.echo(f"note: {note}", err=True)
+    typer.echo(written.page)
+
+
+@app.command()
+def correlate(
+    table: Annotated[Path, typer.Argument(help="a CSV with a header: a report's trials.csv, a paper's table")],
+    x: Annotated[str, typer.Option(help="a column")],
+    y: Annotated[str, typer.Option(help="another one")],
+    csv: Annotated[Path | None, typer.Option(help="write the numbers into this file too", show_default=False)] = None,
+) -> None:
+    """Say how two columns of a table go together: Pearson, Spearman, Kendall."""
+    from rich.console import Console
+
+    from analysis import printed
+    from analysis.correlation import of_table
+
+    found = of_table(table, x, y)
+    Console(width=None if sys.stdout.isatty() else _WIDE).print(printed.correlation(found))
+    if csv is not None:
+        found.to_csv(csv)
+        typer.echo(csv)
+
+
+@app.command()
+def fooling(
+    folder: Annotated[Path, typer.Argument(help="a measurement that kept predictions (measure --save-predictions)")],
+    other: Annotated[Path | None, typer.Argument(help="another one, of the same images", show_default=False)] = None,
+    perturbed: Annotated[
+        bool, typer.Option("--perturbed", help="the images of one are perturbed copies of the other's")
+    ] = False,
+    csv: Annotated[Path | None, typer.Option(help="write all numbers into this file too", show_default=False)] = None,
+) -> None:
+    """Say how often predictions change: under an attack, or from one model or set of images to another."""
+    from rich.console import Console
+
+    from analysis import fooling as kept
+
+    found = kept.fooling(folder, other, perturbed=perturbed)
+    Console(width=None if sys.stdout.isatty() else _WIDE).print(kept.printed(found))
+    if csv is not None:
+        found.to_csv(csv, index=False)
+        typer.echo(csv)
+
+
+@app.command()
+def curve(
+    folders: Annotated[list[Path], typer.Argument(help="what measure --epochs wrote, or a folder that holds such")],
+    png: Annotated[bool, typer.Option(help="draw curve.png too, which takes a browser")] = True,
+) -> None:
+    """Write curve.html and curve.png into the first FOLDER: measures over the epochs of a training."""
+    from analysis.curve import publish
+
+    written = publish(folders, png=png)
     for note in written.notes:
         typer.echo(f"note: {note}", err=True)
     typer.echo(written.page)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from analysis import words
-from robustray.measures.metrics import ACCURACIES, METRICS, SHARES
+from robustray.measures.metrics import ACCURACIES, METRICS, in_order, is_share
 
 USUAL: Mapping[str, str] = {name: METRICS[name].direction for name in ACCURACIES}
 """The objectives of a sweep that names none."""
@@ -34,12 +34,12 @@ class Axis:
     @property
     def scale(self) -> float:
         """From what a table holds to what is drawn."""
-        return 100.0 if self.name in METRICS and METRICS[self.name].unit == "fraction" else 1.0
+        return 100.0 if is_share(self.name) else 1.0
 
     @property
     def title(self) -> str:
         """`clean accuracy, %`, `training cost, passes`."""
-        return "rank" if self.name == RANK else f"{spoken(self.name)}, {unit(self.name)}"
+        return "rank" if self.name == RANK else ", ".join(filter(None, (spoken(self.name), unit(self.name))))
 
     def column(self, prefix: str) -> str:
         """The column of a table with its values: of accuracies under a prefix, such as `judged_`."""
@@ -52,7 +52,7 @@ def plane(objectives: Mapping[str, str]) -> tuple[Axis, Axis]:
     Clean against robust accuracy where both are objectives. Else the first objective upwards, for accuracies come first
     in the list of metrics, over the second one, such as a cost; or over the rank where it is the only one.
     """
-    first, *others = (Axis(name, objectives[name]) for name in METRICS if name in objectives)
+    first, *others = (Axis(name, objectives[name]) for name in in_order(objectives))
     if not others:
         return Axis(RANK, "min"), first
     return (first, others[0]) if others[0].judged else (others[0], first)
@@ -60,13 +60,13 @@ def plane(objectives: Mapping[str, str]) -> tuple[Axis, Axis]:
 
 def along(objectives: Mapping[str, str]) -> Axis:
     """The objective that tables and sentences go along, from its best value to its worst: the first in the list of metrics."""
-    return next(Axis(name, objectives[name]) for name in METRICS if name in objectives)
+    return next(Axis(name, objectives[name]) for name in in_order(objectives))
 
 
 def third(objectives: Mapping[str, str]) -> Axis | None:
     """The objective that has no axis and colours the marks; None where there are two or fewer."""
     drawn = {axis.name for axis in plane(objectives)}
-    return next((Axis(name, objectives[name]) for name in METRICS if name in objectives and name not in drawn), None)
+    return next((Axis(name, objectives[name]) for name in in_order(objectives) if name not in drawn), None)
 
 
 def spoken(name: str) -> str:
@@ -75,15 +75,16 @@ def spoken(name: str) -> str:
 
 
 def unit(name: str) -> str:
-    """`%`, `passes`, `device hours`."""
-    return {"fraction": "%", "hours": "device hours"}.get(METRICS[name].unit, METRICS[name].unit)
+    """`%`, `passes`, `device hours`; nothing of a plain number."""
+    return {"fraction": "%", "hours": "device hours", "number": ""}.get(METRICS[name].unit, METRICS[name].unit)
 
 
 def subject(objectives: Mapping[str, str]) -> str:
     """`clean and robust accuracy`, `robust accuracy and training cost in passes`: what the frontier is one of."""
     if set(objectives) == set(ACCURACIES):
         return "clean and robust accuracy"
-    named = [spoken(name) + ("" if name in SHARES else f" in {unit(name)}") for name in METRICS if name in objectives]
+    ends = {name: "" if is_share(name) or not unit(name) else f" in {unit(name)}" for name in in_order(objectives)}
+    named = [spoken(name) + end for name, end in ends.items()]
     return named[0] if len(named) == 1 else f"{', '.join(named[:-1])} and {named[-1]}"
 
 
@@ -92,4 +93,8 @@ def printed(name: str, value: Any) -> str:
     if words.missing(value):
         return ""
     metric = METRICS[name]
-    return f"{words.percent(value)} {metric.short}" if name in SHARES else f"{metric.printed(value)} {unit(name)}"
+    return (
+        f"{words.percent(value)} {metric.short}"
+        if is_share(name)
+        else f"{metric.printed(value)} {unit(name) or metric.short}"
+    )

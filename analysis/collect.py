@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from analysis import measured
 from analysis.pareto import wilson
 from robustray.measures.metrics import ACCURACIES, METRICS
 from sweeps import record, standing
@@ -72,6 +73,8 @@ def load(folder: Path | str) -> pd.DataFrame:
       none. A flagged trial is on no frontier;
     - `judged_clean_accuracy`, `judged_robust_accuracy` on `judged_images` images of the selection set;
     - `member`: on the frontier as last fixed, and not flagged; `test_clean_accuracy`, `test_robust_accuracy` on `test_images`;
+    - of members, what `measures` of the space found, with the ends of 95 % intervals: `judged_<name>` on the selection set,
+      `test_<name>`, `train_<name>`; under its bare name stands what was measured of every trial, on tune images;
     - `judge_version`, `autoattack` (may the result be called so), `gap_clean`, `gap_robust`: selection set minus test.
 
     Raises:
@@ -99,6 +102,8 @@ def table(snapshot: record.Snapshot) -> pd.DataFrame:
     for name, dtype in (_AFTER | (_OUTSIDE if snapshot.constraints else {})).items():
         missing = np.nan if dtype == "float64" else None
         columns[name] = pd.Series([row.get(name, missing) for row in rows], dtype=dtype)
+    for name, by_trial in measured.columns(snapshot).items():
+        columns[name] = pd.Series([by_trial.get(row["trial"], np.nan) for row in rows], dtype="float64")
     return pd.DataFrame(columns)
 
 

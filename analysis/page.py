@@ -23,7 +23,7 @@ import yaml
 from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 
-from analysis import axes, derivation, points, summary, tables, words
+from analysis import axes, derivation, explained, points, summary, tables, words
 from analysis.cards import cards
 from analysis.comparison import Comparison
 from analysis.device_time import DeviceTime
@@ -94,6 +94,7 @@ def render(
         seeds=tables.seeds(comparisons),
         decided="test" if TEST in comparisons else f"the {words.SELECTION_SET}",
         banded=decisive is not None,
+        explained=explained.table(df, snapshot),
         flagged=bool((df["flags"] != "").any()),
         trials=tables.trials(df, snapshot.objectives),
         gaps=summary.gaps(df),

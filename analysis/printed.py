@@ -12,6 +12,7 @@ from rich.text import Text
 
 from analysis import words
 from analysis.comparison import SHORT
+from analysis.correlation import Correlation
 from analysis.pareto import CONFIDENCE
 from robustray.measures.metrics import ACCURACIES
 from sweeps.standing import TEST
@@ -19,7 +20,7 @@ from sweeps.standing import TEST
 
 def trials(compared: pd.DataFrame) -> Group:
     """The trials of a sweep as `analysis.compare` gives them, the most accurate first."""
-    table = _table("trial", "", *SHORT, "P(not dominated)", "next", *(f"p {metric}" for metric in SHORT))
+    table = plain_table("trial", "", *SHORT, "P(not dominated)", "next", *(f"p {metric}" for metric in SHORT))
     for _, trial in compared.sort_values(["clean_accuracy", "trial"], ascending=[False, True]).iterrows():
         table.add_row(
             str(trial["trial"]),
@@ -38,7 +39,7 @@ def trials(compared: pd.DataFrame) -> Group:
 
 def pair(compared: pd.DataFrame) -> Group:
     """Two models as `analysis.compare` gives them."""
-    table = _table("", "a", "b", "a - b", "interval", "only a", "only b", "p")
+    table = plain_table("", "a", "b", "a - b", "interval", "only a", "only b", "p")
     for metric, row in compared.iterrows():
         table.add_row(
             str(metric),
@@ -59,7 +60,17 @@ def pair(compared: pd.DataFrame) -> Group:
     return Group(table, caption, *warnings)
 
 
-def _table(*columns: str) -> Table:
+def correlation(found: Correlation) -> Group:
+    """Two columns as `analysis.correlation` compares them."""
+    table = plain_table("", "value", "95 % interval", "p")
+    for each in found.coefficients:
+        table.add_row(each.name, f"{each.value:.3f}", f"{each.low:.3f} to {each.high:.3f}", _p(each.p))
+    left_out = f"; {words.count(found.left_out, 'row')} without both numbers left out" if found.left_out else ""
+    return Group(table, Text(f"{found.x} and {found.y}, {words.count(found.n, 'row')}{left_out}"))
+
+
+def plain_table(*columns: str) -> Table:
+    """A table with a line under its header; columns of numbers are right-aligned, those without a name left."""
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     for name in columns:
         table.add_column(name, justify="left" if name == "" else "right")

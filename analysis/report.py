@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from analysis import axes, collect, comparison, device_time, page, sheet, standing
+from analysis import axes, collect, comparison, device_time, measured, page, sheet, standing
 from analysis import picture as picture_of
 from analysis.figures import frontier_figure
 from robustray.errors import UserError
@@ -71,7 +71,9 @@ def publish(folder: Path | str, *, picture: bool = True) -> Report:
     index, image = target / "index.html", target / "frontier.png"
     contents: dict[Path, str | bytes] = {
         target / "trials.csv": df.to_csv(index=False),
-        target / "frontier.csv": members(df, snapshot.objectives, comparisons).to_csv(index=False),
+        target / "frontier.csv": members(df, snapshot.objectives, comparisons, measured.columns(snapshot)).to_csv(
+            index=False
+        ),
         index: page.render(df, snapshot, about, folder, comparisons, device_time.of_sweep(folder, snapshot)),
     }
     if picture:
@@ -87,7 +89,10 @@ def publish(folder: Path | str, *, picture: bool = True) -> Report:
 
 
 def members(
-    df: pd.DataFrame, objectives: dict[str, str], comparisons: Mapping[str, comparison.Comparison]
+    df: pd.DataFrame,
+    objectives: dict[str, str],
+    comparisons: Mapping[str, comparison.Comparison],
+    explained: Iterable[str] = (),
 ) -> pd.DataFrame:
     """The frontier's members with their options, or what they were made from, and numbers, as `frontier.csv` has them.
 
@@ -99,6 +104,7 @@ def members(
         df: as `analysis.load` gives it.
         objectives: the sweep's, by metric; those that are not accuracies are columns too.
         comparisons: what verdicts say, by split, where there are any.
+        explained: columns of measures of members.
     """
     unjudged = [name for name in objectives if name in df.columns and name not in ACCURACIES]
     columns = [
@@ -111,6 +117,7 @@ def members(
         "judge_version",
         "gap_clean",
         "gap_robust",
+        *explained,
     ]
     marked = df[columns].assign(dominated_on_test=standing.dominated_on_test(df, objectives))
     for split, prefix in ((SELECTION, "judged"), (TEST, "test")):

@@ -15,7 +15,7 @@ from analysis.sheet import Sheet
 from analysis.standing import dominated_on_test, judged_frontier, settings
 from analysis.volume import largest, volume
 from robustray.judging.flags import MEANING
-from robustray.measures.metrics import ACCURACIES, METRICS
+from robustray.measures.metrics import ACCURACIES, METRICS, in_order
 from sweeps.record import Snapshot
 
 _SMALL = 1000  # images; below, a 95 % interval is wider than 6 points
@@ -224,7 +224,7 @@ def _small(df: pd.DataFrame) -> list[str]:
 
 def _span(leading: pd.DataFrame, prefix: str, objectives: Mapping[str, str]) -> str:
     """`runs from 97.5 % clean / 36.0 % robust (trial 3) to ...`, or `is ...` for a single one: best in the first first."""
-    named = [axes.Axis(name, objectives[name]) for name in METRICS if name in objectives]
+    named = [axes.Axis(name, objectives[name]) for name in in_order(objectives)]
     columns = [axis.column(prefix) for axis in named]
     known = leading.dropna(subset=columns)
     if known.empty:

@@ -13,7 +13,7 @@ from analysis.collect import options
 from analysis.comparison import SHORT, Comparison
 from analysis.pareto import CONFIDENCE
 from analysis.standing import dominated_on_test, settings
-from robustray.measures.metrics import ACCURACIES, METRICS, SHARES
+from robustray.measures.metrics import ACCURACIES, COSTS, METRICS, in_order, is_share
 from robustray.verdicts import CLEAN
 from sweeps.standing import SELECTION, TEST
 
@@ -193,7 +193,7 @@ def seeds(comparisons: Mapping[str, Comparison]) -> Table:
 def trials(df: pd.DataFrame, objectives: Mapping[str, str]) -> Table:
     """Every trial, by number, with what its training took: device hours, and the costs that are objectives."""
     named = options(df)
-    costs = [name for name in METRICS if name not in ACCURACIES and (name in objectives or name == "cost_device_hours")]
+    costs = [name for name in in_order({*objectives, "cost_device_hours"}) if name not in ACCURACIES]
     heads = [
         Head("trial", numeric=True),
         Head("status"),
@@ -271,14 +271,14 @@ def _plain(fraction: Any, mark: str = "") -> Cell:
 
 def _gained(name: str, sign: int) -> str:
     """What a step along the frontier brings, of an objective that the judge does not measure anew."""
-    return f"{METRICS[name].short} {'gained' if sign < 0 else 'less'}" if name in SHARES else "saved"
+    return f"{METRICS[name].short} {'gained' if sign < 0 else 'less'}" if name not in COSTS else "saved"
 
 
 def _cost_heads(names: Iterable[str]) -> list[Head]:
     return [
-        Head(METRICS[name].short, "tune images, %", numeric=True)
-        if name in SHARES
-        else Head("training", axes.unit(name), numeric=True)
+        Head("training", axes.unit(name), numeric=True)
+        if name in COSTS
+        else Head(METRICS[name].short, "tune images, %" if is_share(name) else "tune images", numeric=True)
         for name in names
         if name not in ACCURACIES
     ]

@@ -8,7 +8,7 @@ import pandas as pd
 
 from analysis.axes import Axis
 from analysis.pareto import hypervolume
-from robustray.measures.metrics import SHARES
+from robustray.measures.metrics import is_share
 
 
 def largest(df: pd.DataFrame, objectives: Mapping[str, str]) -> dict[str, float]:
@@ -17,7 +17,7 @@ def largest(df: pd.DataFrame, objectives: Mapping[str, str]) -> dict[str, float]
     Shares end at 0 and 1 in any sweep. A cost has no worst value, so it is measured by the sweep's own largest one.
     """
     complete = df[df["status"] == "complete"]
-    return {name: float(complete[name].max()) for name in objectives if name not in SHARES}
+    return {name: float(complete[name].max()) for name in objectives if not is_share(name)}
 
 
 def volume(rows: pd.DataFrame, objectives: Mapping[str, str], worst: Mapping[str, float], prefix: str = "") -> float:

@@ -47,6 +47,7 @@ class Bench:
 
     name: str
     quick: bool
+    kept: bool = True  # whether rows are written
     rows: list[dict[str, Any]] = field(default_factory=list)
     targets: list[str] = field(default_factory=list)
     begun: datetime = field(default_factory=lambda: datetime.now(UTC))
@@ -66,7 +67,7 @@ class Bench:
 
     def close(self) -> None:
         """Prints where the rows are, and the targets."""
-        print(f"\n{self.path}")
+        print(f"\n{self.path if self.kept else 'nothing is written'}")
         print("\n".join(self.targets))
 
     @property
@@ -76,6 +77,8 @@ class Bench:
 
     def _write(self) -> None:
         """All rows so far: what is measured is kept, whatever comes after it."""
+        if not self.kept:
+            return
         RESULTS.mkdir(exist_ok=True)
         common = {"machine": machine(), "torch": torch.__version__, "load": round(os.getloadavg()[0], 1)}
         keys: Sequence[str] = list(dict.fromkeys(key for row in self.rows for key in row))

@@ -7,10 +7,11 @@ from robustray.commands.data import data
 from robustray.commands.doctor import doctor
 from robustray.commands.front import front
 from robustray.commands.judge import judge
+from robustray.commands.measure import measure
 from robustray.commands.train import train
 from robustray.errors import told_in_one_line
 
-app = front("Train and judge one robust classifier.", train, judge, certify, data, doctor)
+app = front("Train, judge and measure one robust classifier.", train, judge, measure, certify, data, doctor)
 
 
 def main() -> None:

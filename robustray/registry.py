@@ -100,7 +100,9 @@ class Part(Options):
 
 C = TypeVar("C", bound=Part)
 _PARTS: dict[str, dict[str, type[Part]]] = {}
-_PACKAGES = tuple(f"robustray.{name}" for name in ("data", "models", "attacks", "defenses", "training", "derived"))
+_PACKAGES = tuple(
+    f"robustray.{name}" for name in ("data", "models", "attacks", "defenses", "training", "derived", "measures")
+)
 _loaded = False
 
 

@@ -20,6 +20,8 @@ from robustray.registry import KIND, SHORT, Options, Part, kinds, parts
 Schema = Mapping[str, Any]
 REQUIRED = "required"
 _WIDE = 110
+_BESIDE = {"measure": "measures"}
+"""The space's own lists of parts, where they are not called as their kind."""
 _NOUNS = {"number": "a number", "integer": "a whole number", "boolean": "true or false", "string": "text",
           "null": "null", "object": "a mapping", "array": "a list"}  # fmt: skip
 _BOUNDS = {"minimum": "at least", "ge": "at least", "exclusiveMinimum": "above", "gt": "above",
@@ -233,7 +235,7 @@ def place(kind: str) -> Keys:
     whole = _trial()
     places = list(_places(whole, whole["$defs"], kind))
     if not places:
-        return kind, 0  # a list of the space's own, beside its trial
+        return _BESIDE.get(kind, kind), 0  # a list of the space's own, beside its trial
     keys = min(places, key=lambda keys: (keys[0] == "judge", len(keys)))  # what is trained against before the judge's
     return keys if keys[0] == "judge" else ("trial", *keys)
 

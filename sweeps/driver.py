@@ -23,6 +23,7 @@ from robustray.processors import cores
 from sweeps.deriving import parents
 from sweeps.deriving.queue import Deriving, ask
 from sweeps.events import Bus, Concluded, Event, Listener, Placed, Said, Watched
+from sweeps.judging.measuring import Measuring
 from sweeps.judging.queue import Judging
 from sweeps.judging.shards import FILES, Shards
 from sweeps.listeners.accounts import Accounts
@@ -32,7 +33,7 @@ from sweeps.record.lock import FolderLock
 from sweeps.running import evidence, packing
 from sweeps.running.packing import Share
 from sweeps.running.place import Place
-from sweeps.running.queues import Beside, Following, Job, Primed, Queue, Sized
+from sweeps.running.queues import Beside, Chain, Following, Job, Primed, Queue, Sized
 from sweeps.search.controller import Controller
 from sweeps.search.stopping import first_in_first_out
 from sweeps.space import Sweep
@@ -127,7 +128,9 @@ def drive(
     )
     done, resumed = len(record.ended()), bool(record.trials())
     bus(Said(f"{sweep.name}: {sweep.wanted} trials" + (f", {done} done before" if done else "")))
-    queue = Beside(controller, Following(deriving, judging), pressing=lambda: bool(controller.unfinished))
+    measuring = Measuring(sweep, record, bus, session=session, members=lambda: judging.members)
+    searched = Beside(controller, Following(deriving, judging), pressing=lambda: bool(controller.unfinished))
+    queue = Chain(searched, measuring)
     first = queue.next()
     interrupted = False
     if isinstance(first, Job):  # else everything is done, and no cluster need be started to say so

@@ -11,10 +11,11 @@ import pytest
 import typer
 from typer.core import TyperGroup
 
+import analysis.__main__
 import robustray.__main__
 import run_sweep
 import sweeps.__main__
-from robustray.options.choose import choose
+from robustray.options.choose import choose, several
 from sweeps.deriving import parents
 from sweeps.dry_run import first_trials
 from sweeps.space import Sweep
@@ -47,7 +48,7 @@ def sweep_app() -> typer.Typer:
 
 
 def test_every_row_has_a_command_or_says_why_not() -> None:
-    assert len(ROWS) >= 30
+    assert len(ROWS) >= 85
     for row in ROWS:
         assert len(row) == 3, row
         assert re.match(r"`python .*` ?\|?$|not yet: |out of scope: ", row[2]), row[2]
@@ -70,7 +71,14 @@ def test_a_command_can_be_done(command: str) -> None:
         makers = [choose("derive", text, "derive") for text in asked["requests"]]  # type: ignore[attr-defined]
         parents.check(makers)  # type: ignore[arg-type]
         return
+    if words[2] == "analysis":
+        asked = parsed(analysis.__main__.app, words[3:])
+        assert next(part for part in Path(str(asked["table"])).parts if part in SHIPPED)
+        return
     assert words[2] == "robustray"
     asked = parsed(robustray.__main__.app, words[3:])
     model = str(asked["model"])
     assert model.startswith("zoo:") or Path(model).parts[1] in SHIPPED
+    if "measures" in asked:
+        assert several("measure", str(asked["measures"]), "--measures")
+        assert all(split.strip() in ("train", "validation") for split in str(asked["split"] or "train").split(","))

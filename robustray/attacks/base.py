@@ -56,6 +56,13 @@ class Attack(Part):
     ) -> Tensor:
         """The attack itself. `model` is frozen and in the attack's mode. Returns x' [B, C, H, W]."""
 
+    def starts(self, x: Tensor, threat: Threat, generator: torch.Generator | None) -> Tensor | None:
+        """All that an attack draws for a batch: images that `start` takes, [R, B, C, H, W]; None where it draws nothing.
+
+        Who draws them image by image makes x' a function of the image alone, whatever the batch.
+        """
+        return None
+
     @property
     @abstractmethod
     def passes(self) -> int:

@@ -48,6 +48,13 @@ def margin(logits: Tensor, y: Tensor, target: Tensor | None = None) -> Tensor:
     return _of(logits, target) - _of(logits, y) if target is not None else _wrong(logits, y).amax(1) - _of(logits, y)
 
 
+def probability_margin(logits: Tensor, y: Tensor) -> Tensor:
+    """max over j != y of p_j - p_y, p = softmax(logits), per image [B], in [-1, 1]: above zero exactly where the image is
+    misclassified (Xie et al., CVPR 2025, arXiv:2411.15210). Its gradient vanishes where the softmax saturates.
+    """
+    return margin(logits.softmax(1), y)
+
+
 def dlr(logits: Tensor, y: Tensor, target: Tensor | None = None) -> Tensor:
     """Difference of logits ratio, per image [B] (Croce and Hein, ICML 2020, arXiv:2003.01690).
 

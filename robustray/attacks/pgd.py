@@ -8,9 +8,10 @@ from pydantic import Field, model_serializer, model_validator
 from pydantic_core import PydanticCustomError
 
 from robustray._later import Tensor, nn, torch
-from robustray.attacks.base import Attack, Objective, Outputs
-from robustray.attacks.norms import Rule, per_image
-from robustray.attacks.restarts import Worst, objectives
+from robustray.attacks.ascent import Ascent, Hears, given_starts, heard
+from robustray.attacks.base import Attack, Objective
+from robustray.attacks.norms import Rule
+from robustray.attacks.restarts import Flipped, Worst, objectives
 from robustray.attacks.threats import Projection, Threat
 from robustray.registry import Count, Options, Real, register
 
@@ -48,8 +49,9 @@ class Pgd(Attack):
     x'_0 = start;   x'_{k+1} = Proj(x'_k + step(grad loss(x'_k))),   Proj onto the eps ball and [0, 1].
 
     Losses: `ce` cross-entropy; `kl` KL(f(x) || f(x')), the TRADES objective, with f(x) computed once; `margin`
-    max_{j != y} z_j - z_y (Carlini and Wagner, 2017); `dlr` the difference of logits ratio (Croce and Hein, 2020). The
-    targeted ones climb toward one wrong class, -CE(f(x'), t), z_t - z_y, or the targeted ratio: the most likely one at x
+    max_{j != y} z_j - z_y (Carlini and Wagner, 2017); `pm` the same of probabilities (Xie et al., CVPR 2025,
+    arXiv:2411.15210), their strongest on 29 robust networks; `dlr` the difference of logits ratio (Croce and Hein, 2020).
+    The targeted ones climb toward one wrong class, -CE(f(x'), t), z_t - z_y, or the targeted ratio: the most likely one at x
     in the first restart, the next in the next, and so on in turn.
 
     Steps, times step_size: `sign` sign(g); `l2` g / ||g||_2; `max_abs` g / max |g|; `sparse` sign(g) / k on the k pixels
@@ -62,12 +64,18 @@ class Pgd(Attack):
     Starts: `uniform` in the ball, inside [0, 1]; `gaussian` x + sigma * n, n standard normal, neither clamped nor
     projected, as TRADES does; `none` x itself. A caller may also give the starting images.
 
-    With restarts, an image keeps the x' that is misclassified, and among those the one with the highest loss. With `tau`
-    an image stops tau steps after its first misclassified x' (friendly adversarial training, Zhang et al., ICML 2020,
-    arXiv:2002.11242).
+    Of a run is kept, by `keep`: `last` its last x'; `misclassified` of all its x', the start and the last included, one that
+    is misclassified before others, and of those the one with the highest loss; `worst` the one with the highest loss, whatever
+    its class: a loss that neither more steps nor more restarts lower (the robust loss of Stutz et al., ICCV 2021,
+    arXiv:2104.04448). What is kept of all restarts is chosen so too; of last x', misclassified ones first.
 
-    Passes per image: 2 * steps in each restart (a forward and a gradient to the input each) and one forward more where
-    there are several; kl and the targeted losses one forward for f(x). Images that stopped keep their place in the batch.
+    With `tau` an image stops tau steps after its first misclassified x' (`friendly` adversarial training, Zhang et al., ICML
+    2020, arXiv:2002.11242). PGD-tau of Stutz et al. (`flipped`) never stops: it keeps a misclassified x' whose loss is higher
+    than that of those before, tau + 1 times, and x itself where none is misclassified.
+
+    Passes per image: 2 * steps in each restart (a forward and a gradient to the input each), and one forward more where
+    there are several, or where not just the last x' may be kept; kl and the targeted losses one forward for f(x). Images that
+    stopped keep their place in the batch.
     """
 
     name: Literal["pgd"] = "pgd"
@@ -82,25 +90,42 @@ class Pgd(Attack):
     projection: Projection = Field(
         "nearest", description="how x' comes back: the nearest point; clamped then scaled; scaled then clamped"
     )
-    loss: Literal["ce", "kl", "margin", "dlr", "ce-targeted", "margin-targeted", "dlr-targeted"] | None = Field(
+    loss: Literal["ce", "kl", "margin", "pm", "dlr", "ce-targeted", "margin-targeted", "dlr-targeted"] | None = Field(
         None, description="what the attack climbs; null: the defense's own objective, cross-entropy where it has none"
     )
     start: Literal["uniform", "gaussian", "none"] = Field("uniform", description="where the attack starts")
     sigma: Real = Field(0.001, gt=0, description="standard deviation of a gaussian start, in pixels")
     restarts: Count = Field(1, ge=1, le=10_000, description="independent starts, of which each image keeps the worst")
+    keep: Literal["last", "misclassified", "worst"] = Field(
+        "last",
+        description="which x' of all steps: the last; a misclassified one, then by loss; that of the highest loss",
+    )
     tau: Count | None = Field(
         None, ge=0, description="steps an image goes on after its first misclassification; null: all"
     )
+    tau_rule: Literal["friendly", "flipped"] = Field(
+        "friendly",
+        description="what tau ends: the steps; or the choice of misclassified x', with x where there is none",
+    )
 
     @model_validator(mode="after")
-    def _different_restarts(self) -> Pgd:
+    def _fits(self) -> Pgd:
         if self.restarts > 1 and self.start == "none" and not self._targeted:
             raise PydanticCustomError(
                 "restarts",
                 "restarts from one start repeat each other; use start: uniform, restarts: 1 or a targeted loss",
                 {"key": "restarts"},
             )
+        if self.tau_rule == "flipped" and self.keep != "last":
+            raise PydanticCustomError(
+                "keep", "tau_rule: flipped says itself which x' is kept; leave keep at last", {"key": "keep"}
+            )
         return self
+
+    @property
+    def _hears_the_last(self) -> bool:
+        """Whether the last x' of a run is asked about too."""
+        return self.restarts > 1 or self.keep != "last" or self.tau_rule == "flipped"
 
     @property
     def _targeted(self) -> bool:
@@ -108,8 +133,7 @@ class Pgd(Attack):
 
     @property
     def passes(self) -> int:
-        last = 1 if self.restarts > 1 else 0
-        return self.restarts * (2 * self.steps + last) + (self.loss == "kl" or self._targeted)
+        return self.restarts * (2 * self.steps + self._hears_the_last) + (self.loss == "kl" or self._targeted)
 
     def run(
         self,
@@ -122,42 +146,29 @@ class Pgd(Attack):
         start: Tensor | None,
         generator: torch.Generator | None,
     ) -> Tensor:
-        given = [] if start is None else list(start.to(x) if start.ndim > x.ndim else start.to(x)[None])
-        if len(given) > self.restarts:
-            raise ValueError(f"{len(given)} starts were given for restarts: {self.restarts}")
+        given = given_starts(start, x, self.restarts)
         labels = y if y.ndim == 1 else y.argmax(1)
         if objective is None or self.loss is not None:
             climbs = objectives(self.loss, model, x, y, labels, self.restarts)
         else:
             climbs = [objective] * self.restarts
-        worst = Worst(labels)
+        flipped = self.tau_rule == "flipped"
+        ascent = Ascent(threat, self.step_rule, self.density, self.projection, None if flipped else self.tau)
+        kept = Flipped(x, labels, self.tau) if flipped else Worst(labels, wrong_first=self.keep != "worst")
+        size, all_heard = self.step_size.within(threat.eps), flipped or self.keep != "last"
         for number, climb in enumerate(climbs):
-            x_adv = given[number] if number < len(given) else self._start(x, threat, generator)
-            x_adv = self._climb(model, x, labels, x_adv, threat, climb)
-            if self.restarts > 1:
-                with torch.no_grad():
-                    outputs = Outputs(model(x_adv))
-                    x_adv = worst.add(x_adv, outputs.logits, climb(outputs, x_adv))
+            kept.begin()
+            hears = _hears(kept, climb)
+            begin = given[number] if number < len(given) else self._start(x, threat, generator)
+            x_adv = ascent.run(model, x, labels, begin, [(climb, size)] * self.steps, hears if all_heard else None)
+            if self._hears_the_last:
+                x_adv = heard(model, x_adv, hears)
         return x_adv
 
-    def _climb(
-        self, model: nn.Module, x: Tensor, labels: Tensor, x_adv: Tensor, threat: Threat, climb: Objective
-    ) -> Tensor:
-        step_size = self.step_size.within(threat.eps)
-        left = torch.full_like(labels, self.tau or 0)  # steps an image still has once it is misclassified
-        for _ in range(self.steps):
-            x_adv = x_adv.detach().requires_grad_()
-            with torch.enable_grad():
-                outputs = Outputs(model(x_adv))
-                (gradient,) = torch.autograd.grad(climb(outputs, x_adv).sum(), x_adv)
-            x_adv = x_adv.detach()
-            moved = threat.ascend(x_adv, gradient, step_size, rule=self.step_rule, density=self.density)
-            if self.tau is not None:
-                left = left - (outputs.logits.argmax(1) != labels).to(left)
-                stays = x_adv.add(gradient, alpha=0)  # but not in silence where the gradient is not finite
-                moved = torch.where(per_image(left >= 0, x), moved, stays)
-            x_adv = threat.project(moved, x, self.projection)
-        return x_adv if self.steps else threat.project(x_adv, x, self.projection)
+    def starts(self, x: Tensor, threat: Threat, generator: torch.Generator | None) -> Tensor | None:
+        if self.start == "none":
+            return None
+        return torch.stack([self._start(x, threat, generator) for _ in range(self.restarts)])
 
     def _start(self, x: Tensor, threat: Threat, generator: torch.Generator | None) -> Tensor:
         if self.start == "none":
@@ -165,3 +176,7 @@ class Pgd(Attack):
         if self.start == "gaussian":
             return x + self.sigma * torch.randn(x.shape, generator=generator, device=x.device, dtype=x.dtype)
         return threat.uniform(x, generator)
+
+
+def _hears(kept: Worst | Flipped, loss: Objective) -> Hears:
+    return lambda x_adv, outputs: kept.add(x_adv, outputs.logits, loss(outputs, x_adv))

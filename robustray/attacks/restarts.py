@@ -22,6 +22,8 @@ def objectives(
         return [lambda outputs, _: losses.cross_entropy(outputs.logits, y, "none")] * restarts
     if loss == "margin":
         return [lambda outputs, _: losses.margin(outputs.logits, labels)] * restarts
+    if loss == "pm":
+        return [lambda outputs, _: losses.probability_margin(outputs.logits, labels)] * restarts
     if loss == "dlr":
         return [lambda outputs, _: losses.dlr(outputs.logits, labels)] * restarts
     with torch.no_grad():
@@ -41,15 +43,18 @@ def _toward(loss: str, labels: Tensor, target: Tensor) -> Objective:
 
 
 class Worst:
-    """Per image the worst of the x' it was given: a misclassified one before others, then the highest loss.
+    """Per image the worst of the x' it was given: the one with the highest loss.
 
     Args:
-        labels: [B].
+        labels: [B]. wrong_first: whether a misclassified x' is worse than any other.
     """
 
-    def __init__(self, labels: Tensor) -> None:
-        self.labels = labels
+    def __init__(self, labels: Tensor, *, wrong_first: bool = True) -> None:
+        self.labels, self.wrong_first = labels, wrong_first
         self._kept: tuple[Tensor, Tensor, Tensor] | None = None
+
+    def begin(self) -> None:
+        """Another run begins."""
 
     def add(self, x_adv: Tensor, logits: Tensor, losses: Tensor) -> Tensor:
         """The worst so far, [B, C, H, W], after x_adv with its logits [B, K] and losses [B]. NaN is kept once it is there.
@@ -57,12 +62,10 @@ class Worst:
         Raises:
             UserError: the loss is one number for the whole batch, by which images cannot be told apart.
         """
-        if losses.shape != self.labels.shape:
-            raise UserError(
-                "restarts keep the worst x' of each image, but this defense's attack climbs one number for the whole "
-                "batch: set attack.loss, for example ce, or restarts: 1"
-            )
+        told_apart(losses, self.labels)
         wrong = logits.argmax(1) != self.labels
+        if not self.wrong_first:
+            wrong = torch.zeros_like(wrong)
         if self._kept is not None:
             before, was_wrong, highest = self._kept
             worse = (wrong & ~was_wrong) | ((wrong == was_wrong) & (losses > highest)) | losses.isnan()
@@ -70,3 +73,44 @@ class Worst:
             wrong, losses = wrong | was_wrong, torch.where(worse, losses, highest)
         self._kept = x_adv, wrong, losses
         return x_adv
+
+
+class Flipped:
+    """What PGD-tau keeps of each image: a misclassified x' whose loss is the highest of its run so far, tau + 1 times in a
+    run; of all runs the highest; x where no x' is misclassified.
+
+    Args:
+        x: clean images [B, C, H, W]. labels: [B]. tau: None for no end.
+    """
+
+    def __init__(self, x: Tensor, labels: Tensor, tau: int | None) -> None:
+        self.labels, self.tau = labels, tau
+        self._kept, self._highest = x, x.new_full(labels.shape, -torch.inf)
+        self.begin()
+
+    def begin(self) -> None:
+        """Another run begins."""
+        self._of_run = torch.full_like(self._highest, -torch.inf)
+        self._taken = torch.zeros_like(self.labels)
+
+    def add(self, x_adv: Tensor, logits: Tensor, losses: Tensor) -> Tensor:
+        """What is kept so far, [B, C, H, W]; arguments and errors as of `Worst.add`."""
+        told_apart(losses, self.labels)
+        taken = (logits.argmax(1) != self.labels) & (losses > self._of_run)
+        if self.tau is not None:
+            taken &= self._taken <= self.tau
+        self._taken = self._taken + taken.to(self._taken)
+        self._of_run = torch.where(taken, losses, self._of_run)
+        better = (taken & (losses > self._highest)) | losses.isnan()
+        self._highest = torch.where(better, losses, self._highest)
+        self._kept = torch.where(per_image(better, x_adv), x_adv, self._kept)
+        return self._kept
+
+
+def told_apart(losses: Tensor, labels: Tensor) -> None:
+    """Raises UserError where losses are not one for each label [B]."""
+    if losses.shape != labels.shape:
+        raise UserError(
+            "restarts and keep compare the x' of each image, but this defense's attack climbs one number for the whole "
+            "batch: set attack.loss, for example ce, or restarts: 1 and keep: last"
+        )

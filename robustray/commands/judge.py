@@ -40,7 +40,8 @@ def judge(
         typer.Option(help="Images: cifar10, or '{name: npz, train: ..., test: ...}'; default: the trial's own."),
     ] = None,
     split: Annotated[
-        JudgedSplit | None, typer.Option(help="validation (a trial's default) or test (any other model's).")
+        str | None,
+        typer.Option(metavar="[validation|test]", help="validation (a trial's default) or test (any other model's)."),
     ] = None,
     threat: Annotated[Norm | None, typer.Option(help="Norm of the perturbation.")] = None,
     eps: Annotated[str | None, typer.Option(help="Radius in pixels of [0, 1]: 8/255, 0.5 ...")] = None,
@@ -78,6 +79,7 @@ def judge(
     ] = None,
 ) -> None:
     """Judges a classifier by AutoAttack. Killed at any moment, the same command goes on."""
+    from robustray.commands.judge_elsewhere import judged_split
     from robustray.commands.judge_run import Asked, run
     from robustray.commands.judge_verify import verified
 
@@ -88,10 +90,14 @@ def judge(
             return
         if not model:
             raise UserError("which model? A trial's folder, a checkpoint, zoo:NAME, or package.module:factory")
+        shared = {
+            "--data": data, "--threat": None if threat is None else threat.value, "--eps": eps, "--images": images,
+            "--architecture": architecture,
+        }  # fmt: skip
         asked = Asked(
             model=model,
             data=data,
-            split=None if split is None else split.value,
+            split=judged_split(split, version, model, shared),
             norm=None if threat is None else threat.value,
             eps=eps,
             version=version,

@@ -23,8 +23,8 @@ class Adversarial(Defense):
     With `keep_clean` the loss is the mean over x and x' together, through one forward of both, so that batch statistics
     mix them. With `clean_fraction` c the first round(c B) images of a batch stay clean; one forward, one mean over all.
     `ignore_incorrect` and `prevent_label_leaking` are variants of Stutz et al. (ICCV 2021, arXiv:2104.04448): a pass in
-    training mode, which moves no running statistics, predicts the attacked images first. Their PGD-7-tau is the attack's
-    `tau`, as in friendly adversarial training; in their script an image that is never misclassified stays clean.
+    training mode, which moves no running statistics, predicts the attacked images first. Their PGD-7 is the attack's `keep:
+    worst`, their PGD-7-tau its `tau` with `tau_rule: flipped`, in which an image that is never misclassified stays clean.
 
     Passes per image with K attack steps: 2K + 3, or 2K + 6 with keep_clean; 1 more where predictions are asked for; clean
     images 3.

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections import UserDict
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, cast
+
+from robustray.registry import Part, parts
 
 Direction = Literal["max", "min"]
-Unit = Literal["fraction", "seconds", "hours", "passes"]
+Unit = Literal["fraction", "seconds", "hours", "passes", "number"]
 
 
 @dataclass(frozen=True)
@@ -31,8 +35,33 @@ def figures(number: float) -> str:
     return f"{float(f'{number:.3g}'):,.0f}" if 100 <= number < 1e7 else f"{number:.3g}"
 
 
-METRICS: dict[str, Metric] = {
-    metric.name: metric
+def measure_of(name: str) -> type[Part] | None:
+    """The registered measure that a name in `measures` stands for: `lipschitz`, or a label that begins with it, as
+    `lipschitz_softmax` does; of several the longest. None where there is none.
+    """
+    known = [own for own in parts("measure") if name == own or name.startswith(f"{own}_")]
+    return parts("measure")[max(known, key=len)] if known else None
+
+
+class _Metrics(UserDict[str, Metric]):
+    """Those that are always there; asked by its name, a measure of a sweep's `measures` is one too, and unit and direction are
+    its class's: who prints a record needs no sweep. The first are all that it goes through.
+    """
+
+    def __missing__(self, name: str) -> Metric:
+        measure = measure_of(name)
+        if measure is None:
+            raise KeyError(name)
+        unit, better = cast(Unit, measure.unit), cast("Direction | None", measure.better)  # type: ignore[attr-defined]
+        meaning = f"{name} of `measures`; tune images, as training ends"
+        return Metric(name, meaning, unit, better or "min", name.replace("_", " "))
+
+    def __contains__(self, name: object) -> bool:
+        return name in self.data or (isinstance(name, str) and measure_of(name) is not None)
+
+
+METRICS: Mapping[str, Metric] = _Metrics(
+    (metric.name, metric)
     for metric in (
         Metric(
             "clean_accuracy",
@@ -100,8 +129,8 @@ METRICS: dict[str, Metric] = {
             "passes",
         ),
     )
-}
-"""By name, in the order of all tables. Objectives and constraints are named after these."""
+)
+"""By name, in the order of all tables. Objectives and constraints are named after these, and after a sweep's measures."""
 
 ACCURACIES = tuple(name for name, metric in METRICS.items() if metric.judged)
 """`clean_accuracy`, `robust_accuracy`: what is judged."""
@@ -109,3 +138,14 @@ SHARES = tuple(name for name, metric in METRICS.items() if metric.unit == "fract
 """Shares of images: what is measured of a model, cheaply, on the tune images. Some only where the judge asks for it."""
 COSTS = tuple(name for name in METRICS if name not in SHARES)
 """What training costs."""
+
+
+def in_order(named: Iterable[str]) -> list[str]:
+    """Names of metrics in the order of all tables: those that are always there first, measures after them by name."""
+    found = set(named)
+    return [*(name for name in METRICS if name in found), *sorted(found - set(METRICS))]
+
+
+def is_share(name: str) -> bool:
+    """Whether a metric is a share of images, which lies in [0, 1]."""
+    return name in METRICS and METRICS[name].unit == "fraction"

@@ -39,8 +39,9 @@ def spatial(model: nn.Module, images: DeviceImages, rows: Indices, moves: Moves)
         for begin in range(0, len(images), BATCH):
             part = slice(begin, begin + BATCH)
             x, y = images.batch(part)
-            for name, count in _counts(model, x, y, rows[part], moves).items():
-                counts[name] = counts.get(name, torch.zeros_like(count)) + count
+            for name, each in moved_answers(model, x, y, rows[part], moves).items():
+                if name != "clean_accuracy":  # of what is seen through the disc
+                    counts[name] = counts.get(name, torch.zeros_like(each.sum())) + each.sum()
     every = len(images)
     shares = {name: int(count) / every for name, count in counts.items()}
     return {name: share / moves.draws if name in _PER_DRAW else share for name, share in shares.items()}
@@ -49,8 +50,8 @@ def spatial(model: nn.Module, images: DeviceImages, rows: Indices, moves: Moves)
 _PER_DRAW = ("spatial_accuracy", "spatial_fooling_rate")
 
 
-def _counts(model: nn.Module, x: Tensor, y: Tensor, rows: Indices, moves: Moves) -> dict[str, Tensor]:
-    """Numbers of images of a batch by metric; summed over draws where means are taken over them."""
+def moved_answers(model: nn.Module, x: Tensor, y: Tensor, rows: Indices, moves: Moves) -> dict[str, Tensor]:
+    """What becomes of each image [B], by metric: a number of draws for means over draws, else whether it stands."""
     plain = answers(model(moves.seen(x)))
     right, fooled, worst = torch.zeros_like(y), torch.zeros_like(y), plain == y
     for draw in range(moves.draws):
@@ -58,17 +59,17 @@ def _counts(model: nn.Module, x: Tensor, y: Tensor, rows: Indices, moves: Moves)
         right += found == y
         fooled += changed(plain, found)
         worst &= found == y
-    counts = {
-        "spatial_accuracy": right.sum(),
-        "spatial_worst_accuracy": worst.sum(),
-        "spatial_fooling_rate": fooled.sum(),
+    each = {
+        "spatial_accuracy": right,
+        "spatial_worst_accuracy": worst,
+        "spatial_fooling_rate": fooled,
     }
     if moves.grid is not None:
         stands = plain == y
         for point in _everywhere(moves, len(x)):
             stands &= answers(model(moves.seen(x, point))) == y
-        counts["spatial_grid_accuracy"] = stands.sum()
-    return counts
+        each["spatial_grid_accuracy"] = stands
+    return {**each, "clean_accuracy": plain == y}
 
 
 def _everywhere(moves: Moves, images: int) -> Iterator[Move]:

@@ -20,6 +20,20 @@ def choose(kind: str, text: str, flag: str) -> Part:
         options = parse(text, lambda _: Place(0, flag))[0]
     except UserError:
         options = None
+    return chosen(kind, options, flag, text)
+
+
+def several(kind: str, text: str, flag: str) -> list[Part]:
+    """The parts of a kind that a flag lists, `lipschitz, {name: flatness, draws: 5}`, in its order; raises as `choose`."""
+    try:
+        found = parse(text if text.lstrip().startswith("[") else f"[{text}]", lambda _: Place(0, flag))[0]
+    except UserError:
+        raise UserError(f"{flag} {text}: must list names, each also as '{{name: ..., option: value}}'") from None
+    return [chosen(kind, options, flag, text) for options in found]
+
+
+def chosen(kind: str, options: object, flag: str, text: str) -> Part:
+    """The part of a kind with these options, a name or a mapping, from the text of a flag; raises as `choose`."""
     if isinstance(options, str):
         options = {"name": options}
     if not isinstance(options, dict) or not isinstance(options.get("name"), str):

@@ -71,6 +71,7 @@ def state_comes_back(attack: Attack, training: bool) -> None:
 @contract("attack")
 def state_comes_back_after_an_exception(attack: Attack) -> None:
     """Wherever in an attack a model fails, its modes, flags and buffers are what they were."""
+    attack = _short(attack)
     for at in itertools.count():
         model, (x, y) = Fails(network().train(), at), batch()
         model.model[1].eval()
@@ -113,6 +114,17 @@ def equal_seeds_give_equal_images(attack: Attack, threat: Threat) -> None:
     assert torch.equal(torch.get_rng_state(), world)
     torch.rand(5)
     assert torch.equal(attack(model, x, y, threat, generator=generator(3)), first)
+
+
+@contract("attack")
+def starts_are_all_that_is_drawn(attack: Attack) -> None:
+    """With the starts that it would draw, it does what it does by itself, and draws nothing."""
+    model, (x, y) = network(), batch()
+    starts, other = attack.starts(x, THREAT, generator(3)), generator(5)
+    before = other.get_state()
+    found = attack(model, x, y, THREAT, start=starts, generator=other)
+    assert torch.equal(other.get_state(), before), "it draws although it was given its starts"
+    assert torch.equal(found, attack(model, x, y, THREAT, generator=generator(3)))
 
 
 @contract("attack", threat=THREATS)
@@ -161,7 +173,10 @@ def the_host_never_waits_for_the_device(attack: Attack, threat: Threat) -> None:
     """In training, where broken promises go to a flag. Tensors without values raise where the host would read one."""
     model, (x, y) = network().to("meta"), batch()
     flag = torch.zeros((), dtype=torch.bool, device="meta")
-    if "steps" in type(attack).model_fields:  # tensors without values are slow
-        attack = attack.model_copy(update={"steps": 2})
-    x_adv = attack(model, x.to("meta"), y.to("meta"), threat, violations=flag)
+    x_adv = _short(attack)(model, x.to("meta"), y.to("meta"), threat, violations=flag)
     assert x_adv.shape == x.shape
+
+
+def _short(attack: Attack) -> Attack:
+    """Of two steps, where it has steps: tensors without values are slow, and so is failing at every pass in turn."""
+    return attack.model_copy(update={"steps": 2}) if "steps" in type(attack).model_fields else attack

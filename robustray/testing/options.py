@@ -20,7 +20,7 @@ JUDGE: dict[str, Any] = {
 }
 
 
-BESIDE = ("derive",)
+BESIDE = ("derive", "measure")
 """Kinds that stand in a space beside its trial."""
 
 

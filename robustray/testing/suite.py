@@ -24,6 +24,7 @@ _ROOMS = {
     "data": "data",
     "defense": "defenses",
     "derive": "derived",
+    "measure": "measures",
     "model": "models",
     "optimiser": "training",
     "part": "options",
@@ -141,8 +142,9 @@ def _tried(each: Contract, part: Part) -> str:
 def variants(cls: type[P], **options: Any) -> list[tuple[str, P]]:
     """A part by default, then with each other value of each option of choice, each with a word for what is other.
 
-    Values that do not go with the rest of its options are left out.
+    Values that do not go with the rest of its options are left out. What a class names in `cheap` stands for its defaults.
     """
+    options = {**getattr(cls, "cheap", {}), **options}
     found = [("", cls(**options))]
     for option, field in cls.model_fields.items():
         if option == "name" or option in options:

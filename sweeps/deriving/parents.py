@@ -47,10 +47,11 @@ class Standing:
         complete = {trial.number: trial for trial in own.trials if trial.outcome == "complete"}
         found: dict[int, Values] = {}
         for setting, standing in frontier(own).items():
-            number = next(
-                each.number for each in own.trials if each.setting == setting and (each.number, SELECTION) in own.judged
+            trial = next(
+                each for each in own.trials if each.setting == setting and (each.number, SELECTION) in own.judged
             )
-            found[number] = standing.values
+            judged = own.judged[trial.number, SELECTION]  # accuracies that are no objective order them all the same
+            found[trial.number] = {**known(trial, judged).values, **standing.values}
         if not found and not own.judged:
             cheap = {trial.number: known(trial, None).values for trial in eligible(own)}
             found = {number: cheap[number] for number in non_dominated(cheap, own.objectives)}

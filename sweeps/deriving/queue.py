@@ -110,7 +110,8 @@ class Deriving:
         missing = [name for name in self.sweep.objectives if name not in metrics]
         cause = end.cause
         if outcome == "complete" and missing:
-            outcome, cause = "failed", f"no finite {' and no '.join(missing)} is known of it and its parents"
+            why = f": {cause}" if cause else ""
+            outcome, cause = "failed", f"no finite {' and no '.join(missing)} is known of it and its parents{why}"
         self.record.finish(
             number,
             outcome,
@@ -131,7 +132,8 @@ class Deriving:
 
     def _metrics(self, number: int, end: End) -> dict[str, float]:
         """Accuracies as measured; costs with those of the parents, without which there would be no point."""
-        metrics = {name: float(end.result[name]) for name in SHARES if name in end.result}
+        named = (*SHARES, *self.sweep.measured_of_all)
+        metrics = {name: float(end.result[name]) for name in named if end.result.get(name) is not None}
         own = {
             "cost_seconds": float(end.result["cost_seconds"]),
             "cost_device_hours": float(end.result["cost_seconds"]) / 3600,
@@ -195,6 +197,7 @@ class Deriving:
             "kept": str(self.record.folder / "derived"),
             "session": self.session,
             "max_failures": self.sweep.resources.max_failures,
+            **self.sweep.asked_of_all(),
         }
         return Job(f"point {number:04d}", number, work)
 

@@ -149,6 +149,11 @@ class Judging:
             return self.next()
         return DONE
 
+    @property
+    def members(self) -> Sequence[int] | None:
+        """The frontier's members as they are fixed; None since something is new that may change them."""
+        return self._members
+
     def report(self, job: Job, result: Result) -> Verdict:
         return "go"
 

@@ -11,7 +11,7 @@ from collections.abc import Container, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
-from robustray.measures.metrics import ACCURACIES, METRICS
+from robustray.measures.metrics import ACCURACIES, METRICS, is_share
 
 
 class Ends(Protocol):
@@ -99,7 +99,7 @@ def said(values: Mapping[str, float], limits: Limits, *, at_most: Container[str]
         if value is None:
             lines.append(f"{name} is not known")
             continue
-        unit = " %" if _fraction(name) else ""
+        unit = " %" if is_share(name) else ""
         bound = "at most " if name in at_most else ""
         asked = f"{_printed(name, limit)}{unit}"
         lines.append(f"{name} {bound}{_printed(name, value)}{unit} is {_amount(name, amount)} {way} {asked}")
@@ -123,12 +123,8 @@ def _share(amount: float, value: float | None, limit: float | None) -> float:
     return amount / scale if scale else 0.0
 
 
-def _fraction(name: str) -> bool:
-    return name in METRICS and METRICS[name].unit == "fraction"
-
-
 def _amount(name: str, amount: float) -> str:
-    return f"{_printed(name, amount)} points" if _fraction(name) else _printed(name, amount)
+    return f"{_printed(name, amount)} points" if is_share(name) else _printed(name, amount)
 
 
 def _printed(name: str, value: float) -> str:

@@ -59,6 +59,7 @@ def open_task(work: Mapping[str, Any]) -> Task:
         "judge": JudgeTask,
         "probe": ProbeTask,
         "measure": MeasureTask,
+        "explain": ExplainTask,
     }
     return _Timed(kinds[work["kind"]](work))
 
@@ -115,8 +116,18 @@ class TrainTask:
                 return {"outcome": "failed", "cause": cause, "done": True, "epoch": 0, "training_iteration": 0}
             self.trainer = self._open()
             if self.trainer.report is not None:  # said before, but it may never have arrived
-                return self.trainer.report
-        return self.trainer.epoch()
+                return self._measured(self.trainer.report)
+        return self._measured(self.trainer.epoch())
+
+    def _measured(self, report: Report) -> Report:
+        """A last report with the measures of the space that are taken of every trial."""
+        return _with_measures(report, self.folder, self.work, self._heed)
+
+    def _heed(self, _: object) -> None:
+        from robustray.errors import Paused
+
+        if self._interrupted:
+            raise Paused
 
     def _open(self) -> Trainer:
         from robustray.training import Trainer
@@ -176,7 +187,14 @@ class DeriveTask:
             cause = f"its process died {died} times in a row"
             return {"outcome": "failed", "cause": cause, "done": True, "training_iteration": 1}
         found = derived.made(self.folder, Path(self.work["kept"]), stop=self._stop)
-        return {"outcome": "complete", "done": True, "training_iteration": 1, **found}
+        report = {"outcome": "complete", "done": True, "training_iteration": 1, **found}
+        return _with_measures(report, self.folder, self.work, self._heed)
+
+    def _heed(self, _: object) -> None:
+        from robustray.errors import Paused
+
+        if self._stop.is_set():
+            raise Paused
 
     def interrupt(self) -> bool:
         self._stop.set()
@@ -236,6 +254,52 @@ class JudgeTask:
         }
 
     def _heed(self, *_: object) -> None:
+        from robustray.errors import Paused
+
+        if self._interrupted:
+            raise Paused
+
+    def interrupt(self) -> bool:
+        self._interrupted = True
+        return True
+
+
+class ExplainTask:
+    """Takes one measure of one member of the frontier on one split. Interrupted, the piece in flight is given up."""
+
+    def __init__(self, work: Mapping[str, Any]) -> None:
+        self.work = work
+        self.folder = Path(work["folder"])
+        self._interrupted = False
+
+    def step(self) -> Report:
+        from robustray.errors import Paused
+
+        try:
+            return self._measure()
+        except Paused:
+            raise
+        except UserError as error:  # it does not fit this model, say: no reason to stop the others
+            return {"outcome": "failed", "cause": str(error), "done": True, "training_iteration": 1}
+        except Exception as error:
+            return _failure(error, self.folder / "log.txt", 1)
+
+    def _measure(self) -> Report:
+        from sweeps.running import measured
+
+        _settle(self.work)
+        name, split = self.work["name"], self.work["split"]
+        counted = self.folder / measured.FOLDER / f"attempts-{split}-{name}.json"
+        died = deaths(counted, self.work["session"], 0)
+        if died > self.work["max_failures"]:
+            cause = f"its process died {died} times in a row"
+            return {"outcome": "failed", "cause": cause, "done": True, "training_iteration": 1}
+        found = measured.of_member(
+            self.folder, self.work["measure"], split, self.work["images"], self.work["weights"], self._heed
+        )
+        return {"outcome": "complete", "done": True, "training_iteration": 1, **found}
+
+    def _heed(self, _: object) -> None:
         from robustray.errors import Paused
 
         if self._interrupted:
@@ -336,6 +400,16 @@ def _seconds(config: TrialConfig, threads: int) -> float:
     from robustray.training import cost
 
     return quickest(lambda: cost.trial(config, threads=threads).step, 0.5)
+
+
+def _with_measures(report: Report, folder: Path, work: Mapping[str, Any], heed: Callable[[float], None]) -> Report:
+    """The report of a trial that completed, with the space's measures of all."""
+    asked = work.get("measures")
+    if not asked or report.get("outcome") != "complete":
+        return report
+    from sweeps.running import measured
+
+    return {**report, **measured.as_training_ends(folder, asked, work["measured_images"], heed)}
 
 
 def _settle_compiler(folder: Path, threads: int) -> None:

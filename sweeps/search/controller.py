@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, get_args
 
 from robustray.errors import UserError
 from robustray.files import write_whole
-from robustray.measures.metrics import METRICS
 from sweeps.events import Event, JudgingReached, JudgingResumed, JudgingSkipped, Listener, Said, TrialEnded, TrialJudged
 from sweeps.record import Issued, Outcome, Record
 from sweeps.record.constraints import violations
@@ -50,6 +49,7 @@ class Controller:
             trial.number for trial in record.trials() if trial.outcome is None and trial.origin != "derived"
         )
         self.running: set[int] = set()
+        self._of_all = self.sweep.asked_of_all()
         self.settings = Settings(sweep, record)
         self._said = False  # that all settings were tried
 
@@ -70,10 +70,11 @@ class Controller:
     def finish(self, job: Job, end: End) -> None:
         self.running.discard(job.number)
         known: Outcome = end.outcome if end.outcome in get_args(Outcome) else "failed"  # type: ignore[assignment]
-        cause, metrics = end.cause, _finite(end.result)
+        cause, metrics = end.cause, _finite(end.result, self.sweep.metrics)
         missing = [name for name in self.sweep.objectives if name not in metrics]
         if known == "complete" and missing:
-            known, cause = "failed", f"reported no finite {' and no '.join(missing)}"
+            why = f": {cause}" if cause else ""
+            known, cause = "failed", f"reported no finite {' and no '.join(missing)}{why}"
         self.record.finish(
             job.number,
             known,
@@ -158,6 +159,7 @@ class Controller:
             "folder": str(folder),
             "session": self.session,
             "max_failures": self.sweep.resources.max_failures,
+            **self._of_all,
         }
         return Job(f"trial {number:04d}", number, work)
 
@@ -170,9 +172,9 @@ def _describe(folder: Path, trial: str) -> None:
         write_whole(path, trial)
 
 
-def _finite(result: Mapping[str, Any]) -> dict[str, float]:
+def _finite(result: Mapping[str, Any], metrics: Iterable[str]) -> dict[str, float]:
     """The metrics of a report that are numbers."""
-    values = {name: result[name] for name in METRICS if name in result}
+    values = {name: result[name] for name in metrics if name in result}
     return {
         name: float(value) for name, value in values.items() if isinstance(value, int | float) and math.isfinite(value)
     }

@@ -19,7 +19,7 @@ from optuna.samplers import BaseSampler
 from optuna.study._constrained_optimization import _CONSTRAINTS_KEY
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
-from robustray.measures.metrics import SHARES
+from robustray.measures.metrics import is_share
 from sweeps.frontier import mean
 from sweeps.record import DIRECTIONS, Record, TrialRecord
 from sweeps.record.constraints import shares
@@ -143,7 +143,7 @@ class Study:
         return mean(missed, dict.fromkeys(self.sweep.constraints, "min")) if missed else {}
 
     def _worst_of(self, name: str) -> float:
-        if name in SHARES:
+        if is_share(name):
             return 0.0 if self._objectives[name] == "max" else 1.0
         return self._worst.get(name, 0.0)
 

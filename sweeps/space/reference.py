@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -9,19 +11,24 @@ from robustray import words
 from robustray.attacks.threats import Threat
 from robustray.files import write_whole
 from robustray.judge import Judge
+from robustray.measures.base import Measure
 from robustray.measures.metrics import METRICS
 from robustray.registry import Options, Part, kinds, parts
 from robustray.trial import TrialConfig
 from sweeps.space import Sweep
 from sweeps.space.distributions import MEANING
+from sweeps.space.measuring import Measuring
 from sweeps.space.space import Bound, Resources, Search, Stopping
 
 FOLDER = Path(__file__).parents[2] / "docs" / "reference"
+MEASURES = FOLDER.parent / "measures.md"
+_TABLE = re.compile(r"(?<=<!-- measures: written by `make reference` -->\n).*?(?=<!-- end of measures -->)", re.DOTALL)
 SECTIONS: dict[str, type[Options]] = {
     "sweep": Sweep,
     "judge": Judge,
     "trial": TrialConfig,
     "threat": Threat,
+    "measuring": Measuring,
     "constraints": Bound,
     "search": Search,
     "stopping": Stopping,
@@ -39,8 +46,23 @@ def pages() -> dict[str, str]:
     return {name: _NOTE + text for name, text in written.items()}
 
 
+def measures_page() -> str:
+    """docs/measures.md, with the table of all measures as it is now."""
+    lines = ["| measure | what it is | unit | better |", "|---|---|---|---|"]
+    for name, cls in parts("measure").items():
+        assert issubclass(cls, Measure)
+        better = {"max": "more", "min": "less"}.get(cls.better or "", "neither")
+        about = (sys.modules[cls.__module__].__doc__ or words.docstring(cls)).partition("\n")[
+            0
+        ]  # one file, one measure
+        first = _cell(about).rstrip(".")
+        lines.append(f"| [{name}](reference/measure.md#{name}) | {first} | {cls.unit} | {better} |")
+    table = "\n".join(lines) + "\n"
+    return _TABLE.sub(lambda _: table, MEASURES.read_text(encoding="utf-8"))
+
+
 def write() -> None:
-    """Writes the pages, and removes those of kinds that are gone."""
+    """Writes the pages and the table of measures, and removes pages of kinds that are gone."""
     FOLDER.mkdir(parents=True, exist_ok=True)
     new = pages()
     for old in FOLDER.glob("*.md"):
@@ -48,6 +70,7 @@ def write() -> None:
             old.unlink()
     for name, text in new.items():
         write_whole(FOLDER / name, text)
+    write_whole(MEASURES, measures_page())
 
 
 def _index() -> str:
@@ -89,7 +112,7 @@ def _search_space() -> str:
             "",
             "## Metrics",
             "",
-            "What `objectives` and `constraints` may name.",
+            "What `objectives` and `constraints` may name, besides the [measures](measure.md) that `measures` has.",
             "",
             "| metric | what it is |",
             "|---|---|",

@@ -17,15 +17,17 @@ from pydantic_core import PydanticCustomError
 from robustray.derived.base import Maker
 from robustray.errors import UserError, nearest
 from robustray.judge import Judge
-from robustray.measures.metrics import METRICS
+from robustray.measures.base import Measure
+from robustray.measures.metrics import METRICS, in_order
 from robustray.moved import written
 from robustray.options.mistakes import Mistakes, mistakes
 from robustray.options.places import where_it_was
 from robustray.options.yaml import Document, Keys, dotted, show
-from robustray.registry import Count, Options, Real, Registered
+from robustray.registry import Count, Options, Real, Registered, parts
 from robustray.trial import TrialConfig
-from sweeps.space import corners, grids, templates
+from sweeps.space import corners, grids, measuring, templates
 from sweeps.space.distributions import Parameter
+from sweeps.space.measuring import Measures, Measuring
 from sweeps.space.overrides import override
 
 TRIALS = 24
@@ -35,12 +37,20 @@ NAME = "[A-Za-z0-9_-][A-Za-z0-9._-]{0,99}"
 
 def _known_metric(name: str) -> str:
     if name not in METRICS:
-        raise PydanticCustomError("metric", "is not a metric; {hint}", {"hint": nearest(name, METRICS)})
+        hint = nearest(name, [*METRICS, *parts("measure")])
+        if hint.startswith("known"):  # nothing is near, and of all measures it would be a long list
+            hint = f"{nearest(name, METRICS)}, or the name of one of `measures`"
+        raise PydanticCustomError("metric", "is not a metric; {hint}", {"hint": hint})
     return name
 
 
 Metric = Annotated[str, AfterValidator(_known_metric)]
-_BY_METRIC: dict[str, Any] = {"propertyNames": {"enum": [*METRICS]}}  # pydantic leaves the keys of a mapping unsaid
+
+
+def _by_metric(schema: dict[str, Any]) -> None:
+    schema["propertyNames"] = measuring.keys_of_metrics()
+
+
 Direction = Literal["max", "min"]
 
 
@@ -126,13 +136,18 @@ class Sweep(Options):
     description: str = Field("", description="what the sweep is for, in a few words; shown on the report's page")
     judge: Judge = Field(description="what every trial is measured by; constants only")
     trial: dict[str, Any] = Field({}, description="the template of a trial; any leaf may be a distribution")
+    measures: Measures = Field(
+        {},
+        description="what is measured of models besides: a list, or a mapping by names that begin with the measure's",
+    )
+    measuring: Measuring = Field(Measuring(), description="of which models measures are taken, and on which images")
     objectives: dict[Metric, Direction] = Field(
         {"clean_accuracy": "max", "robust_accuracy": "max"},
         description="what to find the frontier of",
-        json_schema_extra=_BY_METRIC,
+        json_schema_extra=_by_metric,
     )
     constraints: dict[Metric, Bound] = Field(
-        {}, description="what a trial must keep to, to be on the frontier", json_schema_extra=_BY_METRIC
+        {}, description="what a trial must keep to, to be on the frontier", json_schema_extra=_by_metric
     )
     search: Search = Field(Search(), description="how trials are chosen")
     stopping: Stopping = Field(Stopping(), description="which trials end early")
@@ -191,6 +206,13 @@ class Sweep(Options):
             raise Mistakes(found)
         return value
 
+    @field_validator("measures")
+    @classmethod
+    def _named_after_what_they_are(cls, value: dict[str, Measure]) -> dict[str, Measure]:
+        if wrong := measuring.misnamed(value):
+            raise Mistakes(wrong)
+        return value
+
     @field_validator("objectives")
     @classmethod
     def _in_order(cls, value: dict[str, Direction], info: ValidationInfo) -> dict[str, Direction]:
@@ -198,7 +220,7 @@ class Sweep(Options):
             raise ValueError(f"needs at least one of {', '.join(METRICS)}")
         _measured(value, info)
         # An Optuna study knows its objectives by position: two spellings of one set must not swap them on resume.
-        return {name: value[name] for name in METRICS if name in value}
+        return {name: value[name] for name in in_order(value)}
 
     @field_validator("constraints")
     @classmethod
@@ -325,6 +347,24 @@ class Sweep(Options):
         return {**self.model_dump(mode="json"), "trial": templates.plain(self.template)}
 
     @property
+    def measured_of_all(self) -> dict[str, Measure]:
+        """Measures that are taken of every trial as its training ends, by name."""
+        named = {*self.objectives, *self.constraints}
+        every = self.measuring.of == "all"
+        return {name: measure for name, measure in self.measures.items() if every or name in named}
+
+    @property
+    def metrics(self) -> tuple[str, ...]:
+        """What training measures of a trial, by name: what is always measured, and measures of all."""
+        return (*METRICS, *self.measured_of_all)
+
+    def asked_of_all(self) -> dict[str, Any]:
+        """The same as plain data, for a worker; nothing where nothing is measured of all."""
+        asked = {name: measure.model_dump(mode="json") for name, measure in self.measured_of_all.items()}
+        images = self.measuring.images
+        return {"measures": asked, "measured_images": None if images == "all" else images} if asked else {}
+
+    @property
     def space_hash(self) -> str:
         """SHA-256, in hex, of what must not change between runs: `trials`, `duplicates`, `resources`, `description` may."""
         text = json.dumps(_fixed(self.resolved()), sort_keys=True, separators=(",", ":"), allow_nan=False)
@@ -350,8 +390,9 @@ class Sweep(Options):
 
 
 def _measured(names: Iterable[str], info: ValidationInfo) -> None:
-    """Refuses metrics that the judge would not measure."""
-    found: dict[Keys, str] = {}
+    """Refuses metrics that neither the judge nor a measure of the space would measure."""
+    names, measures = tuple(names), info.data.get("measures")  # None: with mistakes of their own
+    found = measuring.unmeasured(names, names if measures is None else measures)
     for name in names:
         asked: Any = info.data.get("judge", ...)  # one with mistakes of its own has been told of
         for key in METRICS[name].needs:
@@ -380,7 +421,8 @@ def _distributions(tree: object) -> list[Keys]:
 
 def _fixed(resolved: Mapping[str, Any]) -> dict[str, Any]:
     """What `space_hash` covers."""
-    fixed = {key: value for key, value in resolved.items() if key not in ("description", "resources", "derive")}
+    free = ("description", "resources", "derive", "measures", "measuring")
+    fixed = {key: value for key, value in resolved.items() if key not in free} | measuring.held(resolved)
     if isinstance(fixed.get("search"), dict):
         fixed["search"] = {key: value for key, value in fixed["search"].items() if key not in ("trials", "duplicates")}
     return fixed

@@ -213,6 +213,8 @@ class _Drawing:
             self._shard(text, run)
         elif kind == "derive":
             text.append("deriving", "cyan").append(f"  {short(self.frame.params.get(number, {}))}", "dim")
+        elif kind == "explain":
+            text.append("measuring", "cyan").append(f"  {run.job.work['name']} on {run.job.work['split']}", "dim")
         else:
             text.append("finding out how many images fit into memory")
         if self.roomy:

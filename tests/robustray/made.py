@@ -41,12 +41,19 @@ __all__ = [
     "variants",
 ]
 NEEDED: dict[tuple[str, str], dict[str, Any]] = {
+    ("attack", "multi_targeted"): {"steps": 2, "targets": 2},
+    ("attack", "pma"): {"steps": 4},
     ("data", "npz"): {"train": "train.npz", "test": "test.npz"},
     ("curriculum", "stages"): {"stages": ({"eps_scale": 0.5}, {"begin": {"fraction": 0.5}, "eps_scale": 1})},
+    ("measure", "best_known"): {"attack": {"steps": 2}, "apgd": ()},
+    ("measure", "corruptions"): {"path": str(HERE / "corruptions")},
+    ("measure", "robust_accuracy"): {"attack": {"steps": 2, "restarts": 2}, "eps_range": (0, 0.02)},
+    ("measure", "spatial"): {"moves": {"draws": 2, "grid": {"rotations": 2, "translations": 1}}},
+    ("measure", "transfer"): {"source": "another", "attack": {"steps": 2}},
     ("mix", "generated"): {"path": str(HERE / "generated.npz")},
     ("mix", "pseudo_labelled"): {"path": str(HERE / "pseudo_labelled.pickle")},
 }
-"""Options that a part cannot do without; every other part is made from its defaults."""
+"""Options that a part cannot do without, or that keep a dear one cheap; every other part is made from its defaults."""
 
 P = TypeVar("P", bound=Part)
 

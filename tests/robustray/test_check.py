@@ -19,7 +19,7 @@ from robustray.defenses.base import Demand
 from robustray.defenses.step import Loss, Step
 from robustray.registry import Part, Real, kinds, parts
 from robustray.testing import Result, check, contracts
-from robustray.testing.suite import contract, raises
+from robustray.testing.suite import contract, raises, variants
 from robustray.training.schedules import Constant
 from tests.robustray.made import made
 
@@ -226,3 +226,16 @@ def test_an_error_must_be_there_and_speak() -> None:
         failing(KeyError("words"))
     with pytest.raises(AssertionError, match="nothing was raised"), raises(ValueError):
         pass
+
+
+def test_a_dear_part_is_tried_cheaply() -> None:
+    """With the options that its class names, each choice with every value; what a caller gives comes first."""
+
+    class Dear(Plain):
+        cheap: ClassVar[dict[str, object]] = {"weight": 0.5}
+        how: Literal["a", "b"] = Field("a", description="a choice")
+
+    tried = variants(Dear)
+    assert {part.weight for _, part in tried} == {0.5}
+    assert "how=b" in [word for word, _ in tried]
+    assert {part.weight for _, part in variants(Dear, weight=2)} == {2}

@@ -99,6 +99,17 @@ table = {}
         ),
         (["bad.py:good", "DATA", "--version", "apgd-c+square"], r"--version: must be .*; did you mean 'apgd-ce'"),
         (["bad.py:good", "DATA", "--version", "apgd-ce+apgd-ce"], r"--version: must be .*different attacks"),
+        (
+            ["bad.py:good", "DATA", "--version", "pgd"],
+            r"--version pgd: is no AutoAttack; .*: python -m robustray measure bad.py:good --measures "
+            r"'\{name: robust_accuracy, attack: pgd\}' --data digits --eps 0.1 --images 40$",
+        ),
+        (
+            ["bad.py:good", "DATA", "--split", "train"],
+            r"--split train: AutoAttack judges validation and test images; .*: python -m robustray measure bad.py:good "
+            r"--measures robust_accuracy --split train --data digits --eps 0.1 --images 40$",
+        ),
+        (["bad.py:good", "DATA", "--split", "tset"], r"--split: there is no split 'tset'; did you mean 'test'"),
         (["bad.py:good", "DATA", "--images", "498"], r"498 images asked for the judge test list, but there are 497"),
         (["TRIAL", "--images", "61"], r"--images: .*61, but .* only 60"),
         (["bad.py:good", "DATA", "--device", "tpu"], r"there is no device 'tpu'|device 'tpu' is not on this machine"),

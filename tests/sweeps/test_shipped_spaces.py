@@ -184,14 +184,19 @@ RUN: dict[str, list[Params]] = {
             branch("defense", "score", divergence="lse", beta=6.0, clip=0.3, clips="total"),
         ),
     ],
-    "stutz2021_attacks": ran(
-        {"threat.eps": 8 / 255, "attack.steps": 7, "attack.tau": None, "defense": "adversarial"},
-        {},
-        *each("attack.steps", (5, 14)),
-        *each("attack.tau", range(4)),
-        {"threat.eps": 9 / 255},
-        *each("defense", ("ignore_incorrect", "prevent_label_leaking")),
-    ),
+    "stutz2021_attacks": [
+        *ran(
+            {"threat.eps": 8 / 255, "defense": "adversarial"} | branch("attack", "highest", steps=7),
+            {},
+            *each("attack.highest.steps", (5, 14)),
+            {"threat.eps": 9 / 255},
+            *each("defense", ("ignore_incorrect", "prevent_label_leaking")),
+        ),
+        *ran(
+            {"threat.eps": 8 / 255, "defense": "adversarial"},
+            *(branch("attack", "misclassified", tau=tau) for tau in range(4)),
+        ),
+    ],
     "stutz2021_data": [
         *(branch("batch", "standard", label_noise=noise) for noise in (0.0, 0.1, 0.2, 0.3, 0.4, 0.5)),
         {"batch": "autoaugment"},

@@ -67,8 +67,8 @@ MISTAKES: list[tuple[int, str, str, str]] = [
     (BATCH, "bach: {size: 100}", "trial.bach", "unknown key; did you mean 'batch'?"),
     (BATCH, "batch: {siez: 100}", "trial.batch.siez", "unknown key; did you mean 'size'?"),
     (SEARCH, "serach: {trials: 3}", "serach", "unknown key; did you mean 'search'?"),
-    (SEARCH, "logging: {}", "logging", "unknown key; known: constraints, derive, description, judge, name, objectives, "
-     "resources, search, stopping, trial"),
+    (SEARCH, "logging: {}", "logging", "unknown key; known: constraints, derive, description, judge, measures, measuring, "
+     "name, objectives, resources, search, stopping, trial"),
     (SEARCH, "search: {sample: tpe}", "search.sample", "unknown key; did you mean 'sampler'?"),
     (THREAT, "threat: {norm: linf, eps: 0.2, epz: 1}", "judge.threat.epz", "unknown key; did you mean 'eps'?"),
     (DATA, "data: {name: digit}", "judge.data.name", "there is no data 'digit'; did you mean 'digits'?"),
@@ -177,7 +177,7 @@ MISTAKES: list[tuple[int, str, str, str]] = [
      "did you mean 'max'?"),
     (OBJECTIVES, "objectives: {}", "objectives", "needs at least one of clean_accuracy, robust_accuracy"),
     (OBJECTIVES, "objectives: [clean_accuracy]", "objectives", "must be a mapping, not a list"),
-    (OBJECTIVES, "constraints: {lipschitz: {max: 1}}", "constraints.lipschitz",
+    (OBJECTIVES, "constraints: {smoothness: {max: 1}}", "constraints.smoothness",
      "is not a metric; known: adversarial_fooling_rate, clean_accuracy"),
     (OBJECTIVES, "constraints: {cost_passes: {}}", "constraints.cost_passes", "needs a min, a max, or both"),
     (OBJECTIVES, "constraints: {cost_passes: {min: 2, max: 1}}", "constraints.cost_passes", "2 is above 1"),

@@ -1,0 +1,178 @@
+"""The figure of measures over the epochs of a training."""
+
+from __future__ import annotations
+
+import html
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import plotly.graph_objects as go
+from plotly.subplots import make_subplots
+
+from analysis import palette, picture
+from analysis.palette import FONT, Theme, ThemeName
+from robustray.errors import UserError
+from robustray.files import write_whole
+
+ABOUT, ROWS = "curve.json", "epochs.csv"
+_WIDTH, _PANEL = 860, 300  # pixels
+
+
+@dataclass(frozen=True)
+class Curve:
+    """A measure of one training on one split: `rows` have epoch, value, low, high and what else it says."""
+
+    about: dict[str, Any]
+    rows: pd.DataFrame
+
+    @property
+    def panel(self) -> str:
+        """What curves that are drawn over each other have in common."""
+        settings = {key: value for key, value in self.about["settings"].items() if key != "name"}
+        return json.dumps([self.about["measure"], settings, self.about["threat"]], sort_keys=True)
+
+    @property
+    def name(self) -> str:
+        """Of which training, on which images."""
+        return f"{self.about['name']}, {self.about['split']}"
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """What was written."""
+
+    page: Path
+    notes: list[str]  # why there is no picture
+
+
+def publish(folders: Sequence[Path], *, png: bool = True) -> Drawn:
+    """Writes `curve.html` and `curve.png` into the first folder. A picture that cannot be drawn is a note, not an error.
+
+    Args:
+        folders: of curves, or folders that hold such: those of several trainings and splits meet in one figure.
+
+    Raises:
+        UserError: there is no curve in one of them.
+    """
+    curves = [curve for folder in folders for curve in read(folder)]
+    figure = curve_figure(curves)
+    page, image = folders[0] / "curve.html", folders[0] / "curve.png"
+    write_whole(page, figure.to_html(include_plotlyjs=True))
+    notes, drawn = [], None
+    if png:
+        try:
+            drawn = picture.png(figure, _WIDTH, int(figure.layout.height))
+        except Exception as error:  # a browser can fail in any way, and the page is whole without a picture
+            notes.append(f"{image.name} was not drawn: {picture.why_not(error)}")
+    if drawn is None:
+        image.unlink(missing_ok=True)
+    else:
+        write_whole(image, drawn)
+    return Drawn(page, notes)
+
+
+def read(folder: Path) -> list[Curve]:
+    """The curve that a folder holds, or those in the folders inside it, by name.
+
+    Raises:
+        UserError: there is none, or one cannot be read.
+    """
+    homes = [folder] if (folder / ABOUT).is_file() else sorted(path.parent for path in folder.glob(f"*/{ABOUT}"))
+    if not homes:
+        raise UserError(f"{folder}: no curve here; python -m robustray measure TRIAL --epochs all writes some")
+    return [_curve(home) for home in homes]
+
+
+def _curve(home: Path) -> Curve:
+    try:
+        about = json.loads((home / ABOUT).read_text(encoding="utf-8"))
+        rows = pd.read_csv(home / ROWS)
+        curve = Curve(about, rows.sort_values("epoch"))
+        whole = bool(curve.panel and curve.name and about["unit"]) and {"value", "low", "high"} <= set(rows.columns)
+    except (OSError, ValueError, KeyError, TypeError):
+        whole = False
+    if not whole:
+        raise UserError(f"{home}: {ABOUT} or {ROWS} is damaged; the same measure --epochs writes both anew")
+    return curve
+
+
+def curve_figure(curves: Sequence[Curve], *, theme: ThemeName = "light") -> go.Figure:
+    """Values over the epoch, a panel for each measure, a colour for each training and split, 95 % intervals as bands.
+
+    Args:
+        curves: at least one.
+        theme: colours, "light" or "dark".
+    """
+    look = palette.THEMES[theme]
+    panels, names = (list(dict.fromkeys(getattr(each, key) for each in curves)) for key in ("panel", "name"))
+    figure = make_subplots(rows=len(panels), cols=1, shared_xaxes=True, vertical_spacing=0.24 / len(panels))
+    seen = set[str]()
+    for draw in (_band, _line):  # no band over another's line
+        for curve in curves:
+            row = panels.index(curve.panel) + 1
+            colour = look.categories[names.index(curve.name) % len(look.categories)]
+            trace = draw(curve, colour)
+            if draw is _line:
+                trace.showlegend = curve.name not in seen
+                seen.add(curve.name)
+            figure.add_trace(trace, row=row, col=1)
+            figure.update_yaxes(title_text=html.escape(_axis(curve, curves), quote=False), row=row, col=1)
+    figure.update_xaxes(title_text="epoch", row=len(panels), col=1)
+    _styled(figure, look, len(panels))
+    return figure
+
+
+def _axis(curve: Curve, curves: Sequence[Curve]) -> str:
+    """`calibration (attack pgd), %`: with the options, and the threat, by which it differs from others of its name."""
+    what = str(curve.about["measure"]).replace("_", " ")
+    mine = _options(curve)
+    others = [_options(other) for other in curves if other.about["measure"] == curve.about["measure"]]
+    apart = [f"{key} {value}" for key, value in mine.items() if any(other.get(key) != value for other in others)]
+    named = f"{what} ({', '.join(apart)})" if apart else what
+    return f"{named}, %" if curve.about["unit"] == "fraction" else named
+
+
+def _options(curve: Curve) -> dict[str, str]:
+    """Options and threat, a part by its name."""
+    given = {**curve.about["settings"], "threat": "{norm} {eps:g}".format(**curve.about["threat"])}
+    named = {key: value.get("name", value) if isinstance(value, dict) else value for key, value in given.items()}
+    return {key: "none" if value is None else str(value) for key, value in named.items()}
+
+
+def _times(curve: Curve) -> int:
+    return 100 if curve.about["unit"] == "fraction" else 1
+
+
+def _band(curve: Curve, colour: str) -> go.Scatter:
+    """The intervals, where there are any: out along their upper ends, back along the lower ones."""
+    there = curve.rows.dropna(subset=["low", "high"])
+    back = there.iloc[::-1]
+    return go.Scatter(
+        x=[*there["epoch"], *back["epoch"]], y=[*(_times(curve) * there["high"]), *(_times(curve) * back["low"])],
+        mode="lines", fill="toself", fillcolor=colour, opacity=0.14, line={"width": 0}, hoverinfo="skip",
+        showlegend=False, legendgroup=curve.name,
+    )  # fmt: skip
+
+
+def _line(curve: Curve, colour: str) -> go.Scatter:
+    """A mark for each epoch, and the way between them."""
+    return go.Scatter(
+        x=curve.rows["epoch"].tolist(), y=(_times(curve) * curve.rows["value"]).tolist(), mode="lines+markers",
+        name=html.escape(curve.name), line={"color": colour, "width": 2}, marker={"size": 6}, legendgroup=curve.name,
+        hovertemplate="epoch %{x}<br>%{y:.4g}<extra>%{fullData.name}</extra>",
+    )  # fmt: skip
+
+
+def _styled(figure: go.Figure, look: Theme, panels: int) -> None:
+    line = {"gridcolor": look.grid, "zeroline": False, "linecolor": look.muted, "tickfont": {"color": look.muted}}
+    figure.update_xaxes(**line, automargin=True)
+    figure.update_yaxes(**line, automargin=True)
+    figure.update_layout(
+        template="none", paper_bgcolor=look.paper, plot_bgcolor=look.paper, hovermode="closest",
+        font={"family": FONT, "color": look.ink, "size": 12}, width=_WIDTH, height=_PANEL * panels + 60,
+        legend={"orientation": "h", "y": 1.02, "yanchor": "bottom", "x": 0}, margin={"l": 62, "r": 16, "t": 48, "b": 56},
+    )  # fmt: skip

@@ -1,0 +1,82 @@
+"""`python -m robustray measure`: its flags. What they ask for is in `measure_run`, which loads torch."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from robustray.commands.exits import INTERRUPTED
+from robustray.commands.judge import Norm
+from robustray.errors import UserError
+from robustray.files import disk_trouble
+from robustray.stopping import Stops, interrupt
+
+
+def measure(
+    model: Annotated[
+        str,
+        typer.Argument(
+            help="A trial's folder, a checkpoint (.pt, .safetensors), zoo:NAME (RobustBench), or package.module:factory."
+        ),
+    ],
+    measures: Annotated[
+        str,
+        typer.Option(help="What to measure: lipschitz, or several, 'lipschitz, {name: lipschitz, output: softmax}'."),
+    ] = "",
+    data: Annotated[
+        str | None,
+        typer.Option(help="Images: cifar10, or '{name: npz, train: ..., test: ...}'; default: the trial's own."),
+    ] = None,
+    split: Annotated[
+        str | None,
+        typer.Option(
+            help="train, validation (a trial's default) or test (any other model's); of two, train,test, gaps are told too."
+        ),
+    ] = None,
+    threat: Annotated[Norm | None, typer.Option(help="Norm of the perturbation.")] = None,
+    eps: Annotated[str | None, typer.Option(help="Radius in pixels of [0, 1]: 8/255, 0.5 ...")] = None,
+    images: Annotated[int | None, typer.Option(min=1, help="How many, stratified by class; default: all.")] = None,
+    device: Annotated[str, typer.Option(help="cuda:0, cpu; default: the first there is.")] = "auto",
+    architecture: Annotated[
+        str | None, typer.Option(help="For bare weights: '{name: small_cnn, width: 2}' or package.module:factory.")
+    ] = None,
+    results: Annotated[Path | None, typer.Option(help="Where measurements lie.")] = None,
+    epochs: Annotated[
+        str | None,
+        typer.Option(help="Of a trial's kept snapshots (checkpoints.every), all or 10,20: each measure as a curve."),
+    ] = None,
+    save_predictions: Annotated[
+        bool, typer.Option("--save-predictions", help="Take the measure predictions too: a class for each image.")
+    ] = False,
+) -> None:
+    """Measures what explains a classifier. Killed at any moment, the same command goes on."""
+    from robustray.commands import measure_epochs, measure_run
+
+    asked = measure_run.Asked(
+        model=model,
+        measures=measures,
+        data=data,
+        splits=split,
+        norm=None if threat is None else threat.value,
+        eps=eps,
+        images=images,
+        device=device,
+        architecture=architecture,
+        results=results,
+        save_predictions=save_predictions,
+    )
+    try:
+        with Stops(interrupt):
+            if epochs is None:
+                measure_run.run(asked, typer.echo)
+            else:
+                measure_epochs.run(asked, epochs, typer.echo)
+    except OSError as error:  # a full disk, a folder that cannot be written
+        trouble = disk_trouble(error)
+        where = "" if error.filename is None else f"{error.filename}: "
+        raise UserError(str(error) if trouble is None else where + trouble) from None
+    except KeyboardInterrupt:
+        typer.echo("Stopped. Whole pieces are kept; the same command goes on.")
+        raise typer.Exit(INTERRUPTED) from None
