@@ -48,8 +48,8 @@ def text(told: Told) -> str:
 
 
 def _head(told: Told) -> Iterator[str]:
-    data = {"name": told.data, "type": _HUBS.get(told.data, told.data)}
-    results = [
+    data: dict[str, Any] = {"name": told.data, "type": _HUBS.get(told.data, told.data)}
+    results: list[dict[str, Any]] = [
         {
             "task": {"type": "image-classification"},
             "dataset": {**data, "split": each["split"]},

@@ -18,11 +18,10 @@ from robustray.subjects.exported import FORMAT
 from robustray.trial import TrialConfig
 
 _NORMS = {"linf": "Linf", "l2": "L2", "l1": "L1"}
-KEPT = (
-    "split", "images", "threat", "version", "autoattack", "accelerated", "clean_accuracy", "clean_interval",
+_KEPT = (
+    "split", "images", "images_wanted", "threat", "version", "autoattack", "accelerated", "clean_accuracy", "clean_interval",
     "robust_accuracy", "robust_interval", "stages", "flags", "warnings", "passes_per_verdict", "packages", "fingerprint",
 )  # fmt: skip
-"""Of a judgement's result what is of use to others: no paths of this machine."""
 
 
 def about(
@@ -52,12 +51,17 @@ def about(
         "weights": model.weights,
         "input": ["batch", *shape],
         "classes": classes,
-        "judgements": [{key: each[key] for key in KEPT if key in each} for each in judgements],
+        "judgements": [kept(each) for each in judgements],
         "chosen": list(chosen),
         "program": compared,
         "notes": list(notes),
         "judge": None if model.judge is None else model.judge.model_dump(mode="json"),
     }
+
+
+def kept(told: Mapping[str, Any]) -> dict[str, Any]:
+    """A judgement's result as an export keeps it: what is of use to others, and nothing of where files lie here."""
+    return {**{key: told[key] for key in _KEPT if key in told}, "data": {"name": told["data"]["name"]}}
 
 
 def robustbench(model: Classifier, told: Mapping[str, Any]) -> tuple[Path, dict[str, Any]]:

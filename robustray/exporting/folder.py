@@ -144,10 +144,9 @@ def _recipe(asked: Asked, contents: dict[str, str | bytes]) -> bool:
     if asked.model.trial is not None:
         contents[exported.TRIAL] = asked.model.trial.to_yaml()
         return True
-    file = None if asked.home is None else asked.home / point.FILE
-    if file is None or not file.is_file():
+    if asked.home is None or not (asked.home / point.FILE).is_file():
         return False
-    contents[point.FILE] = file.read_bytes()
+    contents[point.FILE] = (asked.home / point.FILE).read_bytes()
     return exported.builds(asked.home)
 
 

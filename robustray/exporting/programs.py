@@ -8,7 +8,7 @@ import io
 import logging
 import tempfile
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,6 +22,9 @@ from robustray.training.checkpoints import weights_hash
 
 TOLERANCE = 1e-5
 """Largest difference of logits or gradients, over the largest of them, that other kernels may make."""
+ONNX_TOLERANCE = 1e-3
+"""The same of ONNX, whose kernels are another library's."""
+ONNX_PACKAGES = "onnx", "onnxscript", "onnxruntime"
 BATCHES = (1, 3, 8)
 """Batch sizes that a program is asked about: one of them it was exported with."""
 
@@ -72,6 +75,15 @@ def compared(model: nn.Module, other: nn.Module, x: Tensor) -> Compared:
     Raises:
         NoProgram: the logits are more than `TOLERANCE` apart, or the other one takes no batch of another size.
     """
+    furthest = _furthest(model, other, x, TOLERANCE)
+    slopes = [_slope(each, x[:3]) for each in (model, other)]
+    if slopes[0] is None:
+        return Compared(furthest, None)
+    return Compared(furthest, slopes[1] is not None and _apart(slopes[0], slopes[1]) <= TOLERANCE)
+
+
+def _furthest(model: nn.Module, other: Callable[[Tensor], Tensor], x: Tensor, tolerance: float) -> float:
+    """The largest difference of logits over the largest of them; raises as `compared`."""
     furthest = 0.0
     for size in BATCHES:
         images = x[torch.arange(size) % len(x)]
@@ -80,16 +92,13 @@ def compared(model: nn.Module, other: nn.Module, x: Tensor) -> Compared:
         except RuntimeError as error:
             raise NoProgram(f"its program takes no batch of {size} images ({line(error)})") from None
         furthest = max(furthest, _apart(here, there))
-    if not furthest <= TOLERANCE:
+    if not furthest <= tolerance:
         raise NoProgram(f"its program gives other logits, {furthest:.1e} of the largest apart")
-    slopes = [_slope(each, x[:3]) for each in (model, other)]
-    if slopes[0] is None:
-        return Compared(furthest, None)
-    return Compared(furthest, slopes[1] is not None and _apart(slopes[0], slopes[1]) <= TOLERANCE)
+    return furthest
 
 
 def onnx(model: nn.Module, x: Tensor, path: Path) -> None:
-    """Writes a network as ONNX, batch of any size, input `pixels` and output `logits`.
+    """Writes a network as ONNX, batch of any size, input `pixels` and output `logits`, and compares what ONNX Runtime says.
 
     Args:
         x: a few images [B, C, H, W] in [0, 1].
@@ -98,25 +107,34 @@ def onnx(model: nn.Module, x: Tensor, path: Path) -> None:
         UserError: the packages are missing. NoProgram: ONNX has no such operations, or the network cannot be exported.
     """
     needs_onnx()
+    import onnxruntime
+
     with _quiet():
         try:
-            names = {"input_names": ["pixels"], "output_names": ["logits"]}
-            sizes = ({0: torch.export.Dim("batch")},)
             torch.onnx.export(
-                model, (x[:3],), str(path), dynamo=True, external_data=False, dynamic_shapes=sizes, **names
+                model,
+                (x[:3],),
+                str(path),
+                dynamo=True,
+                external_data=False,
+                dynamic_shapes=({0: torch.export.Dim("batch")},),
+                input_names=["pixels"],
+                output_names=["logits"],
             )
         except Exception as error:
             raise NoProgram(_reason(error)) from None
+        session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    _furthest(model, lambda x: torch.from_numpy(session.run(["logits"], {"pixels": x.numpy()})[0]), x, ONNX_TOLERANCE)
 
 
 def needs_onnx() -> None:
     """Raises UserError: a package that ONNX needs is not installed."""
-    missing = [name for name in ("onnx", "onnxscript") if importlib.util.find_spec(name) is None]
+    missing = [name for name in ONNX_PACKAGES if importlib.util.find_spec(name) is None]
     if missing:
         raise UserError(f"--format onnx: needs the package {missing[0]}: pip install 'robustray[onnx]'")
 
 
-def _asked(model: nn.Module, x: Tensor) -> Tensor:
+def _asked(model: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
     with torch.random.fork_rng(devices=[]), torch.no_grad():
         torch.manual_seed(0)
         logits: Tensor = model(x)

@@ -32,7 +32,7 @@ class Program(nn.Module):
         return self
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
-        super()._apply(fn, recurse)
+        super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
         place = fn(torch.zeros(())).device
         told: Any = self.graph
         for node in told.graph.nodes:
