@@ -84,6 +84,35 @@ def certified(
     typer.echo(written.page)
 
 
+@app.command()
+def published(
+    data: Annotated[str, typer.Option(help="cifar10, cifar100, imagenet or tiny_imagenet")],
+    threat: Annotated[str, typer.Option(help="linf or l2")] = "linf",
+    architecture: Annotated[
+        str | None,
+        typer.Option(help="a class: resnet18, preact_resnet18, wide_resnet-28-10, transformer, convnext, other ..."),
+    ] = None,
+    source: Annotated[str | None, typer.Option(help="robustbench or fastat; default: both")] = None,
+    frontier: Annotated[bool, typer.Option("--frontier", help="only models that no other one dominates")] = False,
+    csv: Annotated[Path | None, typer.Option(help="write the table into this file", show_default=False)] = None,
+) -> None:
+    """Print published results: RobustBench's leaderboard and the FastAT Benchmark, the most robust first."""
+    from typing import cast
+
+    from rich.console import Console
+
+    from analysis import printed
+    from analysis.published import tables
+
+    found = tables.table(data, threat, architecture=architecture, source=cast("tables.Source | None", source))
+    if frontier:
+        found = tables.frontier(found)
+    Console(width=None if sys.stdout.isatty() else _WIDE).print(printed.published(found))
+    if csv is not None:
+        found.to_csv(csv, index=False)
+        typer.echo(csv)
+
+
 def main() -> None:
     """Runs a command; what the user can mend is one line on stderr and exit code 2."""
     with told_in_one_line(OSError):

@@ -59,6 +59,27 @@ def pair(compared: pd.DataFrame) -> Group:
     return Group(table, caption, *warnings)
 
 
+def published(found: pd.DataFrame) -> Group:
+    """Published models as `analysis.published.table` gives them."""
+    shown = _table("entry", "architecture", "eps", "clean", "robust", "AutoAttack", "more data", "", "source")
+    for _, model in found.iterrows():
+        numbers = (f"{100 * model[name]:.2f}" for name in ("clean_accuracy", "robust_accuracy", "autoattack"))
+        shown.add_row(
+            model["entry"],
+            model["architecture_class"],
+            model["eps"],
+            *numbers,
+            "yes" if model["additional_data"] else "",
+            model["flags"],
+            model["source"],
+            style="dim" if model["flags"] else "",
+        )
+    what = "in percent; robust is the best known, of others where they found a lower one than AutoAttack"
+    last = "fastat's pgd_at is the last epoch, not averaged, unlike all of its other rows"
+    told = f"{what}; {last}" if (found["source"] == "fastat").any() else what
+    return Group(shown, Text(f"{words.count(len(found), 'model')}, {told}"))
+
+
 def _table(*columns: str) -> Table:
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     for name in columns:
