@@ -9,7 +9,8 @@ from typing import Annotated
 
 import typer
 
-from robustray.errors import told_in_one_line
+from robustray.errors import UserError, told_in_one_line
+from robustray.files import write_whole
 
 _WIDE = 200
 app = typer.Typer(
@@ -82,6 +83,30 @@ def certified(
     for note in written.notes:
         typer.echo(f"note: {note}", err=True)
     typer.echo(written.page)
+
+
+@app.command()
+def picture(
+    folder: Annotated[Path, typer.Argument(help="a sweep's folder, results/NAME")],
+    trial: Annotated[int | None, typer.Option(help="put a ring around this trial", show_default=False)] = None,
+    published: Annotated[
+        str | None,
+        typer.Option(help="published models beneath: cifar10:linf, or cifar10:linf:resnet18", show_default=False),
+    ] = None,
+    out: Annotated[Path, typer.Option(help="the file to write")] = Path("frontier.png"),
+) -> None:
+    """Draw a sweep's frontier, with one trial marked or published models beneath it, as a PNG."""
+    from analysis import marked
+    from analysis import picture as drawn
+    from analysis.report import SIZE
+
+    figure = marked.of_sweep(folder, trial, published)
+    try:
+        content = drawn.png(figure, *SIZE)
+    except Exception as error:  # a browser can fail in any way
+        raise UserError(f"{out} was not drawn: {drawn.why_not(error)}") from None
+    write_whole(out, content)
+    typer.echo(out)
 
 
 @app.command()
