@@ -63,7 +63,8 @@ def _head(told: Told) -> Iterator[str]:
             ],
         }
         for each in told.judgements
-        if not each["flags"]  # a number in doubt does not travel without its doubt
+        if each["split"] == "test"
+        and not each["flags"]  # no number travels without its doubt, nor one that chose the model
     ]
     head: dict[str, Any] = {
         "pipeline_tag": "image-classification",

@@ -185,6 +185,7 @@ def test_a_trial_of_a_sweep_has_what_its_verdicts_say(trained: Path, command: Co
     assert "trial 3 of the sweep betas" in text
     assert "Test was not read for it" in text
     assert "validation images, which may have chosen the model" in text
+    assert "model-index" not in text
     next(judged.glob("apgd-t-*.parquet")).unlink()
     assert "Not judged" in card(command, sweep / "trials" / "0003", "--no-figure")
 
