@@ -98,6 +98,7 @@ def _figure(sweep: Path, number: str, write: Callable[[str], None]) -> bytes | N
                 text=True,
                 timeout=_PATIENCE,
                 check=False,
+                cwd=aside,
                 env=os.environ | {"PYTHONPATH": path},
             )
             said = done.stderr.strip().splitlines()

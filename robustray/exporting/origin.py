@@ -42,17 +42,12 @@ def source(model: Classifier, spec: str, home: Path | None) -> str:
 
 def words(part: BaseModel) -> str:
     """A part's name and what of its options is not the default: `trades (beta 6)`, `one_cycle (epochs 30, lr 0.2)`."""
-    name = getattr(part, "name", "")
+    fields = type(part).model_fields
     other = {
-        key: value
-        for key, value in part
-        if key != "name" and key in type(part).model_fields and value != type(part).model_fields[key].get_default()
+        key: value for key, value in part if key in fields and key != "name" and value != fields[key].get_default()
     }
-    told = ", ".join(
-        f"{key} {_value(value)}"
-        for key, value in other.items()
-        if not isinstance(value, str | Path) or "/" not in str(value)
-    )
+    shown = {key: value for key, value in other.items() if not isinstance(value, str) or "/" not in value}  # no paths
+    name, told = getattr(part, "name", ""), ", ".join(f"{key} {_value(value)}" for key, value in shown.items())
     return f"{name} ({told})" if told else name
 
 

@@ -49,7 +49,7 @@ def exported(model: nn.Module, x: Tensor) -> tuple[bytes, Compared]:
     program's gradients are its operations' own: they are compared too.
 
     Args:
-        model: in eval mode, frozen, on the CPU. x: a few images [B, C, H, W] in [0, 1], three or more.
+        model: in eval mode, frozen, on the CPU. x: a few images [B, C, H, W] in [0, 1].
 
     Raises:
         NoProgram: the network does what no graph holds (its way depends on the images, it asks numpy, it calls autograd), it
@@ -58,7 +58,7 @@ def exported(model: nn.Module, x: Tensor) -> tuple[bytes, Compared]:
     with _quiet(), tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "model.pt2"
         try:
-            made = torch.export.export(model, (x[:3],), dynamic_shapes=({0: torch.export.Dim("batch")},))
+            made = torch.export.export(model, (_some(x, 3),), dynamic_shapes=({0: torch.export.Dim("batch")},))
             torch.export.save(made, path)
             read = program.read(path)
         except Exception as error:  # whatever a network does that no graph holds
@@ -76,7 +76,7 @@ def compared(model: nn.Module, other: nn.Module, x: Tensor) -> Compared:
         NoProgram: the logits are more than `TOLERANCE` apart, or the other one takes no batch of another size.
     """
     furthest = _furthest(model, other, x, TOLERANCE)
-    slopes = [_slope(each, x[:3]) for each in (model, other)]
+    slopes = [_slope(each, _some(x, 3)) for each in (model, other)]
     if slopes[0] is None:
         return Compared(furthest, None)
     return Compared(furthest, slopes[1] is not None and _apart(slopes[0], slopes[1]) <= TOLERANCE)
@@ -86,7 +86,7 @@ def _furthest(model: nn.Module, other: Callable[[Tensor], Tensor], x: Tensor, to
     """The largest difference of logits over the largest of them; raises as `compared`."""
     furthest = 0.0
     for size in BATCHES:
-        images = x[torch.arange(size) % len(x)]
+        images = _some(x, size)
         try:
             here, there = _asked(model, images), _asked(other, images)
         except RuntimeError as error:
@@ -113,7 +113,7 @@ def onnx(model: nn.Module, x: Tensor, path: Path) -> None:
         try:
             torch.onnx.export(
                 model,
-                (x[:3],),
+                (_some(x, 3),),
                 str(path),
                 dynamo=True,
                 external_data=False,
@@ -132,6 +132,11 @@ def needs_onnx() -> None:
     missing = [name for name in ONNX_PACKAGES if importlib.util.find_spec(name) is None]
     if missing:
         raise UserError(f"--format onnx: needs the package {missing[0]}: pip install 'robustray[onnx]'")
+
+
+def _some(x: Tensor, size: int) -> Tensor:
+    """So many images, the first ones again where there are fewer."""
+    return x[torch.arange(size) % len(x)]
 
 
 def _asked(model: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:

@@ -61,7 +61,7 @@ def _torchvision(spec: str, name: str) -> tuple[nn.Module, tuple[list[float], li
 def _timm(spec: str, name: str) -> tuple[nn.Module, tuple[list[float], list[float]]]:
     import timm
 
-    if not name.startswith("hf") and not timm.is_model(name.partition(".")[0]):
+    if ":" not in name and not timm.is_model(name.partition(".")[0]):  # hf-hub:NAME and local-dir:PATH are timm's own
         near = nearest(name.partition(".")[0], timm.list_models())
         raise UserError(f"{spec}: timm has no such model; {near if near.startswith('did') else 'timm.list_models()'}")
     try:

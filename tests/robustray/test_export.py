@@ -30,7 +30,7 @@ from robustray.exporting.script import TEXT
 from robustray.judging.plan import Plan
 from robustray.models.equivariant import GroupMean
 from robustray.models.noise import NoiseVote
-from robustray.subjects import exported
+from robustray.subjects import exported, program
 from robustray.subjects.derived import finder
 from robustray.subjects.program import Program
 from robustray.training import Trainer
@@ -301,6 +301,7 @@ def test_a_mixture_comes_back_with_its_parts(trained: Path, command: Command, tm
     alone = torch.export.load(f"{OUT}/model.pt2").module()
     assert torch.equal(alone(PIXELS), was.model(PIXELS))
     assert passes(now.model) == 2
+    assert finder(tmp_path, judge)(OUT).weights == was.weights  # which other points can be made of
 
 
 def test_a_mixing_network_and_a_vote_under_noise_are_programs() -> None:
@@ -313,6 +314,22 @@ def test_a_mixing_network_and_a_vote_under_noise_are_programs() -> None:
 
 def test_group_means_fix_no_batch() -> None:
     programs.exported(GroupMean(2).eval(), torch.rand(3, 8, 4, 4))
+
+
+class Counts(nn.Module):
+    """Makes numbers of its own."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x.flatten(1)[:, :4] + torch.arange(4, device=x.device)
+
+
+def test_a_program_makes_its_numbers_where_it_is(tmp_path: Path) -> None:
+    (tmp_path / "a.pt2").write_bytes(programs.exported(Counts().eval(), PIXELS)[0])
+    moved = program.read(tmp_path / "a.pt2").to("meta")
+    assert moved(PIXELS.to("meta")).device.type == "meta"
+    (tmp_path / "b.pt2").write_bytes(b"no program")
+    with pytest.raises(UserError, match=r"b\.pt2: cannot be read as a program of torch\.export"):
+        program.read(tmp_path / "b.pt2")
 
 
 class Other(nn.Module):

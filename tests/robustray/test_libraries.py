@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 from pathlib import Path
 
 import pytest
+import safetensors.torch
 import torch
 from torchvision import models  # type: ignore[import-untyped]
 
@@ -67,3 +69,17 @@ def test_timm_knows_its_names() -> None:
     pytest.importorskip("timm")
     with pytest.raises(UserError, match="timm has no such model; did you mean 'resnet18'"):
         load("timm:resnet18x")
+
+
+def test_timm_brings_weights_and_their_normalisation(tmp_path: Path) -> None:
+    """As a folder of timm's own form holds them, which needs no network."""
+    timm = pytest.importorskip("timm")
+    network = timm.create_model("resnet10t", num_classes=4).eval()
+    wanted = {"mean": [0.1, 0.2, 0.3], "std": [0.4, 0.5, 0.6], "num_classes": 4}
+    (tmp_path / "config.json").write_text(json.dumps({"architecture": "resnet10t", "pretrained_cfg": wanted}))
+    safetensors.torch.save_file(network.state_dict(), tmp_path / "model.safetensors")
+    found = load(f"timm:local-dir:{tmp_path}")
+    x = torch.rand(2, 3, 64, 64, generator=torch.Generator().manual_seed(1))
+    mean, std = (torch.tensor(wanted[name])[:, None, None] for name in ("mean", "std"))
+    with torch.no_grad():
+        assert torch.allclose(found.model(x), network((x - mean) / std), atol=1e-5)
