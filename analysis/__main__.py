@@ -9,7 +9,8 @@ from typing import Annotated
 
 import typer
 
-from robustray.errors import told_in_one_line
+from robustray.errors import UserError, told_in_one_line
+from robustray.files import write_whole
 
 _WIDE = 200
 app = typer.Typer(
@@ -145,6 +146,59 @@ def fooling(
 
     found = kept.fooling(folder, other, perturbed=perturbed)
     Console(width=None if sys.stdout.isatty() else _WIDE).print(kept.printed(found))
+    if csv is not None:
+        found.to_csv(csv, index=False)
+        typer.echo(csv)
+
+
+@app.command()
+def picture(
+    folder: Annotated[Path, typer.Argument(help="a sweep's folder, results/NAME")],
+    trial: Annotated[int | None, typer.Option(help="put a ring around this trial", show_default=False)] = None,
+    published: Annotated[
+        str | None,
+        typer.Option(help="published models beneath: cifar10:linf, or cifar10:linf:resnet18", show_default=False),
+    ] = None,
+    out: Annotated[Path, typer.Option(help="the file to write")] = Path("frontier.png"),
+) -> None:
+    """Draw a sweep's frontier, with one trial marked or published models beneath it, as a PNG."""
+    from analysis import marked
+    from analysis import picture as drawn
+    from analysis.report import SIZE
+
+    figure = marked.of_sweep(folder, trial, published)
+    try:
+        content = drawn.png(figure, *SIZE)
+    except Exception as error:  # a browser can fail in any way
+        raise UserError(f"{out} was not drawn: {drawn.why_not(error)}") from None
+    write_whole(out, content)
+    typer.echo(out)
+
+
+@app.command()
+def published(
+    data: Annotated[str, typer.Option(help="cifar10, cifar100, imagenet or tiny_imagenet")],
+    threat: Annotated[str, typer.Option(help="linf or l2")] = "linf",
+    architecture: Annotated[
+        str | None,
+        typer.Option(help="a class: resnet18, preact_resnet18, wide_resnet-28-10, transformer, convnext, other ..."),
+    ] = None,
+    source: Annotated[str | None, typer.Option(help="robustbench or fastat; default: both")] = None,
+    frontier: Annotated[bool, typer.Option("--frontier", help="only models that no other one dominates")] = False,
+    csv: Annotated[Path | None, typer.Option(help="write the table into this file", show_default=False)] = None,
+) -> None:
+    """Print published results: RobustBench's leaderboard and the FastAT Benchmark, the most robust first."""
+    from typing import cast
+
+    from rich.console import Console
+
+    from analysis import printed
+    from analysis.published import tables
+
+    found = tables.table(data, threat, architecture=architecture, source=cast("tables.Source | None", source))
+    if frontier:
+        found = tables.frontier(found)
+    Console(width=None if sys.stdout.isatty() else _WIDE).print(printed.published(found))
     if csv is not None:
         found.to_csv(csv, index=False)
         typer.echo(csv)

@@ -69,6 +69,27 @@ def correlation(found: Correlation) -> Group:
     return Group(table, Text(f"{found.x} and {found.y}, {words.count(found.n, 'row')}{left_out}"))
 
 
+def published(found: pd.DataFrame) -> Group:
+    """Published models as `analysis.published.table` gives them."""
+    shown = plain_table("entry", "architecture", "eps", "clean", "robust", "AutoAttack", "more data", "", "source")
+    for _, model in found.iterrows():
+        numbers = (f"{100 * model[name]:.2f}" for name in ("clean_accuracy", "robust_accuracy", "autoattack"))
+        shown.add_row(
+            model["entry"],
+            model["architecture_class"],
+            model["eps"],
+            *numbers,
+            "yes" if model["additional_data"] else "",
+            model["flags"],
+            model["source"],
+            style="dim" if model["flags"] else "",
+        )
+    what = "in percent; robust is the best known, of others where they found a lower one than AutoAttack"
+    last = "fastat's pgd_at is the last epoch, not averaged, unlike all of its other rows"
+    told = f"{what}; {last}" if (found["source"] == "fastat").any() else what
+    return Group(shown, Text(f"{words.count(len(found), 'model')}, {told}"))
+
+
 def plain_table(*columns: str) -> Table:
     """A table with a line under its header; columns of numbers are right-aligned, those without a name left."""
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)

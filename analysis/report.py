@@ -19,7 +19,7 @@ from sweeps import record
 from sweeps.standing import SELECTION, TEST
 
 FOLDER = "report"
-_SIZE = 1100, 760  # of the picture, in pixels of a page
+SIZE = 1100, 760  # of the picture, in pixels of a page
 _MEMBER_COLUMNS = [
     f"{split}_{name}"
     for split in ("judged", "test")
@@ -152,4 +152,4 @@ def _picture(df: pd.DataFrame, snapshot: record.Snapshot, about: sheet.Sheet, fo
         objectives=snapshot.objectives,
         threat=about.threat,
     )
-    return picture_of.png(figure, *_SIZE)
+    return picture_of.png(figure, *SIZE)

@@ -5,13 +5,16 @@ from __future__ import annotations
 from robustray.commands.certify import certify
 from robustray.commands.data import data
 from robustray.commands.doctor import doctor
+from robustray.commands.export import export
 from robustray.commands.front import front
 from robustray.commands.judge import judge
 from robustray.commands.measure import measure
 from robustray.commands.train import train
 from robustray.errors import told_in_one_line
 
-app = front("Train, judge and measure one robust classifier.", train, judge, measure, certify, data, doctor)
+app = front(
+    "Train, judge and measure one robust classifier.", train, judge, measure, certify, export, data, doctor
+)
 
 
 def main() -> None:

@@ -18,12 +18,14 @@ from pydantic import ValidationError
 from robustray.data.base import DataSource, Split
 from robustray.data.doubts import doubts
 from robustray.data.images import Images
+from robustray.data.mix import Mix
 from robustray.data.pixels import histogram, moments
 from robustray.data.places import ROOT, own_root, roots
 from robustray.data.reading import by
 from robustray.data.stored import Stored
 from robustray.data.unpacking import brought
 from robustray.errors import UserError, nearest
+from robustray.options.choose import choose
 from robustray.options.mistakes import mistakes
 from robustray.options.yaml import Place, dotted, parse
 from robustray.registry import parts
@@ -43,10 +45,17 @@ def data(
         typer.Option("--from", help="An archive to unpack, or a folder to read: images are decoded into the cache."),
     ] = None,
     download: Annotated[bool, typer.Option("--download", help="Fetch it with torchvision, where that can.")] = False,
+    leaks: Annotated[
+        str | None,
+        typer.Option(
+            help="Look for test images in what is trained on: '{name: generated, path: 1m.npz}', as batch.mix, or train."
+        ),
+    ] = None,
+    device: Annotated[str, typer.Option(help="Where --leaks computes: auto, cpu, cuda:0 ...")] = "auto",
 ) -> None:
     """Lists the data sources and whether they are found, or checks one: counts, pixels, duplicates. Reads test too."""
     if name is None:
-        if settings or origin or download:
+        if settings or origin or download or leaks:
             raise UserError(f"data: which source? known: {', '.join(parts('data'))}")
         for line in _listed():
             typer.echo(line)
@@ -61,7 +70,7 @@ def data(
         if not isinstance(source, Stored):
             raise UserError(f"data {name}: reads no folder, so --from has no meaning")
         source = brought(source, origin)
-    for line in checks(source):
+    for line in checks(source) if leaks is None else _leaks(source, leaks, device):
         typer.echo(line)
 
 
@@ -168,6 +177,24 @@ def _as_published(source: DataSource) -> Iterator[str]:
         same, other = altered(source.dataset, dict.fromkeys((*source.located("train"), *source.located("test"))))
         if same or other:
             yield _row("checksums", f"{len(same)} files as published" + (f", not {', '.join(other)}" if other else ""))
+
+
+def _leaks(source: DataSource, text: str, device: str) -> Iterator[str]:
+    """The nearest of further images to test images, or of the source's own training images."""
+    from robustray.data import leaks
+    from robustray.devices import pick_device
+
+    source.check()
+    test = source.load("test")
+    if text == "train":
+        what, others = "train", source.read("train")
+    else:
+        mix = choose("mix", text, "--leaks")
+        assert isinstance(mix, Mix)
+        what, others = Path(mix.path).name, mix.read(test.shape, source.classes)
+    yield f"{source.name}: {len(test):,} test images against {len(others):,} of {what}"
+    found = leaks.nearest(test, others, device=pick_device(device), within=leaks.WITHIN)
+    yield from leaks.lines(test, others, found, what)
 
 
 def _duplicates(splits: dict[Split, Images]) -> str:

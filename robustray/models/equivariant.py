@@ -127,7 +127,7 @@ class GroupMean(nn.Module):
         self.channels = channels
 
     def forward(self, x: Tensor) -> Tensor:
-        return x.reshape(len(x), self.channels, -1).mean(2)
+        return x.reshape(x.shape[0], self.channels, -1).mean(2)  # `len` would fix the batch of an exported program
 
 
 class OddSides(nn.Module):

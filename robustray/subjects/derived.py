@@ -21,7 +21,7 @@ from robustray.measures.accuracy import measured
 from robustray.measures.spatial import spatial
 from robustray.models.given import ZOO
 from robustray.numerics import numerics
-from robustray.subjects import factory, trial, weight_files, zoo
+from robustray.subjects import exported, factory, trial, weight_files, zoo
 from robustray.subjects.classifier import Classifier
 
 log = logging.getLogger("robustray")
@@ -114,6 +114,8 @@ def _classifier(folder: Path, spec: str, judge: Judge) -> Classifier:
         return zoo.model(spec[len(ZOO) :], judge.data, judge.threat.norm)
     path = folder / spec
     if path.is_dir():
+        if exported.there(path):
+            return exported.load(path, judge.data)
         return load(path) if there(path) else trial.selected(path)
     if path.is_file() and path.suffix != ".py":
         if not weight_files.whole(weight_files.read(path)):

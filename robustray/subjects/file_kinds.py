@@ -72,7 +72,7 @@ def _archive(path: Path) -> str | None:
             "or file.py:function"
         )
     if any(name.endswith("/archive_format") for name in names):
-        return "is an exported program, whose batch and mode are fixed; name a function that makes the network it came from"
+        return "is an exported program; name the folder that `robustray export` wrote, or a function that makes the network"
     if any(name.endswith("/data.pkl") for name in names):
         return None
     if not names:
