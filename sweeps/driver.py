@@ -13,7 +13,7 @@ from functools import partial
 from pathlib import Path
 from typing import Literal
 
-from robustray import astray, open_files
+from robustray import astray, open_files, plugins
 from robustray.attacks.versions import misfit
 from robustray.data.doubts import doubts
 from robustray.derived.base import Maker
@@ -72,6 +72,8 @@ def run(
         AtOnce: a second signal came while the first was being heeded; trials go on from their last checkpoints.
     """
     console = Console(write, show, until=until)
+    for plugin in plugins.loaded(sweep.plugins.values()):
+        console(Said(plugin.told))
     for warning in look_ahead(sweep):
         console(Said(f"warning: {warning}"))
     if backend == "ray" and (hidden := astray.in_the_way_of_workers(Path.cwd())) is not None:

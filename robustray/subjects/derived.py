@@ -58,7 +58,7 @@ def made(folder: Path, kept: Path, *, stop: threading.Event | None = None, devic
         UserError: parents are missing or do not go together, or the point's answers are not finite. Paused: `stop` was set.
     """
     begun = time.monotonic()
-    recipe = point.Recipe.from_yaml((folder / RECIPE).read_text(encoding="utf-8"))
+    recipe = point.Recipe.from_yaml((folder / RECIPE).read_text(encoding="utf-8"), folder)
     place, judge = pick_device(device), recipe.judge
     ground = Ground(judge, place, folder, kept, stop or threading.Event(), lambda said: log.info("%s", said))
     if there(folder):

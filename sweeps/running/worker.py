@@ -19,8 +19,6 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-import yaml
-
 from robustray.errors import UserError
 from robustray.files import disk_trouble, write_whole
 from sweeps.running import packing
@@ -122,7 +120,7 @@ class TrainTask:
         from robustray.training import Trainer
         from robustray.trial import TrialConfig
 
-        config = TrialConfig.model_validate(yaml.safe_load((self.folder / "trial.yaml").read_text(encoding="utf-8")))
+        config = TrialConfig.recorded((self.folder / "trial.yaml").read_text(encoding="utf-8"), self.folder)
         threads = _settle(self.work).threads
         if config.compile != "off":
             _settle_compiler(self.folder, threads)
@@ -290,7 +288,7 @@ class MeasureTask:
         from robustray.trial import TrialConfig
 
         try:
-            config = TrialConfig.model_validate(yaml.safe_load(self.work["trial"]))
+            config = TrialConfig.recorded(self.work["trial"], Path(self.work.get("folder", "")))
             if config.compile != "off" and "folder" in self.work:
                 _settle_compiler(Path(self.work["folder"]), self.work["cores"])
             measured = _measured_on_gpu if pick_device().type == "cuda" else _measured_on_cores

@@ -10,7 +10,7 @@ from robustray.attacks.threats import Threat
 from robustray.files import write_whole
 from robustray.judge import Judge
 from robustray.measures.metrics import METRICS
-from robustray.registry import Options, Part, kinds, parts
+from robustray.registry import Options, Part, kinds, name_of, parts
 from robustray.trial import TrialConfig
 from sweeps.space import Sweep
 from sweeps.space.distributions import MEANING
@@ -116,7 +116,7 @@ def _kind(kind: str) -> str:
 
 def _part(cls: type[Part]) -> Iterator[str]:
     first, _, rest = words.docstring(cls).partition("\n")
-    yield from (f"## {words.name_of(cls)}", "", first, "")
+    yield from (f"## {name_of(cls)}", "", first, "")
     if rest.strip():
         yield from ("```text", rest.strip("\n"), "```", "")
     yield from (*_table(words.options(cls)), "")

@@ -9,11 +9,13 @@ import os
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
+from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import AfterValidator, Field, ValidationError, ValidationInfo, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
+from robustray import plugins
 from robustray.derived.base import Maker
 from robustray.errors import UserError, nearest
 from robustray.judge import Judge
@@ -22,6 +24,7 @@ from robustray.moved import written
 from robustray.options.mistakes import Mistakes, mistakes
 from robustray.options.places import where_it_was
 from robustray.options.yaml import Document, Keys, dotted, show
+from robustray.plugins import Names, Plugins
 from robustray.registry import Count, Options, Real, Registered
 from robustray.trial import TrialConfig
 from sweeps.space import corners, grids, templates
@@ -119,6 +122,7 @@ class Sweep(Options):
     by side: mistakes show at once.
     """
 
+    plugins: Plugins = Names()
     name: str = Field(
         description="also the folder of the results: letters, digits, '.', '_' and '-'",
         json_schema_extra={"pattern": f"^{NAME}$"},
@@ -158,6 +162,7 @@ class Sweep(Options):
         document = Document.read(path)
         for text in overrides:
             override(document, text)
+        plugins.in_document(document, Path(path).parent)
         try:
             return cls.model_validate(document.value)
         except ValidationError as error:
@@ -183,8 +188,9 @@ class Sweep(Options):
     @field_validator("trial")
     @classmethod
     def _every_corner(cls, value: dict[str, Any], info: ValidationInfo) -> dict[str, Any]:
-        if "judge" in value:
-            raise Mistakes({("judge",): "stands beside trial, not inside: all trials of a sweep share one judge"})
+        for key, why in (("judge", "all trials of a sweep share one judge"), ("plugins", "they are loaded once")):
+            if key in value:
+                raise Mistakes({(key,): f"stands beside trial, not inside: {why}"})
         template = templates.compile_template(value)
         found = corners.mistaken(template, info.data.get("judge"))
         if found:
@@ -244,10 +250,15 @@ class Sweep(Options):
             min(self.trials, math.inf if self.search.duplicates == "replicate" else templates.count(self.settings))
         )
 
+    @property
+    def _shared(self) -> dict[str, Any]:
+        """What all trials have from the sweep."""
+        return {"plugins": self.plugins, "judge": self.judge}
+
     def examples(self) -> Iterator[TrialConfig]:
         """Trials that between them show every branch of every choice, with numbers low, high and in between."""
         for choose in templates.corners(self.template):
-            yield TrialConfig.loose({"judge": self.judge, **templates.fill(self.template, choose)}).without_ignored()
+            yield TrialConfig.loose({**self._shared, **templates.fill(self.template, choose)}).without_ignored()
 
     def ask(self, suggest: Callable[[Parameter], object]) -> dict[str, object]:
         """Draws one trial, define-by-run: in template order, a branch's parameters only when that branch was chosen.
@@ -304,7 +315,7 @@ class Sweep(Options):
                     f"{name}: {f'exists only when {when}' if when else f'no such parameter; {nearest(name, used)}'}"
                 )
         try:
-            config = TrialConfig.loose({"judge": self.judge, **filled})
+            config = TrialConfig.loose({**self._shared, **filled})
             wrong = config.objections(self._heeded if config.ignored() else ())
         except ValidationError as error:
             wrong = mistakes(error, TrialConfig)
@@ -322,7 +333,8 @@ class Sweep(Options):
 
         `Sweep.model_validate` reads it back: the same space, with the same hash.
         """
-        return {**self.model_dump(mode="json"), "trial": templates.plain(self.template)}
+        written = {**self.model_dump(mode="json"), "trial": templates.plain(self.template)}
+        return written if self.plugins else {key: value for key, value in written.items() if key != "plugins"}
 
     @property
     def space_hash(self) -> str:
