@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from robustray.commands.certify import certify
+from robustray.commands.check import check
 from robustray.commands.data import data
 from robustray.commands.doctor import doctor
 from robustray.commands.front import front
@@ -10,7 +11,7 @@ from robustray.commands.judge import judge
 from robustray.commands.train import train
 from robustray.errors import told_in_one_line
 
-app = front("Train and judge one robust classifier.", train, judge, certify, data, doctor)
+app = front("Train and judge one robust classifier.", train, judge, certify, data, doctor, check)
 
 
 def main() -> None:

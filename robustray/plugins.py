@@ -35,6 +35,7 @@ from robustray.registry import Part
 FOLDER = "plugins"
 """In a folder of results: copies of the files that it names, each below the beginning of its hash."""
 FLAG = "--trust-plugins"
+_NAME = r"[^/\\\0]+\.py|\w+(\.\w+)*"
 _OURS = ("robustray", "sweeps", "analysis")
 
 
@@ -90,10 +91,11 @@ def _recorded(value: object) -> object:
     return value if value else {}
 
 
+_MAPPING = {"type": "object", "additionalProperties": {"type": "string"}}
 Plugins = Annotated[
     Names,
     BeforeValidator(_recorded),
-    WithJsonSchema({"type": "array", "items": {"type": "string"}}),
+    WithJsonSchema({"anyOf": [{"type": "array", "items": {"type": "string"}}, _MAPPING]}),
     Field(
         description="files (my_defense.py, as seen from the YAML file) and importable modules with parts of your own; a record "
         "names them with their SHA-256 and holds a copy"
@@ -155,14 +157,17 @@ def recorded(names: Mapping[str, str], folder: Path) -> None:
         UserError: a copy is missing or is not what is recorded, or this user has not named the same content before.
     """
     for name, fingerprint in names.items():
-        if fingerprint not in _loaded:
-            source = _copy(name, str(fingerprint), folder)
-            if not trusts(source.fingerprint):
-                raise UserError(
-                    f"{folder}: was made with the plugin {name}, code that you have not run on this machine; read "
-                    f"{source.place}, and say {FLAG} if you trust it"
-                )
-            _load(source)
+        if fingerprint in _loaded:
+            continue
+        if not re.fullmatch("[0-9a-f]{64}", str(fingerprint)) or not re.fullmatch(_NAME, name):
+            raise UserError(f"{folder}: names a plugin {show(name)} that no record of ours would name")
+        if not trusts(fingerprint):  # first of all: a module is found by running the packages around it
+            there = _kept(name, fingerprint, folder) if _is_file(name) else "it"
+            raise UserError(
+                f"{folder}: was made with the plugin {name}, code that you have not run on this machine; read {there}, and say "
+                f"{FLAG} if you trust it"
+            )
+        _load(_copy(name, fingerprint, folder))
 
 
 def keep(names: Mapping[str, str], folder: Path) -> None:
@@ -269,8 +274,6 @@ def _copy(name: str, fingerprint: str, folder: Path) -> _Source:
                 f"{source.fingerprint[:12]}); install that one"
             )
         return source
-    if not re.fullmatch("[0-9a-f]{64}", fingerprint) or Path(name).name != name:
-        raise UserError(f"{folder}: names a plugin {show(name)} that no record of ours would name")
     place = _kept(name, fingerprint, folder)
     try:
         source = _Source(name, place, place.read_bytes())

@@ -107,6 +107,7 @@ _PACKAGES = tuple(f"robustray.{name}" for name in ("data", "models", "attacks", 
 ENTRY_POINTS = "robustray.plugins"
 """Group of the entry points by which an installed package brings parts: each names a module that registers them."""
 _loaded = False
+_installed = True
 
 
 class NameTaken(TypeError):
@@ -140,11 +141,17 @@ def _load() -> None:
             if _declares(module):
                 importlib.import_module(module.name)
     try:
-        for found in importlib.metadata.entry_points(group=ENTRY_POINTS):
+        for found in importlib.metadata.entry_points(group=ENTRY_POINTS) if _installed else ():
             _load_installed(found)
     except UserError:
         _loaded = False  # whoever asks next is told as well
         raise
+
+
+def without_installed() -> None:
+    """Leaves out what entry points bring, for pages and schemas that are part of this project; to be said before all else."""
+    global _installed
+    _installed = False
 
 
 def _load_installed(found: importlib.metadata.EntryPoint) -> None:

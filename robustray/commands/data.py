@@ -15,6 +15,7 @@ import typer
 from numpy.typing import NDArray
 from pydantic import ValidationError
 
+from robustray.commands.plugin_flags import Plugin
 from robustray.data.base import DataSource, Split
 from robustray.data.doubts import doubts
 from robustray.data.images import Images
@@ -43,6 +44,7 @@ def data(
         typer.Option("--from", help="An archive to unpack, or a folder to read: images are decoded into the cache."),
     ] = None,
     download: Annotated[bool, typer.Option("--download", help="Fetch it with torchvision, where that can.")] = False,
+    plugin: Plugin = None,
 ) -> None:
     """Lists the data sources and whether they are found, or checks one: counts, pixels, duplicates. Reads test too."""
     if name is None:

@@ -7,8 +7,10 @@ from typing import Annotated, Any
 
 import typer
 
+from robustray import plugins
 from robustray._later import torch
 from robustray.commands.exits import INTERRUPTED
+from robustray.commands.plugin_flags import TrustPlugins
 from robustray.data.doubts import doubts
 from robustray.errors import Diverged, Paused, UserError
 from robustray.measures.metrics import ACCURACIES, METRICS, SHARES
@@ -24,10 +26,13 @@ def train(
         int | None,
         typer.Option(min=1, help="CPU threads, the same for the same bits; default: as it was begun, else measured."),
     ] = None,
+    trust_plugins: TrustPlugins = False,
 ) -> None:
     """Trains one trial, or goes on with it. Ctrl-C and SIGTERM keep every step done; a second one stops at once."""
     config = TrialConfig.from_yaml(trial)
     home = folder or Path("results") / trial.stem
+    for each in plugins.loaded(config.plugins.values()):
+        typer.echo(each.told)
 
     from robustray.measures.threads import IMAGES, measured, told
     from robustray.training import Trainer, checkpoints

@@ -67,6 +67,7 @@ class Trainer:
         self.stop = threading.Event()
         """Set it (from a signal handler, another thread) to stop after the step in flight: `epoch` raises Paused."""
         folder.mkdir(parents=True, exist_ok=True)
+        config.keep(folder)
 
         self.randomness = Randomness(config.seed, self.device)
         self.batches = Batches(config, self.randomness, self.device)

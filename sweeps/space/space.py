@@ -33,6 +33,8 @@ from sweeps.space.overrides import override
 
 TRIALS = 24
 """How many trials a sampler other than grid draws where nobody says."""
+SHARED = {"judge": "one judge", "plugins": "them"}
+"""Options of a trial that stand beside `trial` in a space."""
 NAME = "[A-Za-z0-9_-][A-Za-z0-9._-]{0,99}"
 
 
@@ -188,9 +190,9 @@ class Sweep(Options):
     @field_validator("trial")
     @classmethod
     def _every_corner(cls, value: dict[str, Any], info: ValidationInfo) -> dict[str, Any]:
-        for key, why in (("judge", "all trials of a sweep share one judge"), ("plugins", "they are loaded once")):
+        for key, why in SHARED.items():
             if key in value:
-                raise Mistakes({(key,): f"stands beside trial, not inside: {why}"})
+                raise Mistakes({(key,): f"stands beside trial, not inside: all trials of a sweep share {why}"})
         template = templates.compile_template(value)
         found = corners.mistaken(template, info.data.get("judge"))
         if found:
