@@ -16,7 +16,7 @@ import os
 import re
 import sys
 import traceback
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from importlib.machinery import ModuleSpec
 from pathlib import Path
 from types import ModuleType
@@ -26,9 +26,9 @@ from pydantic import BeforeValidator, Field, GetCoreSchemaHandler, WithJsonSchem
 from pydantic_core import PydanticCustomError, core_schema
 
 from robustray import home, registry
-from robustray.errors import UserError
+from robustray.errors import UserError, nearest
 from robustray.files import write_whole
-from robustray.options.yaml import Document, show
+from robustray.options.yaml import Document, Keys, show
 from robustray.plain import line
 from robustray.registry import Part
 
@@ -57,11 +57,12 @@ class Loaded(NamedTuple):
     fingerprint: str  # SHA-256 of its source
     place: Path
     parts: tuple[type[Part], ...]  # what it registered
+    module: ModuleType
 
     @property
     def told(self) -> str:
         """It and what it brings, in a line."""
-        brought = ", ".join(f"{cls.kind} {registry.name_of(cls)}" for cls in self.parts)
+        brought = ", ".join(f"{cls.kind} {registry.name_of(cls)}" for cls in self.parts) or "functions"
         return f"plugin {self.name} ({self.fingerprint[:12]}): {brought}"
 
 
@@ -118,21 +119,70 @@ def in_document(document: Document, folder: Path) -> None:
     asked = document.value.get("plugins")
     if isinstance(asked, dict):
         recorded(asked, folder)
-    elif asked is not None:
-        known: dict[str, str] = {}
-        names = [asked] if isinstance(asked, str) else asked
-        if not isinstance(names, list):
-            raise document.error({("plugins",): f"must be a list of files and modules, not {show(names)}"})
-        for index, name in enumerate(names):
-            try:
-                loaded = _named(name, folder)
-                if loaded.name in known:
-                    raise UserError(f"there is another plugin {loaded.name}; give one of the files another name")
-            except UserError as error:
-                place = ("plugins", index) if names is asked else ("plugins",)
-                raise document.error({place: str(error)}) from None
-            known[loaded.name] = loaded.fingerprint
+        return
+    names = [asked] if isinstance(asked, str) else asked or []
+    if not isinstance(names, list):
+        raise document.error({("plugins",): f"must be a list of files and modules, not {show(names)}"})
+    known: dict[str, str] = {}
+    places: list[tuple[Keys, object, str]] = [(("plugins", index), name, "") for index, name in enumerate(names)]
+    places += _functions(document.value)
+    for keys, where, name in places:
+        try:
+            loaded = _named(where, folder, registers=not name)
+            if known.setdefault(loaded.name, loaded.fingerprint) != loaded.fingerprint:
+                raise UserError(f"there is another plugin {loaded.name}; give one of the files another name")
+            if name:
+                _callable(loaded.module, f"{where}:{name}")
+        except UserError as error:
+            raise document.error({keys: str(error)}) from None
+    if known:
         document.value["plugins"] = known
+
+
+def function(names: Mapping[str, str], text: str) -> Callable[..., Any]:
+    """A function of a loaded plugin, `my_script.py:train` or `package.module:train`.
+
+    Args:
+        names: the record that it is one of.
+
+    Raises:
+        UserError: there is no such plugin in it, or no such function.
+    """
+    where, _, _ = text.rpartition(":")
+    fingerprint = names.get(Path(where).name if _is_file(where) else where)
+    if fingerprint not in _loaded:
+        raise UserError(f"{text}: {where} is not among the plugins that were loaded")
+    return _callable(_loaded[fingerprint].module, text)
+
+
+def _callable(module: ModuleType, text: str) -> Callable[..., Any]:
+    name = text.rpartition(":")[2]
+    found = getattr(module, name, None)
+    if not callable(found):
+        known = [name for name, value in vars(module).items() if callable(value) and not name.startswith("_")]
+        raise UserError(f"{text}: there is no such function; {nearest(name, known)}")
+    made: Callable[..., Any] = found
+    return made
+
+
+def _functions(options: Mapping[str, Any]) -> Iterator[tuple[Keys, str, str]]:
+    """Where a trial, or a space's, names training scripts: the keys, the file or module, the function."""
+    template = options.get("trial", options)
+    if isinstance(template, dict) and "script" in template:
+        keys: Keys = ("trial", "script") if "trial" in options else ("script",)
+        yield from _inside(template["script"], keys)
+
+
+def _inside(tree: object, keys: Keys) -> Iterator[tuple[Keys, str, str]]:
+    """Strings `where:function` in a tree, what a function is given apart."""
+    if isinstance(tree, str):
+        where, colon, name = tree.rpartition(":")
+        if colon and where and name.isidentifier():
+            yield keys, where, name
+    elif isinstance(tree, dict | list):
+        for key, below in tree.items() if isinstance(tree, dict) else enumerate(tree):
+            if key != "config":
+                yield from _inside(below, (*keys, key))
 
 
 def named(names: Iterable[str], folder: Path) -> dict[str, str]:
@@ -223,11 +273,11 @@ def _is_file(name: str) -> bool:
     return name.endswith(".py")
 
 
-def _named(name: object, folder: Path) -> Loaded:
+def _named(name: object, folder: Path, *, registers: bool = True) -> Loaded:
     if not isinstance(name, str) or not name:
         raise UserError(f"must be a file or a module, not {show(name)}")
     source = _file(folder / Path(name).expanduser()) if _is_file(name) else _module(name)
-    loaded = _load(source)
+    loaded = _load(source, registers=registers)
     _trust(source)
     return loaded
 
@@ -307,8 +357,12 @@ def _store() -> Path:
 # How they are loaded.
 
 
-def _load(source: _Source) -> Loaded:
-    """Runs a plugin, once a process and content. Fails without a trace: what it registered before is unknown again."""
+def _load(source: _Source, *, registers: bool = False) -> Loaded:
+    """Runs a plugin, once a process and content. Fails without a trace: what it registered before is unknown again.
+
+    Args:
+        registers: whether it is meant to; a record's did, and a training script need not.
+    """
     fingerprint = source.fingerprint
     if fingerprint in _loaded:
         return _loaded[fingerprint]
@@ -319,7 +373,7 @@ def _load(source: _Source) -> Loaded:
         beside = _beside(source, before)
     if beside is None and not new:
         new = [cls for cls in registry.every() if f"{cls.__module__}.".startswith(f"{module.__name__}.")]
-    if beside is not None or not new:
+    if beside is not None or (registers and not new):
         for cls in new:
             registry.forget(cls)
         why = "registers nothing: put @register (robustray.registry) above the class of a part"
@@ -330,7 +384,7 @@ def _load(source: _Source) -> Loaded:
             )
         raise UserError(f"{source.place}:1: {why}")
     _contents[fingerprint] = source.content
-    _loaded[fingerprint] = Loaded(source.name, fingerprint, source.place, tuple(new))
+    _loaded[fingerprint] = Loaded(source.name, fingerprint, source.place, tuple(new), module)
     return _loaded[fingerprint]
 
 
@@ -384,6 +438,8 @@ def _beside(source: _Source, before: set[str]) -> str | None:
     for name in set(sys.modules) - before:
         place = getattr(sys.modules.get(name), "__file__", None)
         if place is None or name.partition(".")[0] in _OURS or place == str(source.place):
+            continue
+        if not Path(place).is_absolute():  # torch's made-up modules: `_ops.py` of no folder
             continue
         path = Path(place).resolve()
         if path.parent == folder or (path.name == "__init__.py" and path.parent.parent == folder):

@@ -21,6 +21,7 @@ from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import PydanticCustomError, core_schema
 
 from robustray import plugins
+from robustray._later import nn
 from robustray.attacks.base import Attack
 from robustray.attacks.threats import Threat
 from robustray.data.augment import Augmentation
@@ -35,6 +36,7 @@ from robustray.options.mistakes import Mistakes, mistakes
 from robustray.options.yaml import Document, Keys
 from robustray.plugins import Names, Plugins
 from robustray.registry import Count, Options, Real, Registered, parts
+from robustray.script import Script
 from robustray.training.averaging import Averaging, Ema
 from robustray.training.curricula import Curriculum
 from robustray.training.optimisers import Optimiser, Sgd
@@ -156,6 +158,9 @@ class TrialConfig(Options):
         False, description="the same bits on every run also on CUDA, by slower kernels; the CPU needs it not"
     )
     checkpoints: Checkpoints = Checkpoints()
+    script: Script | None = Field(
+        None, description="a training function of your own in place of all else but judge and seed; null: our trainer"
+    )
 
     @field_validator("threat", mode="before")
     @classmethod
@@ -308,6 +313,10 @@ class TrialConfig(Options):
         Args:
             heeded: what may be ignored, since others who share it look at it.
         """
+        if self.script is not None:
+            beside = self.model_fields_set - {"plugins", "judge", "seed", "script"}
+            why = f"{self.script.train} trains by itself and would ignore it; leave it out"
+            return {(name,): why for name in sorted(beside)}
         found = {rule.key: f"{wrong}; {rule.remedy(self)}" for rule in RULES if (wrong := rule.wrong(self))}
         ignored = {keys: f"{who} and would ignore it; leave it out" for keys, who in self.ignored().items()}
         return {keys: what for keys, what in ignored.items() if keys not in heeded} | found
@@ -334,10 +343,31 @@ class TrialConfig(Options):
         }
         return self.without_ignored().model_copy(update=said)
 
+    @property
+    def architecture(self) -> str:
+        """What its network is called."""
+        return self.model.name if self.script is None else self.script.model
+
+    def network(self) -> nn.Module:
+        """The trial's whole network as it is before training: x [B, C, H, W] in [0, 1] to logits [B, K].
+
+        Weights are drawn from torch's global generator, which the caller seeds.
+
+        Raises:
+            UserError: the images are too small for it, or the function of a script fails.
+        """
+        if self.script is not None:
+            return self.script.network(self.plugins, self.seed)
+        return self.model.build(self.judge.data, self.defense.aux_outputs)
+
     def to_yaml(self) -> str:
         """The trial as YAML, every option written out; `recorded` reads it."""
         written = self.resolved().model_dump(mode="json")
-        if not self.plugins:  # descriptions that name none are as they were before there were any
+        if self.script is not None:
+            written = {name: written[name] for name in ("plugins", "judge", "seed", "script")}
+        else:
+            del written["script"]  # and where there are no plugins, descriptions are as they were before there were any
+        if not self.plugins:
             del written["plugins"]
         return yaml.dump(written, Dumper=_DUMPER, sort_keys=False)
 

@@ -205,8 +205,10 @@ def look_ahead(sweep: Sweep) -> list[str]:
     train = data.load("train")
     images, (height, width, _) = len(train), train.shape
     for config in sweep.examples():
-        if config.batch.size > images:
+        if config.script is None and config.batch.size > images:
             raise UserError(f"trial.batch.size is {config.batch.size}, but there are only {images} training images")
+        if config.script is not None:
+            config.network()
         config.model.check()
         if config.batch.mix is not None:
             config.batch.mix.check()

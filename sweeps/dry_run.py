@@ -7,6 +7,7 @@ Nothing is written where results lie.
 from __future__ import annotations
 
 import contextlib
+import math
 import statistics
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
@@ -76,6 +77,11 @@ def show(sweep: Sweep, write: Callable[[str], None], *, slots: int | None = None
     trials = first_trials(sweep, SHOWN)
     _options(sweep, write)
     _trials(sweep, trials, write)
+    if any(config.script for _, config in trials):
+        for _, config in trials:
+            config.network()
+        write("What a training script takes is known once it has run; nothing was started, nothing was written.")
+        return
     write("timing a few steps ...")
     machine = _machine()
     share = _share(sweep, trials[0][1], machine)
@@ -234,7 +240,9 @@ def _trials(sweep: Sweep, trials: Sequence[tuple[dict[str, Any], TrialConfig]], 
 
 
 def _passes(config: TrialConfig) -> float:
-    """Forward and backward passes per training image and step."""
+    """Forward and backward passes per training image and step; nan of a training script."""
+    if config.script is not None:
+        return math.nan
     from robustray.training.passes import per_batch
 
     return per_batch(config) / config.batch.size

@@ -140,7 +140,7 @@ def _parent(kept: Mapping[str, Any], recipe: Recipe, find: Find, folder: Path) -
     if recipe.maker.whole and config is not None:
         trial = TrialConfig.recorded(config, folder)
         with torch.random.fork_rng(devices=[]):  # building draws initial weights, which are replaced at once
-            return Parent(spec, trial.model.build(trial.judge.data, trial.defense.aux_outputs), kept["weights"], trial)
+            return Parent(spec, trial.network(), kept["weights"], trial)
     found = find(spec)
     if found.weights != kept["weights"]:
         raise UserError(

@@ -38,7 +38,7 @@ def load_model(folder: Path, device: str = "auto") -> tuple[TrialConfig, nn.Modu
 def selected(folder: Path) -> Classifier:
     """The selected model of a trial's folder, under the folder's name; raises as `load_model`."""
     config, model, weights = load_model(folder, "cpu")
-    return Classifier(model, folder.absolute().name, weights, config.model.name, config, judge=config.judge)
+    return Classifier(model, folder.absolute().name, weights, config.architecture, config, judge=config.judge)
 
 
 def checkpoint(path: Path) -> Classifier:
@@ -52,12 +52,12 @@ def checkpoint(path: Path) -> Classifier:
     except checkpoints.DamagedCheckpoint as error:
         raise UserError(str(error)) from None
     config, model = _built(state["config"], state["average"], path.parent)
-    return Classifier.of(model, f"{path.absolute().parent.name}-{path.stem}", config.model.name, config)
+    return Classifier.of(model, f"{path.absolute().parent.name}-{path.stem}", config.architecture, config)
 
 
 def _built(options: str, weights: Mapping[str, Tensor], folder: Path) -> tuple[TrialConfig, nn.Module]:
     config = TrialConfig.recorded(options, folder)
     with torch.random.fork_rng(devices=[]):  # building draws initial weights, which are replaced at once
-        model = config.model.build(config.judge.data, config.defense.aux_outputs)
+        model = config.network()
     model.load_state_dict(weights)
     return config, model

@@ -118,6 +118,14 @@ class Trainer:
         return self.progress.completed
 
     @property
+    def place(self) -> str:
+        """How far it is, in words."""
+        return f"epoch {self.completed}, step {self.progress.batch_in_epoch} of {self.epochs} epochs"
+
+    def halt(self) -> None:
+        """Nothing: between two epochs nothing is at work, and what was done is on disk."""
+
+    @property
     def history(self) -> list[dict[str, float]]:
         """A row per epoch, as in metrics.csv."""
         return self.progress.history

@@ -26,6 +26,7 @@ from sweeps.running.packing import Share
 
 if TYPE_CHECKING:
     from robustray.training import Trainer
+    from robustray.training.script import ScriptTrainer
     from robustray.trial import TrialConfig
 
 log = logging.getLogger("robustray")
@@ -86,7 +87,7 @@ class TrainTask:
     def __init__(self, work: Mapping[str, Any]) -> None:
         self.work = work
         self.folder = Path(work["folder"])
-        self.trainer: Trainer | None = None
+        self.trainer: Trainer | ScriptTrainer | None = None
         self._interrupted = False
 
     def step(self) -> Report:
@@ -104,6 +105,8 @@ class TrainTask:
         from robustray.errors import Paused
 
         if self._interrupted:  # what the step before this one did is on disk
+            if self.trainer is not None:
+                self.trainer.halt()
             raise Paused
         if self.trainer is None:
             died = self._count_attempt()
@@ -116,25 +119,25 @@ class TrainTask:
                 return self.trainer.report
         return self.trainer.epoch()
 
-    def _open(self) -> Trainer:
+    def _open(self) -> Trainer | ScriptTrainer:
         from robustray.training import Trainer
+        from robustray.training.script import ScriptTrainer
         from robustray.trial import TrialConfig
 
         config = TrialConfig.recorded((self.folder / "trial.yaml").read_text(encoding="utf-8"), self.folder)
         threads = _settle(self.work).threads
         if config.compile != "off":
             _settle_compiler(self.folder, threads)
-        trainer = Trainer(config, self.folder, threads=threads)
+        kind = Trainer if config.script is None else ScriptTrainer
+        trainer = kind(config, self.folder, threads=threads)
         if self._interrupted:
             trainer.stop.set()
-        log.info(
-            "at epoch %d, step %d of %d epochs", trainer.completed, trainer.progress.batch_in_epoch, trainer.epochs
-        )
+        log.info("at %s", trainer.place)
         return trainer
 
     def _count_attempt(self) -> int:
-        checkpoint = self.folder / "last.pt"
-        written = checkpoint.stat().st_mtime_ns if checkpoint.exists() else 0
+        kept = [path for name in ("last.pt", "script/state.pt") if (path := self.folder / name).exists()]
+        written = max((path.stat().st_mtime_ns for path in kept), default=0)
         return deaths(self.folder / "attempts.json", self.work["session"], written)
 
     def interrupt(self) -> bool:
@@ -289,6 +292,8 @@ class MeasureTask:
 
         try:
             config = TrialConfig.recorded(self.work["trial"], Path(self.work.get("folder", "")))
+            if config.script is not None:
+                raise UserError("a training script's steps are its own")
             if config.compile != "off" and "folder" in self.work:
                 _settle_compiler(Path(self.work["folder"]), self.work["cores"])
             measured = _measured_on_gpu if pick_device().type == "cuda" else _measured_on_cores
@@ -383,6 +388,7 @@ def _failure(error: Exception, log_file: Path, epoch: int) -> Report:
     import torch
 
     from robustray.errors import Diverged
+    from robustray.training.script import ScriptFailed
 
     broken = getattr(torch, "AcceleratorError", None)
     if isinstance(error, torch.cuda.OutOfMemoryError):
@@ -400,7 +406,7 @@ def _failure(error: Exception, log_file: Path, epoch: int) -> Report:
     with _logging_to(log_file):
         log.error("%s\n%s", outcome, "".join(traceback.format_exception(error)))
     lines = str(error).strip().splitlines() or [""]
-    cause = lines[0] if isinstance(error, Diverged) else f"{type(error).__name__}: {lines[0]}"
+    cause = lines[0] if isinstance(error, Diverged | ScriptFailed) else f"{type(error).__name__}: {lines[0]}"
     return {"outcome": outcome, "cause": cause, "done": True, "epoch": epoch, "training_iteration": epoch}
 
 

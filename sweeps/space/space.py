@@ -367,6 +367,8 @@ def _measured(names: Iterable[str], info: ValidationInfo) -> None:
     """Refuses metrics that the judge would not measure."""
     found: dict[Keys, str] = {}
     for name in names:
+        if name == "cost_passes" and "script" in info.data.get("trial", {}):
+            found[name,] = "is not counted in a training script of your own; use cost_seconds"
         asked: Any = info.data.get("judge", ...)  # one with mistakes of its own has been told of
         for key in METRICS[name].needs:
             asked = getattr(asked, key, None) if asked is not ... else asked
