@@ -7,7 +7,6 @@ Nothing is written where results lie.
 from __future__ import annotations
 
 import contextlib
-import math
 import statistics
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
@@ -233,19 +232,19 @@ def _trials(sweep: Sweep, trials: Sequence[tuple[dict[str, Any], TrialConfig]], 
     table = Table("", *names, "passes per image", box=None, pad_edge=False, header_style="bold")
     for number, (params, config) in enumerate(trials):
         values = [_short(params[name]) if name in params else "" for name in names]
-        table.add_row(f"{number:04d}", *values, f"{_passes(config):g}")
+        table.add_row(f"{number:04d}", *values, _passes(config))
     for line in _lines(table):
         write(line)
     write("")
 
 
-def _passes(config: TrialConfig) -> float:
-    """Forward and backward passes per training image and step; nan of a training script."""
+def _passes(config: TrialConfig) -> str:
+    """Forward and backward passes per training image and step; a training script's are its own."""
     if config.script is not None:
-        return math.nan
+        return ""
     from robustray.training.passes import per_batch
 
-    return per_batch(config) / config.batch.size
+    return f"{per_batch(config) / config.batch.size:g}"
 
 
 def _lines(table: Table) -> Iterator[str]:

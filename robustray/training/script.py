@@ -139,10 +139,8 @@ class ScriptTrainer:
             raise Paused
         if kind == "error":
             raise found
-        if kind == "report":
-            return self._reported(found)
-        self.report = self._measured(found)
-        return self.report
+        report: dict[str, Any] = found if kind == "report" else self._measured(found)
+        return report
 
     def halt(self) -> None:
         """Lets the function come to the place where it stops, after `stop` was set; what it saves there is kept."""
@@ -171,7 +169,16 @@ class ScriptTrainer:
             if self._heard:
                 raise _Stop
             self._heard = True
-        self._news.put(("report", {"epoch": epoch, **{name: float(value) for name, value in numbers.items()}}))
+        at = self.completed + 1 if epoch is None else int(epoch)
+        if at < 1:
+            raise ValueError(f"report: epochs count from 1, not {epoch}")
+        row = {"epoch": at, "cost_seconds": self._seconds(), **{OWN + key: float(numbers[key]) for key in numbers}}
+        self._rows = [
+            *(row for row in self._rows if row["epoch"] < at),
+            row,
+        ]  # those after a checkpoint are trained again
+        self._keep()  # before the function can save that it is so far
+        self._news.put(("report", {**self._common(at), "done": False}))
 
     def _told(self, error: BaseException) -> BaseException:
         """The error as the trial's record has it: one line with its place, but what is the machine's to tell as it is."""
@@ -187,18 +194,6 @@ class ScriptTrainer:
 
     def _seconds(self) -> float:
         return self._before + time.monotonic() - self._begun
-
-    def _reported(self, numbers: dict[str, Any]) -> dict[str, Any]:
-        epoch = self.completed + 1 if numbers["epoch"] is None else int(numbers.pop("epoch"))
-        numbers.pop("epoch", None)
-        self._rows = [
-            row for row in self._rows if row["epoch"] < epoch
-        ]  # said before a checkpoint that it went back to
-        self._rows.append(
-            {"epoch": epoch, "cost_seconds": self._seconds(), **{OWN + key: numbers[key] for key in numbers}}
-        )
-        self._keep()
-        return {**self._common(epoch), "done": False}
 
     def _common(self, epoch: int) -> dict[str, Any]:
         epochs = self.script.config.get("epochs")
