@@ -35,6 +35,7 @@ from robustray.registry import Part
 FOLDER = "plugins"
 """In a folder of results: copies of the files that it names, each below the beginning of its hash."""
 FLAG = "--trust-plugins"
+_ALL = "*"
 _NAME = r"[^/\\\0]+\.py|\w+(\.\w+)*"
 _OURS = ("robustray", "sweeps", "analysis")
 
@@ -245,9 +246,43 @@ def trusts(fingerprint: str) -> bool:
     return _everything or fingerprint in _trusted or (_store() / fingerprint).is_file()
 
 
+def trust_parent(spec: str) -> None:
+    """Trusts the function, `file.py:name` or `package.module:name`, that the user names as a parent of points."""
+    if (fingerprint := _of_function(spec)) is not None:
+        _trust(fingerprint, spec)
+
+
+def demand_parent(spec: str, folder: Path) -> None:
+    """Sees that a function may be called that a point's folder names as a parent.
+
+    Raises:
+        UserError: this user has not named it, or not with this content.
+    """
+    fingerprint = _of_function(spec)
+    if fingerprint is not None and not trusts(fingerprint):
+        raise UserError(
+            f"{folder}: is made of {spec}, code that you have not run on this machine; read it, and say {FLAG} if you trust it"
+        )
+
+
+def _of_function(spec: str) -> str | None:
+    """A hash of a file's content, or of a module's name; None where there is no such file."""
+    where = spec.rpartition(":")[0]
+    if not _is_file(where):
+        return hashlib.sha256(f"function {spec}".encode()).hexdigest()
+    try:
+        return hashlib.sha256(Path(where).read_bytes()).hexdigest()
+    except OSError:
+        return None
+
+
 def travelling() -> list[tuple[str, str, str]]:
-    """What processes that work for this one have to know: name, hash and place of the plugins at work here."""
-    return [(each.name, each.fingerprint, str(each.place)) for each in _loaded.values()]
+    """What processes that work for this one have to know: name, hash and place of the plugins at work here, and what else is
+    trusted, without a name."""
+    others = sorted(_trusted - _loaded.keys()) + [_ALL] * _everything
+    return [(each.name, each.fingerprint, str(each.place)) for each in _loaded.values()] + [
+        ("", it, "") for it in others
+    ]
 
 
 def arrived(known: Iterable[tuple[str, str, str]]) -> None:
@@ -256,8 +291,11 @@ def arrived(known: Iterable[tuple[str, str, str]]) -> None:
     On another machine a file may not be here; what needs it then finds the copy in its folder of results.
     """
     for name, fingerprint, place in known:
+        if fingerprint == _ALL:
+            trust_everything()
+            continue
         _trusted.add(fingerprint)
-        if fingerprint not in _loaded:
+        if name and fingerprint not in _loaded:
             with contextlib.suppress(OSError, UserError):
                 source = _Source(name, Path(place), Path(place).read_bytes()) if _is_file(name) else _module(name)
                 if source.fingerprint == fingerprint:
@@ -278,7 +316,7 @@ def _named(name: object, folder: Path, *, registers: bool = True) -> Loaded:
         raise UserError(f"must be a file or a module, not {show(name)}")
     source = _file(folder / Path(name).expanduser()) if _is_file(name) else _module(name)
     loaded = _load(source, registers=registers)
-    _trust(source)
+    _trust(source.fingerprint, str(source.place))
     return loaded
 
 
@@ -339,13 +377,13 @@ def _copy(name: str, fingerprint: str, folder: Path) -> _Source:
     return source
 
 
-def _trust(source: _Source) -> None:
+def _trust(fingerprint: str, what: str) -> None:
     """For later processes a file of the hash's name, whose text says what it is; a home that cannot be written keeps none."""
-    _trusted.add(source.fingerprint)
+    _trusted.add(fingerprint)
     with contextlib.suppress(OSError):
         _store().mkdir(parents=True, exist_ok=True, mode=0o700)
-        if not (_store() / source.fingerprint).exists():
-            write_whole(_store() / source.fingerprint, f"{source.place}\n")
+        if not (_store() / fingerprint).exists():
+            write_whole(_store() / fingerprint, f"{what}\n")
 
 
 def _store() -> Path:

@@ -85,6 +85,7 @@ def run(
         with Record(folder, sweep.objectives, constraints=sweep.constraints, held=held) as record:
             provenance.check_trained(sweep, folder, record.trials())
             for maker in derive:
+                maker.trust()
                 ask(record, maker)
             with console.watching(sweep, record, noisy=backend == "ray"):
                 return drive(sweep, record, partial(_place, backend, console, sweep, folder), tell=console)

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from robustray import plugins
 from robustray.data.device import DeviceImages
 from robustray.derived import point
 from robustray.derived.base import Ground, Parent
@@ -123,5 +124,7 @@ def _classifier(folder: Path, spec: str, judge: Judge) -> Classifier:
         return trial.checkpoint(path)
     if ":" in spec:
         where, _, name = spec.rpartition(":")
-        return factory.model(f"{folder / where}:{name}" if where.endswith(".py") else spec, judge.data)
+        spec = f"{folder / where}:{name}" if where.endswith(".py") else spec
+        plugins.demand_parent(spec, folder)
+        return factory.model(spec, judge.data)
     raise UserError(f"{path}: no such parent; it was there when the point was asked for")

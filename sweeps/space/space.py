@@ -166,9 +166,12 @@ class Sweep(Options):
             override(document, text)
         plugins.in_document(document, Path(path).parent)
         try:
-            return cls.model_validate(document.value)
+            sweep = cls.model_validate(document.value)
         except ValidationError as error:
             raise document.error(mistakes(error, cls)) from None
+        for maker in sweep.derive:
+            maker.trust()
+        return sweep
 
     @model_validator(mode="before")
     @classmethod

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import json
 import pickle
 import re
 import shutil
@@ -14,9 +15,12 @@ import pytest
 import yaml
 
 from robustray import plugins, registry, subjects
+from robustray.__main__ import main
+from robustray.derived.soup import Soup
 from robustray.errors import UserError
 from robustray.judging.workers import Order
 from robustray.registry import kinds, parts
+from robustray.subjects import derived
 from robustray.training import Trainer
 from robustray.trial import TrialConfig
 from tests.plugged import fresh, page, restart
@@ -296,6 +300,17 @@ def test_what_a_judge_sends_to_other_processes_arrives_with_its_parts(tmp_path: 
     assert pickle.loads(sent).judge.data.name == "twice"
 
 
+def test_a_command_line_names_plugins_for_its_other_flags(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "my_data.py").write_text(DATA)
+    monkeypatch.setattr(sys, "argv", ["robustray", "data", "twice", "--plugin", str(tmp_path / "my_data.py")])
+    with pytest.raises(SystemExit) as end:
+        main()
+    assert not end.value.code
+    assert "twice" in capsys.readouterr().out
+
+
 def test_the_record_of_plugins_is_hashed_with_the_options(tmp_path: Path) -> None:
     config = TrialConfig.from_yaml(written(tmp_path))
     again = TrialConfig.recorded(config.to_yaml(), tmp_path)
@@ -312,3 +327,43 @@ def test_python_names_files_by_a_call(tmp_path: Path) -> None:
     named = plugins.named(["my_defense.py"], tmp_path)
     assert TrialConfig.model_validate({"plugins": named, **options}).defense.name == "mixture"
     assert importlib.import_module(TrialConfig.model_validate(options).defense.__module__).Mixture
+
+
+def test_a_points_parent_of_somebody_elses_runs_only_when_asked(tmp_path: Path) -> None:
+    """A point names functions as parents, which its folder may bring along."""
+    mark = tmp_path / "it ran"
+    net = tmp_path / "net.py"
+    net.write_text(f"open({str(mark)!r}, 'w').close()\nfrom torch import nn\ndef make(): return nn.Flatten()\n")
+    judge = TrialConfig.model_validate({"judge": {"data": "digits", "threat": {"eps": 0.1}}}).judge
+    find = derived.finder(tmp_path, judge)
+    for spec in ("net.py:make", f"{net}:make", "torch.nn:Flatten"):
+        with pytest.raises(
+            UserError, match=r"is made of .*, code that you have not run on this machine; .*--trust-plugins"
+        ):
+            find(spec)
+    assert not mark.exists()
+    Soup(parents=(f"{net}:make", "torch.nn:Flatten")).trust()  # as a space does that names them
+    restart()
+    assert find("net.py:make").weights == find("torch.nn:Flatten").weights
+    net.write_text(net.read_text() + "\n# worse\n")
+    with pytest.raises(UserError, match="--trust-plugins"):
+        find("net.py:make")
+
+
+def test_what_is_trusted_travels_to_processes_that_work_for_this_one(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
+    plugins.trust_parent("torch.nn:Identity")
+    sent = json.loads(json.dumps(plugins.travelling()))
+    restart()
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "elsewhere"))
+    with pytest.raises(UserError):
+        plugins.demand_parent("torch.nn:Identity", tmp_path)
+    plugins.arrived(sent)
+    plugins.demand_parent("torch.nn:Identity", tmp_path)
+    plugins.trust_everything()
+    sent = plugins.travelling()
+    restart()
+    plugins.arrived(sent)
+    assert plugins.trusts("0" * 64)

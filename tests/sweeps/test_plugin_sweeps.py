@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -16,7 +17,8 @@ from robustray.__main__ import main
 from robustray.errors import UserError
 from sweeps import record
 from sweeps.record import provenance
-from sweeps.space import Sweep
+from sweeps.running import evidence
+from sweeps.space import Sweep, reference, schema
 from tests.plugged import fresh, page, restart
 from tests.sweeps.small import run_quietly
 
@@ -84,7 +86,7 @@ def test_a_sweep_with_a_plugin_from_its_beginning_to_its_report(
         (copy,) = home.glob("plugins/*/my_parts.py")
         assert copy.read_text() == PARTS
     assert yaml.safe_load((folder / "trials" / "0001" / "trial.yaml").read_text())["plugins"] == told
-    assert "mixture" in (report.publish(folder).index).read_text()
+    assert "mixture" in (report.publish(folder, picture=False).index).read_text()
 
     restart()  # another day: more trials, and points of them
     assert run_quietly(space(tmp_path / "home", "search.trials=3", "derive=[{name: soup, parents: [0, 1]}]"), folder)
@@ -167,8 +169,35 @@ def test_what_a_space_brings_is_explained(
     assert "weight = 0.5  how much of the loss is that at x'" in capsys.readouterr().out
 
 
+def test_another_machine_finds_the_plugin_in_the_results(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It has neither the file nor a user who has named it: the driver's word counts, and the copy."""
+    sweep, folder = space(tmp_path / "home"), tmp_path / "plugged"
+    provenance.prepare(sweep, folder, fresh=False)
+    asked = json.loads(json.dumps(evidence.of(sweep, folder)))
+    (tmp_path / "home" / "my_parts.py").unlink()
+    restart()
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "elsewhere"))
+    assert evidence.look(asked) is None
+    restart()
+    (copy,) = folder.glob("plugins/*/my_parts.py")
+    copy.unlink()
+    assert "it is the plugin my_parts.py" in str(evidence.look(asked))
+
+
+def test_a_schema_and_a_page_of_a_plugin(tmp_path: Path) -> None:
+    space(tmp_path)
+    restart()
+    assert "mixture" not in schema.text()
+    (page_of,) = ["\n".join(reference.of_plugins([str(tmp_path / "my_parts.py")]))]
+    assert "| `weight` | a number, at least 0 and at most 1 | `0.5` | how much of the loss is that at x' |" in page_of
+    assert "mixture" in schema.text()
+
+
 @pytest.mark.cluster
-def test_workers_of_ray_have_the_plugin(tmp_path: Path) -> None:
+def test_workers_of_ray_have_the_plugin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also where no home keeps what is trusted: the driver's word counts."""
+    (tmp_path / "no folder").touch()
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "no folder"))
     folder = tmp_path / "plugged"
     assert run_quietly(space(tmp_path / "home", "judge.trials=all"), folder, "ray")
     known = record.read(folder)

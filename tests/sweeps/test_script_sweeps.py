@@ -58,7 +58,7 @@ def test_a_sweep_of_a_training_script(tmp_path: Path) -> None:
     assert known.members
     assert (0, "validation") in known.judged
     assert [len(calls(folder / "trials" / f"{number:04d}")) for number in range(4)] == [1] * 4
-    assert "scripted" in report.publish(folder).index.read_text()
+    assert "scripted" in report.publish(folder, picture=False).index.read_text()
     restart()
     with pytest.raises(UserError, match=r"holds another sweep of this name \(plugins\.my_script\.py: "):
         run_quietly(space(tmp_path / "home", script=SCRIPT + "\n# better\n"), folder)
