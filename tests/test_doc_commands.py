@@ -25,10 +25,8 @@ __all__ = ["fresh"]
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", ROOT / "docs" / "tutorial.md", *sorted((ROOT / "docs" / "howto").glob("*.md"))]
 QUICK = ROOT / "docs" / "tutorial.md"
-SMALL = (
-    "--backend local --set trial.schedule.epochs=1 --set 'judge.version=[apgd-ce]' "
-    "--set 'judge.images={validation: 40, test: 40}'"
-)
+SMALL = "--backend local --set 'judge.version=[apgd-ce]' --set 'judge.images={validation: 40, test: 40}' --set trial."
+EPOCHS = {"own_training_script": "script.config.epochs=1"}
 MORE = {"README": "--trials 2"}
 RUN = re.compile(r"^python run_sweep\.py \S+\.yaml\b[^#\n]*", re.MULTILINE)
 FENCE = re.compile(
@@ -87,7 +85,12 @@ def follow(page: Path, folder: Path, at_most: int = 100) -> str:
         if block.file:
             (folder / block.file).write_text(block.text)
         elif block.language == "sh" and block.not_run is None and len(printed) < at_most:
-            script = RUN.sub(lambda found: f"{found[0].rstrip()} {SMALL} {MORE.get(page.stem, '')} ", block.text)
+            script = RUN.sub(
+                lambda found: (
+                    f"{found[0].rstrip()} {SMALL}{EPOCHS.get(page.stem, 'schedule.epochs=1')} {MORE.get(page.stem, '')} "
+                ),
+                block.text,
+            )
             done = subprocess.run(
                 ["bash", "-euo", "pipefail", "-c", script],
                 cwd=folder, env=environment, capture_output=True, text=True, timeout=280, check=False,
