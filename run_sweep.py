@@ -41,19 +41,22 @@ def _version(wanted: bool) -> None:
         raise typer.Exit
 
 
-def _explain(name: str | None) -> None:
-    """Prints everything of that name: what it does, its paper, its options."""
-    if name is None:
-        return
-    from robustray import words
+def _explain(name: str, space: Path | None) -> None:
+    """Prints everything of that name, what the plugins of a space bring included: what it does, its paper, its options."""
+    from robustray import plugins, words
+    from robustray.options.yaml import Document
     from sweeps.space.reference import SECTIONS
 
+    if space is not None:  # its other mistakes are no matter now
+        plugins.in_document(Document.read(path := _find(space)), path.parent)
     typer.echo(words.found(name, SECTIONS))
-    raise typer.Exit
 
 
 def sweep(
-    space: Annotated[Path, typer.Argument(help="The search space, a YAML file; a shipped one by its bare name.")],
+    space: Annotated[
+        Path | None,
+        typer.Argument(help="The search space, a YAML file; a shipped one by its bare name.", show_default=False),
+    ] = None,
     settings: Annotated[
         list[str] | None,
         typer.Option(
@@ -91,9 +94,8 @@ def sweep(
         str | None,
         typer.Option(
             metavar="NAME",
-            callback=_explain,
-            is_eager=True,
-            help="Show what a defense, model, attack, data source ... is and its options: --explain trades.",
+            help="Show what a defense, model, attack, data source ... is and its options: --explain trades. With a space, its "
+            "plugins are known too.",
         ),
     ] = None,
     version: Annotated[
@@ -105,6 +107,12 @@ def sweep(
     Trials are trained and validated, judged with AutoAttack where they can be on the frontier, and the frontier's members
     are tested once. The same command again goes on where it stopped; on a finished sweep it rewrites the report.
     """
+    if explain is not None:
+        _explain(explain, space)
+        return
+    if space is None:
+        raise UserError("which search space? A YAML file, or the bare name of a shipped one; --help shows all options")
+
     from sweeps.running.deadline import Deadline, seconds
     from sweeps.space import Sweep
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from robustray.commands.certify import certify
+from robustray.commands.check import check
 from robustray.commands.data import data
 from robustray.commands.doctor import doctor
 from robustray.commands.export import export
@@ -13,7 +14,8 @@ from robustray.commands.train import train
 from robustray.errors import told_in_one_line
 
 app = front(
-    "Train, judge and measure one robust classifier.", train, judge, measure, certify, export, data, doctor
+    "Train, judge and measure one robust classifier.",
+    *(train, judge, measure, certify, export, data, doctor, check),
 )
 
 

@@ -10,9 +10,11 @@ This file and every file that declares options load without torch, so that help 
 from __future__ import annotations
 
 import importlib
+import importlib.metadata
 import importlib.util
 import pkgutil
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import contextmanager
 from fractions import Fraction
 from functools import lru_cache
 from pathlib import Path
@@ -30,7 +32,8 @@ from pydantic import (
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import PydanticCustomError, core_schema
 
-from robustray.errors import nearest
+from robustray.errors import UserError, nearest
+from robustray.plain import line
 
 
 def _real(value: object) -> object:
@@ -103,14 +106,21 @@ _PARTS: dict[str, dict[str, type[Part]]] = {}
 _PACKAGES = tuple(
     f"robustray.{name}" for name in ("data", "models", "attacks", "defenses", "training", "derived", "measures")
 )
+ENTRY_POINTS = "robustray.plugins"
+"""Group of the entry points by which an installed package brings parts: each names a module that registers them."""
 _loaded = False
+_installed = True
+
+
+class NameTaken(TypeError):
+    """Two classes of one kind ask for one name."""
 
 
 def register(cls: type[C]) -> type[C]:
     """Class decorator: makes `cls` known under its kind and its `name`.
 
     Raises:
-        TypeError: the class has no `name: Literal["..."]`, or the name is taken by another class of the same kind.
+        TypeError: the class has no `name: Literal["..."]`. NameTaken: another class of the same kind has the name.
     """
     names = get_args(cls.model_fields["name"].annotation)
     if len(names) != 1:
@@ -118,7 +128,7 @@ def register(cls: type[C]) -> type[C]:
     known = _PARTS.setdefault(cls.kind, {})
     other = known.get(names[0])
     if other is not None and (other.__module__, other.__qualname__) != (cls.__module__, cls.__qualname__):
-        raise TypeError(f"{cls.kind} {names[0]!r} is already {other.__module__}.{other.__qualname__}")
+        raise NameTaken(f"{cls.kind} {names[0]!r} is already {other.__module__}.{other.__qualname__}")
     known[names[0]] = cls
     return cls
 
@@ -132,6 +142,63 @@ def _load() -> None:
         for module in pkgutil.iter_modules(importlib.import_module(package).__path__, f"{package}."):
             if _declares(module):
                 importlib.import_module(module.name)
+    try:
+        for found in importlib.metadata.entry_points(group=ENTRY_POINTS) if _installed else ():
+            _load_installed(found)
+    except UserError:
+        _loaded = False  # whoever asks next is told as well
+        raise
+
+
+def without_installed() -> None:
+    """Leaves out what entry points bring, for pages and schemas that are part of this project; to be said before all else."""
+    global _installed
+    _installed = False
+
+
+def _load_installed(found: importlib.metadata.EntryPoint) -> None:
+    """Loads the parts of an installed package: that it was installed is the user's word for it.
+
+    Raises:
+        UserError: it cannot be loaded; no command goes on without parts that are meant to be there.
+    """
+    try:
+        with registering():
+            found.load()
+    except Exception as error:  # the package's own code may raise anything
+        package = found.dist.name if found.dist else found.value
+        raise UserError(
+            f"the plugin {found.name} of the installed package {package} cannot be loaded ({type(error).__name__}: "
+            f"{line(error)}); mend it, or uninstall {package}"
+        ) from None
+
+
+@contextmanager
+def registering() -> Iterator[list[type[Part]]]:
+    """A list that holds, after the block, the classes that it registered; where the block fails, they are unknown again."""
+    before, new = {kind: dict(known) for kind, known in _PARTS.items()}, list[type[Part]]()
+    try:
+        yield new
+    except BaseException:
+        _PARTS.clear()
+        _PARTS.update(before)
+        raise
+    new.extend(cls for cls in every() if before.get(cls.kind, {}).get(name_of(cls)) is not cls)
+
+
+def every() -> list[type[Part]]:
+    """All registered parts of all kinds, in the order of their registration."""
+    return [cls for known in _PARTS.values() for cls in known.values()]
+
+
+def forget(cls: type[Part]) -> None:
+    """Makes a class unknown again."""
+    _PARTS.get(cls.kind, {}).pop(name_of(cls), None)
+
+
+def name_of(cls: type[Part]) -> str:
+    """What a part is called in YAML."""
+    return str(get_args(cls.model_fields["name"].annotation)[0])
 
 
 def _declares(module: pkgutil.ModuleInfo) -> bool:

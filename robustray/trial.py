@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Collection, Mapping
+from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple, Self
 
 import yaml
@@ -19,6 +20,8 @@ from pydantic import (
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import PydanticCustomError, core_schema
 
+from robustray import plugins
+from robustray._later import nn
 from robustray.attacks.base import Attack
 from robustray.attacks.threats import Threat
 from robustray.data.augment import Augmentation
@@ -31,13 +34,16 @@ from robustray.models.small_cnn import SmallCnn
 from robustray.moved import MOVED, moved, was_of, written
 from robustray.options.mistakes import Mistakes, mistakes
 from robustray.options.yaml import Document, Keys
+from robustray.plugins import Names, Plugins
 from robustray.registry import Count, Options, Real, Registered, parts
+from robustray.script import Script
 from robustray.training.averaging import Averaging, Ema
 from robustray.training.curricula import Curriculum
 from robustray.training.optimisers import Optimiser, Sgd
 from robustray.training.schedules import OneCycle, Schedule
 from robustray.training.updates import Plain, Update
 
+_LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _DUMPER: Any = getattr(yaml, "CSafeDumper", yaml.SafeDumper)  # a fifth of the time, where PyYAML was built with libyaml
 
 
@@ -120,6 +126,7 @@ class Checkpoints(Options):
 class TrialConfig(Options):
     """One trial: everything that training it and measuring it depends on."""
 
+    plugins: Plugins = Names()
     judge: Judge
     seed: Count = Field(0, ge=0, le=2**53, description="every random draw of the trial derives from it")
     batch: Batch = Batch()
@@ -151,6 +158,9 @@ class TrialConfig(Options):
         False, description="the same bits on every run also on CUDA, by slower kernels; the CPU needs it not"
     )
     checkpoints: Checkpoints = Checkpoints()
+    script: Script | None = Field(
+        None, description="a training function of your own in place of all else but judge and seed; null: our trainer"
+    )
 
     @field_validator("threat", mode="before")
     @classmethod
@@ -220,10 +230,30 @@ class TrialConfig(Options):
             UserError: anything is wrong; one line with file, line, key and what is asked for.
         """
         document = Document.read(path)
+        plugins.in_document(document, Path(path).parent)
         try:
             return cls.model_validate(document.value)
         except ValidationError as error:
             raise document.error(mistakes(error, cls)) from None
+
+    @classmethod
+    def recorded(cls, text: str, folder: Path) -> TrialConfig:
+        """Reads what `to_yaml` wrote into a file or a checkpoint of a folder.
+
+        Args:
+            folder: holds the plugins that it names, as `keep` puts them there.
+
+        Raises:
+            UserError: a plugin is missing, has changed, or is not trusted. ValidationError: these are no options of today's.
+        """
+        known = yaml.load(text, Loader=_LOADER)  # noqa: S506  the safe one
+        if isinstance(known, dict) and isinstance(known.get("plugins"), dict):
+            plugins.recorded(known["plugins"], folder)
+        return cls.model_validate(known)
+
+    def keep(self, folder: Path) -> None:
+        """Puts copies of the plugins into a folder that holds the trial's description, for `recorded`."""
+        plugins.keep(self.plugins, folder)
 
     @property
     def training_threat(self) -> Threat:
@@ -283,6 +313,10 @@ class TrialConfig(Options):
         Args:
             heeded: what may be ignored, since others who share it look at it.
         """
+        if self.script is not None:
+            beside = self.model_fields_set - {"plugins", "judge", "seed", "script"}
+            why = f"{self.script.train} trains by itself and would ignore it; leave it out"
+            return {(name,): why for name in sorted(beside)}
         found = {rule.key: f"{wrong}; {rule.remedy(self)}" for rule in RULES if (wrong := rule.wrong(self))}
         ignored = {keys: f"{who} and would ignore it; leave it out" for keys, who in self.ignored().items()}
         return {keys: what for keys, what in ignored.items() if keys not in heeded} | found
@@ -309,9 +343,33 @@ class TrialConfig(Options):
         }
         return self.without_ignored().model_copy(update=said)
 
+    @property
+    def architecture(self) -> str:
+        """What its network is called."""
+        return self.model.name if self.script is None else self.script.model
+
+    def network(self) -> nn.Module:
+        """The trial's whole network as it is before training: x [B, C, H, W] in [0, 1] to logits [B, K].
+
+        Weights are drawn from torch's global generator, which the caller seeds.
+
+        Raises:
+            UserError: the images are too small for it, or the function of a script fails.
+        """
+        if self.script is not None:
+            return self.script.network(self.plugins, self.seed)
+        return self.model.build(self.judge.data, self.defense.aux_outputs)
+
     def to_yaml(self) -> str:
-        """The trial as YAML, every option written out; `TrialConfig.model_validate(yaml.safe_load(text))` reads it."""
-        return yaml.dump(self.resolved().model_dump(mode="json"), Dumper=_DUMPER, sort_keys=False)
+        """The trial as YAML, every option written out; `recorded` reads it."""
+        written = self.resolved().model_dump(mode="json")
+        if self.script is not None:
+            written = {name: written[name] for name in ("plugins", "judge", "seed", "script")}
+        else:
+            del written["script"]  # and where there are no plugins, descriptions are as they were before there were any
+        if not self.plugins:
+            del written["plugins"]
+        return yaml.dump(written, Dumper=_DUMPER, sort_keys=False)
 
 
 class Rule(NamedTuple):

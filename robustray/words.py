@@ -15,7 +15,7 @@ from pydantic_core import PydanticUndefined
 
 from robustray.errors import UserError, nearest
 from robustray.options.yaml import Keys, dotted, show
-from robustray.registry import KIND, SHORT, Options, Part, kinds, parts
+from robustray.registry import KIND, SHORT, Options, Part, kinds, name_of, parts
 
 Schema = Mapping[str, Any]
 REQUIRED = "required"
@@ -74,11 +74,6 @@ def docstring(cls: type) -> str:
     lines = rest.splitlines()
     indent = min((len(line) - len(line.lstrip()) for line in lines if line.strip()), default=0)
     return "\n".join([first, *(line[indent:].rstrip() for line in lines)])
-
-
-def name_of(cls: type[Part]) -> str:
-    """What a part is called in YAML."""
-    return str(get_args(cls.model_fields["name"].annotation)[0])
 
 
 def text(cls: type[Options]) -> str:

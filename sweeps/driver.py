@@ -13,7 +13,7 @@ from functools import partial
 from pathlib import Path
 from typing import Literal
 
-from robustray import astray, open_files
+from robustray import astray, open_files, plugins
 from robustray.attacks.versions import misfit
 from robustray.data.doubts import doubts
 from robustray.derived.base import Maker
@@ -73,6 +73,8 @@ def run(
         AtOnce: a second signal came while the first was being heeded; trials go on from their last checkpoints.
     """
     console = Console(write, show, until=until)
+    for plugin in plugins.loaded(sweep.plugins.values()):
+        console(Said(plugin.told))
     for warning in look_ahead(sweep):
         console(Said(f"warning: {warning}"))
     if backend == "ray" and (hidden := astray.in_the_way_of_workers(Path.cwd())) is not None:
@@ -84,6 +86,7 @@ def run(
         with Record(folder, sweep.objectives, constraints=sweep.constraints, held=held) as record:
             provenance.check_trained(sweep, folder, record.trials())
             for maker in derive:
+                maker.trust()
                 ask(record, maker)
             with console.watching(sweep, record, noisy=backend == "ray"):
                 return drive(sweep, record, partial(_place, backend, console, sweep, folder), tell=console)
@@ -206,8 +209,10 @@ def look_ahead(sweep: Sweep) -> list[str]:
     train = data.load("train")
     images, (height, width, _) = len(train), train.shape
     for config in sweep.examples():
-        if config.batch.size > images:
+        if config.script is None and config.batch.size > images:
             raise UserError(f"trial.batch.size is {config.batch.size}, but there are only {images} training images")
+        if config.script is not None:
+            config.network()
         config.model.check()
         if config.batch.mix is not None:
             config.batch.mix.check()

@@ -76,6 +76,11 @@ def show(sweep: Sweep, write: Callable[[str], None], *, slots: int | None = None
     trials = first_trials(sweep, SHOWN)
     _options(sweep, write)
     _trials(sweep, trials, write)
+    if any(config.script for _, config in trials):
+        for _, config in trials:
+            config.network()
+        write("What a training script takes is known once it has run; nothing was started, nothing was written.")
+        return
     write("timing a few steps ...")
     machine = _machine()
     share = _share(sweep, trials[0][1], machine)
@@ -227,17 +232,19 @@ def _trials(sweep: Sweep, trials: Sequence[tuple[dict[str, Any], TrialConfig]], 
     table = Table("", *names, "passes per image", box=None, pad_edge=False, header_style="bold")
     for number, (params, config) in enumerate(trials):
         values = [_short(params[name]) if name in params else "" for name in names]
-        table.add_row(f"{number:04d}", *values, f"{_passes(config):g}")
+        table.add_row(f"{number:04d}", *values, _passes(config))
     for line in _lines(table):
         write(line)
     write("")
 
 
-def _passes(config: TrialConfig) -> float:
-    """Forward and backward passes per training image and step."""
+def _passes(config: TrialConfig) -> str:
+    """Forward and backward passes per training image and step; a training script's are its own."""
+    if config.script is not None:
+        return ""
     from robustray.training.passes import per_batch
 
-    return per_batch(config) / config.batch.size
+    return f"{per_batch(config) / config.batch.size:g}"
 
 
 def _lines(table: Table) -> Iterator[str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,15 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch loads: the machine
 
 settings.register_profile("robustray", deadline=None, derandomize=True)  # time is never asserted; a red test stays red
 settings.load_profile("robustray")
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _own_state(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """What tests run as plugins is not what this machine's user trusts."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_STATE_HOME", str(tmp_path_factory.mktemp("state")))
+        yield
+
 
 Golden = dict[str, NDArray[Any]]
 """One golden file: arrays by key, groups joined by `/`."""

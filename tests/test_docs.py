@@ -14,7 +14,7 @@ from jsonschema import Draft7Validator
 from robustray import words as about
 from robustray.errors import UserError
 from robustray.options.yaml import Document
-from robustray.registry import Part, kinds, parts
+from robustray.registry import Part, kinds, name_of, parts
 from sweeps.space import Sweep
 from sweeps.space import reference as written_reference
 from sweeps.space import schema as written_schema
@@ -59,7 +59,7 @@ def test_the_example_of_a_part_is_a_valid_search_space(cls: type[Part]) -> None:
     for section, options in tree.items():
         whole[section] = options if isinstance(options, list) else {**whole[section], **options}
     sweep = Sweep.model_validate(whole)
-    assert about.name_of(cls) in json.dumps(sweep.resolved())
+    assert name_of(cls) in json.dumps(sweep.resolved())
     assert list(SCHEMA.iter_errors(whole)) == []
 
 
@@ -202,7 +202,7 @@ def _searchable() -> list[Any]:
     """Every option of a part in `trial` whose default is a number."""
     trial = [cls for kind in kinds() if about.place(kind)[0] == "trial" for cls in parts(kind).values()]
     return [
-        pytest.param(cls, option, field.default, id=f"{cls.kind}-{about.name_of(cls)}-{option}")
+        pytest.param(cls, option, field.default, id=f"{cls.kind}-{name_of(cls)}-{option}")
         for cls in trial
         for option, field in cls.model_fields.items()
         if isinstance(field.default, int | float) and not isinstance(field.default, bool)

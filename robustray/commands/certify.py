@@ -9,6 +9,7 @@ import typer
 
 from robustray.commands.exits import INTERRUPTED
 from robustray.commands.judge import JudgedSplit
+from robustray.commands.plugin_flags import Plugin, TrustPlugins
 from robustray.errors import UserError
 from robustray.stopping import Stops, interrupt
 
@@ -47,6 +48,8 @@ def certify(
         str | None, typer.Option(help="For bare weights: '{name: small_cnn, width: 2}' or package.module:factory.")
     ] = None,
     results: Annotated[Path | None, typer.Option(help="Where certificates lie.")] = None,
+    plugin: Plugin = None,
+    trust_plugins: TrustPlugins = False,
 ) -> None:
     """Certifies l2 radii by randomised smoothing. Killed at any moment, the same command goes on."""
     from robustray.commands.certify_asked import Asked

@@ -15,6 +15,7 @@ import typer
 from numpy.typing import NDArray
 from pydantic import ValidationError
 
+from robustray.commands.plugin_flags import Plugin
 from robustray.data.base import DataSource, Split
 from robustray.data.doubts import doubts
 from robustray.data.images import Images
@@ -52,6 +53,7 @@ def data(
         ),
     ] = None,
     device: Annotated[str, typer.Option(help="Where --leaks computes: auto, cpu, cuda:0 ...")] = "auto",
+    plugin: Plugin = None,
 ) -> None:
     """Lists the data sources and whether they are found, or checks one: counts, pixels, duplicates. Reads test too."""
     if name is None:

@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from robustray.commands.exits import INTERRUPTED
+from robustray.commands.plugin_flags import Plugin, TrustPlugins
 from robustray.errors import UserError
 from robustray.stopping import Stops, interrupt
 
@@ -74,6 +75,8 @@ def judge(
         typer.Option(help="Adversarial images (.pt) or an AutoAttack state file (.json) of an earlier evaluation."),
     ] = None,
     results: Annotated[Path | None, typer.Option(help="Where judgements lie.")] = None,
+    plugin: Plugin = None,
+    trust_plugins: TrustPlugins = False,
     verify: Annotated[
         Path | None, typer.Option(help="Check the saved adversarial images of a finished judgement instead.")
     ] = None,

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
+from robustray import plugins
 from robustray._later import torch
 from robustray.commands.exits import INTERRUPTED
+from robustray.commands.plugin_flags import TrustPlugins
 from robustray.data.doubts import doubts
 from robustray.errors import Diverged, Paused, UserError
 from robustray.measures.metrics import ACCURACIES, METRICS, SHARES
@@ -24,11 +28,17 @@ def train(
         int | None,
         typer.Option(min=1, help="CPU threads, the same for the same bits; default: as it was begun, else measured."),
     ] = None,
+    trust_plugins: TrustPlugins = False,
 ) -> None:
     """Trains one trial, or goes on with it. Ctrl-C and SIGTERM keep every step done; a second one stops at once."""
     config = TrialConfig.from_yaml(trial)
     home = folder or Path("results") / trial.stem
+    for each in plugins.loaded(config.plugins.values()):
+        typer.echo(each.told)
 
+    if config.script is not None:
+        _script(config, home, device, threads)
+        return
     from robustray.measures.threads import IMAGES, measured, told
     from robustray.training import Trainer, checkpoints
 
@@ -44,17 +54,43 @@ def train(
 
     if trainer.completed or trainer.progress.batch_in_epoch:
         typer.echo(f"going on at epoch {trainer.completed}, step {trainer.progress.batch_in_epoch}")
+    with _told("every step"), Stops(trainer.stop.set):
+        report = trainer.run(lambda report: typer.echo(_line(report)))
+    _done(report, home)
+
+
+def _script(config: TrialConfig, home: Path, device: str, threads: int | None) -> None:
+    """Calls a training function of the user's own, again where it was stopped."""
+    from robustray.training.script import ScriptFailed, ScriptTrainer
+
+    trainer = ScriptTrainer(config, home, device=device, threads=threads)
+    report = trainer.report
     try:
-        with Stops(trainer.stop.set):
-            report = trainer.run(lambda report: typer.echo(_line(report)))
+        with _told("what it saved"), Stops(trainer.stop.set):
+            while report is None or not report["done"]:
+                report = trainer.epoch()
+                typer.echo(f"epoch {report['epoch']}/{report['epochs']}")
+    except ScriptFailed as error:
+        raise UserError(f"failed: {error}") from None
+    _done(report, home)
+
+
+@contextmanager
+def _told(kept: str) -> Iterator[None]:
+    """How training ends before its time."""
+    try:
+        yield
     except Diverged as error:
         raise UserError(f"diverged: {error}") from None
     except Paused:
-        typer.echo("Stopped: every step is kept; the same command goes on.")
+        typer.echo(f"Stopped: {kept} is kept; the same command goes on.")
         raise typer.Exit(INTERRUPTED) from None
     except AtOnce:
         typer.echo("Stopped at once: the same command goes on from the last checkpoint.")
         raise typer.Exit(INTERRUPTED) from None
+
+
+def _done(report: dict[str, Any], home: Path) -> None:
     asked = [name for name in SHARES if METRICS[name].needs and name in report]
     shares = ", ".join(f"{METRICS[name].short} {report[name]:.2%}" for name in (*ACCURACIES, *asked))
     typer.echo(f"done: {shares} on validation; {home}")

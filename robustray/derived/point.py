@@ -15,6 +15,7 @@ from torch import nn
 from robustray.derived.base import Ground, Made, Maker, Parent
 from robustray.errors import UserError
 from robustray.judge import Judge
+from robustray.plugins import Names, recorded
 from robustray.registry import Registered
 from robustray.training import checkpoints
 from robustray.trial import TrialConfig
@@ -34,10 +35,12 @@ class Recipe:
     numbers: Mapping[str, Any]
     parents: Sequence[str]  # specs, in the order that the maker takes them; paths relative to the point's folder
     judge: Judge
+    plugins: Names = Names()  # noqa: RUF009  not to be changed
 
     def to_yaml(self) -> str:
         """As text; `from_yaml` reads it."""
         about = {
+            **({"plugins": dict(self.plugins)} if self.plugins else {}),
             "maker": self.maker.model_dump(mode="json"),
             "numbers": dict(self.numbers),
             "parents": list(self.parents),
@@ -46,11 +49,17 @@ class Recipe:
         return yaml.safe_dump(about, sort_keys=False)
 
     @classmethod
-    def from_yaml(cls, text: str) -> Recipe:
-        """Reads what `to_yaml` wrote."""
+    def from_yaml(cls, text: str, folder: Path) -> Recipe:
+        """Reads what `to_yaml` wrote into a file of a folder, which holds the plugins that it names.
+
+        Raises:
+            UserError: a plugin is missing, has changed, or is not trusted.
+        """
         about = yaml.safe_load(text)
+        names = Names(about.get("plugins", {}))
+        recorded(names, folder)
         maker = _MAKER.validate_python(about["maker"])
-        return cls(maker, about["numbers"], about["parents"], Judge.model_validate(about["judge"]))
+        return cls(maker, about["numbers"], about["parents"], Judge.model_validate(about["judge"]), names)
 
 
 @dataclass(frozen=True)
@@ -108,7 +117,7 @@ def load(folder: Path, find: Find) -> Point:
         kept = checkpoints.load(folder / FILE)
     except checkpoints.DamagedCheckpoint as error:
         raise UserError(f"{folder}: {error}") from None
-    recipe = Recipe.from_yaml(kept["recipe"])
+    recipe = Recipe.from_yaml(kept["recipe"], folder)
     parents = [_parent(each, recipe, find, folder) for each in kept["parents"]]
     model = recipe.maker.build([parent.model for parent in parents], recipe.numbers, kept["state"])
     model = model.eval().requires_grad_(False)
@@ -121,7 +130,7 @@ def load(folder: Path, find: Find) -> Point:
 def judge_of(folder: Path) -> Judge:
     """What a point is judged by; raises as `load`."""
     try:
-        return Recipe.from_yaml(checkpoints.load(folder / FILE)["recipe"]).judge
+        return Recipe.from_yaml(checkpoints.load(folder / FILE)["recipe"], folder).judge
     except checkpoints.DamagedCheckpoint as error:
         raise UserError(f"{folder}: {error}") from None
 
@@ -129,9 +138,9 @@ def judge_of(folder: Path) -> Judge:
 def _parent(kept: Mapping[str, Any], recipe: Recipe, find: Find, folder: Path) -> Parent:
     spec, config = kept["spec"], kept["config"]
     if recipe.maker.whole and config is not None:
-        trial = TrialConfig.model_validate(yaml.safe_load(config))
+        trial = TrialConfig.recorded(config, folder)
         with torch.random.fork_rng(devices=[]):  # building draws initial weights, which are replaced at once
-            return Parent(spec, trial.model.build(trial.judge.data, trial.defense.aux_outputs), kept["weights"], trial)
+            return Parent(spec, trial.network(), kept["weights"], trial)
     found = find(spec)
     if found.weights != kept["weights"]:
         raise UserError(

@@ -17,7 +17,7 @@ from typing import Any, Literal
 
 import torch
 
-from robustray import subjects
+from robustray import plugins, subjects
 from robustray.errors import UserError
 from robustray.judge import Judge
 from robustray.judging import turns
@@ -46,6 +46,14 @@ class Order:
     named: Mapping[str, Any]
     files: Mapping[str, tuple[Path, ...]]
     keep_images: bool
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Options as they are written, behind the plugins that may have brought them: their classes have no place elsewhere."""
+        return {**vars(self), "judge": self.judge.model_dump(mode="json"), "plugins": plugins.travelling()}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        plugins.arrived(state.pop("plugins"))
+        vars(self).update(state, judge=Judge.model_validate(state["judge"]))
 
     def open(self, device: str) -> Case:
         """Loads the model onto a device.

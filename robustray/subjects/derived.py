@@ -10,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from robustray import plugins
 from robustray.data.device import DeviceImages
 from robustray.derived import point
 from robustray.derived.base import Ground, Parent
@@ -58,7 +59,7 @@ def made(folder: Path, kept: Path, *, stop: threading.Event | None = None, devic
         UserError: parents are missing or do not go together, or the point's answers are not finite. Paused: `stop` was set.
     """
     begun = time.monotonic()
-    recipe = point.Recipe.from_yaml((folder / RECIPE).read_text(encoding="utf-8"))
+    recipe = point.Recipe.from_yaml((folder / RECIPE).read_text(encoding="utf-8"), folder)
     place, judge = pick_device(device), recipe.judge
     ground = Ground(judge, place, folder, kept, stop or threading.Event(), lambda said: log.info("%s", said))
     if there(folder):
@@ -125,5 +126,7 @@ def _classifier(folder: Path, spec: str, judge: Judge) -> Classifier:
         return trial.checkpoint(path)
     if ":" in spec:
         where, _, name = spec.rpartition(":")
-        return factory.model(f"{folder / where}:{name}" if where.endswith(".py") else spec, judge.data)
+        spec = f"{folder / where}:{name}" if where.endswith(".py") else spec
+        plugins.demand_parent(spec, folder)
+        return factory.model(spec, judge.data)
     raise UserError(f"{path}: no such parent; it was there when the point was asked for")

@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import torch
-import yaml
 from torch import Tensor, nn
 
 from robustray.devices import pick_device
@@ -31,7 +30,7 @@ def load_model(folder: Path, device: str = "auto") -> tuple[TrialConfig, nn.Modu
             weights = checkpoints.load(folder / f"best-{int(state['best']['epoch']):04d}.pt")["average"]
         except checkpoints.DamagedCheckpoint as error:
             raise UserError(f"{folder}: {error}") from None
-    config, model = _built(state["config"], weights)
+    config, model = _built(state["config"], weights, folder)
     model = model.to(pick_device(device)).eval().requires_grad_(False)
     return config, model, checkpoints.weights_hash(weights)
 
@@ -39,7 +38,7 @@ def load_model(folder: Path, device: str = "auto") -> tuple[TrialConfig, nn.Modu
 def selected(folder: Path) -> Classifier:
     """The selected model of a trial's folder, under the folder's name; raises as `load_model`."""
     config, model, weights = load_model(folder, "cpu")
-    return Classifier(model, folder.absolute().name, weights, config.model.name, config, judge=config.judge)
+    return Classifier(model, folder.absolute().name, weights, config.architecture, config, judge=config.judge)
 
 
 def checkpoint(path: Path) -> Classifier:
@@ -52,13 +51,13 @@ def checkpoint(path: Path) -> Classifier:
         state = checkpoints.load(path)
     except checkpoints.DamagedCheckpoint as error:
         raise UserError(str(error)) from None
-    config, model = _built(state["config"], state["average"])
-    return Classifier.of(model, f"{path.absolute().parent.name}-{path.stem}", config.model.name, config)
+    config, model = _built(state["config"], state["average"], path.parent)
+    return Classifier.of(model, f"{path.absolute().parent.name}-{path.stem}", config.architecture, config)
 
 
-def _built(options: str, weights: Mapping[str, Tensor]) -> tuple[TrialConfig, nn.Module]:
-    config = TrialConfig.model_validate(yaml.safe_load(options))
+def _built(options: str, weights: Mapping[str, Tensor], folder: Path) -> tuple[TrialConfig, nn.Module]:
+    config = TrialConfig.recorded(options, folder)
     with torch.random.fork_rng(devices=[]):  # building draws initial weights, which are replaced at once
-        model = config.model.build(config.judge.data, config.defense.aux_outputs)
+        model = config.network()
     model.load_state_dict(weights)
     return config, model

@@ -79,7 +79,7 @@ def numbers_are_plain(maker: Maker) -> None:
     assert len(set(texts)) == len(texts)
     for each in numbers:
         recipe = Recipe(maker, each, ["../0000", "../0001"], JUDGE)
-        assert Recipe.from_yaml(recipe.to_yaml()) == recipe
+        assert Recipe.from_yaml(recipe.to_yaml(), Path()) == recipe
 
 
 @contract("derive", default=True)

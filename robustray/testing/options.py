@@ -20,8 +20,8 @@ JUDGE: dict[str, Any] = {
 }
 
 
-BESIDE = ("derive", "measure")
-"""Kinds that stand in a space beside its trial."""
+INSIDE = {"data": ("judge", "data"), "augmentation": ("batch", "augment"), "mix": ("batch", "mix")}
+"""Kinds that stand inside a section of a trial's file; others are keys of it, or stand beside it."""
 
 
 def placed(part: object, kind: str) -> dict[str, Any]:
@@ -48,7 +48,7 @@ def found(config: TrialConfig, kind: str) -> Part:
 
 def taken(options: object, kind: str) -> Part:
     """The part that a trial's file makes of options; of a kind that stands beside trials, what a space makes of them."""
-    if kind in BESIDE:
+    if kind not in INSIDE and kind not in TrialConfig.model_fields:
         adapter: TypeAdapter[Part] = TypeAdapter(Annotated[Part, Registered(kind)])
         return adapter.validate_python(options)
     return found(TrialConfig.model_validate(placed(options, kind)), kind)

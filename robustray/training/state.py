@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import torch
-import yaml
 from pydantic import ValidationError
 from torch import Tensor, nn
 
@@ -122,7 +121,7 @@ class State:
             return
         if damage:  # keep it out of the way: the next save must not push it onto previous.pt
             (folder / "last.pt").replace(folder / "damaged.pt")
-        then = options(state["config"])
+        then = options(state["config"], folder)
         if then is None or then != where_it_was(then, self.config.resolved()):
             raise UserError(f"{folder}: holds the checkpoint of a trial with other options")
         self.load_state_dict(state)
@@ -139,9 +138,10 @@ def repeatable(config: TrialConfig, device: torch.device) -> bool:
     return (device.type == "cpu" or config.deterministic) and config.compile == "off"
 
 
-def options(text: str) -> TrialConfig | None:
-    """The trial that a checkpoint is of, whichever options were there when it was written; None where they cannot be read."""
+def options(text: str, folder: Path) -> TrialConfig | None:
+    """The trial that a checkpoint of a folder is of, whichever options were there when it was written; None where they cannot
+    be read."""
     try:
-        return TrialConfig.model_validate(yaml.safe_load(text)).resolved()
+        return TrialConfig.recorded(text, folder).resolved()
     except ValidationError:
         return None

@@ -67,6 +67,7 @@ class Trainer:
         self.stop = threading.Event()
         """Set it (from a signal handler, another thread) to stop after the step in flight: `epoch` raises Paused."""
         folder.mkdir(parents=True, exist_ok=True)
+        config.keep(folder)
 
         self.randomness = Randomness(config.seed, self.device)
         self.batches = Batches(config, self.randomness, self.device)
@@ -115,6 +116,14 @@ class Trainer:
     def completed(self) -> int:
         """Whole epochs trained."""
         return self.progress.completed
+
+    @property
+    def place(self) -> str:
+        """How far it is, in words."""
+        return f"epoch {self.completed}, step {self.progress.batch_in_epoch} of {self.epochs} epochs"
+
+    def halt(self) -> None:
+        """Nothing: between two epochs nothing is at work, and what was done is on disk."""
 
     @property
     def history(self) -> list[dict[str, float]]:

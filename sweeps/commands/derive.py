@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from robustray.commands.exits import INTERRUPTED
+from robustray.commands.plugin_flags import TrustPlugins
 from robustray.derived.base import Maker
 from robustray.errors import UserError
 from robustray.options.choose import choose
@@ -33,6 +34,7 @@ def derive(
     backend: Annotated[
         Backend, typer.Option(help="ray: Ray Tune. local: this process, one job at a time.")
     ] = Backend.ray,
+    trust_plugins: TrustPlugins = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Say the outcome only.")] = False,
 ) -> None:
     """Makes classifiers from a sweep's trained ones, judges them, and reads test for the new members of the frontier.

@@ -75,7 +75,7 @@ def groups(maker: Maker, standing: Standing, config: Callable[[int], TrialConfig
                 f"derive: {maker.name}: the trained frontier has {len(standing.front)} settings, so there are no neighbours"
             )
         if maker.alike:
-            alike = [pair for pair in pairs if config(pair[0]).model == config(pair[1]).model]
+            alike = [(a, b) for a, b in pairs if _network(config(a)) == _network(config(b))]
             if not alike:
                 raise UserError(f"derive: {maker.name}: no neighbours on the frontier have the same architecture")
             pairs = alike
@@ -87,6 +87,11 @@ def groups(maker: Maker, standing: Standing, config: Callable[[int], TrialConfig
             f"derive: {maker.name}: {' and '.join(maker.parents)} are one model, so there is nothing between them"
         )
     return [Group(specs, tuple(number for _, number in found if number is not None))]
+
+
+def _network(config: TrialConfig) -> object:
+    """What tells architectures apart; of a training script the function that makes its network."""
+    return config.model if config.script is None else config.script.model
 
 
 def _parent(word: str, maker: Maker, standing: Standing, folder: Path) -> tuple[str, int | None]:

@@ -13,6 +13,7 @@ from typing import Annotated, Any, get_args
 
 from pydantic import TypeAdapter
 
+from robustray import plugins
 from robustray.derived.base import Maker
 from robustray.derived.point import Recipe
 from robustray.errors import UserError
@@ -182,7 +183,8 @@ class Deriving:
     def _write(self, number: int, maker: Maker, point: Mapping[str, Any]) -> None:
         folder = self.record.trial_folder(number)
         folder.mkdir(parents=True, exist_ok=True)
-        recipe = Recipe(maker, point["numbers"], list(point["specs"]), self.sweep.judge)
+        recipe = Recipe(maker, point["numbers"], list(point["specs"]), self.sweep.judge, self.sweep.plugins)
+        plugins.keep(recipe.plugins, folder)
         write_whole(folder / "point.yaml", recipe.to_yaml())
 
     def _job(self, number: int) -> Job:

@@ -15,6 +15,7 @@ from typing import Any, Literal
 import yaml
 from pydantic import ValidationError
 
+from robustray import plugins
 from robustray.errors import UserError
 from robustray.files import write_whole
 from robustray.options.places import where_it_was
@@ -26,7 +27,6 @@ from sweeps.space.space import changes
 
 FILE = "sweep.yaml"
 _LOOKED_AT: tuple[Literal["train", "validation"], ...] = ("train", "validation")  # test is not even hashed
-_LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _PACKAGES = ("robustray", "torch", "torchvision", "ray", "optuna", "pyautoattack", "numpy", "scikit-learn")
 
 
@@ -71,6 +71,7 @@ def prepare(sweep: Sweep, folder: Path, *, fresh: bool) -> Path | None:
             "resumed": [],
         }
     folder.mkdir(parents=True, exist_ok=True)
+    plugins.keep(sweep.plugins, folder)
     _write(path, known)
     return moved
 
@@ -84,8 +85,11 @@ def sweep_in(folder: Path) -> Sweep:
     known = _read(folder / FILE)
     if known is None or not (folder / "study.journal").exists():
         raise UserError(f"{folder}: holds no sweep; name the folder that run_sweep.py made, RESULTS/NAME")
+    space = known.get("space")
+    if isinstance(space, dict) and space.get("plugins"):
+        plugins.recorded(space["plugins"], folder)
     try:
-        return Sweep.model_validate(known.get("space"))
+        return Sweep.model_validate(space)
     except ValidationError as error:
         raise UserError(f"{folder / FILE}: is of a version with other options ({str(error).splitlines()[0]})") from None
 
@@ -108,7 +112,7 @@ def check_trained(sweep: Sweep, folder: Path, trials: Iterable[TrialRecord]) -> 
             continue
         shown |= branches
         try:
-            then = TrialConfig.model_validate(yaml.load(path.read_text(encoding="utf-8"), Loader=_LOADER)).resolved()  # noqa: S506
+            then = TrialConfig.recorded(path.read_text(encoding="utf-8"), path.parent).resolved()
             now = where_it_was(then, sweep.trial_config(trial.params).resolved())
         except UserError:  # a draw of which no trial can be built was trained by nobody
             continue

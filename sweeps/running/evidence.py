@@ -11,10 +11,11 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-import yaml
+from pydantic import ValidationError
 
-from robustray import __version__
+from robustray import __version__, plugins
 from robustray.errors import UserError
+from robustray.options.mistakes import mistakes
 from sweeps.space import Sweep
 
 Evidence = Mapping[str, Any]
@@ -50,6 +51,7 @@ def of(sweep: Sweep, folder: Path) -> Evidence:
         "digest": _digest(marker),
         "trials": list(shown.values()),
         "images": sweep.judge.data.identity("train"),
+        "plugins": plugins.travelling(),
     }
 
 
@@ -96,9 +98,10 @@ def _no_images(asked: Evidence) -> str | None:
     from robustray.trial import TrialConfig
 
     settle(asked)
+    plugins.arrived(asked["plugins"])
     try:
         for text in asked["trials"]:
-            config = TrialConfig.model_validate(yaml.safe_load(text))
+            config = TrialConfig.recorded(text, Path(asked["marker"]).parent)
             config.judge.data.check()
             if config.batch.mix is not None:
                 config.batch.mix.check()
@@ -106,6 +109,9 @@ def _no_images(asked: Evidence) -> str | None:
             return f"has other images for {config.judge.data.name} than {asked['host']}; copy them there"
     except (UserError, OSError) as error:
         return f"lacks data: {error}; put it there too, or on storage that all nodes share"
+    except ValidationError as error:  # a part that an installed package brings
+        what = next(iter(mistakes(error, TrialConfig).values()))
+        return f"cannot read the sweep's trials ({what}); install the packages there that {asked['host']} has"
     return None
 
 

@@ -19,7 +19,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from robustray import home
+from robustray import home, plugins
 from robustray.commands import own_ray
 from robustray.commands.doctor import reached
 from robustray.errors import UserError
@@ -75,6 +75,7 @@ class Worker(tune.Trainable):  # type: ignore[misc]
         self._stop = Path(new_config["stop"])
         self._asked: Evidence | None = json.loads(new_config["asked"])
         self._task: Task | None = None
+        plugins.arrived(json.loads(new_config["plugins"]))
         return True
 
     def step(self) -> dict[str, Any]:
@@ -111,7 +112,8 @@ class _Search(Searcher):  # type: ignore[misc]
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
         job = self._flight.begin(trial_id)
         if isinstance(job, Job):
-            return {"stop": str(self._stop), "asked": json.dumps(self._roll.asked), **_config(job, self._roll)}
+            shared = {"asked": json.dumps(self._roll.asked), "plugins": json.dumps(plugins.travelling())}
+            return {"stop": str(self._stop), **shared, **_config(job, self._roll)}
         finished: str = Searcher.FINISHED
         return finished if job is DONE else None
 
@@ -208,7 +210,8 @@ class RayTune:
         wanted = {"num_gpus": 1} if self.machine.gpus else {"num_cpus": self.machine.cores}
         where = {"label_selector": avoiding} if (avoiding := selector(self._roll.nodes.shunned)) else {}
         try:
-            said: Report = ray.get(ray.remote(max_retries=0, **wanted, **where)(_measured).remote(dict(work)))
+            away = ray.remote(max_retries=0, **wanted, **where)(_measured)
+            said: Report = ray.get(away.remote(dict(work), plugins.travelling()))
         except ray.exceptions.RayError as error:
             return {"outcome": "failed", "cause": str(error).strip().splitlines()[0]}
         return said
@@ -304,7 +307,8 @@ class RayTune:
         tuner.fit()
 
 
-def _measured(work: dict[str, Any]) -> Report:
+def _measured(work: dict[str, Any], known: list[tuple[str, str, str]]) -> Report:
+    plugins.arrived(known)
     return open_task(work).step()
 
 

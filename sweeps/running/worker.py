@@ -19,8 +19,6 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-import yaml
-
 from robustray.errors import UserError
 from robustray.files import disk_trouble, write_whole
 from sweeps.running import packing
@@ -28,6 +26,7 @@ from sweeps.running.packing import Share
 
 if TYPE_CHECKING:
     from robustray.training import Trainer
+    from robustray.training.script import ScriptTrainer
     from robustray.trial import TrialConfig
 
 log = logging.getLogger("robustray")
@@ -89,7 +88,7 @@ class TrainTask:
     def __init__(self, work: Mapping[str, Any]) -> None:
         self.work = work
         self.folder = Path(work["folder"])
-        self.trainer: Trainer | None = None
+        self.trainer: Trainer | ScriptTrainer | None = None
         self._interrupted = False
 
     def step(self) -> Report:
@@ -107,6 +106,8 @@ class TrainTask:
         from robustray.errors import Paused
 
         if self._interrupted:  # what the step before this one did is on disk
+            if self.trainer is not None:
+                self.trainer.halt()
             raise Paused
         if self.trainer is None:
             died = self._count_attempt()
@@ -129,25 +130,25 @@ class TrainTask:
         if self._interrupted:
             raise Paused
 
-    def _open(self) -> Trainer:
+    def _open(self) -> Trainer | ScriptTrainer:
         from robustray.training import Trainer
+        from robustray.training.script import ScriptTrainer
         from robustray.trial import TrialConfig
 
-        config = TrialConfig.model_validate(yaml.safe_load((self.folder / "trial.yaml").read_text(encoding="utf-8")))
+        config = TrialConfig.recorded((self.folder / "trial.yaml").read_text(encoding="utf-8"), self.folder)
         threads = _settle(self.work).threads
         if config.compile != "off":
             _settle_compiler(self.folder, threads)
-        trainer = Trainer(config, self.folder, threads=threads)
+        kind = Trainer if config.script is None else ScriptTrainer
+        trainer = kind(config, self.folder, threads=threads)
         if self._interrupted:
             trainer.stop.set()
-        log.info(
-            "at epoch %d, step %d of %d epochs", trainer.completed, trainer.progress.batch_in_epoch, trainer.epochs
-        )
+        log.info("at %s", trainer.place)
         return trainer
 
     def _count_attempt(self) -> int:
-        checkpoint = self.folder / "last.pt"
-        written = checkpoint.stat().st_mtime_ns if checkpoint.exists() else 0
+        kept = [path for name in ("last.pt", "script/state.pt") if (path := self.folder / name).exists()]
+        written = max((path.stat().st_mtime_ns for path in kept), default=0)
         return deaths(self.folder / "attempts.json", self.work["session"], written)
 
     def interrupt(self) -> bool:
@@ -354,7 +355,9 @@ class MeasureTask:
         from robustray.trial import TrialConfig
 
         try:
-            config = TrialConfig.model_validate(yaml.safe_load(self.work["trial"]))
+            config = TrialConfig.recorded(self.work["trial"], Path(self.work.get("folder", "")))
+            if config.script is not None:
+                raise UserError("a training script's steps are its own")
             if config.compile != "off" and "folder" in self.work:
                 _settle_compiler(Path(self.work["folder"]), self.work["cores"])
             measured = _measured_on_gpu if pick_device().type == "cuda" else _measured_on_cores
@@ -459,6 +462,7 @@ def _failure(error: Exception, log_file: Path, epoch: int) -> Report:
     import torch
 
     from robustray.errors import Diverged
+    from robustray.training.script import ScriptFailed
 
     broken = getattr(torch, "AcceleratorError", None)
     if isinstance(error, torch.cuda.OutOfMemoryError):
@@ -476,7 +480,7 @@ def _failure(error: Exception, log_file: Path, epoch: int) -> Report:
     with _logging_to(log_file):
         log.error("%s\n%s", outcome, "".join(traceback.format_exception(error)))
     lines = str(error).strip().splitlines() or [""]
-    cause = lines[0] if isinstance(error, Diverged) else f"{type(error).__name__}: {lines[0]}"
+    cause = lines[0] if isinstance(error, Diverged | ScriptFailed) else f"{type(error).__name__}: {lines[0]}"
     return {"outcome": outcome, "cause": cause, "done": True, "epoch": epoch, "training_iteration": epoch}
 
 

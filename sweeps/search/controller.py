@@ -10,6 +10,7 @@ from typing import Any, get_args
 
 from robustray.errors import UserError
 from robustray.files import write_whole
+from robustray.trial import TrialConfig
 from sweeps.events import Event, JudgingReached, JudgingResumed, JudgingSkipped, Listener, Said, TrialEnded, TrialJudged
 from sweeps.record import Issued, Outcome, Record
 from sweeps.record.constraints import violations
@@ -152,7 +153,7 @@ class Controller:
         if trial.seed is not None:
             config = config.model_copy(update={"seed": trial.seed})
         folder = self.record.trial_folder(number)
-        _describe(folder, config.to_yaml())
+        _describe(folder, config)
         self.running.add(number)
         work = {
             "kind": "train",
@@ -164,12 +165,13 @@ class Controller:
         return Job(f"trial {number:04d}", number, work)
 
 
-def _describe(folder: Path, trial: str) -> None:
-    """Puts trial.yaml into a trial's folder, unless it says the same already."""
+def _describe(folder: Path, trial: TrialConfig) -> None:
+    """Puts trial.yaml into a trial's folder, unless it says the same already, and the plugins that it names."""
     folder.mkdir(parents=True, exist_ok=True)
-    path = folder / "trial.yaml"
-    if not path.exists() or path.read_text(encoding="utf-8") != trial:
-        write_whole(path, trial)
+    trial.keep(folder)
+    path, text = folder / "trial.yaml", trial.to_yaml()
+    if not path.exists() or path.read_text(encoding="utf-8") != text:
+        write_whole(path, text)
 
 
 def _finite(result: Mapping[str, Any], metrics: Iterable[str]) -> dict[str, float]:

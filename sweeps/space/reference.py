@@ -1,24 +1,28 @@
-"""The pages of docs/reference, from the same fields as the YAML schema: `make reference` writes them."""
+"""The pages of docs/reference, from the same fields as the YAML schema: `make reference` writes them.
+
+`python -m sweeps.space.reference my_defense.py` prints the page of a plugin's parts.
+"""
 
 from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from robustray import words
+from robustray import plugins, registry, words
 from robustray.attacks.threats import Threat
+from robustray.errors import told_in_one_line
 from robustray.files import write_whole
 from robustray.judge import Judge
 from robustray.measures.base import Measure
 from robustray.measures.metrics import METRICS
-from robustray.registry import Options, Part, kinds, parts
+from robustray.registry import Options, Part, kinds, name_of, parts
 from robustray.trial import TrialConfig
 from sweeps.space import Sweep
 from sweeps.space.distributions import MEANING
 from sweeps.space.measuring import Measuring
-from sweeps.space.space import Bound, Resources, Search, Stopping
+from sweeps.space.space import SHARED, Bound, Resources, Search, Stopping
 
 FOLDER = Path(__file__).parents[2] / "docs" / "reference"
 MEASURES = FOLDER.parent / "measures.md"
@@ -71,6 +75,14 @@ def write() -> None:
     for name, text in new.items():
         write_whole(FOLDER / name, text)
     write_whole(MEASURES, measures_page())
+
+
+def of_plugins(names: Sequence[str]) -> Iterator[str]:
+    """The lines of a page of the parts that plugins bring; raises as `plugins.named`."""
+    for plugin in plugins.loaded(plugins.named(names, Path.cwd()).values()):
+        yield from (f"# {plugin.name}", "")
+        for cls in plugin.parts:
+            yield from _part(cls)
 
 
 def _index() -> str:
@@ -128,9 +140,9 @@ def _section(name: str) -> str:
 
 
 def _trial() -> str:
-    own = [option for option in words.options(TrialConfig) if option.name.partition(".")[0] != "judge"]
+    own = [option for option in words.options(TrialConfig) if option.name.partition(".")[0] not in SHARED]
     about = "The keys of `trial` in a search space; the judge stands beside it. In the trial.yaml of one model, they stand at"
-    return "\n".join(["# trial", "", about, "the top, with `judge` among them.", "", *_table(own), ""])
+    return "\n".join(["# trial", "", about, "the top, with `judge` and `plugins` among them.", "", *_table(own), ""])
 
 
 def _kind(kind: str) -> str:
@@ -139,7 +151,7 @@ def _kind(kind: str) -> str:
 
 def _part(cls: type[Part]) -> Iterator[str]:
     first, _, rest = words.docstring(cls).partition("\n")
-    yield from (f"## {words.name_of(cls)}", "", first, "")
+    yield from (f"## {name_of(cls)}", "", first, "")
     if rest.strip():
         yield from ("```text", rest.strip("\n"), "```", "")
     yield from (*_table(words.options(cls)), "")
@@ -164,4 +176,9 @@ def _cell(text: str) -> str:
 
 
 if __name__ == "__main__":
-    write()
+    with told_in_one_line():
+        if sys.argv[1:]:
+            print("\n".join(of_plugins(sys.argv[1:])))
+        else:
+            registry.without_installed()
+            write()

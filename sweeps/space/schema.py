@@ -1,5 +1,7 @@
 """JSON Schema of a search space, for editors: `make schema` writes it beside the search spaces.
 
+`python -m sweeps.space.schema my_defense.py` prints one that knows the parts of plugins as well.
+
 Made from pydantic's schema of the options. Outside `trial` values are constants. Inside, any value may be a distribution, and
 a choice may hold whole branches. What depends on two values at once (low below high) is left to `Sweep`, which says more.
 """
@@ -8,18 +10,22 @@ from __future__ import annotations
 
 import hashlib
 import json
+import sys
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 from pydantic.json_schema import models_json_schema
 
+from robustray import plugins, registry
+from robustray.errors import told_in_one_line
 from robustray.files import write_whole
 from robustray.registry import KIND, SHORT, parts
 from robustray.trial import TrialConfig
 from robustray.words import summary
 from sweeps.space import Sweep
 from sweeps.space.distributions import KINDS, MEANING
+from sweeps.space.space import SHARED
 
 FILE = "schema.json"
 Node = Mapping[str, Any]
@@ -41,7 +47,8 @@ def schema() -> dict[str, Any]:
     sweep, trial = (known[refs[cls, "validation"]["$ref"].rpartition("/")[2]] for cls in (Sweep, TrialConfig))
     writer = _Writer(known)
     properties = {name: writer.value(node, vary=False) for name, node in sweep["properties"].items()}
-    template = {name: writer.value(node, vary=True) for name, node in trial["properties"].items() if name != "judge"}
+    inside = {name: node for name, node in trial["properties"].items() if name not in SHARED}
+    template = {name: writer.value(node, vary=True) for name, node in inside.items()}
     properties["trial"] = {"description": sweep["properties"]["trial"]["description"], **_mapping(template, ())}
     return {
         "$schema": "http://json-schema.org/draft-07/schema#",
@@ -180,4 +187,10 @@ def text() -> str:
 
 
 if __name__ == "__main__":
-    write_whole(Path(__file__).parents[2] / "search_spaces" / FILE, text())
+    with told_in_one_line():
+        if sys.argv[1:]:  # for somebody's own editor
+            plugins.named(sys.argv[1:], Path.cwd())
+            print(text(), end="")
+        else:
+            registry.without_installed()
+            write_whole(Path(__file__).parents[2] / "search_spaces" / FILE, text())

@@ -9,11 +9,13 @@ import os
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
+from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import AfterValidator, Field, ValidationError, ValidationInfo, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
+from robustray import plugins
 from robustray.derived.base import Maker
 from robustray.errors import UserError, nearest
 from robustray.judge import Judge
@@ -23,6 +25,7 @@ from robustray.moved import written
 from robustray.options.mistakes import Mistakes, mistakes
 from robustray.options.places import where_it_was
 from robustray.options.yaml import Document, Keys, dotted, show
+from robustray.plugins import Names, Plugins
 from robustray.registry import Count, Options, Real, Registered, parts
 from robustray.trial import TrialConfig
 from sweeps.space import corners, grids, measuring, templates
@@ -32,6 +35,8 @@ from sweeps.space.overrides import override
 
 TRIALS = 24
 """How many trials a sampler other than grid draws where nobody says."""
+SHARED = {"judge": "one judge", "plugins": "them"}
+"""Options of a trial that stand beside `trial` in a space."""
 NAME = "[A-Za-z0-9_-][A-Za-z0-9._-]{0,99}"
 
 
@@ -129,6 +134,7 @@ class Sweep(Options):
     by side: mistakes show at once.
     """
 
+    plugins: Plugins = Names()
     name: str = Field(
         description="also the folder of the results: letters, digits, '.', '_' and '-'",
         json_schema_extra={"pattern": f"^{NAME}$"},
@@ -173,10 +179,14 @@ class Sweep(Options):
         document = Document.read(path)
         for text in overrides:
             override(document, text)
+        plugins.in_document(document, Path(path).parent)
         try:
-            return cls.model_validate(document.value)
+            sweep = cls.model_validate(document.value)
         except ValidationError as error:
             raise document.error(mistakes(error, cls)) from None
+        for maker in sweep.derive:
+            maker.trust()
+        return sweep
 
     @model_validator(mode="before")
     @classmethod
@@ -198,8 +208,9 @@ class Sweep(Options):
     @field_validator("trial")
     @classmethod
     def _every_corner(cls, value: dict[str, Any], info: ValidationInfo) -> dict[str, Any]:
-        if "judge" in value:
-            raise Mistakes({("judge",): "stands beside trial, not inside: all trials of a sweep share one judge"})
+        for key, why in SHARED.items():
+            if key in value:
+                raise Mistakes({(key,): f"stands beside trial, not inside: all trials of a sweep share {why}"})
         template = templates.compile_template(value)
         found = corners.mistaken(template, info.data.get("judge"))
         if found:
@@ -266,10 +277,15 @@ class Sweep(Options):
             min(self.trials, math.inf if self.search.duplicates == "replicate" else templates.count(self.settings))
         )
 
+    @property
+    def _shared(self) -> dict[str, Any]:
+        """What all trials have from the sweep."""
+        return {"plugins": self.plugins, "judge": self.judge}
+
     def examples(self) -> Iterator[TrialConfig]:
         """Trials that between them show every branch of every choice, with numbers low, high and in between."""
         for choose in templates.corners(self.template):
-            yield TrialConfig.loose({"judge": self.judge, **templates.fill(self.template, choose)}).without_ignored()
+            yield TrialConfig.loose({**self._shared, **templates.fill(self.template, choose)}).without_ignored()
 
     def ask(self, suggest: Callable[[Parameter], object]) -> dict[str, object]:
         """Draws one trial, define-by-run: in template order, a branch's parameters only when that branch was chosen.
@@ -326,7 +342,7 @@ class Sweep(Options):
                     f"{name}: {f'exists only when {when}' if when else f'no such parameter; {nearest(name, used)}'}"
                 )
         try:
-            config = TrialConfig.loose({"judge": self.judge, **filled})
+            config = TrialConfig.loose({**self._shared, **filled})
             wrong = config.objections(self._heeded if config.ignored() else ())
         except ValidationError as error:
             wrong = mistakes(error, TrialConfig)
@@ -344,7 +360,8 @@ class Sweep(Options):
 
         `Sweep.model_validate` reads it back: the same space, with the same hash.
         """
-        return {**self.model_dump(mode="json"), "trial": templates.plain(self.template)}
+        written = {**self.model_dump(mode="json"), "trial": templates.plain(self.template)}
+        return written if self.plugins else {key: value for key, value in written.items() if key != "plugins"}
 
     @property
     def measured_of_all(self) -> dict[str, Measure]:
@@ -394,6 +411,8 @@ def _measured(names: Iterable[str], info: ValidationInfo) -> None:
     names, measures = tuple(names), info.data.get("measures")  # None: with mistakes of their own
     found = measuring.unmeasured(names, names if measures is None else measures)
     for name in names:
+        if name == "cost_passes" and "script" in info.data.get("trial", {}):
+            found[name,] = "is not counted in a training script of your own; use cost_seconds"
         asked: Any = info.data.get("judge", ...)  # one with mistakes of its own has been told of
         for key in METRICS[name].needs:
             asked = getattr(asked, key, None) if asked is not ... else asked

@@ -2,39 +2,27 @@
 
 from __future__ import annotations
 
-import importlib.util
-import re
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from robustray import registry
+from robustray import plugins, registry
 from robustray.defenses import Defense
 from robustray.testing import Contract, check, contracts
 from robustray.training import Trainer
 from robustray.trial import TrialConfig
+from tests.plugged import fresh, page
 from tests.robustray.made import JUDGE, trial
 
-PAGE = Path(__file__).parents[2] / "docs" / "howto" / "own_defense.md"
+__all__ = ["fresh"]
 
 
 @pytest.fixture
-def own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> type[Defense]:
+def own(tmp_path: Path, fresh: None) -> type[Defense]:
     """The page's defense, for one test: `robustray.trial` and all of its parts were there before."""
-    found = re.search(r"^```python\n(# robustray/defenses/mixture.py\n.*?)^```$", PAGE.read_text(), re.M | re.S)
-    assert found
-    path = tmp_path / "mixture.py"
-    path.write_text(found[1])
-    registry.parts("defense")
-    monkeypatch.setitem(registry._PARTS, "defense", dict(registry._PARTS["defense"]))
-    spec = importlib.util.spec_from_file_location("mixture", path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    monkeypatch.setitem(sys.modules, "mixture", module)
-    spec.loader.exec_module(module)
+    (tmp_path / "my_defense.py").write_text(page("my_defense.py"))
+    plugins.named(["my_defense.py"], tmp_path)
     cls = registry.parts("defense")["mixture"]
     assert issubclass(cls, Defense)
     return cls
