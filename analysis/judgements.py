@@ -79,9 +79,19 @@ def find(path: Path, split: str) -> Path:
     found = sorted(file.parent for at in (folder, folder / "judgements") for file in at.glob(f"{split}-*/{PARTS}"))
     if not found:
         raise UserError(f"{folder}: neither a sweep nor a judgement on {split}; a judgement's folder holds {PARTS}")
+    if len(found) > 1:  # a sweep leaves one at its first look where a model turns out to be judged in another way
+        found = [each for each in found if _begun(each)] or found
     if len(found) > 1:
         raise UserError(f"{folder}: has {len(found)} judgements on {split}; name one, such as {found[0]}")
     return found[0]
+
+
+def _begun(folder: Path) -> bool:
+    """Whether an attack is finished on all images."""
+    try:
+        return bool(read(folder))
+    except UserError:
+        return False
 
 
 def of_sweep(folder: Path, snapshot: Snapshot, split: str) -> dict[int, Judgement]:
@@ -119,7 +129,7 @@ def alike(judgements: Mapping[str, Judgement], parts: Iterable[str] = (*IMAGES, 
     for (first, one), (name, other) in pairwise(judgements.items()):
         for part in parts:
             here, there = one.parts.get(part), other.parts.get(part)
-            if here != there:
+            if here != there and not (part == "stages" and sorted(here) == sorted(there)):  # what all left has no order
                 raise UserError(
                     f"{first} and {name} cannot be compared, they differ in {_NAMES.get(part, part)}: {_in_words(here)} and "
                     f"{_in_words(there)}; judge both alike"

@@ -39,4 +39,4 @@ def late_leap(clean: Sequence[float]) -> float:
     """
     half = (len(clean) + 1) // 2
     late = range(max(1, half), len(clean))
-    return max((clean[at] - statistics.median(clean[max(0, at - BEFORE) : at]) for at in late), default=0.0)
+    return max([0.0, *(clean[at] - statistics.median(clean[max(0, at - BEFORE) : at]) for at in late)])

@@ -69,7 +69,7 @@ def known(model: Small, seen: tuple[Tensor, Tensor], others: list[nn.Module]) ->
     return float(stands.float().mean())
 
 
-@pytest.mark.parametrize(("name", "version"), [("natural", PAIR), ("adversarial", "standard"), ("trades", "standard")])
+@pytest.mark.parametrize(("name", "version"), [("natural", PAIR), ("adversarial", PAIR), ("trades", "standard")])
 def test_honest_models_have_no_flags(
     name: str, version: str, small: dict[str, Small], seen: tuple[Tensor, Tensor], tmp_path: Path
 ) -> None:
