@@ -129,7 +129,9 @@ def alike(judgements: Mapping[str, Judgement], parts: Iterable[str] = (*IMAGES, 
     for (first, one), (name, other) in pairwise(judgements.items()):
         for part in parts:
             here, there = one.parts.get(part), other.parts.get(part)
-            if here != there and not (part == "stages" and sorted(here) == sorted(there)):  # what all left has no order
+            if part == "stages" and set(here or ()) == set(there or ()):  # what all of them left has no order
+                continue
+            if here != there:
                 raise UserError(
                     f"{first} and {name} cannot be compared, they differ in {_NAMES.get(part, part)}: {_in_words(here)} and "
                     f"{_in_words(there)}; judge both alike"

@@ -86,7 +86,7 @@ def test_attacks_after_an_early_square_are_asked_about_its_images_too(tmp_path: 
     found = judgements.read(folder)
     assert found.parts["stages"] == ["apgd-ce", "square", "apgd-t", "fab-t"]
     assert found.verdicts.broken_by.tolist() == ["apgd-ce", "square", "square", "apgd-t"]
-    listed = judgements.Judgement(folder, found.parts | {"stages": list(the.ATTACKS)}, found.verdicts)
+    listed = judgements.Judgement(folder, {**found.parts, "stages": list(the.ATTACKS)}, found.verdicts)
     judgements.alike({"early": found, "listed": listed})
 
 

@@ -25,7 +25,7 @@ from robustray.verdicts import CLEAN, SQUARE_EARLY, Shard, shard_path, write_sha
 from sweeps import record, standing
 from sweeps.events import AttackDone, Event, JudgingReached, Listener, Said
 from sweeps.frontier import dominates, non_dominated
-from sweeps.judging.judgement import Judgement, folder_of
+from sweeps.judging.judgement import Judgement, Split, folder_of
 from sweeps.judging.queue import Judging
 from sweeps.judging.shards import FILES, Memory, Shards
 from sweeps.record import Issued, Record, Skipped, Snapshot
@@ -425,7 +425,8 @@ def test_who_meets_square_early_is_no_other_frontier(
         for (number, split), judged in snapshot.judged.items():
             assert judged.flags == (("square_beats_white_box",) if number in flagged else ())
             hurried = split == "validation" and (table[number].fgsm or 0) > 6
-            plan = judging._plans.of(opened.trial(number), split, IMAGES - 2, square_early=hurried)
+            on: Split = "validation" if split == "validation" else "test"
+            plan = judging._plans.of(opened.trial(number), on, IMAGES - 2, square_early=hurried)
             assert judged.folder.endswith(folder_of(plan, Path()).name)
             assert judged.robust == IMAGES - sum(table[number].broken)
             assert (judged.version, judged.autoattack) == ("standard", True)
