@@ -60,9 +60,9 @@ def _finished(shards: Iterable[Shard], named: Iterable[str]) -> list[str]:
     for attack in named if standing else ():
         for number, left in standing.items():
             shard = found.get((attack, number))
-            if shard is None or not np.array_equal(shard.image, left):
+            if shard is None or not np.isin(left, shard.image).all():  # after an early Square they are asked about more
                 return finished
-            standing[number] = shard.survivors
+            standing[number] = left[~np.isin(left, shard.image[shard.broken])]
         finished.append(attack)
     return finished
 
@@ -79,9 +79,19 @@ def find(path: Path, split: str) -> Path:
     found = sorted(file.parent for at in (folder, folder / "judgements") for file in at.glob(f"{split}-*/{PARTS}"))
     if not found:
         raise UserError(f"{folder}: neither a sweep nor a judgement on {split}; a judgement's folder holds {PARTS}")
+    if len(found) > 1:  # a sweep leaves one at its first look where a model turns out to be judged in another way
+        found = [each for each in found if _begun(each)] or found
     if len(found) > 1:
         raise UserError(f"{folder}: has {len(found)} judgements on {split}; name one, such as {found[0]}")
     return found[0]
+
+
+def _begun(folder: Path) -> bool:
+    """Whether an attack is finished on all images."""
+    try:
+        return bool(read(folder))
+    except UserError:
+        return False
 
 
 def of_sweep(folder: Path, snapshot: Snapshot, split: str) -> dict[int, Judgement]:
@@ -119,6 +129,8 @@ def alike(judgements: Mapping[str, Judgement], parts: Iterable[str] = (*IMAGES, 
     for (first, one), (name, other) in pairwise(judgements.items()):
         for part in parts:
             here, there = one.parts.get(part), other.parts.get(part)
+            if part == "stages" and set(here or ()) == set(there or ()):  # what all of them left has no order
+                continue
             if here != there:
                 raise UserError(
                     f"{first} and {name} cannot be compared, they differ in {_NAMES.get(part, part)}: {_in_words(here)} and "

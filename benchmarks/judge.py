@@ -261,9 +261,11 @@ class _Validation(Judging):
     def __init__(self, sweep: Sweep, record: Record) -> None:
         super().__init__(sweep, record, lambda event: None, session="bench", training=lambda: False)
 
-    def _start(self, key: tuple[int, Any], trial: TrialRecord, *, randomised: bool = False) -> None:
+    def _start(
+        self, key: tuple[int, Any], trial: TrialRecord, *, randomised: bool = False, square_early: bool = False
+    ) -> None:
         if key[1] != "test":
-            super()._start(key, trial, randomised=randomised)
+            super()._start(key, trial, randomised=randomised, square_early=square_early)
 
 
 def _seconds(folder: Path) -> float:

@@ -24,7 +24,9 @@ from robustray.shards import Rows, Store
 
 CLEAN = "clean"
 PARTS = "parts"  # what breaks the parts of a mixture, tried on it
-QUICK = ("apgd-ce", "apgd-dlr")  # the attacks that are cheap beside `parts`
+SQUARE = "square"
+SQUARE_EARLY = "square early"  # among the stages beside the attacks: Square comes directly after the first APGD
+QUICK = ("apgd-ce", "apgd-dlr")  # the attacks that are cheap beside `parts` and Square
 _STANDS = 0.5  # a randomised model is wrong about an image that most of its passes get wrong
 _NAME = "U64"
 SCHEMA = pa.schema(
@@ -111,12 +113,29 @@ def in_order(extras: Sequence[str], attacks: Sequence[str]) -> tuple[str, ...]:
     """What is run after `clean`: the stages beside the attacks first, but `parts` only after a first, untargeted APGD.
 
     That is 100 steps. Attacks on parts are thousands, and needless for a mixture that APGD shows to be dominated, or at images
-    that it breaks where a part is no other mixture's.
+    that it breaks where a part is no other mixture's. Where the extras say so, Square stands there too (see `before`).
     """
-    first = [stage for stage in extras if stage != PARTS]
-    late = [stage for stage in extras if stage == PARTS]
-    quick = attacks[:1] if attacks and attacks[0] in QUICK else []
-    return (*first, *quick, *late, *attacks[len(quick) :])
+    first = [stage for stage in extras if stage not in (PARTS, SQUARE_EARLY)]
+    quick = list(attacks[:1]) if attacks and attacks[0] in QUICK else []
+    late = [SQUARE] if SQUARE_EARLY in extras else []
+    late += [stage for stage in extras if stage == PARTS]
+    return (*first, *quick, *late, *(attack for attack in attacks[len(quick) :] if attack not in late))
+
+
+def may_be_early(attacks: Sequence[str]) -> bool:
+    """Whether Square can be asked sooner than it is listed, directly after a first APGD."""
+    return bool(attacks) and attacks[0] in QUICK and SQUARE in attacks[2:]
+
+
+def before(stages: Sequence[str], stage: str, extras: Sequence[str] = ()) -> tuple[str, ...]:
+    """The stages whose broken images a stage is not asked about: all that come before it.
+
+    But an early Square takes nothing from the attacks after it. So these are asked about the images they would have been asked
+    about without it, with the same random numbers, and their verdicts are the same to the bit; and what Square broke and
+    they left is known, which is what tells a model that hides its gradients.
+    """
+    earlier = stages[: stages.index(stage)]
+    return tuple(each for each in earlier if each != SQUARE or SQUARE_EARLY not in extras)
 
 
 def read_shards(folder: Path, attacks: Sequence[str]) -> Iterator[Shard]:

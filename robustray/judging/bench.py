@@ -11,8 +11,9 @@ from torch import Tensor, nn
 
 from robustray.attacks import autoattack, norms
 from robustray.data.splits import Indices
-from robustray.judging import checks, early, images
+from robustray.judging import checks, early, gradients, images
 from robustray.judging.answers import votes
+from robustray.judging.flags import WHITE_BOX
 from robustray.judging.plan import CLAIMED, EARLY, JOINED, Plan
 from robustray.judging.through_parts import NO_PARTS, Parts
 from robustray.judging.ticks import Tick, counting
@@ -83,9 +84,9 @@ class Bench:
         if not len(batch):
             return Found(x, y, y.float())
         if batch.stage == CLEAN:
-            flags = [*checks.flags(self.model, x), *self.known]
+            looked = self._looked_at(batch)
             predicted, correct, unfinished = self.answers(batch, x)
-            return Found(x, predicted, correct, {"flags": flags, **_said(unfinished)})
+            return Found(x, predicted, correct, looked | _said(unfinished))
         if batch.stage == CLAIMED:
             right = torch.from_numpy(images.claimed(self.plan.files[CLAIMED], batch.rows)).to(x.device)
             return Found(x, torch.where(right, y, -1), right.float())
@@ -110,6 +111,17 @@ class Bench:
         """
         seed = derive(self.plan.seed, batch.stage, batch.shard, "answers")
         return votes(self.model, x, batch.y if y is None else y, self.plan.passes, seed)
+
+    def _looked_at(self, batch: Batch) -> dict[str, Any]:
+        """Flags that need no attack, and what a step along the gradient does, where attacks will follow it."""
+        x, y = batch.x, batch.y
+        told: dict[str, Any] = {"flags": [*checks.flags(self.model, x), *self.known]}
+        if not WHITE_BOX & set(self.plan.stages):
+            return told
+        if batch.shard == 0 and gradients.lead_nowhere(self.model, x, y):
+            told["flags"].append("gradients_lead_nowhere")
+        step = gradients.first_step(self.model, x, y, self.plan.threat)
+        return told | {"fgsm": step.left} | ({"vanished_gradients": step.vanished} if step.vanished else {})
 
     def _attacked(self, batch: Batch, tick: Tick | None) -> tuple[Tensor, dict[str, Any]]:
         """x' of a stage that makes some, with what it says about them."""

@@ -19,7 +19,7 @@ from robustray.judge import Judge
 from robustray.judging.answers import Copies
 from robustray.judging.bench import Bench
 from robustray.judging.plan import Plan
-from robustray.judging.stage import judge_shard
+from robustray.judging.stage import broken_first, judge_shard
 from robustray.judging.through_parts import Parts
 from robustray.judging.ticks import Tick
 from robustray.memory import keep_large_blocks
@@ -45,6 +45,7 @@ class Case:
         named: Mapping[str, Any] | None = None,
         files: Mapping[str, tuple[Path, ...]] | None = None,
         shared: Path | None = None,
+        square_early: bool = False,
     ) -> None:
         """Makes the plan and its folder.
 
@@ -53,12 +54,22 @@ class Case:
             judge: data, threat, version. root: where judgements lie.
             named: what else tells this model from others. files: images and verdicts of others to join.
             shared: where images that break a mixture's parts are kept for other mixtures of them; None: nowhere.
+            square_early: see `Plan.of`.
         """
         self.device = pick_device(device)
         self.model = model.to(self.device).eval().requires_grad_(False)
         self.judge = judge
         parts = parts_of(self.model)
-        self.plan = Plan.of(judge, weights, split, shard_size=shard_size, model=named, files=files, mixture=bool(parts))
+        self.plan = Plan.of(
+            judge,
+            weights,
+            split,
+            shard_size=shard_size,
+            model=named,
+            files=files,
+            mixture=bool(parts),
+            square_early=square_early,
+        )
         self.folder = self.plan.folder(root)
         self.bench = Bench(Copies(self.model), self.plan, self.folder, Parts.of(parts, shared), known_flags(self.model))
         if self.device.type == "cpu":
@@ -77,6 +88,7 @@ class Case:
         device: str = "auto",
         version: str | None = None,
         shared: Path | None = None,
+        square_early: bool = False,
     ) -> Case:
         """A trial's selected model, or a derived point, judged as the trial says.
 
@@ -84,7 +96,7 @@ class Case:
             folder: the trial's folder. root: where its judgements lie.
             weights: the hash that the selected weights must have; anything else is an error.
             version: instead of the trial's own `judge.version`.
-            shared: as in the constructor.
+            shared, square_early: as in the constructor.
 
         Raises:
             UserError: no whole checkpoint. RuntimeError: the checkpoint holds other weights.
@@ -96,7 +108,17 @@ class Case:
             )
         assert found.judge is not None
         judge = found.judge if version is None else found.judge.model_copy(update={"version": version})
-        return cls(found.model, found.weights, judge, split, root, shard_size=shard_size, device=device, shared=shared)
+        return cls(
+            found.model,
+            found.weights,
+            judge,
+            split,
+            root,
+            shard_size=shard_size,
+            device=device,
+            shared=shared,
+            square_early=square_early,
+        )
 
     def images(self, shard: int) -> tuple[torch.Tensor, torch.Tensor]:
         """One shard's pixels [n, C, H, W] in [0, 1] and labels [n], on the device."""
@@ -112,6 +134,10 @@ class Case:
         """Runs one stage on one shard (or reads what is there); options as in `judge_shard`."""
         x, y = self.images(number)
         return judge_shard(self.bench, x, y, stage, number, keep_images=keep_images, ahead=ahead, tick=tick)
+
+    def broken_first(self, verdicts: Shard) -> int:
+        """How many images a stage broke that no stage before it had broken."""
+        return broken_first(self.plan, self.folder, verdicts)
 
 
 def _stamp(folder: Path) -> Stamp | None:

@@ -8,14 +8,14 @@ from typing import get_args
 
 from robustray.attacks.versions import AttackName
 from robustray.judging.plan import EARLY
-from robustray.verdicts import CLEAN, Shard
-
-SQUARE = "square"
+from robustray.verdicts import CLEAN, SQUARE, Shard
 
 MEANING: Mapping[str, str] = {
     "randomised": "the same image gets different answers: only version rand, which averages over passes, can judge it",
     "dynamic": "the model calls autograd in its forward pass: it may change while it is attacked",
     "probabilities": "the model gives probabilities, not logits: gradients through them vanish and attacks stop early",
+    "gradients_lead_nowhere": "an attack that may change every pixel at will leaves most images: gradients are hidden",
+    "vanished_gradients": "cross-entropy has no gradient in float32 at some images, and no attack did without it",
     "zero_gradients": "the gradient is exactly zero at images an attack starts from: gradient attacks are blind there",
     "square_beats_white_box": "Square, which sees no gradients, broke images that the gradient attacks before it left",
     "not_finite": "answers are NaN or infinite at some images; a NaN is counted as wrong",
@@ -28,6 +28,8 @@ frontier: its robust accuracy may be too high (see the flags document of AutoAtt
 
 WHITE_BOX = {EARLY, *get_args(AttackName)} - {SQUARE}
 """Stages that follow gradients."""
+UPON_ANSWERS = {EARLY, *get_args(AttackName)} - {"apgd-ce"}
+"""Stages that see a change of logits whatever their scale: those that climb differences of logits, and Square."""
 SHARE = 0.002
 """Above this share of images, what Square breaks or where gradients are zero means something: AutoAttack's 0.2 %."""
 CHANCE = 0.05
@@ -39,14 +41,19 @@ def found(shards: Iterable[Shard]) -> tuple[str, ...]:
     AutoAttack warns when Square lowers robust accuracy by more than 0.2 points, and at any image whose gradient is zero.
     One image of 400 is 0.25 points, so both counts must also be too many to be a share of 0.2 % by chance (binomial
     tail below 5 %): 3 images of 400, 29 of 10,000. An image whose gradient is zero in several attacks counts once, one
-    that Square breaks only where a gradient attack had looked at it and left it.
+    that Square breaks only where gradient attacks had looked at it and all of them left it. Vanished gradients of
+    cross-entropy count where no attack climbed anything else.
     """
     said: set[str] = set()
-    images, zero = 0, Counter[str]()
+    stages: set[str] = set()
+    images, vanished, zero = 0, 0, Counter[str]()
     left: set[int] = set()  # images a gradient attack had its chance with
+    taken: set[int] = set()  # and broke
     by_square: set[int] = set()
     for shard in shards:
+        stages.add(shard.attack)
         said.update(shard.info.get("flags", ()))
+        vanished += int(shard.info.get("vanished_gradients", 0))
         zero[shard.attack] += int(shard.info.get("zero_gradients", 0))
         said.update(name for name in ("outside", "not_finite") if shard.info.get(name, 0))
         if shard.attack == CLEAN:
@@ -55,7 +62,12 @@ def found(shards: Iterable[Shard]) -> tuple[str, ...]:
             by_square.update(shard.image[shard.broken].tolist())
         elif shard.attack in WHITE_BOX:
             left.update(shard.survivors.tolist())
-    counts = {"zero_gradients": max(zero.values(), default=0), "square_beats_white_box": len(left & by_square)}
+            taken.update(shard.image[shard.broken].tolist())
+    counts = {
+        "zero_gradients": max(zero.values(), default=0),
+        "square_beats_white_box": len((left & by_square) - taken),
+        "vanished_gradients": 0 if stages & UPON_ANSWERS else vanished,
+    }
     return tuple(sorted(said | {name for name, count in counts.items() if beyond_chance(count, images)}))
 
 

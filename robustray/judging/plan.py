@@ -16,7 +16,7 @@ from robustray.attacks.threats import Threat
 from robustray.attacks.versions import VERSIONS, Strength, strength
 from robustray.data.splits import Indices, stratified
 from robustray.judge import Judge
-from robustray.verdicts import CLEAN, PARTS, in_order, judgement_folder
+from robustray.verdicts import CLEAN, PARTS, SQUARE_EARLY, before, in_order, judgement_folder, may_be_early
 
 SHARD = 500
 """Images per shard, unless a judgement says otherwise. The attack's batch is what is left of one shard."""
@@ -41,7 +41,7 @@ class Plan:
     shard_size: int
     seed: int
     parts: Mapping[str, Any]  # the fingerprint's content
-    extras: tuple[str, ...] = ()  # stages beside the attacks: joined, claimed, early, parts
+    extras: tuple[str, ...] = ()  # stages beside the attacks: joined, claimed, early, parts; or that Square comes early
     files: Mapping[str, tuple[Path, ...]] = field(default_factory=dict)  # what joined and claimed read
 
     @classmethod
@@ -55,6 +55,7 @@ class Plan:
         model: Mapping[str, Any] | None = None,
         files: Mapping[str, tuple[Path, ...]] | None = None,
         mixture: bool = False,
+        square_early: bool = False,
     ) -> Plan:
         """The plan for a model by the hash of its weights. For the test split this reads the test labels.
 
@@ -66,11 +67,14 @@ class Plan:
             model: what else tells this model from others; equal weights need not be equal functions.
             files: adversarial images (`joined`) and state files (`claimed`) of others.
             mixture: whether the model has parts that are attacked in its place before it is (`parts`).
+            square_early: whether Square comes directly after the first APGD, where it can. The attacks after it are asked what
+                they are asked without it, and what stands in the end is what all of them left.
         """
         rows, files = _rows(judge, split, judge.data.stamps(split)), dict(files or {})
         power = strength(judge.version)
         name = family(judge.attacks, power)
-        others = {CLAIMED: files.get(CLAIMED), JOINED: files.get(JOINED), EARLY: judge.accelerated, PARTS: mixture}
+        others: dict[str, Any] = {CLAIMED: files.get(CLAIMED), JOINED: files.get(JOINED), EARLY: judge.accelerated}
+        others |= {PARTS: mixture, SQUARE_EARLY: square_early and may_be_early(judge.attacks)}
         extras = tuple(stage for stage, asked in others.items() if asked)
         parts = {
             "weights": weights,
@@ -127,8 +131,8 @@ class Plan:
         return 2 if any(map(self.ahead, self.stages)) else 1
 
     def before(self, stage: str) -> tuple[str, ...]:
-        """The stages that come before one."""
-        return self.stages[: self.stages.index(stage)]
+        """The stages whose broken images one is not asked about: those that come before it, but for an early Square."""
+        return before(self.stages, stage, self.extras)
 
     def folder(self, root: Path) -> Path:
         """The judgement's folder under `root`, made when it is not there."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -13,7 +14,7 @@ from robustray.attacks.mode import attack_mode
 from robustray.judging import images
 from robustray.judging.answers import seeded
 from robustray.judging.bench import Batch, Bench
-from robustray.judging.plan import CLAIMED
+from robustray.judging.plan import CLAIMED, Plan
 from robustray.judging.ticks import Tick
 from robustray.numerics import numerics
 from robustray.verdicts import CLEAN, Shard, read_shard, write_shard
@@ -77,6 +78,17 @@ def judge_shard(
     )
     write_shard(folder, verdicts)
     return verdicts
+
+
+def broken_first(plan: Plan, folder: Path, verdicts: Shard) -> int:
+    """How many images a stage broke that none before it had: those that an early Square broke are attacked once more."""
+    broken = verdicts.image[verdicts.broken]
+    earlier = plan.stages[: plan.stages.index(verdicts.attack)]
+    for stage in set(earlier) - set(plan.before(verdicts.attack)):
+        done = read_shard(folder, stage, verdicts.shard)
+        if done is not None:
+            broken = broken[~np.isin(broken, done.image[done.broken])]
+    return len(broken)
 
 
 def _standing(bench: Bench, stage: str, shard: int, ahead: bool) -> NDArray[np.bool_]:

@@ -36,7 +36,7 @@ class Lipschitz(PerImage):
     [1/64, 1] is doubled or halved by the sign of the ratio's slope along d. What counts is the highest ratio that any step of
     any restart reached. In linf and l1 d climbs the numerator, in l2 the ratio. The ratio's gradient, published for linf,
     pulls pixels inwards that are nearest to eps, because torch's gradient of a maximum belongs to them alone. On four networks
-    for digits as many passes found 1 to 10 % less with it in linf, 5 to 15 % less in l1, and where the steepest place is near
+    for digits as many passes found 1 to 10 % less with it in linf, 4 to 13 % less in l1, and where the steepest place is near
     x, and t stays 1, down to a ninth of it. In l2 on logits all ways are within 7 %; on probabilities at a large eps ascent
     with t = 1 found up to a third more. Ten restarts find 11 to 17 % more of logits, and 13 to 75 % more of probabilities,
     which are flat almost everywhere. The published code besides descends, by a wrong sign, with a step of 0.003 whatever eps

@@ -1,4 +1,4 @@
-"""metrics.csv of a trial: a row per epoch."""
+"""metrics.csv of a trial, written and read: a row per epoch."""
 
 from __future__ import annotations
 
@@ -18,3 +18,12 @@ def write(folder: Path, rows: Sequence[dict[str, float]]) -> None:
     writer.writeheader()
     writer.writerows(rows)
     write_whole(folder / "metrics.csv", text.getvalue())
+
+
+def column(folder: Path, name: str) -> list[float]:
+    """One column, of the epochs that have a number there; none where there is no readable file."""
+    try:
+        with (folder / "metrics.csv").open(newline="", encoding="utf-8") as lines:
+            return [float(row[name]) for row in csv.DictReader(lines) if row.get(name)]
+    except (OSError, ValueError, csv.Error):
+        return []

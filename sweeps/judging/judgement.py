@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
+from numpy.typing import NDArray
 
 from robustray.derived.base import Maker
 from robustray.judge import Judge
@@ -16,7 +17,7 @@ from robustray.judging import flags
 from robustray.judging.plan import Plan
 from robustray.measures.metrics import ACCURACIES
 from robustray.registry import parts
-from robustray.verdicts import CLEAN, Shard, Verdicts, judgement_path
+from robustray.verdicts import CLEAN, SQUARE, SQUARE_EARLY, Shard, Verdicts, judgement_path, may_be_early
 from sweeps.judging.shards import FILES, Shards
 from sweeps.record import TrialRecord
 
@@ -54,24 +55,30 @@ class Judgement:
         """Images that are or may be classified correctly."""
         self.robust_bound = self.images
         """Images that no stage has broken so far."""
+        self.fgsm: int | None = 0
+        """Images that a step along the gradient leaves, of the shards looked at; None where a look of before did not say."""
         self._shards = shards
         self._stages = plan.stages
         self._through = [0] * len(self._stages)  # shards that a stage has been run on
         self._whole = 0  # stages that have been run on all of them
         for shard in range(plan.shards):
-            standing = plan.shard(shard).astype(np.int32)
+            rows, fallen = plan.shard(shard).astype(np.int32), dict[str, NDArray[np.int32]]()
             for stage in self._stages:
                 done = shards.read(folder, stage, shard)
+                taken = [fallen[each] for each in plan.before(stage)]
+                standing = rows[~np.isin(rows, np.concatenate(taken))] if taken else rows
                 if done is None or not np.array_equal(done.image, standing):
                     break  # what came after it stands on nothing, and is run again
-                standing = done.survivors
-                self._count(stage, shard, {"broken": int(done.broken.sum()), **done.info})
+                broken = done.image[done.broken]
+                anew = ~np.isin(broken, np.concatenate(list(fallen.values()))) if fallen else done.broken[done.broken]
+                fallen[stage] = broken
+                self._count(stage, shard, {"broken": int(anew.sum()), **done.info})
         done_by = [sum((stage, shard) in self.broken for stage in self._stages) for shard in range(plan.shards)]
         self._idle = [(depth, shard) for shard, depth in enumerate(done_by) if depth < len(self._stages)]
         heapq.heapify(self._idle)
 
     def take(self, stage: str, shard: int, told: Mapping[str, Any]) -> None:
-        """A stage is through a shard: `broken` images, `seconds`, `flags`."""
+        """A stage is through a shard: images that it was the first to break (`broken`), `seconds`, `flags`, `fgsm`."""
         self._count(stage, shard, told)
         self.in_flight.discard(shard)
         if (depth := self._stages.index(stage) + 1) < len(self._stages):
@@ -83,6 +90,7 @@ class Judgement:
         self.robust_bound -= broken
         if stage == CLEAN:
             self.clean_bound -= broken
+            self.fgsm = None if self.fgsm is None or told.get("fgsm") is None else self.fgsm + int(told["fgsm"])
         self.seconds += float(told["seconds"])
         self.flags.update(told.get("flags", ()))
         self._through[depth] += 1
@@ -114,6 +122,12 @@ class Judgement:
         """Whether the model turned out to be randomised, and this judgement takes it for another one."""
         return "randomised" in self.flags and self.plan.strength != "rand"
 
+    @property
+    def may_hurry(self) -> bool:
+        """Whether all is known that may bring Square forward, and it is not where it would be brought."""
+        listed = may_be_early(self.plan.attacks) and SQUARE_EARLY not in self.plan.extras
+        return self.looked_at and self.fgsm is not None and listed
+
     def ready(self) -> tuple[str, int] | None:
         """The next (stage, shard) to run: the earliest stage first."""
         if not self._idle:
@@ -128,8 +142,10 @@ class Judgement:
         return self._stages[depth], shard
 
     def late(self, stage: str) -> bool:
-        """Whether a stage is beyond the tier of APGD: three quarters of the cost, and next to none of the breaks."""
-        return stage in self.plan.attacks[_TIER:]
+        """Whether a stage is beyond the tier of APGD, which an early Square belongs to: three quarters of the cost, and next to
+        none of the breaks."""
+        brought_forward = stage == SQUARE and SQUARE_EARLY in self.plan.extras
+        return stage in self.plan.attacks[_TIER:] and not brought_forward
 
     def bounds(self) -> tuple[float, float]:
         """Clean and robust accuracy if nothing more is broken: exact where finished, upper bounds otherwise."""
@@ -161,18 +177,28 @@ class Plans:
     def __init__(self, judge: Judge) -> None:
         """Args: judge: of the sweep."""
         self._judges = {False: judge, True: judge.model_copy(update={"version": "rand"})}
-        self._known: dict[tuple[Split, bool, int, bool], Plan] = {}
+        self._known: dict[tuple[Split, bool, int, bool, bool], Plan] = {}
 
-    def of(self, trial: TrialRecord, split: Split, shard_size: int, *, randomised: bool = False) -> Plan:
+    def of(
+        self, trial: TrialRecord, split: Split, shard_size: int, *, randomised: bool = False, square_early: bool = False
+    ) -> Plan:
         """The plan for a trial, as `Plan.of` makes it.
 
         Args:
             randomised: whether the model is judged as one that answers differently each time.
+            square_early: whether Square comes directly after the first APGD.
         """
         mixture = trial.origin == "derived" and _mixes(str(trial.params.get("derived")))
-        key = split, randomised, shard_size, mixture
+        key = split, randomised, shard_size, mixture, square_early
         if key not in self._known:
-            self._known[key] = Plan.of(self._judges[randomised], "", split, shard_size=shard_size, mixture=mixture)
+            self._known[key] = Plan.of(
+                self._judges[randomised],
+                "",
+                split,
+                shard_size=shard_size,
+                mixture=mixture,
+                square_early=square_early,
+            )
         plan = self._known[key]
         return replace(plan, parts={**plan.parts, "weights": str(trial.weights)})
 

@@ -8,10 +8,12 @@ images are read, once, for members only.
 A setting is a trial, or all trials with the same options and different seeds: it stands where the mean over them stands, once
 all of them are judged; one that could not be judged leaves the others, and is tried again in the driver's next life. A
 flagged or randomised model is judged in full (randomised, as version `rand`), and neither prunes nor is pruned nor is a
-member. Whether a trial keeps to the constraints its judged accuracies say: its judging ends once it misses one whatever the
-remaining attacks do, and its setting takes no part. One that misses a constraint by what training alone measures is not
-judged at all. A skip holds as long as a setting that stands proves it: if that is flagged later, or a replicate moves its
-mean, and no other does, the skip is withdrawn.
+member. A trial that may have lost its robustness in training meets Square directly after the first APGD (`suspicion`): its
+bound falls before thousands of steps along gradients are paid for, and what these break is as without. Whether a trial keeps
+to the constraints its judged accuracies say: its judging ends once it misses one whatever the remaining attacks do, and its
+setting takes no part. One that misses a constraint by what training alone measures is not judged at all. A skip holds as long
+as a setting that stands proves it: if that is flagged later, or a replicate moves its mean, and no other does, the skip is
+withdrawn.
 
 So the frontier is the one that judging everything in full would have, whatever order results come in: `sweeps.standing` says
 the same of the finished record. `order` says what comes first, `pruning` what is needless; both are kept up to date, and a
@@ -24,8 +26,11 @@ from collections import Counter, deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
-from robustray.judging.plan import SHARD
+from robustray.judging import suspicion
+from robustray.judging.plan import SHARD, Plan
 from robustray.measures.metrics import ACCURACIES
+from robustray.training import metrics_csv
+from robustray.verdicts import CLEAN, SQUARE_EARLY
 from sweeps.events import (
     AttackDone,
     JudgingFailed,
@@ -50,6 +55,7 @@ from sweeps.standing import SELECTION, TEST, hopeful, trusted
 
 _PROBE = "probe"
 Key = tuple[int, Split]
+CLEAN_ACCURACY, ROBUST_ACCURACY = ACCURACIES
 
 
 class Judging:
@@ -167,7 +173,7 @@ class Judging:
         key: Key = (job.number, work["split"])
         self._flying[key] -= 1
         judgement = self.open.get(key)
-        if judgement is None or judgement.plan.version != work["as"]:
+        if judgement is None or judgement.plan.version != work["as"] or _early(judgement.plan) != work["square_early"]:
             return  # given up, or judged otherwise, while this shard was running
         if end.outcome != "complete":
             self._fail(key, f"{work['attack']}: {end.cause or end.outcome}")
@@ -178,6 +184,8 @@ class Judging:
         self.tell(AttackDone(*key, work["attack"], judgement.robust_bound, judgement.images))
         if judgement.randomised:
             self._start(key, judgement.trial, randomised=True)
+        elif work["attack"] == CLEAN and self._hurries(key, judgement):
+            self._start(key, judgement.trial, square_early=True)
         elif judgement.finished:
             self._close(key, judgement)
         else:
@@ -234,18 +242,31 @@ class Judging:
         else:
             self._start((number, SELECTION), trial)
 
-    def _start(self, key: Key, trial: TrialRecord, *, randomised: bool = False) -> None:
+    def _start(self, key: Key, trial: TrialRecord, *, randomised: bool = False, square_early: bool = False) -> None:
         """Opens a judgement where its verdicts so far leave it."""
-        plan = self._plans.of(trial, key[1], self.shard_size or SHARD, randomised=randomised)
+        size = self.shard_size or SHARD
+        plan = self._plans.of(trial, key[1], size, randomised=randomised, square_early=square_early)
         folder = folder_of(plan, self.record.judgements(trial.number))
         judgement = self.open[key] = Judgement(trial, plan, folder, self.shards)
         self._running.discard(key)
         if judgement.randomised:
             self._start(key, trial, randomised=True)
+        elif self._hurries(key, judgement):
+            self._start(key, trial, square_early=True)
         elif judgement.finished:  # its last shard was written, but the record never heard of it
             self._close(key, judgement)
         else:
             self._update(key)
+
+    def _hurries(self, key: Key, judgement: Judgement) -> bool:
+        """Whether a trial is to meet Square before the attacks that follow gradients: see `suspicion`."""
+        if key[1] != SELECTION or not judgement.may_hurry or judgement.fgsm is None:
+            return False
+        epochs = metrics_csv.column(self.record.trial_folder(key[0]), CLEAN_ACCURACY)
+        why = suspicion.of(judgement.fgsm / judgement.images, judgement.trial.metrics.get(ROBUST_ACCURACY), epochs)
+        if why:
+            self.tell(Said(f"{key[0]:04d} meets Square early: {why}", timed=True))
+        return bool(why)
 
     def _close(self, key: Key, judgement: Judgement) -> None:
         number, split = key
@@ -490,6 +511,7 @@ class Judging:
             "shard_size": self.shard_size,
             "version": "rand" if plan.strength == "rand" else None,
             "as": plan.version,
+            "square_early": _early(plan),
             "weights": judgement.trial.weights,
         }
         if key in self._tried_again:
@@ -504,3 +526,8 @@ class Judging:
             "session": self.session,
             "max_failures": self.sweep.resources.max_failures,
         }
+
+
+def _early(plan: Plan) -> bool:
+    """Whether Square comes directly after the first APGD."""
+    return SQUARE_EARLY in plan.extras

@@ -238,6 +238,7 @@ class JudgeTask:
             shard_size=self.work["shard_size"],
             weights=self.work["weights"],
             version=self.work["version"],
+            square_early=self.work["square_early"],
             shared=Path(self.work["judgements"]).parents[1] / "derived",
         )
         heeding = case.model.register_forward_pre_hook(self._heed)  # an attack is the authors' code, the model is ours
@@ -249,7 +250,8 @@ class JudgeTask:
             "outcome": "complete",
             "done": True,
             "training_iteration": 1,
-            "broken": int(verdicts.broken.sum()),
+            "broken": case.broken_first(verdicts),
+            "fgsm": verdicts.info.get("fgsm"),
             "seconds": float(verdicts.info["seconds"]),
             "flags": list(verdicts.info.get("flags", ())),
         }

@@ -10,6 +10,7 @@ import pytest
 
 from analysis import judgements
 from robustray.errors import UserError
+from robustray.verdicts import Shard, judgement_folder, write_shard
 from sweeps.record import Record, read
 from tests.analysis import made as the
 
@@ -61,6 +62,32 @@ def test_a_judgement_is_found_by_its_folder_its_files_and_its_model(tmp_path: Pa
     the.judgement(tmp_path / "model" / "judgements", "test", CLEAN, CLEAN)
     with pytest.raises(UserError, match="has 2 judgements on test; name one"):
         judgements.find(tmp_path / "model", "test")
+
+
+def test_a_folder_that_was_only_looked_at_is_no_second_judgement(tmp_path: Path) -> None:
+    """A sweep looks at a model first, and may then judge it in another order or as a randomised one, in another folder."""
+    folder = the.judgement(tmp_path / "judgements", "test", CLEAN, ROBUST)
+    the.judgement(tmp_path / "judgements", "test", CLEAN, ROBUST, until=0, parts={"extras": ["square early"]})
+    assert judgements.find(tmp_path, "test") == folder
+
+
+def test_attacks_after_an_early_square_are_asked_about_its_images_too(tmp_path: Path) -> None:
+    """Four images: APGD breaks the first, Square the second and third, APGD-T the third and fourth, FAB-T nothing."""
+    order = {"attacks": ["apgd-ce", "apgd-t", "fab-t", "square"], "extras": ["square early"]}
+    folder = judgement_folder(tmp_path, "test", "standard", order)
+    looked = {"clean": [], "apgd-ce": [0], "square": [1, 2], "apgd-t": [2, 3], "fab-t": []}
+    asked = {"clean": [0, 1, 2, 3], "apgd-ce": [0, 1, 2, 3], "square": [1, 2, 3], "apgd-t": [1, 2, 3], "fab-t": [1]}
+    for stage, rows in asked.items():
+        image = np.array(rows, np.int32)
+        broken, label = np.isin(image, looked[stage]), np.zeros(len(rows), np.int16)
+        write_shard(
+            folder, Shard(stage, 0, image, label, broken.astype(np.int16), broken, 1 - broken.astype(np.float32), {})
+        )
+    found = judgements.read(folder)
+    assert found.parts["stages"] == ["apgd-ce", "square", "apgd-t", "fab-t"]
+    assert found.verdicts.broken_by.tolist() == ["apgd-ce", "square", "square", "apgd-t"]
+    listed = judgements.Judgement(folder, {**found.parts, "stages": list(the.ATTACKS)}, found.verdicts)
+    judgements.alike({"early": found, "listed": listed})
 
 
 @pytest.mark.parametrize(

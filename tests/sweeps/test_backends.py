@@ -286,7 +286,7 @@ def test_a_judge_job_that_keeps_killing_its_process_is_given_up(tmp_path: Path) 
         "kind": "judge", "folder": str(tmp_path), "judgements": str(tmp_path / "j"), "split": "validation",
         "attack": "square", "shard": 0, "shard_size": 5, "weights": None, "cpus": 1.0, "gpus": 0.0,
         "session": "one", "max_failures": 2,
-        "version": None,
+        "version": None, "square_early": False,
     }  # fmt: skip
     for _ in range(3):
         ended = JudgeTask(work).step()  # there is no checkpoint: it fails, and says so

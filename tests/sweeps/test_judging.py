@@ -6,7 +6,7 @@ import random
 import tempfile
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
@@ -21,11 +21,11 @@ from robustray.data.base import Images
 from robustray.data.digits import Digits
 from robustray.judging.plan import Plan
 from robustray.trial import TrialConfig
-from robustray.verdicts import CLEAN, Shard, shard_path, write_shard
+from robustray.verdicts import CLEAN, SQUARE_EARLY, Shard, shard_path, write_shard
 from sweeps import record, standing
 from sweeps.events import AttackDone, Event, JudgingReached, Listener, Said
 from sweeps.frontier import dominates, non_dominated
-from sweeps.judging.judgement import Judgement
+from sweeps.judging.judgement import Judgement, Split, folder_of
 from sweeps.judging.queue import Judging
 from sweeps.judging.shards import FILES, Memory, Shards
 from sweeps.record import Issued, Record, Skipped, Snapshot
@@ -38,6 +38,7 @@ from tests.sweeps.small import SPACE, run_quietly, small_sweep
 IMAGES = 10
 NONE: Limits = {}
 ATTACKS = ("apgd-ce", "apgd-t", "fab-t")
+WHOLE = (*ATTACKS, "square")
 OBJECTIVES = {"clean_accuracy": "max", "robust_accuracy": "max"}
 THREE = {**OBJECTIVES, "cost_passes": "min"}
 TEXT = SPACE.replace("[apgd-ce]", "[apgd-ce, apgd-t, fab-t]").replace(
@@ -58,6 +59,7 @@ class Row:
     cheap: tuple[int, int] = (5, 5)  # clean and robust by the cheap attack, in tenths: worthless
     fails: bool = False  # no worker can read its weights
     faults: int = 0  # jobs that fail for a passing reason, before all others of it are done
+    fgsm: int | None = None  # images of the first shard that one step leaves; None: nobody looked
 
 
 @pytest.fixture(scope="module")
@@ -206,22 +208,39 @@ class FakePlace:
         row, work = self.table[job.number], job.work
         stage, shard = work["attack"], work["shard"]
         judgement = judging.open.get((job.number, work["split"]))
-        if judgement is None or judgement.plan.version != work["as"]:
+        if (
+            judgement is None
+            or judgement.plan.version != work["as"]
+            or (SQUARE_EARLY in judgement.plan.extras) != work["square_early"]
+        ):
             return {"broken": 0, "seconds": 1.0, "flags": []}  # given up while it ran: nobody will look
-        standing = judgement.plan.shard(shard).astype(np.int32)
+        rows = standing = judgement.plan.shard(shard).astype(np.int32)
         for earlier in judgement.plan.before(stage):
             before = self.shards.read(judgement.folder, earlier, shard)
             assert before is not None
-            standing = before.survivors
+            standing = standing[~np.isin(standing, before.image[before.broken])]
         # the first shard loses everything there is to lose, the second nothing
-        stages = (CLEAN, *ATTACKS)
-        count = row.broken[stages.index(stage)] if shard == 0 and stage in stages else 0
-        broken = np.arange(len(standing)) < count
+        stages = (CLEAN, *WHOLE)
+        until = np.cumsum([0, *row.broken])
+        theirs = [stage]
+        if work["square_early"] and stage == "square":
+            theirs.append("apgd-t")  # it breaks what another one would have broken too
+        places = [stages.index(each) for each in theirs if each in stages[: len(row.broken)] and shard == 0]
+        taken = [rows[until[at] : until[at + 1]] for at in places]
+        broken = np.isin(standing, np.concatenate([rows[:0], *taken]))
+        earlier_broken = [
+            done.image[done.broken]
+            for each in judgement.plan.stages[: judgement.plan.stages.index(stage)]
+            if (done := self.shards.read(judgement.folder, each, shard)) is not None
+        ]
+        anew = broken & ~np.isin(standing, np.concatenate([rows[:0], *earlier_broken]))
         correct = 1 - broken.astype(np.float32)
         shown = row.flag == stage and work["split"] == "validation"
         shown |= row.flag_on_test and work["split"] == "test" and stage == CLEAN
         flags = [*(["dynamic"] if shown else []), *(["randomised"] if row.randomised and stage == CLEAN else [])]
-        info = {"seconds": 1.0, "flags": flags}
+        info: dict[str, Any] = {"seconds": 1.0, "flags": flags}
+        if stage == CLEAN and row.fgsm is not None:
+            info["fgsm"] = row.fgsm if shard == 0 else 0
         labels = np.zeros(len(standing), np.int16)
         made = Shard(stage, shard, standing, labels, broken.astype(np.int16), broken, correct, info)
         if self.memory is None:
@@ -229,7 +248,7 @@ class FakePlace:
             write_shard(judgement.folder, made)
         else:
             self.memory.put(judgement.folder, made)
-        return {"broken": int(broken.sum()), "seconds": 1.0, "flags": flags}
+        return info | {"broken": int(anew.sum())}
 
 
 def _opened(folder: Path, sweep: Sweep) -> Record:
@@ -369,6 +388,65 @@ def _check(snapshot: Snapshot, table: Sequence[Row], objectives: Mapping[str, st
     assert {n for n, split in snapshot.judged if split == "test"} == opened_for, "test is read for members only"
     times = Counter(piece for piece in place.ran if not table[piece[0]].fails and not table[piece[0]].faults)
     assert set(times.values()) <= {1}, "nothing is run twice"
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Sweep:
+    """Judged by all of AutoAttack."""
+    text = TEXT.replace("[apgd-ce, apgd-t, fab-t]", "standard")
+    return small_sweep(tmp_path_factory.mktemp("space"), text=text)
+
+
+@settings(max_examples=20, deadline=None)
+@given(
+    data=st.data(), seed=st.integers(0, 2**16), slots=st.integers(1, 4), kills=st.lists(st.integers(0, 25), max_size=1)
+)
+def test_who_meets_square_early_is_no_other_frontier(
+    whole: Sweep, data: st.DataObject, seed: int, slots: int, kills: list[int]
+) -> None:
+    """Nor do kills change it. A trial is suspicious where one step leaves two images in ten more than its validation did, and
+    flagged in either order where Square breaks what all others leave."""
+    table = [
+        replace(row, broken=(*row.broken, data.draw(st.integers(0, min(2, IMAGES - 2 - sum(row.broken))))), fgsm=fgsm)
+        for row in data.draw(tables())
+        for fgsm in [data.draw(st.sampled_from([None, 4, 5, 7, 8]))]
+    ]
+    chance = random.Random(seed)
+    with tempfile.TemporaryDirectory() as folder, _record(Path(folder), whole, table, chance) as opened:
+        memory = Memory()
+        for jobs in kills:
+            FakePlace(table, chance, slots, memory=memory).run(_judging(whole, opened, shards=memory), jobs)
+        place = FakePlace(table, chance, slots, memory=memory)
+        judging = _judging(whole, opened, shards=memory)
+        place.run(judging)
+        snapshot = opened.snapshot()
+        flagged = {number for number, row in enumerate(table) if row.broken[-1]}
+        assert snapshot.members[-1].trials == _brute_force(table, OBJECTIVES, flagged=flagged)
+        for (number, split), judged in snapshot.judged.items():
+            assert judged.flags == (("square_beats_white_box",) if number in flagged else ())
+            hurried = split == "validation" and (table[number].fgsm or 0) > 6
+            on: Split = "validation" if split == "validation" else "test"
+            plan = judging._plans.of(opened.trial(number), on, IMAGES - 2, square_early=hurried)
+            assert judged.folder.endswith(folder_of(plan, Path()).name)
+            assert judged.robust == IMAGES - sum(table[number].broken)
+            assert (judged.version, judged.autoattack) == ("standard", True)
+
+
+def test_a_suspicious_trial_is_ruled_out_by_square(whole: Sweep, tmp_path: Path) -> None:
+    """After the first APGD and Square: the thousands of steps along gradients are never paid for."""
+    table = [Row((0, 1, 0, 0, 0), fgsm=5), Row((0, 0, 1, 1, 6), fgsm=8)]
+    said: list[Event] = []
+    with _record(tmp_path, whole, table, random.Random(1)) as opened:
+        place = FakePlace(table, random.Random(0), 1)
+        place.run(_judging(whole, opened, tell=said.append))
+        assert opened.snapshot().skipped[1].bound == IMAGES - 7
+        assert {stage for number, _, stage, _ in place.ran if number == 1} == {
+            "standard clean",
+            "standard apgd-ce",
+            "standard square",
+        }
+    lines = [event.line for event in said if isinstance(event, Said)]
+    assert lines == ["0001 meets Square early: one step leaves 80.0%, the validation attack 50.0%"]
 
 
 @settings(max_examples=30, deadline=None)
