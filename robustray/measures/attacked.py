@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+import yaml
+
 from robustray._later import Tensor, nn, torch
 from robustray.attacks.base import Attack, Objective
 from robustray.attacks.threats import Threat
@@ -38,6 +40,12 @@ def attacked(
     drawn = torch.Generator(x.device).manual_seed(derive("measure", "attack", "batch", int(rows[0])))
     with unmoved(model):
         return attack(model, x, y, threat, start=start, generator=drawn, objective=objective)
+
+
+def in_words(attack: Attack) -> str:
+    """An attack as a file would ask for it: its name, and what is other than by default."""
+    said = {"name": attack.name, **attack.model_dump(mode="json", exclude_defaults=True)}
+    return yaml.safe_dump(said, default_flow_style=True, sort_keys=False, width=10_000).strip()
 
 
 @contextmanager

@@ -16,7 +16,7 @@ from robustray.attacks.threats import LARGEST, Threat
 from robustray.data.splits import Indices
 from robustray.errors import UserError
 from robustray.measures import intervals
-from robustray.measures.attacked import attacked
+from robustray.measures.attacked import attacked, in_words
 from robustray.measures.base import Ground, PerImage, Result
 from robustray.measures.metrics import Direction
 from robustray.registry import Real, Registered, register
@@ -103,7 +103,8 @@ class RobustAccuracy(PerImage):
         low, high = intervals.share(int(here.sum()), len(here))
         values = {"clean_accuracy": float(clean.mean()), "fooling_rate": float(columns["fooled"].mean())}
         tables = {"curve": curve} if self.eps_range else {}
-        return Result(float(here.mean()), low, high, "images, Wilson", values, kept, tables)
+        notes = (f"under {in_words(self.attack)}",)
+        return Result(float(here.mean()), low, high, "images, Wilson", values, kept, tables, notes)
 
     def passes(self, ground: Ground) -> float:
         attacks = sum(eps > 0 for eps in self.radii(ground.threat))

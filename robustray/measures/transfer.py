@@ -15,7 +15,7 @@ from robustray.attacks.pgd import Pgd
 from robustray.data.splits import Indices
 from robustray.errors import UserError
 from robustray.measures import intervals
-from robustray.measures.attacked import attacked
+from robustray.measures.attacked import attacked, in_words
 from robustray.measures.base import Ground, PerImage, Result
 from robustray.measures.metrics import Direction
 from robustray.plain import line
@@ -82,7 +82,8 @@ class Transfer(PerImage):
             "fooling_rate": float(columns["fooled"].mean()),
             "transfer_rate": float((~robust[asked]).mean()) if asked.any() else float(np.nan),
         }
-        return Result(float(robust.mean()), low, high, "images, Wilson", values, dict(columns))
+        notes = (f"made on {self.source} under {in_words(self.attack)}",)
+        return Result(float(robust.mean()), low, high, "images, Wilson", values, dict(columns), notes=notes)
 
     def passes(self, ground: Ground) -> float:
         return float(2 * len(ground))

@@ -70,6 +70,7 @@ def test_accuracy_of_a_line_over_radii(norm: Norm, tmp_path: Path) -> None:
         assert row["robust_accuracy"] == np.mean(room > row["eps"])
         assert row["low"] < row["robust_accuracy"] < row["high"]
     assert found.value == np.mean(room > 0.05)
+    assert found.notes == ("under {name: fgsm}",)
     assert found.values["clean_accuracy"] == curve[0]["robust_accuracy"]
     assert np.array_equal(found.columns["robust"], room > 0.05)
     for radius, at in zip(room, found.columns["broken_at"], strict=True):
