@@ -32,12 +32,15 @@ class Lipschitz(PerImage):
     g the logits, their softmax, or the logits over the mean gap between the two largest: logits grow with a network's scale,
     the other two do not. For one affine output in linf the maximum is ||w||_1, wherever the box leaves room.
 
-    x' = x + t d. Steepest ascent on the numerator moves d inside the threat, from a random start, in steps in proportion to
-    eps; t in [1/64, 1] is doubled or halved by the sign of the ratio's slope along d. What counts is the highest ratio that
-    any step of any restart reached. Ascent on the ratio itself, as published, pulls pixels inwards that are nearest to eps,
-    because torch's gradient of a maximum belongs to them alone, and never comes near x again: as many passes found 3 to 9 %
-    less on trained networks for digits, and a fifth of it where the steepest place is near x. The published code besides
-    descends, by a wrong sign, with a step of 0.003 whatever eps is.
+    x' = x + t d. Steepest ascent moves d inside the threat, from a random start, in steps in proportion to eps; t in
+    [1/64, 1] is doubled or halved by the sign of the ratio's slope along d. What counts is the highest ratio that any step of
+    any restart reached. In linf and l1 d climbs the numerator, in l2 the ratio. The ratio's gradient, published for linf,
+    pulls pixels inwards that are nearest to eps, because torch's gradient of a maximum belongs to them alone. On four networks
+    for digits as many passes found 1 to 10 % less with it in linf, 5 to 15 % less in l1, and where the steepest place is near
+    x, and t stays 1, down to a ninth of it. In l2 on logits all ways are within 7 %; on probabilities at a large eps ascent
+    with t = 1 found up to a third more. Ten restarts find 11 to 17 % more of logits, and 13 to 75 % more of probabilities,
+    which are flat almost everywhere. The published code besides descends, by a wrong sign, with a step of 0.003 whatever eps
+    is.
 
     Columns are those of logits or probabilities as they are, and the gap of the two largest.
 
@@ -68,11 +71,14 @@ class Lipschitz(PerImage):
                 x_adv = (x + per_image(share, x) * way).detach().requires_grad_(not last)
                 with torch.set_grad_enabled(not last):
                     change = length(self._output(ground, x_adv) - at, self.output_norm)
-                best = torch.maximum(best, _ratio(change.detach(), length(x_adv.detach() - x, norm)))
+                delta, far = x_adv.detach() - x, change.detach()
+                ratio = _ratio(far, length(delta, norm))
+                best = torch.maximum(best, ratio)
                 if not last:
                     (gradient,) = torch.autograd.grad(change.sum(), x_adv)
-                    along = (gradient * (x_adv.detach() - x)).flatten(1).sum(1)
-                    farther = along > (1 - SLACK) * change.detach()
+                    farther = (gradient * delta).flatten(1).sum(1) > (1 - SLACK) * far
+                    if norm == "l2":
+                        gradient = gradient - per_image(_ratio(ratio, length(delta, norm)), x) * delta
                     share = (share * torch.where(farther, 2, 0.5)).clamp(SMALLEST, 1)
                     moved = threat.ascend(x + way, gradient, self.step * threat.eps)
                     way = threat.project(moved, x, "nearest") - x
