@@ -53,6 +53,8 @@ def test_a_command_asks_for_measures_that_there_are() -> None:
         with group.commands["measure"].make_context("test", words) as context:
             asked = several("measure", context.params["measures"], "--measures") if context.params["measures"] else ()
             assert asked or context.params.get("save_predictions"), line
+            home = str(context.params["model"]).startswith("results/")
+            assert not home or "test" not in str(context.params["split"]), f"a sweep reads test itself: {line}"
 
 
 def test_the_measure_of_ones_own_is_one(monkeypatch: pytest.MonkeyPatch) -> None:
