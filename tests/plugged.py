@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from robustray import plugins, registry
+from robustray import registry
+from robustray.plugins import loading, trust
 
 PAGE = Path(__file__).parents[1] / "docs" / "howto" / "own_defense.md"
 
@@ -25,17 +26,18 @@ def fresh(monkeypatch: pytest.MonkeyPatch) -> None:
     """What a test loads is unknown after it; `restart` makes it so within one."""
     registry.kinds()
     monkeypatch.setattr(registry, "_PARTS", {kind: dict(known) for kind, known in registry._PARTS.items()})
-    for name, empty in (("_loaded", {}), ("_contents", {}), ("_trusted", set()), ("_everything", False)):
-        monkeypatch.setattr(plugins, name, empty)
+    monkeypatch.setattr(loading, "_loaded", {})
+    monkeypatch.setattr(trust, "_trusted", set())
+    monkeypatch.setattr(trust, "_everything", False)
 
 
 def restart() -> None:
     """As in a new process of the same user: nothing is loaded, what he trusts is in his home."""
-    for each in plugins._loaded.values():
+    for each in loading._loaded.values():
         for cls in each.parts:
             registry.forget(cls)
     for name in [name for name in sys.modules if name.startswith("robustray_plugin_")]:
         del sys.modules[name]
-    plugins._loaded.clear()
-    plugins._trusted.clear()
-    plugins.__dict__["_everything"] = False
+    loading._loaded.clear()
+    trust._trusted.clear()
+    trust.__dict__["_everything"] = False
