@@ -122,7 +122,9 @@ def _beside(source: Source, before: Mapping[str, ModuleType]) -> str | None:
     if source.module is not None:
         return None
     folder = source.place.parent.resolve()
-    there = {getattr(module, "__file__", None) for module in before.values()}  # a program's own file has other names too
+    there = {
+        getattr(module, "__file__", None) for module in before.values()
+    }  # a program's own file has other names too
     for name in sys.modules.keys() - before.keys():
         place = getattr(sys.modules.get(name), "__file__", None)
         if place is None or name.partition(".")[0] in _OURS or place in (str(source.place), *there):

@@ -116,7 +116,7 @@ def _point(folder: Path, data: DataSource | None) -> tuple[nn.Module, Judge] | N
     if not (folder / point.FILE).is_file() or not builds(folder):
         return None
     kept = _kept(folder)
-    recipe = point.Recipe.from_yaml(kept["recipe"])
+    recipe = point.Recipe.from_yaml(kept["recipe"], folder)
     trials = [TrialConfig.model_validate(yaml.safe_load(parent["config"])) for parent in kept["parents"]]
     blank = [_network(trial, data).eval().requires_grad_(False) for trial in trials]
     state: Mapping[str, Tensor] = kept["state"]

@@ -10,7 +10,8 @@ import derive
 import derived_figure
 import numpy as np
 import pytest
-from derive import SPACE, Gains, State, interval
+from _bench import interval
+from derive import SPACE, Gains, State
 
 from analysis.comparison import Paired
 from sweeps.record import Judged, Members, Snapshot, TrialRecord
