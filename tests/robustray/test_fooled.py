@@ -84,7 +84,6 @@ FLAGGED = [
     ("quantised", "apgd-ce", {"gradients_lead_nowhere", "vanished_gradients"}),
     ("quantised", PAIR, {"gradients_lead_nowhere", "zero_gradients"}),
     ("stepped", "apgd-ce", {"gradients_lead_nowhere", "vanished_gradients"}),
-    ("stepped", PAIR, {"gradients_lead_nowhere", "zero_gradients"}),
     ("saturated", "apgd-ce", {"vanished_gradients"}),
     ("noisy", "apgd-ce", {"randomised"}),
 ]

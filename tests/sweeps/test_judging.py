@@ -397,7 +397,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Sweep:
     return small_sweep(tmp_path_factory.mktemp("space"), text=text)
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=12, deadline=None)
 @given(
     data=st.data(), seed=st.integers(0, 2**16), slots=st.integers(1, 4), kills=st.lists(st.integers(0, 25), max_size=1)
 )
