@@ -6,9 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import NamedTuple
 
-import torch
-from torch import Tensor, nn
-
+from robustray._later import Tensor, nn, torch
 from robustray.attacks.base import BoundAttack
 from robustray.data.device import DeviceImages
 from robustray.seeding import derive

@@ -9,7 +9,6 @@ from typing import Annotated, Any, ClassVar, Literal
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
-from scipy import stats
 
 from robustray._later import F, Tensor, torch
 from robustray.attacks.base import Attack, Outputs
@@ -152,6 +151,8 @@ def area(clean: NDArray[np.float64], fooled: NDArray[np.float64]) -> float:
     """P(clean > fooled) + P(clean = fooled) / 2 over pairs (Mann and Whitney, 1947); 0 of no pairs."""
     if not len(clean) or not len(fooled):
         return 0.0
+    from scipy import stats  # a second, which options and help do not wait for
+
     ranks = stats.rankdata(np.concatenate([clean, fooled]))[: len(clean)]
     return float((ranks.sum() - len(clean) * (len(clean) + 1) / 2) / (len(clean) * len(fooled)))
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import math
+from statistics import NormalDist
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy import stats
 
 LEVEL = 0.95
 
@@ -15,7 +15,7 @@ def share(count: float, of: int, level: float = LEVEL) -> tuple[float, float]:
     """Wilson's interval of a probability from `count` in `of` independent draws (Wilson, JASA 22, 1927); (0, 1) of none."""
     if of < 1:
         return 0.0, 1.0
-    z = float(stats.norm.ppf(0.5 + level / 2))
+    z = NormalDist().inv_cdf(0.5 + level / 2)
     p, weight = count / of, z * z / of
     middle, half = (p + weight / 2) / (1 + weight), z / (1 + weight) * math.sqrt(p * (1 - p) / of + weight / (4 * of))
     return max(min(middle - half, p), 0.0), min(max(middle + half, p), 1.0)  # p is inside, however the ends are rounded
@@ -26,6 +26,8 @@ def mean(values: ArrayLike) -> tuple[float, float] | tuple[None, None]:
     found = np.asarray(values, np.float64)
     if len(found) < 2 or not np.isfinite(found).all():
         return None, None
+    from scipy import stats  # a second, which options and help do not wait for
+
     half = float(stats.t.ppf(0.5 + LEVEL / 2, len(found) - 1)) * float(found.std(ddof=1)) / math.sqrt(len(found))
     return float(found.mean()) - half, float(found.mean()) + half
 

@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import numpy as np
-import torch
-from torch import Tensor, nn
 
+from robustray._later import Tensor, nn, torch
 from robustray.data.device import DeviceImages
 from robustray.data.moves import Move, Moves
 from robustray.data.splits import Indices
