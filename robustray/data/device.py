@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
+from robustray._later import Tensor, torch
 from robustray.data.images import Images
 
 
