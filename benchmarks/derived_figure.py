@@ -1,10 +1,10 @@
-"""Derived points against the trained frontier on test images: a table and a figure, from sweeps that differ in their seed.
+"""Derived points against the trained frontier, image by image: a table and a figure, from sweeps that differ in their seed.
 
     python benchmarks/derived_figure.py docs/findings/NAME results/NAME [results/OTHER ...]
 
 writes NAME.csv and NAME.png, and says of each sweep what its points added on the selection set. A derived member is set
-against every trained one: the difference of their accuracies on the same test images with its 95 % interval by the paired
-bootstrap (`analysis.paired`). It lies beyond the trained frontier where it is worse than no trained member in both, and *beyond
+against every trained one: the difference of their accuracies on the same images of the split with its 95 % interval by the
+paired bootstrap (`analysis.paired`). It lies beyond the trained frontier where it is worse than no trained member in both, and *beyond
 noise* where against each of them the interval of clean or of robust accuracy lies above 0. Trained trials that a derived point
 dominated on the selection set are no members and were not tested.
 """
@@ -30,12 +30,13 @@ from sweeps.record import Snapshot
 from sweeps.standing import SELECTION, TEST
 
 _LOOK = THEMES["light"]
+_SYMBOLS = ("circle", "square", "diamond", "triangle-up", "x", "star")
 _KINDS = ("trained", "soup", "smoothing", "nonlinear")
 _SIZE = {"width": 680, "height": 460, "scale": 1.5}
 
 
 def table(models: comparison.Paired, snapshot: Snapshot) -> pd.DataFrame:
-    """A row for every tested trial, the most accurate on clean images first.
+    """A row for every trial that was judged in full, the most accurate on clean images first.
 
     `clean`, `robust` and their 95 % Wilson intervals. A derived one has also its differences to the trained member that is
     hardest to beat (`against`), `clean_over` and `robust_over` with `_low` and `_high`, and `beyond`: whether for each
@@ -78,14 +79,14 @@ def _against(
     return found[hardest] | {"beyond": ends[hardest] > 0}
 
 
-def figure(rows: pd.DataFrame, title: str) -> go.Figure:
-    """Clean against robust accuracy on test in %, a colour for each maker; of one sweep alone with intervals.
+def figure(rows: pd.DataFrame, title: str, split: str = TEST) -> go.Figure:
+    """Clean against robust accuracy in %, a colour for each maker; of one sweep alone with intervals.
 
-    Trained members of a sweep are joined by a line.
+    Trained members of a sweep are joined by a line; each sweep has a shape of its own.
     """
     drawn, alone = go.Figure(), rows["sweep"].nunique() == 1
     for kind, colour in zip(_KINDS, _LOOK.categories, strict=False):
-        for at, (_, part) in enumerate(rows[rows.made == kind].groupby("sweep")):
+        for at, (sweep, part) in enumerate(rows[rows.made == kind].groupby("sweep")):
             bars = {
                 axis: {
                     "type": "data",
@@ -100,28 +101,29 @@ def figure(rows: pd.DataFrame, title: str) -> go.Figure:
             drawn.add_scatter(
                 x=100 * part.clean, y=100 * part.robust, name=kind, legendgroup=kind, showlegend=at == 0,
                 mode="markers+lines" if kind == "trained" else "markers", **(bars if alone else {}),
-                marker={"color": colour, "size": 9}, line={"color": colour, "width": 1, "dash": "dot"},
+                marker={"color": colour, "size": 10, "symbol": _SYMBOLS[int(str(sweep)) % len(_SYMBOLS)]},
+                line={"color": colour, "width": 1, "dash": "dot"},
             )  # fmt: skip
     grid = {"gridcolor": _LOOK.grid, "linecolor": _LOOK.muted, "zeroline": False}
     drawn.update_layout(
         title={"text": title, "x": 0.02, "font": {"size": 13}},
         paper_bgcolor=_LOOK.paper, plot_bgcolor=_LOOK.paper, font={"color": _LOOK.ink},
-        xaxis={**grid, "title": "clean accuracy on test, %"}, yaxis={**grid, "title": "robust accuracy on test, %"},
+        xaxis={**grid, "title": f"clean accuracy on {split}, %"}, yaxis={**grid, "title": f"robust accuracy on {split}, %"},
         margin={"l": 60, "r": 20, "t": 60, "b": 50},
     )  # fmt: skip
     return drawn
 
 
-def read(folder: Path) -> tuple[pd.DataFrame, derivation.Added]:
+def read(folder: Path, split: str) -> tuple[pd.DataFrame, derivation.Added]:
     """The table of a finished sweep, and what its points added on the selection set.
 
     Raises:
-        UserError: no member was tested yet.
+        UserError: nothing was judged in full on the split yet.
     """
     snapshot = record.read(folder)
-    models = comparison.read(folder, snapshot, TEST)
+    models = comparison.read(folder, snapshot, split)
     if models is None:
-        raise UserError(f"{folder}: no member was tested yet; run its sweep to its end")
+        raise UserError(f"{folder}: nothing was judged in full on {split} yet; run its sweep to its end")
     chosen = comparison.read(folder, snapshot, SELECTION)
     return table(models, snapshot), derivation.added(analysis.load(folder), snapshot.objectives, chosen)
 
@@ -132,7 +134,7 @@ def _said(number: int, rows: pd.DataFrame, added: derivation.Added) -> str:
     between = "" if added.low is None else f" ({added.low:.4f} to {added.high:.4f} over images)"
     most = "" if added.exact else ", at most"
     return (
-        f"sweep {number}: {len(rows)} members, {made} derived, {beyond} beyond every trained one on test; hypervolume on "
+        f"sweep {number}: {len(rows)} members, {made} derived, {beyond} beyond every trained one; hypervolume on "
         f"validation {added.trained:.4f} + {added.gain:.4f}{between}{most}"
     )
 
@@ -141,11 +143,17 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("out", type=Path, help="where to write, without an ending")
     parser.add_argument("folders", type=Path, nargs="+", help="of finished sweeps with derived points")
+    parser.add_argument(
+        "--split",
+        choices=(TEST, SELECTION),
+        default=TEST,
+        help="test: members; the set they were chosen on: all judged",
+    )
     parser.add_argument("--title", default="95 % intervals over images", help="of the figure")
     options = parser.parse_args()
     tables, gains = [], []
     for number, folder in enumerate(options.folders):
-        rows, added = read(folder)
+        rows, added = read(folder, options.split)
         tables.append(rows.assign(sweep=number))
         gains.append(added.gain)
         print(_said(number, rows, added))
@@ -157,7 +165,7 @@ def main() -> None:
         )
     options.out.parent.mkdir(parents=True, exist_ok=True)
     whole.to_csv(options.out.with_suffix(".csv"), index=False, float_format="%.4f")
-    options.out.with_suffix(".png").write_bytes(png(figure(whole, options.title), **_SIZE))
+    options.out.with_suffix(".png").write_bytes(png(figure(whole, options.title, options.split), **_SIZE))
     columns = ["sweep", "trial", "made", "clean", "robust", *(["against", "beyond"] if "beyond" in whole else [])]
     print(whole[columns].to_string(index=False))
 
