@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
@@ -175,6 +175,7 @@ def test_a_killed_run_goes_on(tmp_path: Path) -> None:
     assert take(measure, broken, tmp_path).value == take(measure, here).value
 
 
+@settings(max_examples=40)
 @given(seed=st.integers(0, 2**16), xi=st.floats(1e-3, 2), how=st.sampled_from(["ball", "sphere", "radius"]))
 def test_moves_stay_in_the_neighbourhood(seed: int, xi: float, how: Any) -> None:
     """On the sphere at its length, else inside; projecting them changes nothing, and what lies outside comes to the edge."""
