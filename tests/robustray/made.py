@@ -41,8 +41,8 @@ __all__ = [
     "variants",
 ]
 NEEDED: dict[tuple[str, str], dict[str, Any]] = {
-    ("attack", "multi_targeted"): {"steps": 2, "targets": 2},
-    ("attack", "pma"): {"steps": 4},
+    ("attack", "multi_targeted"): {"steps": 2, "targets": 1},
+    ("attack", "pma"): {"steps": 2},
     ("data", "npz"): {"train": "train.npz", "test": "test.npz"},
     ("curriculum", "stages"): {"stages": ({"eps_scale": 0.5}, {"begin": {"fraction": 0.5}, "eps_scale": 1})},
     ("measure", "best_known"): {"attack": {"steps": 2}, "apgd": ()},

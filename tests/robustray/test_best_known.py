@@ -136,5 +136,7 @@ def test_a_judgement_first_then_the_measure(command: Command, tmp_path: Path) ->
     )
     assert (file.parent / IMAGES).is_file()
     assert (file.parent / ISSUE).read_text().count(f"{100 * found['value']:.2f} %") >= 1
+    next((tmp_path / "results" / "judgements").rglob("fab-t-*.parquet")).unlink()
+    assert "there is no finished AutoAttack of net.py:make on these 12 test images" in command(*asked).error
     with pytest.raises(UserError, match="AutoAttack judges validation and test images alone"):
         judged(replace(ground(), split="train"), None, None)  # type: ignore[arg-type]
