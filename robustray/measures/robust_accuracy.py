@@ -104,7 +104,7 @@ class RobustAccuracy(PerImage):
         values = {"clean_accuracy": float(clean.mean()), "fooling_rate": float(columns["fooled"].mean())}
         tables = {"curve": curve} if self.eps_range else {}
         notes = (f"under {in_words(self.attack)}",)
-        return Result(float(here.mean()), low, high, "images, Wilson", values, kept, tables, notes)
+        return Result(float(here.mean()), low, high, "images, Wilson", values, kept, tables, notes=notes)
 
     def passes(self, ground: Ground) -> float:
         attacks = sum(eps > 0 for eps in self.radii(ground.threat))
