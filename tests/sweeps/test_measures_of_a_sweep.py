@@ -10,11 +10,12 @@ import pytest
 
 from analysis import explained, load
 from analysis.report import publish
-from robustray.errors import UserError
+from robustray.errors import Paused, UserError
 from robustray.measures.metrics import METRICS, in_order, is_share
 from robustray.registry import parts
 from sweeps.driver import drive
 from sweeps.record import Record, measured, read
+from sweeps.running.worker import open_task
 from sweeps.space import Sweep
 from tests.sweeps.small import SPACE, run_quietly, small_sweep
 
@@ -133,3 +134,17 @@ def test_measures_of_all_and_of_members_from_end_to_end(tmp_path: Path) -> None:
     assert len(again) == len(found) + 2 * len(members)
     assert kept.items() <= {p: p.stat().st_mtime_ns for p in folder.glob("trials/*/measures/*/piece-*.npz")}.items()
     assert not set(found) - {replace(each) for each in again}
+
+    work = {
+        "kind": "explain", "folder": str(folder / "trials" / f"{members[0]:04d}"), "session": "one", "max_failures": 3,
+        "measure": {"name": "lipschitz", "steps": 1, "restarts": 2}, "name": "lipschitz", "split": "validation", "images": 10,
+        "weights": snapshot.trials[members[0]].weights, "cpus": 1, "gpus": 0,
+    }  # fmt: skip
+    asked = open_task(work)
+    assert asked.interrupt()
+    with pytest.raises(Paused):
+        asked.step()
+    assert open_task(work | {"session": "two"}).step()["outcome"] == "complete"
+    unlike = open_task(work | {"measure": {"name": "transfer", "source": "nowhere.pt"}, "name": "transfer"}).step()
+    assert unlike["outcome"] == "failed"
+    assert "nowhere.pt" in unlike["cause"]
