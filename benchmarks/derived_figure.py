@@ -3,10 +3,10 @@
     python benchmarks/derived_figure.py docs/findings/NAME results/NAME [results/OTHER ...]
 
 writes NAME.csv and NAME.png, and says of each sweep what its points added on the selection set. A derived member is set
-against every trained one: the difference of their accuracies on the same images of the split with its 95 % interval by the
-paired bootstrap (`analysis.paired`). It lies beyond the trained frontier where it is worse than no trained member in both, and *beyond
-noise* where against each of them the interval of clean or of robust accuracy lies above 0. Trained trials that a derived point
-dominated on the selection set are no members and were not tested.
+against every trained one: the difference of their accuracies on the same images of the split, with its 95 % interval by the
+paired bootstrap (`analysis.paired`). It lies beyond the trained frontier where it is worse than no trained member in both, and
+*beyond noise* where against each of them the interval of clean or of robust accuracy lies above 0. Trained trials that a
+derived point dominated on the selection set are no members and were not tested.
 """
 
 from __future__ import annotations
