@@ -7,7 +7,6 @@ from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.sparse.linalg import ArpackNoConvergence, LinearOperator, eigsh
 
 from robustray._later import Tensor, nn, torch
 from robustray.attacks.losses import cross_entropy
@@ -90,6 +89,12 @@ def extremes(
         whole = np.stack(columns)
         values, vectors = np.linalg.eigh((whole + whole.T) / 2)
     else:
+        from scipy.sparse.linalg import (  # options and help do not wait for it
+            ArpackNoConvergence,
+            LinearOperator,
+            eigsh,
+        )
+
         start = np.random.default_rng(derive("measure", "hessian")).standard_normal(size)
         operator = LinearOperator((size, size), matvec=hessian.product, dtype=np.float64)
         try:

@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageDraw, ImageFont
 
 Colours = NDArray[np.uint8]
 """[n, H, W, 3]."""
@@ -42,6 +41,8 @@ def signed(values: NDArray[Any]) -> Colours:
 
 def grid(rows: Sequence[Colours], titles: Sequence[str]) -> NDArray[np.uint8]:
     """A picture [H, W, 3] of rows of images, [n, h, w, 3] each, under a line of n titles; ACROSS columns at most in a band."""
+    from PIL import Image, ImageDraw, ImageFont  # options and help do not wait for it
+
     count, across = len(titles), min(ACROSS, len(titles))
     height, width = rows[0].shape[1:3]
     times = max(1, CELL // max(height, width))

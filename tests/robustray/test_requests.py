@@ -53,6 +53,7 @@ NAMES: dict[str, str] = {
 SKIPPED = {
     "data": "which images there are",
     "derive": "trains no trial",
+    "measure": "trains no trial",
     "model": "another network has other weights from the start",
 }
 """Kinds of which nothing needs to be trained to tell its options apart."""

@@ -355,7 +355,7 @@ def _judge_job(
     work = {
         "kind": "judge", "folder": str(folder), "judgements": str(judgements), "split": "validation", "attack": stage,
         "shard": 0, "shard_size": 12, "weights": report["weights"], "cpus": 1.0, "gpus": 0.0,
-        "session": "one", "max_failures": 2, "version": None,
+        "session": "one", "max_failures": 2, "version": None, "square_early": False,
     }  # fmt: skip
     task = open_task(work | changes)
     if interrupted:
@@ -381,6 +381,7 @@ def test_a_judge_job_writes_verdicts_and_reports_them(trained: tuple[Path, dict[
             assert len(shard.image) == left[number]
             left[number] -= int(shard.broken.sum())
             assert said.pop("device_seconds") >= shard.info["seconds"], "loading the model is device time as well"
+            assert (said.pop("fgsm", None) is not None) == (stage == CLEAN), "one step is measured before the attacks"
             assert said == {
                 "outcome": "complete", "done": True, "training_iteration": 1, "broken": int(shard.broken.sum()),
                 "seconds": shard.info["seconds"], "flags": [],

@@ -129,6 +129,7 @@ def test_no_sampler_learns_from_points(done: Path, tmp_path: Path) -> None:
     assert drawn[0] == drawn[1]
 
 
+@pytest.mark.faults
 def test_killed_at_random_moments_nothing_is_lost_or_made_twice(done: Path, tmp_path: Path) -> None:
     small_sweep(tmp_path, text=DERIVED)
     chance, lives = random.Random(5), 0
@@ -233,7 +234,7 @@ def test_parents_by_their_places() -> None:
     snapshot = made_up((0.9, 0.3), (0.7, 0.5), (0.8, 0.4), (0.6, 0.2))
     standing = Standing.of(snapshot)
     assert list(standing.front) == [0, 2, 1]
-    sweep: Any = lambda number: type("Config", (), {"model": "same"})  # noqa: E731
+    sweep: Any = lambda number: type("Config", (), {"model": "same", "script": None})  # noqa: E731
     pairs = parents.groups(Soup(), standing, sweep, Path())
     assert [group.numbers for group in pairs] == [(0, 2), (2, 1)]
     ends = parents.groups(Nonlinear(parents=("cleanest", "most_robust")), standing, sweep, Path())
@@ -243,7 +244,7 @@ def test_parents_by_their_places() -> None:
 def test_networks_of_two_kinds_make_no_soup() -> None:
     standing = Standing.of(made_up((0.9, 0.3), (0.7, 0.5)))
     with pytest.raises(UserError, match="same architecture"):
-        parents.groups(Soup(), standing, lambda number: type("Config", (), {"model": number}), Path())  # type: ignore[arg-type, return-value]
+        parents.groups(Soup(), standing, lambda number: type("Config", (), {"model": number, "script": None}), Path())  # type: ignore[arg-type, return-value]
 
 
 def test_a_recipe_lost_in_a_kill_is_written_again(done: Path, tmp_path: Path) -> None:

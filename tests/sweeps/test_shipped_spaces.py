@@ -52,7 +52,7 @@ def test_first_trials(path: Path) -> None:
     """What a dry run lists: trials that are drawn, are whole, and are the same when drawn again."""
     sweep = Sweep.from_yaml(path)
     drawn = first_trials(sweep, 5)
-    assert len(drawn) == 5
+    assert len(drawn) == min(5, sweep.trials)
     assert drawn == first_trials(sweep, 5)
     every = first_trials(sweep, sweep.trials)
     assert len({config.to_yaml() for _, config in every}) == sweep.trials, "no setting is trained twice"

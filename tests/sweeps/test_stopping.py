@@ -34,7 +34,7 @@ STEPS = (
     "trial.checkpoints.minutes=600",
     "trial.attack.steps=12",
 )  # long epochs, none saved inside
-BACKENDS = [pytest.param("ray", marks=pytest.mark.cluster), "local"]
+BACKENDS = [pytest.param("ray", marks=pytest.mark.cluster), pytest.param("local", marks=pytest.mark.faults)]
 
 
 @contextmanager
