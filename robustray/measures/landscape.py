@@ -138,7 +138,7 @@ class Landscape(Measure):
         total = 0.0
         for x, y, rows in batches:
             here = model, x, y
-            found = losses_at(*here) if self.of == "clean" else self.attack.losses(*here, rows, ground.threat)
+            found = losses_at(*here) if self.of == "clean" else self.attack.losses(*here, rows, ground.threat)[1]
             total += float(found.loss.double().sum())
         return total / len(ground)
 
