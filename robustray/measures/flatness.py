@@ -45,7 +45,7 @@ class Flatness(Measure):
     A quadratic loss with Hessian H of one layer of n entries: average over the sphere xi^2 ||w||^2 tr(H) / 2n, over the ball
     the same with n + 2; worst xi^2 ||w||^2 lambda_max(H) / 2 where the gradient is zero.
 
-    Passes per image, A those of the attack, 1 of the clean loss: average (draws + 1) A; worst (draws + 1) A + draws
+    Passes per image, A those of the attack and 2, 1 of the clean loss: average (draws + 1) A; worst (draws + 1) A + draws
     (3 steps + 1).
     """
 

@@ -40,7 +40,7 @@ class Hessian:
         self.size = sum(parameter.numel() for parameter in self.parameters)
 
     def product(self, vector: Vector) -> Vector:
-        """H v, [P] of v [P]: sums over batches in float64. Raises NotFinite: so it is, which no routine for eigenvalues takes."""
+        """H v, [P] of v [P]: sums over batches in float64. Raises NotFinite: no routine for eigenvalues takes what is not."""
         along = self.split(vector)
         total = [torch.zeros_like(each, dtype=torch.float64) for each in along]
         wanted = [parameter.requires_grad for parameter in self.parameters]

@@ -87,8 +87,9 @@ class RobustLoss(PerImage):
         RLoss(w) = mean over i of   max over x' in the threat of x_i of   CE(f(x'; w), y_i),
 
     from below: projected steepest ascent, of which an image keeps the highest loss of any iterate of any restart, or its own
-    where that is higher: the image lies in the threat, and robust loss is never below the clean loss. It tells apart what robust accuracy does not: how wrong a network is where it is wrong, which is where robust overfitting shows. Of
-    uniform answers it is ln K. Beside it the clean loss, and the part of each answer under attack:
+    where that is higher: the image lies in the threat, and robust loss is never below the clean loss. It tells apart what
+    robust accuracy does not: how wrong a network is where it is wrong, which is where robust overfitting shows. Of uniform
+    answers it is ln K. Beside it the clean loss, and the part of each answer under attack:
 
         RLoss = (share correct) * (their mean loss) + (share incorrect) * (their mean loss).
 
