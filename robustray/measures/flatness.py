@@ -35,7 +35,8 @@ class Flatness(Measure):
     too; what belongs to normalisation stays. So a rescaling of weights that leaves the function alone leaves this alone.
 
     The worst nu is looked for by ascent in weights and images at once, from one forward: `steps` steps from each of `draws`
-    random starts, of which the point with the highest loss counts; then the loss there is measured as everywhere.
+    random starts, of which the point with the highest loss counts; then the loss there is measured as everywhere. w itself is a
+    point too: the worst case is never below 0.
 
     Both terms have the same images, starts, steps and restarts: no move gives 0. (The published code gives the reference ten
     restarts and the moved weights one, which makes flatness too small, at times negative.) Robust flatness follows robust
@@ -44,7 +45,7 @@ class Flatness(Measure):
     A quadratic loss with Hessian H of one layer of n entries: average over the sphere xi^2 ||w||^2 tr(H) / 2n, over the ball
     the same with n + 2; worst xi^2 ||w||^2 lambda_max(H) / 2 where the gradient is zero.
 
-    Passes per image, A those of the attack, 1 of the clean loss: average (draws + 1) A; worst (draws + 1) A + draws
+    Passes per image, A those of the attack and 2, 1 of the clean loss: average (draws + 1) A; worst (draws + 1) A + draws
     (3 steps + 1).
     """
 
@@ -138,7 +139,7 @@ class Flatness(Measure):
         if self.of == "clean":
             found = losses_at(model, x, y)
         else:
-            found = self.attack.losses(model, x, y, _rows(ground, part), ground.threat)
+            _, found = self.attack.losses(model, x, y, _rows(ground, part), ground.threat)
         return np.asarray(found.loss.cpu().numpy(), np.float64)
 
     def result(self, pieces: Sequence[Piece], ground: Ground) -> Result:
@@ -148,7 +149,7 @@ class Flatness(Measure):
         if self.case == "average":
             there, (low, high) = moved.mean(0), intervals.mean(rises)
         else:
-            there, (low, high) = self._worst(moved), (None, None)
+            there, (low, high) = self._worst(losses), (None, None)
         values = {"loss": float(at.mean()), "moved_loss": float(there.mean())}
         if self.draws > 1:
             values["spread"] = float(rises.std(ddof=1))
@@ -159,10 +160,10 @@ class Flatness(Measure):
             {"loss": at, "moved_loss": there}, {"draws": table},
         )  # fmt: skip
 
-    def _worst(self, moved: NDArray[np.float64]) -> NDArray[np.float64]:
-        """[N]: the losses at the draw with the highest mean, of all images or of each batch."""
-        size = moved.shape[1] if self.moves == "set" else BATCH
-        parts = [moved[:, begin : begin + size] for begin in range(0, moved.shape[1], size)]
+    def _worst(self, losses: NDArray[np.float64]) -> NDArray[np.float64]:
+        """[N]: the losses at the draw with the highest mean, of all images or of each batch; w itself is in the ball too."""
+        size = losses.shape[1] if self.moves == "set" else BATCH
+        parts = [losses[:, begin : begin + size] for begin in range(0, losses.shape[1], size)]
         return np.concatenate([part[part.mean(1).argmax()] for part in parts])
 
     def passes(self, ground: Ground) -> float:

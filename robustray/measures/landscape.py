@@ -44,8 +44,8 @@ class Landscape(Measure):
     random start each; `hessian`, the eigenvectors of the largest eigenvalues of the clean loss. A plane has one pair of
     them; of `adversarial` the second is random.
 
-    Passes per image, A those of the attack, 1 of the clean loss: a line points * A, a plane points^2 * A, and for each line of
-    a direction 3 steps + 1 (adversarial), or 5 for each product of Lanczos (hessian, at most).
+    Passes per image, A those of the attack and 2, 1 of the clean loss: a line points * A, a plane points^2 * A, and for each
+    line of a direction 3 steps + 1 (adversarial), or 5 for each product of Lanczos (hessian, at most).
     """
 
     name: Literal["landscape"] = "landscape"
@@ -138,7 +138,7 @@ class Landscape(Measure):
         total = 0.0
         for x, y, rows in batches:
             here = model, x, y
-            found = losses_at(*here) if self.of == "clean" else self.attack.losses(*here, rows, ground.threat)
+            found = losses_at(*here) if self.of == "clean" else self.attack.losses(*here, rows, ground.threat)[1]
             total += float(found.loss.double().sum())
         return total / len(ground)
 

@@ -95,7 +95,7 @@ class Lipschitz(PerImage):
         scale, notes = 1.0, tuple[str, ...]()
         if self.output == "normalised":
             scale = float(np.mean(columns["gap"], dtype=np.float64))
-            if not scale > 0:
+            if scale == 0:
                 scale, notes = 1.0, ("the two largest logits are equal on every image: not normalised",)
         each = found / scale
         low, high = intervals.mean(each)

@@ -16,6 +16,7 @@ from robustray.attacks.threats import Threat
 from robustray.data.splits import Indices
 from robustray.errors import NotFinite
 from robustray.measures import intervals
+from robustray.measures.accuracy import answers
 from robustray.measures.attacked import attacked
 from robustray.measures.base import Ground, PerImage, Result
 from robustray.measures.metrics import Direction
@@ -35,12 +36,13 @@ def losses_at(model: nn.Module, x: Tensor, y: Tensor) -> Losses:
     """Of images x [B, C, H, W] with labels y [B], as they are. One pass per image."""
     with torch.no_grad():
         logits = model(x)
-        return Losses(cross_entropy(logits, y, "none"), logits.argmax(1) == y)
+        return Losses(cross_entropy(logits, y, "none"), answers(logits) == y)
 
 
 class Climb(Options):
     """PGD on the cross-entropy, of which an image keeps the x' with the highest loss: of all steps, starts and last ones too,
-    and of all restarts. An attack that stops at success, as AutoAttack's do, gives too low a loss.
+    of all restarts, and the image itself, which lies in the threat too: no loss is below the clean one. An attack that stops at
+    success, as AutoAttack's do, gives too low a loss.
     """
 
     steps: Count = Field(20, ge=0, le=10_000, description="steps of the attack")
@@ -55,17 +57,21 @@ class Climb(Options):
 
     @property
     def passes(self) -> int:
-        """Per image: the attack's, and a forward at what it found."""
-        return self.attack.passes + 1
+        """Per image: the attack's, and a forward at what it found and at the image itself."""
+        return self.attack.passes + 2
 
-    def losses(self, model: nn.Module, x: Tensor, y: Tensor, rows: Indices, threat: Threat) -> Losses:
-        """The highest that the attack finds for images x [B, C, H, W], labels y [B], rows [B] in their split, whose starts are
-        drawn for their rows. NaN where the model is not finite.
+    def losses(self, model: nn.Module, x: Tensor, y: Tensor, rows: Indices, threat: Threat) -> tuple[Losses, Losses]:
+        """(those of images x [B, C, H, W] as they are, the highest that the attack finds), labels y [B], rows [B] in their
+        split, for which starts are drawn. The highest are NaN where the model is not finite.
         """
+        plain = losses_at(model, x, y)
         try:
-            return losses_at(model, attacked(self.attack, model, x, y, rows, threat), y)
+            found = losses_at(model, attacked(self.attack, model, x, y, rows, threat), y)
         except NotFinite:
-            return Losses(torch.full(y.shape, torch.nan, device=x.device), torch.zeros_like(y, dtype=torch.bool))
+            nothing = torch.full_like(plain.loss, torch.nan), torch.zeros_like(plain.correct)
+            return plain, Losses(*nothing)
+        less = found.loss < plain.loss
+        return plain, Losses(*(torch.where(less, a, b) for a, b in zip(plain, found, strict=True)))
 
 
 class ManyStarts(Climb):
@@ -80,9 +86,10 @@ class RobustLoss(PerImage):
 
         RLoss(w) = mean over i of   max over x' in the threat of x_i of   CE(f(x'; w), y_i),
 
-    from below: projected steepest ascent, of which an image keeps the highest loss of any iterate of any restart. It tells
-    apart what robust accuracy does not: how wrong a network is where it is wrong, which is where robust overfitting shows. Of
-    uniform answers it is ln K. Beside it the clean loss, and the part of each answer under attack:
+    from below: projected steepest ascent, of which an image keeps the highest loss of any iterate of any restart, or its own
+    where that is higher: the image lies in the threat, and robust loss is never below the clean loss. It tells apart what
+    robust accuracy does not: how wrong a network is where it is wrong, which is where robust overfitting shows. Of uniform
+    answers it is ln K. Beside it the clean loss, and the part of each answer under attack:
 
         RLoss = (share correct) * (their mean loss) + (share incorrect) * (their mean loss).
 
@@ -98,8 +105,7 @@ class RobustLoss(PerImage):
     attack: ManyStarts = Field(ManyStarts(), description="PGD that climbs the loss")
 
     def each(self, x: Tensor, y: Tensor, rows: Indices, ground: Ground) -> Mapping[str, Tensor]:
-        plain = losses_at(ground.model, x, y)
-        worst = self.attack.losses(ground.model, x, y, rows, ground.threat)
+        plain, worst = self.attack.losses(ground.model, x, y, rows, ground.threat)
         return {"loss": worst.loss, "correct": worst.correct, "clean_loss": plain.loss}
 
     def summary(self, columns: Mapping[str, NDArray[Any]], ground: Ground) -> Result:
@@ -116,7 +122,7 @@ class RobustLoss(PerImage):
         return Result(float(loss.mean()), low, high, "images, Student's t", values, found)
 
     def passes(self, ground: Ground) -> float:
-        return float(len(ground) * (1 + self.attack.passes))
+        return float(len(ground) * self.attack.passes)
 
 
 def _mean(losses: NDArray[np.float64]) -> float:

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from robustray.attacks.threats import Threat
 from robustray.data.device import DeviceImages
 from robustray.data.splits import Indices, stratified
+from robustray.errors import UserError
 from robustray.measures.base import Ground, Judged, Measure, PerImage
 from robustray.measures.taking import take
 from robustray.testing.derived import JUDGE, trained
@@ -110,6 +111,35 @@ def its_result_is_whole(measure: Measure) -> None:
         assert 0 <= found.value <= 1
     for name, column in found.columns.items():
         assert len(column) == len(here), f"{name} has {len(column)} rows for {len(here)} images"
+
+
+class Says(nn.Module):
+    """The same logits [K] whatever it sees."""
+
+    def __init__(self, logits: Tensor) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(logits[None], requires_grad=False)  # a matrix, as layers are
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.weight.expand(len(x), -1) + 0 * x.sum()
+
+
+@contract("measure", default=True)
+def edges_are_measured(measure: Measure) -> None:
+    """Of one image, without a radius, of a model that says one class or nothing finite: a whole result, or a line that says
+    why there is none.
+    """
+    one_class, nothing = torch.eye(10)[3], torch.full((10,), torch.nan)
+    edges = [ground(images=1), replace(ground(), threat=Threat(eps=0)), ground(Says(one_class)), ground(Says(nothing))]
+    for here in edges:
+        try:
+            found = take(measure, here)
+        except UserError:
+            continue
+        if measure.unit == "fraction":
+            assert 0 <= found.value <= 1
+        if found.low is not None and found.high is not None:
+            assert found.low <= found.value <= found.high
 
 
 @contract("measure", where=lambda measure: measure.needs_model)

@@ -123,6 +123,40 @@ def test_the_joint_worst_case(numbers: Golden, name: str) -> None:
 
 @both_models
 @pytest.mark.parametrize("variant", ["worst_case", "worst_case_small"])
+def test_steps_and_projections_of_the_worst_case(numbers: Golden, name: str, variant: str) -> None:
+    """With the original's order of things: the first gradient at w, the last point never looked at, w a candidate too."""
+    group, at, (x, y) = f"{name}/{variant}", movable(numbers, name), batch(numbers, name)
+    xi, rate = numbers[f"{group}/set/xi"].item(), numbers[f"{group}/set/base_lr"].item()
+    losses = []
+    for attempt in range(numbers[f"{group}/set/attempts"].item()):
+        nu = recorded(numbers, group, at.home, "radius", xi, first=8 * attempt)
+        seen = [torch.zeros_like(weight) for weight in at.home]
+        best, kept = -np.inf, seen
+        for _ in range(numbers[f"{group}/set/epochs"].item()):
+            at.move(seen)
+            for weight in at.weights:
+                weight.requires_grad_()
+            loss = torch.nn.functional.cross_entropy(at.model(x), y)
+            slopes: list[Tensor | None] = list(torch.autograd.grad(loss, at.weights))
+            for weight in at.weights:
+                weight.requires_grad_(False)
+            if loss.item() > best:
+                best, kept = loss.item(), seen
+            nu = weight_space.projected(weight_space.ascended(nu, slopes, at.home, rate), at.home, xi)
+            seen = nu
+        losses.append(losses_at(at.move(kept), x, y).loss.mean().item())
+        assert losses[-1] == pytest.approx(numbers[f"{group}/out/loss_attempt{attempt}"].item(), rel=1e-8)
+        if attempt == 0:  # the one whose weights were kept
+            assert there(numbers, f"{group}/out/w_attempt{attempt}", at.home, kept)
+        lengths = [move.norm().item() for move in kept]
+        np.testing.assert_allclose(lengths, numbers[f"{group}/out/layer_norms_attempt{attempt}"], rtol=1e-8)
+    rise = max(losses) - numbers[f"{name}/reference_loss_all_examples"].item()
+    # theirs has 1e-12 inside one of the two logarithms
+    assert rise == pytest.approx(numbers[f"{group}/out/flatness_all_examples"].item(), rel=1e-5)
+
+
+@both_models
+@pytest.mark.parametrize("variant", ["worst_case", "worst_case_small"])
 def test_the_worst_case_finds_no_less(numbers: Golden, name: str, variant: str) -> None:
     """The original takes its first gradient elsewhere and never looks at the last point: no trajectory to compare."""
     group, at, (x, y) = f"{name}/{variant}", movable(numbers, name), batch(numbers, name)
@@ -147,3 +181,7 @@ def test_the_ends_of_the_spectrum(numbers: Golden, name: str, which: str) -> Non
     for end, code in ends.items():
         expected = numbers[f"{name}/hessian/{which}/{end}"]
         np.testing.assert_allclose(extremes(hessian, 4, code, 100)[0], expected, rtol=1e-3)
+    if which == "tensors_with_dim_over_1":  # their own routine, both ends in one ascending row
+        low, high = (extremes(hessian, 2, code, 100)[0] for code in ("SA", "LA"))
+        theirs = numbers[f"{name}/hessian/original_iterative_k4_both_ends"]
+        np.testing.assert_allclose([*low, *high[::-1]], theirs, rtol=1e-2)

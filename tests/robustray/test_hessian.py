@@ -10,8 +10,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from robustray.errors import UserError
 from robustray.measures.hessian import HessianExtremes
 from robustray.measures.hessian_products import Hessian, Vector, extremes, most_products
+from robustray.measures.landscape import Landscape
 from robustray.measures.rescaling import rescale
 from robustray.measures.taking import take
 from robustray.testing.made import batch, generator, linear, network
@@ -115,3 +117,20 @@ def test_products_are_as_many_as_declared_at_most() -> None:
         hessian.product = counted  # type: ignore[method-assign]
         extremes(hessian, 4, "SA", restarts)
         assert count[0] <= most_products(4, restarts, hessian.size)
+
+
+@pytest.mark.parametrize("pixels", [2, 40])
+def test_a_loss_that_is_not_finite_is_one_line(pixels: int) -> None:
+    """Whether its eigenvalues are found exactly or by Lanczos."""
+
+    class Blind(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.weight = nn.Parameter(torch.full((10, pixels), torch.nan))
+
+        def forward(self, x: Tensor) -> Tensor:
+            return x.flatten(1)[:, :pixels] @ self.weight.T
+
+    for measure in (HessianExtremes(), Landscape(direction="hessian", directions=1, points=3)):
+        with pytest.raises(UserError, match="second derivatives are not finite"):
+            take(measure, ground(Blind().requires_grad_(False)))

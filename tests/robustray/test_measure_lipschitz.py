@@ -115,6 +115,13 @@ def test_a_constant_network_gives_nothing(options: dict[str, str]) -> None:
     assert bool(result.notes) == (options.get("output") == "normalised")
 
 
+def test_what_is_not_finite_is_no_tie() -> None:
+    """A note about equal logits is of equal logits alone."""
+    result = take(Lipschitz(output="normalised"), ground(lambda x: x[:, :3] * torch.nan))
+    assert np.isnan(result.value)
+    assert not result.notes
+
+
 def test_no_room_gives_nothing() -> None:
     weight = matrix(1, 0)
     assert float(found(lambda x: x @ weight, GREY, eps=0).max()) == 0
