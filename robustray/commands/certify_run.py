@@ -23,7 +23,7 @@ from robustray.data.device import DeviceImages
 from robustray.data.splits import Indices, stratified
 from robustray.devices import pick_device
 from robustray.errors import UserError
-from robustray.files import write_whole
+from robustray.files import as_csv, write_whole
 from robustray.judging import first_look, identity
 from robustray.plain import line
 from robustray.subjects import Classifier
@@ -98,8 +98,8 @@ def _written(
             f"{entry['mean_radius']:.4f}, largest {entry['largest_radius']:.4f}"
         )
     result = about | {"norm": "l2", "right": float(counted.right.mean()), "alphas": results}
-    write_whole(folder / "curves.csv", curves.as_csv(curves.table(counted, alphas)))
-    write_whole(folder / "images.csv", curves.as_csv(list(curves.images(counted, alphas))))
+    write_whole(folder / "curves.csv", as_csv(curves.table(counted, alphas)))
+    write_whole(folder / "images.csv", as_csv(list(curves.images(counted, alphas))))
     write_whole(folder / "result.json", json.dumps(result, indent=2))
     write(str(folder / "result.json"))
     return result

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from robustray import subjects
+from robustray.attacks.threats import in_255ths
 from robustray.attacks.versions import VERSIONS
 from robustray.commands.judge_run import RESULTS
 from robustray.data.base import DataSource
@@ -23,7 +24,6 @@ from robustray.errors import UserError
 from robustray.judging import images
 from robustray.judging.answers import Copies
 from robustray.judging.plan import CLAIMED, EARLY, JOINED
-from robustray.judging.result import in_255ths
 from robustray.measures.base import Ground, Judged
 from robustray.subjects import Classifier
 from robustray.verdicts import CLEAN, STORE, Verdicts, fingerprint, in_order, read_shards
