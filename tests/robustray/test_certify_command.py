@@ -27,6 +27,7 @@ from robustray.errors import UserError
 from robustray.judge import Judge
 from robustray.judging.plan import Plan
 from robustray.models.noise import NoiseVote
+from robustray.plugins.trust import trust_parent
 from robustray.subjects import Classifier
 from robustray.subjects.derived import finder
 from tests.robustray.judged import Command, Ended, learned, written
@@ -179,6 +180,7 @@ def test_of_a_smoothing_point_the_robust_parent_is_smoothed(command: Command, tm
     """By its own alpha, on its own images, and on the counts that its parent's would be."""
     folder, spec, judge = tmp_path / "p0001", str(written(tmp_path)), Judge.model_validate(JUDGE)
     folder.mkdir()
+    trust_parent(f"{spec}:make")
     recipe = Recipe(Smoothing(alpha=(0.7,)), {"alpha": 0.7}, [f"{spec}:make"] * 2, judge)
     ground = Ground(judge, torch.device("cpu"), folder, tmp_path)
     point.make(recipe, ground, finder(folder, judge))
@@ -194,6 +196,7 @@ def test_of_a_smoothing_point_the_robust_parent_is_smoothed(command: Command, tm
 def test_a_point_of_half_or_less_certifies_nothing(command: Command, tmp_path: Path) -> None:
     folder, spec, judge = tmp_path / "p0002", str(written(tmp_path)), Judge.model_validate(JUDGE)
     folder.mkdir()
+    trust_parent(f"{spec}:make")
     recipe = Recipe(Smoothing(alpha=(0.4,)), {"alpha": 0.4}, [f"{spec}:make"] * 2, judge)
     point.make(recipe, Ground(judge, torch.device("cpu"), folder, tmp_path), finder(folder, judge))
     ended = command("certify", folder, "--sigma", "0.1", *FEW)
