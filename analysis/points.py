@@ -52,7 +52,7 @@ def selection_points(df: pd.DataFrame, objectives: Mapping[str, str] = USUAL) ->
     leading, named, setting = leaders(df, objectives), options(df), settings(df).tolist()
     plane = axes.plane(objectives)
     rows: list[list[Any]] = []
-    for position, trial in enumerate(_rows(df)):
+    for position, trial in enumerate(records(df)):
         x, y = (place(trial, axis) for axis in plane)
         if not (np.isnan(x) or np.isnan(y)):
             kind, label = _kind(trial, leading), hover(trial, named, objectives)
@@ -77,7 +77,7 @@ def points_on_test(df: pd.DataFrame, objectives: Mapping[str, str] = USUAL) -> p
     chosen: Mapping[Any, float] = (
         dict(selection_points(df, objectives)[["trial", "x"]].to_numpy().tolist()) if plane[0].name == RANK else {}
     )
-    for position, trial in enumerate(_rows(df)):
+    for position, trial in enumerate(records(df)):
         unread = np.isnan(trial["test_clean_accuracy"]) or not (trial["member"] or trial["flags"])
         if unread or not any(axis.judged for axis in plane):
             continue
@@ -203,7 +203,8 @@ def hover(
     return "<br>".join(lines)
 
 
-def _rows(df: pd.DataFrame) -> list[dict[str, Any]]:
+def records(df: pd.DataFrame) -> list[dict[str, Any]]:
+    """The rows of a table, values by column."""
     return [{str(name): value for name, value in row.items()} for row in df.to_dict("records")]
 
 

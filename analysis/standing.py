@@ -13,11 +13,6 @@ from sweeps.frontier import mean, non_dominated
 from sweeps.standing import SELECTION
 
 
-def objectives_judged(objectives: Mapping[str, str]) -> dict[str, str]:
-    """The sweep's objectives as its frontier uses them: judged accuracies, everything else as measured in training."""
-    return {f"judged_{name}" if name in ACCURACIES else name: mode for name, mode in objectives.items()}
-
-
 def objectives_on_test(objectives: Mapping[str, str]) -> dict[str, str]:
     """The sweep's objectives on test, to see which members dominate which there. Nothing is chosen by them."""
     return {f"test_{name}" if name in ACCURACIES else name: mode for name, mode in objectives.items()}

@@ -74,7 +74,7 @@ def members(df: pd.DataFrame, objectives: Mapping[str, str], comparisons: Mappin
     frame = df.assign(dominated=dominated)[df["member"]]
     frame = frame.sort_values([along.column("judged_"), "trial"], ascending=[along.sign < 0, True])
     rows = []
-    for trial in _records(frame):
+    for trial in points.records(frame):
         unread = words.missing(trial["test_clean_accuracy"])
         standing = "not read yet" if unread else "dominated" if trial["dominated"] else "not dominated"
         rows.append(
@@ -114,7 +114,7 @@ def neighbours(comparison: Comparison, df: pd.DataFrame, objectives: Mapping[str
     heads += [Head(_gained(name, gains[name]), axes.unit(name), numeric=True) for name in costs]
     spent = df.groupby(settings(df))[costs].mean()
     where = dict(zip(df["trial"], settings(df), strict=True))
-    steps = {trial["trial"]: trial for trial in _records(comparison.trials.dropna(subset="next"))}
+    steps = {trial["trial"]: trial for trial in points.records(comparison.trials.dropna(subset="next"))}
     at = next(iter(set(steps) - {trial["next"] for trial in steps.values()}), None)  # where no other one leads
     rows = []
     while at in steps:
@@ -178,7 +178,7 @@ def seeds(comparisons: Mapping[str, Comparison]) -> Table:
         ]
     rows = []
     for split in (TEST, SELECTION):
-        for setting in _records(comparisons[split].seeds) if split in comparisons else []:
+        for setting in points.records(comparisons[split].seeds) if split in comparisons else []:
             cells = [Cell(str(setting["trial"]), mark="trial"), Cell(str(setting["seeds"])), Cell(_NAMES[split])]
             for metric in SHORT:
                 cells += [
@@ -209,7 +209,7 @@ def trials(df: pd.DataFrame, objectives: Mapping[str, str]) -> Table:
         Head("how it was judged, or why it ended"),
     ]
     rows = []
-    for trial in _records(df):
+    for trial in points.records(df):
         state = words.status(trial["status"]) + ("" if trial["feasible"] else ", infeasible")
         member, flagged = bool(trial["member"]), bool(trial["flags"])
         rows.append(
@@ -310,7 +310,3 @@ def _key(value: Any) -> float | str | None:
     if words.missing(value):
         return ""
     return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else None
-
-
-def _records(df: pd.DataFrame) -> list[dict[str, Any]]:
-    return [{str(name): value for name, value in row.items()} for row in df.to_dict("records")]

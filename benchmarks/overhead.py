@@ -30,7 +30,7 @@ from sweeps.record import Record
 from sweeps.running.packing import Share
 from sweeps.running.queues import DONE, WAIT, End, Job, Result, Signal, Verdict
 from sweeps.running.simulated import Simulated
-from sweeps.running.worker import Report
+from sweeps.running.tasks.base import Report
 from sweeps.search.study import Study
 from sweeps.space import Sweep
 from sweeps.view.activity import Activity

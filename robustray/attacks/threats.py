@@ -96,3 +96,9 @@ class Threat(Options):
     def violated(self, x_adv: Tensor, x: Tensor) -> Tensor:
         """A boolean scalar on the device: some x' is outside the ball (beyond rounding), outside [0, 1], or not finite."""
         return self.inside(x_adv, x).all().logical_not()
+
+
+def in_255ths(eps: float) -> str:
+    """A radius as papers write it: `0.5` where that is all of it, else `8/255` where it is one, else the number."""
+    steps = round(eps * 255)
+    return f"{steps}/255" if float(f"{eps:g}") != eps and abs(steps / 255 - eps) < 1e-9 else f"{eps:g}"

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property, lru_cache, partial
 from typing import Any
@@ -98,12 +96,3 @@ def images(counted: Counted, alphas: Sequence[float]) -> Iterator[dict[str, Any]
         counts = {name: int(column[at]) for name, column in counted.columns.items()}
         own = {name: float(values[at]) for name, values in radii.items()}
         yield counts | {"top_at_least": float(top[at]), "second_at_most": float(second[at])} | own
-
-
-def as_csv(rows: Sequence[Mapping[str, Any]]) -> str:
-    """Rows of the same columns as text."""
-    text = io.StringIO()
-    writer = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    return text.getvalue()

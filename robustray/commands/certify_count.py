@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from importlib.metadata import version
@@ -21,7 +20,7 @@ from robustray.certify.counting import STORE, Noise
 from robustray.certify.smoothed import Base
 from robustray.data.base import DataSource
 from robustray.data.device import DeviceImages
-from robustray.data.splits import Indices
+from robustray.data.splits import Indices, named
 from robustray.shards import Rows
 from robustray.subjects import Classifier
 
@@ -39,7 +38,7 @@ def parts_of(
         "smoothed": "robust part" if base.robust_part else "all of it",
         "data": data.identity(split),
         "split": split,
-        "rows": hashlib.sha256(rows.tobytes()).hexdigest(),
+        "rows": named(rows),
         "noise": noise._asdict(),
         "seed": counting.SEED,
         "block": counting.BLOCK,

@@ -5,11 +5,9 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
-import torch
-from torch import nn
 
 from robustray import subjects
 from robustray.certify import curves
@@ -18,19 +16,15 @@ from robustray.certify.smoothed import base_of
 from robustray.commands.certify_asked import Asked, alphas_of, check_sigma, level_of
 from robustray.commands.certify_count import counted, parts_of
 from robustray.commands.judge_run import check_home, source
-from robustray.data.base import DataSource
-from robustray.data.device import DeviceImages
-from robustray.data.splits import Indices, stratified
-from robustray.devices import pick_device
+from robustray.commands.looked_at import device_of, looked_at, rows_of
 from robustray.errors import UserError
-from robustray.files import write_whole
-from robustray.judging import first_look, identity
-from robustray.plain import line
-from robustray.subjects import Classifier
+from robustray.files import as_csv, write_whole
+from robustray.judging import identity
 from robustray.verdicts import fingerprint
 
 RESULTS = Path("results/certificates")
 ABOUT = "certificate.json"
+_UNFIXED = "from a generator that is seeded anew each time: what was counted cannot be repeated"
 
 
 def run(asked: Asked, write: Callable[[str], None]) -> dict[str, Any]:
@@ -55,8 +49,9 @@ def run(asked: Asked, write: Callable[[str], None]) -> dict[str, Any]:
     split = asked.split or ("validation" if found.judge else "test")
     if found.judge is not None:
         check_home(asked.model, split)
-    rows, noise, device = _rows(asked, found, data, split), Noise(sigma, asked.first, asked.samples), _device(asked)
-    classes, warnings, named = _looked_at(found.name, base.model, data, split, device)
+    rows = rows_of(found, data, split, asked.images, own_data=asked.data is None)
+    noise, device = Noise(sigma, asked.first, asked.samples), device_of(asked.device)
+    classes, warnings, named = looked_at(found.name, base.model, data, split, "l2", device, _UNFIXED)
     root = asked.results or (Path(asked.model) / "certificates" if Path(asked.model).is_dir() else RESULTS / found.name)
     parts = parts_of(found, base, data, split, rows, noise)
     if found.trial is None and named is not None:
@@ -98,45 +93,8 @@ def _written(
             f"{entry['mean_radius']:.4f}, largest {entry['largest_radius']:.4f}"
         )
     result = about | {"norm": "l2", "right": float(counted.right.mean()), "alphas": results}
-    write_whole(folder / "curves.csv", curves.as_csv(curves.table(counted, alphas)))
-    write_whole(folder / "images.csv", curves.as_csv(list(curves.images(counted, alphas))))
+    write_whole(folder / "curves.csv", as_csv(curves.table(counted, alphas)))
+    write_whole(folder / "images.csv", as_csv(list(curves.images(counted, alphas))))
     write_whole(folder / "result.json", json.dumps(result, indent=2))
     write(str(folder / "result.json"))
     return result
-
-
-def _rows(asked: Asked, found: Classifier, data: DataSource, split: Literal["validation", "test"]) -> Indices:
-    """The rows that a judgement of as many images has."""
-    labels = data.load(split).labels
-    own = getattr(found.judge.images, split) if found.judge and asked.data is None else "all"
-    wanted = asked.images or (len(labels) if own == "all" else int(own))
-    if wanted > len(labels):
-        raise UserError(f"--images {wanted}: {data.name} has {len(labels)} {split} images")
-    return stratified(labels, wanted, "judge" if split == "validation" else "judge test")[0]
-
-
-def _device(asked: Asked) -> torch.device:
-    try:
-        return pick_device(asked.device)
-    except UserError as error:
-        raise UserError(f"--device: {error}") from None
-
-
-def _looked_at(
-    name: str, model: nn.Module, data: DataSource, split: Literal["validation", "test"], device: torch.device
-) -> tuple[int, list[str], list[list[float]] | None]:
-    """How many classes a model tells apart, warnings, and what it says of a few images; raises as `first_look.look`."""
-    there = data.load(split)
-    x = DeviceImages(there.take(np.arange(min(8, len(there)))), device).batch(slice(None))[0]
-    try:
-        model.to(device)
-    except Exception as error:  # memory, or a module that stays where it is
-        raise UserError(f"{name}: cannot be moved to {device} ({line(error)})") from None
-    warnings = first_look.look(name, model, x, data.classes, (), "l2")
-    answers = identity.answers(model, x)
-    if answers is None:
-        warnings.append(
-            f"{name} draws random numbers from a generator that is seeded anew each time: what was counted cannot be repeated"
-        )
-    with torch.no_grad():
-        return model(x.clone()).shape[1], warnings, answers

@@ -14,6 +14,7 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn
 
+from robustray.attacks.threats import in_255ths
 from robustray.judging import chance, result, time_left
 from robustray.judging.flags import MEANING
 from robustray.judging.plan import CLAIMED, EARLY, JOINED, Plan
@@ -43,7 +44,7 @@ class Log:
         shards = f"{plan.shards} shard{'s' if plan.shards > 1 else ''} of at most {plan.shard_size}"
         self.write(
             f"using {plan.version} version including {', '.join(plan.attacks)}: {plan.threat.norm}, eps "
-            f"{result.in_255ths(plan.threat.eps)}, {self.images} images of {data} {plan.split} in {shards}"
+            f"{in_255ths(plan.threat.eps)}, {self.images} images of {data} {plan.split} in {shards}"
             + (f"; each process with {threads}" if threads is not None else "")
         )
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import shlex
 from collections.abc import Iterator, Mapping
@@ -16,15 +15,15 @@ import torch
 from torch import Tensor, nn
 
 from robustray import subjects
+from robustray.attacks.threats import in_255ths
 from robustray.attacks.versions import VERSIONS
 from robustray.commands.judge_run import RESULTS
 from robustray.data.base import DataSource
-from robustray.data.splits import Indices
+from robustray.data.splits import Indices, named
 from robustray.errors import UserError
 from robustray.judging import images
 from robustray.judging.answers import Copies
 from robustray.judging.plan import CLAIMED, EARLY, JOINED
-from robustray.judging.result import in_255ths
 from robustray.measures.base import Ground, Judged
 from robustray.subjects import Classifier
 from robustray.verdicts import CLEAN, STORE, Verdicts, fingerprint, in_order, read_shards
@@ -73,7 +72,7 @@ def judged(ground: Ground, found: Classifier, asked: _Asked) -> Judged:
         raise UserError("AutoAttack judges validation and test images alone: say --split validation or --split test")
     wanted = {
         "weights": found.weights, "data": ground.data.identity(ground.split), "split": ground.split,
-        "rows": hashlib.sha256(ground.rows.tobytes()).hexdigest(), "threat": ground.threat.model_dump(mode="json"),
+        "rows": named(ground.rows), "threat": ground.threat.model_dump(mode="json"),
         "family": "standard", "attacks": list(VERSIONS["standard"]),
     }  # fmt: skip
     for folder in _folders(asked.model, found):

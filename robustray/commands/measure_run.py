@@ -11,8 +11,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any, get_args
 
-import numpy as np
-import torch
 from pydantic import ValidationError
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
@@ -20,15 +18,11 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from robustray import subjects
 from robustray.attacks.threats import Threat
 from robustray.commands.judge_run import check_home, source
+from robustray.commands.looked_at import device_of, looked_at, rows_of
 from robustray.commands.measure_beside import Others, judged
-from robustray.data.base import DataSource
-from robustray.data.device import DeviceImages
-from robustray.data.splits import Indices, stratified
-from robustray.devices import pick_device
 from robustray.errors import UserError, nearest
-from robustray.judging import first_look, identity
+from robustray.judging import identity
 from robustray.judging.answers import Copies
-from robustray.judging.ground import PURPOSE
 from robustray.measures import intervals, taking
 from robustray.measures.base import Ground, Measure, SplitName
 from robustray.measures.metrics import figures
@@ -36,10 +30,10 @@ from robustray.measures.predictions import Predictions
 from robustray.options.choose import several
 from robustray.options.mistakes import mistakes
 from robustray.options.yaml import dotted
-from robustray.plain import line
 from robustray.subjects import Classifier
 
 RESULTS = Path("results/measures")
+_UNFIXED = "that no seed fixes: what is measured cannot be repeated"
 
 
 @dataclass(frozen=True)
@@ -73,15 +67,12 @@ def run(asked: Asked, write: Callable[[str], None]) -> list[dict[str, Any]]:
         raise UserError("--data is missing: which images to measure on, for example --data cifar10")
     splits = _splits(asked, found)
     threat = _threat(asked, found)
-    try:
-        device = pick_device(asked.device)
-    except UserError as error:
-        raise UserError(f"--device: {error}") from None
+    device = device_of(asked.device)
     if found.judge is not None:
         for split in splits:
             check_home(asked.model, split)
-    rows = {split: _rows(asked, found, data, split) for split in splits}
-    classes, warnings, named = _looked_at(found, data, splits[0], threat, device)
+    rows = {split: rows_of(found, data, split, asked.images, own_data=asked.data is None) for split in splits}
+    classes, warnings, named = looked_at(found.name, found.model, data, splits[0], threat.norm, device, _UNFIXED)
     for warning in (*found.notes, *warnings):
         write(f"warning: {warning}")
     root = asked.results or (Path(asked.model) / "measures" if Path(asked.model).is_dir() else RESULTS / found.name)
@@ -185,34 +176,6 @@ def _threat(asked: Asked, found: Classifier) -> Threat:
     except ValidationError as error:
         keys, what = next(iter(mistakes(error, Threat).items()))
         raise UserError(f"--{dotted(keys) or 'eps'}: {what}") from None
-
-
-def _rows(asked: Asked, found: Classifier, data: DataSource, split: SplitName) -> Indices:
-    """The rows that a judgement of as many images has."""
-    labels = data.load(split).labels
-    own = getattr(found.judge.images, split, "all") if found.judge and asked.data is None else "all"
-    wanted = asked.images or (len(labels) if own == "all" else int(own))
-    if wanted > len(labels):
-        raise UserError(f"--images {wanted}: {data.name} has {len(labels)} {split} images")
-    return stratified(labels, wanted, PURPOSE[split])[0]
-
-
-def _looked_at(
-    found: Classifier, data: DataSource, split: SplitName, threat: Threat, device: torch.device
-) -> tuple[int, list[str], list[list[float]] | None]:
-    """How many classes a model tells apart, warnings, and what it says of a few images; raises as `first_look.look`."""
-    there = data.load(split)
-    x = DeviceImages(there.take(np.arange(min(8, len(there)))), device).batch(slice(None))[0]
-    try:
-        found.model.to(device)
-    except Exception as error:  # memory, or a module that stays where it is
-        raise UserError(f"{found.name}: cannot be moved to {device} ({line(error)})") from None
-    warnings = first_look.look(found.name, found.model, x, data.classes, (), threat.norm)
-    answers = identity.answers(found.model, x)
-    if answers is None:
-        warnings.append(f"{found.name} draws random numbers that no seed fixes: what is measured cannot be repeated")
-    with torch.no_grad():
-        return found.model(x.clone()).shape[1], warnings, answers
 
 
 @contextmanager

@@ -12,6 +12,11 @@ from robustray.errors import UserError
 Indices = NDArray[np.int64]
 
 
+def named(rows: Indices) -> str:
+    """What names a list of rows in records: the SHA-256 of its numbers."""
+    return hashlib.sha256(rows.tobytes()).hexdigest()
+
+
 def stratified(labels: NDArray[np.int64], count: int, purpose: str) -> tuple[Indices, Indices]:
     """Splits rows into `count` chosen ones, classes in proportion, and the rest.
 

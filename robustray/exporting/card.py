@@ -8,9 +8,9 @@ from typing import Any
 
 import yaml
 
+from robustray.attacks.threats import in_255ths
 from robustray.exporting import origin
 from robustray.exporting.programs import Compared
-from robustray.judging.result import in_255ths
 from robustray.subjects import Classifier
 
 CARD, FIGURE = "README.md", "frontier.png"

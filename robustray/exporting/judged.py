@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from robustray.attacks.versions import strength
+from robustray.data.splits import named
 from robustray.errors import UserError
 from robustray.judge import Judge
 from robustray.judging import result
@@ -109,7 +109,7 @@ def _of_verdicts(model: Classifier, spec: str, folder: Path, parts: Mapping[str,
         parts["split"], judge.version_name, judge.attacks, power, judge.threat, rows, parts["shard"], parts["seed"], parts,
         extras,
     )  # fmt: skip
-    whole = hashlib.sha256(rows.tobytes()).hexdigest() == parts["rows"]
+    whole = named(rows) == parts["rows"]
     if not whole or len(shards) < len(plan.stages) * plan.shards:
         return None
     about = result.Model(model.name, spec, model.architecture, model.weights)

@@ -8,9 +8,9 @@ from typing import Any
 
 from pydantic import BaseModel
 
+from robustray.attacks.threats import in_255ths
 from robustray.derived import point
 from robustray.exporting.judged import sweep_of
-from robustray.judging.result import in_255ths
 from robustray.subjects import Classifier, exported
 from robustray.training import checkpoints
 from robustray.trial import TrialConfig

@@ -14,7 +14,7 @@ import numpy as np
 
 from robustray.attacks.threats import Threat
 from robustray.attacks.versions import VERSIONS, Strength, strength
-from robustray.data.splits import Indices, stratified
+from robustray.data.splits import Indices, named, stratified
 from robustray.judge import Judge
 from robustray.verdicts import CLEAN, PARTS, SQUARE_EARLY, before, in_order, judgement_folder, may_be_early
 
@@ -79,7 +79,7 @@ class Plan:
         parts = {
             "weights": weights,
             "data": judge.data.identity(split),
-            "rows": hashlib.sha256(rows.tobytes()).hexdigest(),
+            "rows": named(rows),
             "split": split,
             "threat": judge.threat.model_dump(),
             "family": name,

@@ -12,6 +12,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from robustray.attacks.threats import in_255ths
 from robustray.files import write_whole
 from robustray.judge import Judge
 from robustray.judging import chance, flags
@@ -147,12 +148,6 @@ def entry(result: Mapping[str, Any]) -> dict[str, Any]:
         "footnote": "" if result["autoattack"] and whole else f"Judged by {result['version']}, {images}.",
         "unreliable": bool(result["flags"]),
     }
-
-
-def in_255ths(eps: float) -> str:
-    """A radius as papers write it: `0.5` where that is all of it, else `8/255` where it is one, else the number."""
-    steps = round(eps * 255)
-    return f"{steps}/255" if float(f"{eps:g}") != eps and abs(steps / 255 - eps) < 1e-9 else f"{eps:g}"
 
 
 def _interval(successes: float, images: int) -> list[float]:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import NamedTuple
 
 from robustray._later import Tensor, nn, torch
 from robustray.attacks.base import BoundAttack
 from robustray.data.device import DeviceImages
+from robustray.measures.attacked import unmoved
 from robustray.seeding import derive
 
 BATCH = 1024
@@ -48,7 +49,6 @@ def measured(model: nn.Module, images: DeviceImages, attack: BoundAttack) -> Mea
     attack lets batch statistics move (mode `train`): measuring changes no model.
     """
     moves = attack.attack.mode == "train"
-    buffers = [(buffer, buffer.clone()) for buffer in model.buffers()] if moves else []
     device = images.labels.device
     generator = torch.Generator(device).manual_seed(derive("validation"))
     counts = torch.zeros(3, dtype=torch.int64, device=device)
@@ -57,9 +57,8 @@ def measured(model: nn.Module, images: DeviceImages, attack: BoundAttack) -> Mea
             x, y = images.batch(slice(begin, begin + BATCH))
             with torch.no_grad():
                 plain = answers(model(x))
-            x_adv = attack(model, x, y, generator=generator)
-            for buffer, before in buffers:  # the attack's passes moved them; the answer is that of the model as it was
-                buffer.copy_(before)
+            with unmoved(model) if moves else nullcontext():  # the answer is that of the model as it was
+                x_adv = attack(model, x, y, generator=generator)
             with torch.no_grad():
                 under = answers(model(x_adv))
             clean = plain == y

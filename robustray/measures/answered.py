@@ -50,6 +50,11 @@ def near(ground: Ground, x: Tensor, rows: Indices) -> Tensor:
     return torch.cat(drawn).to(x)
 
 
+def passes(images: int, attack: Attack | None) -> float:
+    """Of one answer for each image, and with an attack of it and one more."""
+    return float(images * (1 if attack is None else attack.passes + 2))
+
+
 def in_evaluation(attack: Attack | None) -> None:
     """Raises UserError where an attack would see another model than the one that answers."""
     if attack is not None and attack.mode != "eval":

@@ -104,7 +104,7 @@ class Calibration(PerImage):
         return np.searchsorted(inner, sure, side="left").astype(np.int64)
 
     def passes(self, ground: Ground) -> float:
-        return float(len(ground) * (1 if self.attack is None else self.attack.passes + 2))
+        return answered.passes(len(ground), self.attack)
 
 
 def expected_error(sure: NDArray[np.float64], right: NDArray[Any], bins: NDArray[np.int64]) -> float:

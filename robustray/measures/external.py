@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from robustray._later import torch
+from robustray.attacks.threats import in_255ths
 from robustray.errors import UserError
 from robustray.files import write_whole
 from robustray.measures.base import SHARD, Ground, Result
@@ -100,16 +101,11 @@ def issue(numbers: dict[str, Any]) -> str:
     """The text of RobustBench's issue "New external evaluation(s)"; what only its author knows stands in <>."""
     threat, spec = numbers["threat"], str(numbers["model"])
     name = spec.removeprefix("zoo:")
-    norm, steps = {"linf": "Linf", "l2": "L2", "l1": "L1"}[threat["norm"]], round(255 * threat["eps"])
-    eps = (
-        f"{steps}/255" if abs(steps / 255 - threat["eps"]) < 1e-9 and threat["norm"] == "linf" else f"{threat['eps']:g}"
-    )
+    norm, eps = {"linf": "Linf", "l2": "L2", "l1": "L1"}[threat["norm"]], in_255ths(threat["eps"])
     shares = ", ".join(f"{attack} {count}" for attack, count in numbers["broken"].items())
     after = [numbers["attack"]["name"], *numbers["apgd"]]
-    images, method = (
-        f"{numbers['images']} images of {numbers['split']}",
-        f"{', '.join(after)}, {numbers['rounds']} round(s)",
-    )
+    images = f"{numbers['images']} images of {numbers['split']}"
+    method = f"{', '.join(after)}, {numbers['rounds']} round(s)"
     return f"""title: [New evaluation] {name}
 
 ## Target model

@@ -82,7 +82,7 @@ class PerClass(PerImage):
         return Result(min(row[kind] for row in table), low, high, interval, values, columns, tables)
 
     def passes(self, ground: Ground) -> float:
-        return float(len(ground) * (1 if self.attack is None else self.attack.passes + 2))
+        return answered.passes(len(ground), self.attack)
 
 
 def _row(label: int, labels: Indices, right: Mapping[str, NDArray[np.bool_]]) -> dict[str, Any]:

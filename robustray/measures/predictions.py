@@ -72,4 +72,4 @@ class Predictions(PerImage):
         return Result(float(np.mean(stands)), low, high, "images, Wilson", values, columns)
 
     def passes(self, ground: Ground) -> float:
-        return float(len(ground) * (1 if self.attack is None else self.attack.passes + 2))
+        return answered.passes(len(ground), self.attack)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import io
 import json
 from collections.abc import Callable, Mapping, Sequence
@@ -15,6 +14,7 @@ import numpy as np
 from PIL import Image
 
 from robustray import arrays
+from robustray.data.splits import named
 from robustray.errors import NotFinite, UserError
 from robustray.files import write_whole
 from robustray.measures.accuracy import at_rest
@@ -36,7 +36,7 @@ def identity(measure: Measure, ground: Ground, weights: str) -> dict[str, Any]:
         "measure": measure.model_dump(mode="json"),
         "data": ground.data.identity(ground.split),
         "split": ground.split,
-        "rows": hashlib.sha256(ground.rows.tobytes()).hexdigest(),
+        "rows": named(ground.rows),
         "threat": ground.threat.model_dump(mode="json"),
         "shard": getattr(measure, "at_once", SHARD),
         "dtype": "float32",

@@ -3,21 +3,15 @@
 from __future__ import annotations
 
 import csv
-import io
 from collections.abc import Sequence
 from pathlib import Path
 
-from robustray.files import write_whole
+from robustray.files import as_csv, write_whole
 
 
 def write(folder: Path, rows: Sequence[dict[str, float]]) -> None:
-    """Writes all rows anew, whole or not at all; columns are in the order of their first appearance."""
-    columns = list(dict.fromkeys(key for row in rows for key in row))
-    text = io.StringIO()
-    writer = csv.DictWriter(text, columns, lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    write_whole(folder / "metrics.csv", text.getvalue())
+    """Writes all rows anew, whole or not at all."""
+    write_whole(folder / "metrics.csv", as_csv(rows))
 
 
 def column(folder: Path, name: str) -> list[float]:

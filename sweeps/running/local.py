@@ -8,7 +8,8 @@ from typing import Any
 from robustray.stopping import AtOnce, Stops
 from sweeps.running.packing import Machine, Share
 from sweeps.running.queues import DONE, End, Job, Queue
-from sweeps.running.worker import Report, Task, open_task
+from sweeps.running.tasks.base import Report, Task
+from sweeps.running.worker import open_task
 
 
 class Local:

@@ -1,7 +1,7 @@
 """How many trials run at a time on a device, and what each of them gets: asked for, or found from measurements.
 
 With GPUs, some trials share one; without, some share the cores of a machine. The measurements are a worker's business
-(`worker.MeasureTask`); what follows from them is decided here, by pure functions.
+(`tasks/packed.py`); what follows from them is decided here, by pure functions.
 """
 
 from __future__ import annotations
@@ -90,7 +90,7 @@ def setting(machine: Machine) -> str:
 
 
 def found(trials: int | None, machine: Machine) -> int:
-    """That number, from what `worker.MeasureTask` found; where it failed (None), what is safe."""
+    """That number, from what `tasks/packed.py` found; where it failed (None), what is safe."""
     if machine.gpus:
         return trials or 1
     return machine.cores // (trials or machine.cores)

@@ -7,7 +7,7 @@ from typing import Any, Protocol
 
 from sweeps.running.packing import Machine, Share
 from sweeps.running.queues import Queue
-from sweeps.running.worker import Report
+from sweeps.running.tasks.base import Report
 
 
 class Place(Protocol):

@@ -14,7 +14,7 @@ from typing import Any, Literal, Protocol
 from robustray.errors import UserError
 from robustray.plain import plain
 from sweeps.running.packing import Share
-from sweeps.running.worker import BLOCKED
+from sweeps.running.tasks.base import BLOCKED
 
 Result = Mapping[str, Any]
 Verdict = Literal["go", "stop"]

@@ -31,7 +31,8 @@ from sweeps.running.nodes import NodeNews, selector
 from sweeps.running.packing import Machine, Share
 from sweeps.running.queues import DONE, Job, Queue
 from sweeps.running.stop_file import StopFile, heeding
-from sweeps.running.worker import BLOCKED, Report, Task, open_task
+from sweeps.running.tasks.base import BLOCKED, Report, Task
+from sweeps.running.worker import open_task
 
 # Before ray is imported: workers stay in the working directory, no files, no output and no signals of Tune's.
 os.environ.update(

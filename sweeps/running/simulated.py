@@ -12,7 +12,7 @@ from typing import Any
 
 from sweeps.running.packing import Machine, Share
 from sweeps.running.queues import DONE, End, Job, Queue
-from sweeps.running.worker import Report
+from sweeps.running.tasks.base import Report
 
 Answers = Callable[[Job], Iterator[tuple[float, Report]]]
 """What a job reports, each with the seconds it took since the one before; the last has `done: True` and an `outcome`."""

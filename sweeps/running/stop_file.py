@@ -14,7 +14,7 @@ from pathlib import Path
 
 from robustray.errors import Paused
 from robustray.files import write_whole
-from sweeps.running.worker import Report, Task
+from sweeps.running.tasks.base import Report, Task
 
 NAME = ".running"
 EVERY = 0.2

@@ -10,7 +10,7 @@ import pytest
 
 from analysis.collect import load, options
 from analysis.pareto import frontier, wilson
-from analysis.standing import dominated_on_test, judged_frontier, objectives_judged
+from analysis.standing import dominated_on_test, judged_frontier
 from robustray.errors import UserError
 from robustray.measures.metrics import METRICS
 from sweeps.record import Issued, Judged, Record, read
@@ -25,6 +25,7 @@ COLUMNS = [
     "test_images", "judge_version", "autoattack", "gap_clean", "gap_robust",
 ]  # fmt: skip
 FIRST = COLUMNS[: 4 + len(METRICS)]
+JUDGED = {f"judged_{name}": mode for name, mode in the.OBJECTIVES.items()}
 
 
 def test_every_trial_has_a_row_by_number(table: pd.DataFrame) -> None:
@@ -79,7 +80,7 @@ def test_intervals_are_wilsons(made: Path, table: pd.DataFrame) -> None:
 def test_members_are_the_last_event_and_the_frontier(made: Path, table: pd.DataFrame) -> None:
     members = table.loc[table["member"], "trial"].tolist()
     assert members == read(made).members[-1].trials
-    assert frontier(table, objectives_judged(the.OBJECTIVES))["trial"].tolist() == members
+    assert frontier(table, JUDGED)["trial"].tolist() == members
     assert table.loc[table["member"], "test_robust_accuracy"].notna().all()
 
 
@@ -197,7 +198,7 @@ def test_which_settings_take_part(other: tuple[float, float, int | None, str, st
 
 
 def test_without_replicates_the_judged_frontier_is_the_frontier(table: pd.DataFrame) -> None:
-    expected = set(frontier(table, objectives_judged(the.OBJECTIVES))["trial"])
+    expected = set(frontier(table, JUDGED)["trial"])
     assert judged_frontier(table.sample(frac=1, random_state=2), the.OBJECTIVES) == expected
 
 

@@ -15,7 +15,8 @@ import torch
 from pyautoattack import AutoAttack
 from scipy.stats import binomtest
 
-from robustray.judging.result import entry, in_255ths
+from robustray.attacks.threats import in_255ths
+from robustray.judging.result import entry
 from robustray.verdicts import CLEAN, Verdicts, read_shards
 from tests.robustray.judged import Command, learned, written
 

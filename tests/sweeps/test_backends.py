@@ -23,7 +23,7 @@ from robustray.judging import shard_size
 from robustray.judging.answers import Copies
 from robustray.subjects.trial import load_model
 from robustray.verdicts import CLEAN, read_shard
-from sweeps.running import local, worker
+from sweeps.running import local
 from sweeps.running import ray as on_ray
 from sweeps.running.in_flight import Halt, InFlight
 from sweeps.running.nodes import JobReturned, NodeNews, Nodes
@@ -31,7 +31,13 @@ from sweeps.running.packing import Share
 from sweeps.running.queues import DONE, Chain, End, Job, Primed, Result, Signal, Verdict
 from sweeps.running.ray_nodes import RollCall
 from sweeps.running.stop_file import PAUSED
-from sweeps.running.worker import BLOCKED, JudgeTask, MeasureTask, TrainTask, deaths, open_task
+from sweeps.running.tasks import compiler as compiling
+from sweeps.running.tasks import packed
+from sweeps.running.tasks.base import BLOCKED, deaths
+from sweeps.running.tasks.judge import JudgeTask
+from sweeps.running.tasks.packed import MeasureTask
+from sweeps.running.tasks.train import TrainTask
+from sweeps.running.worker import open_task
 from tests.robustray.made import JUDGE, trial
 
 
@@ -302,10 +308,10 @@ def test_trials_of_all_sweeps_share_what_they_compile(
     """Unless the user has a place of their own. What is measured before them compiles there too, on its share of the cores."""
     from torch._inductor import config as compiler
 
-    monkeypatch.setenv(worker.CACHE, str(tmp_path / "torch"))
-    monkeypatch.setattr(worker, "USERS_CACHE", None)
+    monkeypatch.setenv(compiling.CACHE, str(tmp_path / "torch"))
+    monkeypatch.setattr(compiling, "USERS_CACHE", None)
     monkeypatch.delenv("TORCHINDUCTOR_COMPILE_THREADS", raising=False)
-    monkeypatch.setattr(worker, "_measured_on_cores", lambda config, cores: 1)
+    monkeypatch.setattr(packed, "_measured_on_cores", lambda config, cores: 1)
     with compiler.patch(compile_threads=7):
         for name in ("one", "two"):
             folder = tmp_path / "results" / name / "trials" / "0000"
@@ -323,16 +329,19 @@ def test_trials_of_all_sweeps_share_what_they_compile(
             if name == "one":
                 measured = {"folder": str(folder), "trial": trial(compile=compiled).to_yaml(), "cores": 3}
                 assert MeasureTask(measured).step()["outcome"] == "complete"
-                assert (os.environ[worker.CACHE], compiler.compile_threads) == (
+                assert (os.environ[compiling.CACHE], compiler.compile_threads) == (
                     shared,
                     3 if compiled == "default" else 7,
                 )
             TrainTask(work)._open()
-            assert (os.environ[worker.CACHE], compiler.compile_threads) == (shared, 1 if compiled == "default" else 7)
-    monkeypatch.setenv(worker.CACHE, str(tmp_path / "mine"))
-    monkeypatch.setattr(worker, "USERS_CACHE", str(tmp_path / "mine"))
+            assert (os.environ[compiling.CACHE], compiler.compile_threads) == (
+                shared,
+                1 if compiled == "default" else 7,
+            )
+    monkeypatch.setenv(compiling.CACHE, str(tmp_path / "mine"))
+    monkeypatch.setattr(compiling, "USERS_CACHE", str(tmp_path / "mine"))
     TrainTask(work)._open()
-    assert os.environ[worker.CACHE] == str(tmp_path / "mine")
+    assert os.environ[compiling.CACHE] == str(tmp_path / "mine")
 
 
 # Jobs of judging on a real trial.
@@ -384,7 +393,7 @@ def test_a_judge_job_writes_verdicts_and_reports_them(trained: tuple[Path, dict[
             assert (said.pop("fgsm", None) is not None) == (stage == CLEAN), "one step is measured before the attacks"
             assert said == {
                 "outcome": "complete", "done": True, "training_iteration": 1, "broken": int(shard.broken.sum()),
-                "seconds": shard.info["seconds"], "flags": [],
+                "seconds": shard.info["seconds"], "flags": [], "fgsm": shard.info.get("fgsm"),
             }  # fmt: skip
     before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.parquet")}
     again = _judge_job(trained, tmp_path, "apgd-t")

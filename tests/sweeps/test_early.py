@@ -26,7 +26,7 @@ from sweeps.running import packing
 from sweeps.running.local import Local
 from sweeps.running.queues import DONE, WAIT, Beside, Chain, End, Job, Result, Signal, Sized, Verdict
 from sweeps.running.simulated import Simulated
-from sweeps.running.worker import Report
+from sweeps.running.tasks.base import Report
 from sweeps.search.controller import Controller
 from sweeps.search.stopping import first_in_first_out
 from sweeps.space import Sweep

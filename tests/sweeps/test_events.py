@@ -15,7 +15,7 @@ from sweeps.record import ledger
 from sweeps.record.ledger import Ledger
 from sweeps.running.queues import DONE, WAIT, End, Job, Result, Signal, Verdict
 from sweeps.running.simulated import Simulated
-from sweeps.running.worker import Report
+from sweeps.running.tasks.base import Report
 
 
 class Jobs:

@@ -24,7 +24,7 @@ from robustray.errors import UserError
 from robustray.files import write_whole
 from sweeps import record
 from sweeps.record.lock import FolderLock
-from sweeps.running.worker import TrainTask
+from sweeps.running.tasks.train import TrainTask
 from sweeps.space import Sweep
 from tests.sweeps.small import SPACE, driver_process, facts, run_quietly, small_sweep
 

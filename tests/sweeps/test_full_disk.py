@@ -25,7 +25,8 @@ from sweeps.record.ledger import read as spent
 from sweeps.record.lines import Lines
 from sweeps.running.queues import Job
 from sweeps.running.simulated import Simulated
-from sweeps.running.worker import BLOCKED, Report, TrainTask
+from sweeps.running.tasks.base import BLOCKED, Report
+from sweeps.running.tasks.train import TrainTask
 from sweeps.space import Sweep
 from tests.sweeps.full import enlarge, no_file_above, small_disk
 from tests.sweeps.small import facts, small_sweep

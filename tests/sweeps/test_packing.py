@@ -18,13 +18,14 @@ from robustray.measures.threads import halved
 from robustray.training import Trainer, checkpoints, cost
 from robustray.trial import TrialConfig
 from sweeps import dry_run, record
-from sweeps.running import packing, worker
+from sweeps.running import packing
 from sweeps.running import ray as on_ray
 from sweeps.running.in_flight import InFlight
 from sweeps.running.nodes import Node
 from sweeps.running.packing import Machine, Share
 from sweeps.running.queues import DONE, WAIT, End, Job, Result, Signal, Sized, Verdict
 from sweeps.running.ray_nodes import RollCall
+from sweeps.running.tasks import base
 from sweeps.running.worker import open_task
 from sweeps.space.space import Resources
 from tests.sweeps.small import run_quietly, small_sweep
@@ -343,7 +344,7 @@ def test_every_job_ends_once_whatever_runs_out_of_memory(data: st.DataObject) ->
 def full(monkeypatch: pytest.MonkeyPatch) -> dict[str, list[Share]]:
     """A device that is full for trial 0000 unless it has all of it, and for 0001 always; gives the shares of each attempt."""
     attempts: dict[str, list[Share]] = {}
-    settle, epoch = worker._settle, Trainer.epoch
+    settle, epoch = base.settle, Trainer.epoch
 
     def settled(work: dict[str, Any]) -> Share:
         attempts.setdefault(Path(work["folder"]).name, []).append(settle(work))
@@ -355,7 +356,7 @@ def full(monkeypatch: pytest.MonkeyPatch) -> dict[str, list[Share]]:
             raise torch.cuda.OutOfMemoryError("CUDA out of memory")
         return epoch(trainer)
 
-    monkeypatch.setattr(worker, "_settle", settled)
+    monkeypatch.setattr(base, "settle", settled)
     monkeypatch.setattr(Trainer, "epoch", on_full_device)
     return attempts
 

@@ -23,7 +23,7 @@ from sweeps import record
 from sweeps.driver import BackendName
 from sweeps.running import stop_file
 from sweeps.running.stop_file import PAUSED, StopFile, asked, heeding
-from sweeps.running.worker import Report
+from sweeps.running.tasks.base import Report
 from tests.sweeps.small import facts, run_quietly, small_sweep
 
 ROOT = Path(__file__).parents[2]

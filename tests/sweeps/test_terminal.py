@@ -21,7 +21,8 @@ from rich.cells import cell_len
 
 import sweeps
 from sweeps import record
-from sweeps.running.worker import Report, TrainTask
+from sweeps.running.tasks.base import Report
+from sweeps.running.tasks.train import TrainTask
 from sweeps.space import Sweep
 from sweeps.view.console import Show
 from tests.sweeps.actors import kill_actors

@@ -1,0 +1,157 @@
+"""What every job at work has: reports, its share of the machine, and the ways it may end.
+
+Expected ends are results, not exceptions: a diverged trial, a full device, a bug in a plug-in. Only a broken process
+raises, so that whoever runs it replaces the process.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import threading
+import traceback
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, Protocol
+
+from robustray.errors import Diverged, Paused, UserError
+from robustray.files import disk_trouble, write_whole
+from sweeps.running.packing import Share
+from sweeps.running.tasks.log_file import logging_to
+
+log = logging.getLogger("robustray")
+BLOCKED = "blocked"
+"""The outcome of a job that is stopped by what the user can mend: the sweep stops, and the job stays unfinished."""
+Report = dict[str, Any]
+
+
+class Task(Protocol):
+    """A job at work."""
+
+    def step(self) -> Report:
+        """Works until there is something to report. `done: True` marks the last report, which carries an `outcome`."""
+        ...
+
+    def interrupt(self) -> bool:
+        """Asks a running step to stop soon, keeping what it did; False where it cannot be asked."""
+        ...
+
+
+class OneStep:
+    """A job of a trial that is done in one step. Interrupted, what it had not written down is given up, and begins anew.
+
+    What the user can mend (a checkpoint that is gone, a measure that does not fit) fails this job alone: no reason to
+    stop the others.
+    """
+
+    def __init__(self, work: Mapping[str, Any]) -> None:
+        self.work = work
+        self.folder = Path(work["folder"])
+        self.stop = threading.Event()
+
+    def found(self) -> Report:
+        """Does the work, and says what it found."""
+        raise NotImplementedError
+
+    def step(self) -> Report:
+        try:
+            return complete(**self.found())
+        except Paused:
+            raise
+        except UserError as error:
+            return failed(str(error))
+        except Exception as error:
+            return failure(error, self.folder / "log.txt", 1)
+
+    def heed(self, *_: object) -> None:
+        """What is called again and again while it works: raises Paused once it is interrupted."""
+        if self.stop.is_set():
+            raise Paused
+
+    def interrupt(self) -> bool:
+        self.stop.set()
+        return True
+
+    def count(self, path: Path) -> None:
+        """Counts at `path` that the work begins.
+
+        Raises:
+            UserError: its process died there more often than the sweep has patience for.
+        """
+        died = deaths(path, self.work["session"], 0)
+        if died > self.work["max_failures"]:
+            raise UserError(f"its process died {died} times in a row")
+
+
+def complete(**found: Any) -> Report:
+    """The only report of a job that did what it was to do."""
+    return {"outcome": "complete", "done": True, "training_iteration": 1, **found}
+
+
+def failed(cause: str) -> Report:
+    """The only report of a job that could not be done."""
+    return {"outcome": "failed", "cause": cause, "done": True, "training_iteration": 1}
+
+
+def failure(error: Exception, log_file: Path, epoch: int) -> Report:
+    """The last report of a job that ended in an exception; re-raised where the process itself is broken."""
+    import torch
+
+    from robustray.training.script import ScriptFailed
+
+    broken = getattr(torch, "AcceleratorError", None)
+    if isinstance(error, torch.cuda.OutOfMemoryError):
+        outcome = "out_of_memory"
+        torch.cuda.empty_cache()
+    elif (disk := disk_trouble(error)) is not None:
+        cause = f"{log_file.parent}: {disk}"
+        return {"outcome": BLOCKED, "cause": cause, "done": True, "epoch": epoch, "training_iteration": epoch}
+    elif isinstance(error, UserError):
+        return {"outcome": BLOCKED, "cause": str(error), "done": True, "epoch": epoch, "training_iteration": epoch}
+    elif (broken is not None and isinstance(error, broken)) or "CUDA error" in str(error):
+        raise error
+    else:
+        outcome = "diverged" if isinstance(error, Diverged) else "failed"
+    with logging_to(log_file):
+        log.error("%s\n%s", outcome, "".join(traceback.format_exception(error)))
+    lines = str(error).strip().splitlines() or [""]
+    cause = lines[0] if isinstance(error, Diverged | ScriptFailed) else f"{type(error).__name__}: {lines[0]}"
+    return {"outcome": outcome, "cause": cause, "done": True, "epoch": epoch, "training_iteration": epoch}
+
+
+def deaths(path: Path, session: str, place: int) -> int:
+    """How often this life of the driver has begun at this very place before: each time, a process died there.
+
+    Args:
+        path: where it is counted. session: names the life of the driver. place: changes with every progress.
+    """
+    here = {"session": session, "place": place}
+    try:
+        last = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        last = {}
+    count: int = last["deaths"] + 1 if last.get("here") == here else 0
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_whole(path, json.dumps({"here": here, "deaths": count}))
+    return count
+
+
+def settle(work: Mapping[str, Any]) -> Share:
+    """Keeps this process to its job's share of the machine."""
+    import torch
+
+    share = Share(work["cpus"], work["gpus"])
+    torch.set_num_threads(share.threads)
+    if torch.cuda.is_available():
+        torch.cuda.set_per_process_memory_fraction(share.memory)
+    return share
+
+
+def with_measures(found: Report, folder: Path, work: Mapping[str, Any], heed: Callable[[float], None]) -> Report:
+    """What a trial that completed reports, with the space's measures of all."""
+    asked = work.get("measures")
+    if not asked:
+        return found
+    from sweeps.running import measured
+
+    return {**found, **measured.as_training_ends(folder, asked, work["measured_images"], heed)}

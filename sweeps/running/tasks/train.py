@@ -1,0 +1,91 @@
+"""Training one trial."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from robustray.errors import Paused
+from sweeps.running.tasks import base, compiler
+from sweeps.running.tasks.base import Report, deaths, failure, with_measures
+from sweeps.running.tasks.log_file import logging_to
+
+if TYPE_CHECKING:
+    from robustray.training import Trainer
+    from robustray.training.script import ScriptTrainer
+
+log = logging.getLogger("robustray")
+
+
+class TrainTask:
+    """Trains one trial, an epoch a step."""
+
+    def __init__(self, work: Mapping[str, Any]) -> None:
+        self.work = work
+        self.folder = Path(work["folder"])
+        self.trainer: Trainer | ScriptTrainer | None = None
+        self._interrupted = False
+
+    def step(self) -> Report:
+        try:
+            with logging_to(self.folder / "log.txt"):
+                return self._step()
+        except Paused:
+            raise
+        except Exception as error:
+            return failure(error, self.folder / "log.txt", self.trainer.completed if self.trainer else 0)
+
+    def _step(self) -> Report:
+        if self._interrupted:  # what the step before this one did is on disk
+            if self.trainer is not None:
+                self.trainer.halt()
+            raise Paused
+        if self.trainer is None:
+            died = self._count_attempt()
+            if died > self.work["max_failures"]:
+                cause = f"its process died {died} times in a row without writing a checkpoint"
+                log.error(cause)
+                return {"outcome": "failed", "cause": cause, "done": True, "epoch": 0, "training_iteration": 0}
+            self.trainer = self._open()
+            if self.trainer.report is not None:  # said before, but it may never have arrived
+                return self._measured(self.trainer.report)
+        return self._measured(self.trainer.epoch())
+
+    def _measured(self, report: Report) -> Report:
+        """A last report with the measures of the space that are taken of every trial."""
+        if report.get("outcome") != "complete":
+            return report
+        return with_measures(report, self.folder, self.work, self._heed)
+
+    def _heed(self, _: object) -> None:
+        if self._interrupted:
+            raise Paused
+
+    def _open(self) -> Trainer | ScriptTrainer:
+        from robustray.training import Trainer
+        from robustray.training.script import ScriptTrainer
+        from robustray.trial import TrialConfig
+
+        config = TrialConfig.recorded((self.folder / "trial.yaml").read_text(encoding="utf-8"), self.folder)
+        threads = base.settle(self.work).threads
+        if config.compile != "off":
+            compiler.settle(self.folder, threads)
+        kind = Trainer if config.script is None else ScriptTrainer
+        trainer = kind(config, self.folder, threads=threads)
+        if self._interrupted:
+            trainer.stop.set()
+        log.info("at %s", trainer.place)
+        return trainer
+
+    def _count_attempt(self) -> int:
+        kept = [path for name in ("last.pt", "script/state.pt") if (path := self.folder / name).exists()]
+        written = max((path.stat().st_mtime_ns for path in kept), default=0)
+        return deaths(self.folder / "attempts.json", self.work["session"], written)
+
+    def interrupt(self) -> bool:
+        self._interrupted = True
+        if self.trainer is not None:
+            self.trainer.stop.set()
+        return True
