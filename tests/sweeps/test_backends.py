@@ -390,7 +390,6 @@ def test_a_judge_job_writes_verdicts_and_reports_them(trained: tuple[Path, dict[
             assert len(shard.image) == left[number]
             left[number] -= int(shard.broken.sum())
             assert said.pop("device_seconds") >= shard.info["seconds"], "loading the model is device time as well"
-            assert (said.pop("fgsm", None) is not None) == (stage == CLEAN), "one step is measured before the attacks"
             assert said == {
                 "outcome": "complete", "done": True, "training_iteration": 1, "broken": int(shard.broken.sum()),
                 "seconds": shard.info["seconds"], "flags": [], "fgsm": shard.info.get("fgsm"),
