@@ -11,6 +11,7 @@ from scipy.sparse.linalg import ArpackNoConvergence, LinearOperator, eigsh
 
 from robustray._later import Tensor, nn, torch
 from robustray.attacks.losses import cross_entropy
+from robustray.errors import NotFinite
 from robustray.seeding import derive
 
 PASSES = 5
@@ -39,7 +40,7 @@ class Hessian:
         self.size = sum(parameter.numel() for parameter in self.parameters)
 
     def product(self, vector: Vector) -> Vector:
-        """H v, [P] of v [P]: sums over batches in float64."""
+        """H v, [P] of v [P]: sums over batches in float64. Raises NotFinite: ARPACK ends in errors of its own on NaN."""
         along = self.split(vector)
         total = [torch.zeros_like(each, dtype=torch.float64) for each in along]
         wanted = [parameter.requires_grad for parameter in self.parameters]
@@ -56,7 +57,10 @@ class Hessian:
         finally:
             for parameter, before in zip(self.parameters, wanted, strict=True):
                 parameter.requires_grad_(before)
-        return torch.cat([each.flatten() for each in total]).cpu().numpy() / self.images
+        found = torch.cat([each.flatten() for each in total]).cpu().numpy() / self.images
+        if not np.isfinite(found).all():
+            raise NotFinite("the loss or its second derivatives in the weights are not finite")
+        return found
 
     def split(self, vector: Vector) -> list[Tensor]:
         """A vector [P] as tensors like the parameters."""

@@ -30,6 +30,11 @@ class Deaf(nn.Module):
         self.inner = nn.Linear(64, 10)
 
     def forward(self, x): return self.inner(x.flatten(1)).detach()
+
+class Rare(Deaf):
+    def forward(self, x):
+        said = self.inner(x.flatten(1))
+        return torch.where(x.flatten(1).mean(1, keepdim=True) > 0.4, said * float("nan"), said)
 """
 
 PLUGIN = """
@@ -152,6 +157,19 @@ def test_a_model_without_gradients_is_one_line(name: str, command: Command, tmp_
     assert f"{name} follows gradients, and this model's answers have none" in refused.error
     assert len(refused.error.strip().splitlines()) == 1
     assert len(list(tmp_path.rglob("test-clean_accuracy-*/result.json"))) == 1  # what was done stays
+
+
+@pytest.mark.parametrize(
+    "asked", ["hessian", "{name: landscape, direction: hessian, steps: 3}", "robust_accuracy", "calibration"]
+)
+def test_a_model_that_is_rarely_not_finite_is_one_line(asked: str, command: Command, tmp_path: Path) -> None:
+    """NaN of bright images only: a first look at eight passes."""
+    (tmp_path / "bad.py").write_text(BAD)
+    data = ("--data", "digits", "--eps", "0.05")
+    refused = command("measure", "bad.py:Rare", "--measures", asked, *data, "--device", "cpu")
+    assert refused.code == 2
+    assert re.match(r"error: bad.py:Rare: .*not finite", refused.error)
+    assert len(refused.error.strip().splitlines()) == 1
 
 
 def test_a_plugin_brings_measures_and_architectures(command: Command, tmp_path: Path) -> None:
