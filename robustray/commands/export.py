@@ -11,6 +11,7 @@ import typer
 from robustray.commands.judge import Norm
 from robustray.commands.plugin_flags import Plugin, TrustPlugins
 from robustray.errors import UserError
+from robustray.files import told
 
 
 class Format(StrEnum):
@@ -66,4 +67,4 @@ def export(
     try:
         run(asked, typer.echo)
     except OSError as error:  # a full disk, a folder that cannot be written
-        raise UserError(str(error)) from None
+        raise UserError(told(error)) from None

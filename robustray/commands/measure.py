@@ -11,7 +11,7 @@ from robustray.commands.exits import INTERRUPTED
 from robustray.commands.judge import Norm
 from robustray.commands.plugin_flags import Plugin, TrustPlugins
 from robustray.errors import UserError
-from robustray.files import disk_trouble
+from robustray.files import told
 from robustray.stopping import Stops, interrupt
 
 
@@ -77,9 +77,7 @@ def measure(
             else:
                 measure_epochs.run(asked, epochs, typer.echo)
     except OSError as error:  # a full disk, a folder that cannot be written
-        trouble = disk_trouble(error)
-        where = "" if error.filename is None else f"{error.filename}: "
-        raise UserError(where + (trouble or error.strerror or str(error))) from None
+        raise UserError(told(error)) from None
     except KeyboardInterrupt:
         typer.echo("Stopped. Whole pieces are kept; the same command goes on.")
         raise typer.Exit(INTERRUPTED) from None
