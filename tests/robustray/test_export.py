@@ -401,7 +401,7 @@ def test_onnx_has_the_same_logits(trained: Path, command: Command) -> None:
 
 def test_a_program_is_made_without_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """On a full disk torch's own writer ends the process: what is written is written by us."""
-    monkeypatch.setattr(programs.torch._C, "PyTorchFileWriter", _in_memory(programs.torch._C.PyTorchFileWriter))
+    monkeypatch.setattr(torch._C, "PyTorchFileWriter", _in_memory(torch._C.PyTorchFileWriter))
     model = nn.Sequential(nn.Flatten(), nn.Linear(PIXELS[0].numel(), 10)).eval().requires_grad_(False)
     assert programs.exported(model, PIXELS)[1] == programs.Compared(0.0, True)
 
