@@ -64,6 +64,12 @@ def disk_trouble(error: BaseException) -> str | None:
     return _TROUBLE.get(error.errno or 0) if isinstance(error, OSError) else None
 
 
+def told(error: OSError) -> str:
+    """A file that could not be read or written in a line: which, and what to do about it or what the system says."""
+    where = "" if error.filename is None else f"{error.filename}: "
+    return where + (disk_trouble(error) or error.strerror or str(error))
+
+
 def write_whole(path: Path, content: bytes | str) -> None:
     """Writes a file aside, syncs it to disk and renames it into place: a reader sees the old file or the new one.
 

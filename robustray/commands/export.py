@@ -9,7 +9,9 @@ from typing import Annotated
 import typer
 
 from robustray.commands.judge import Norm
+from robustray.commands.plugin_flags import Plugin, TrustPlugins
 from robustray.errors import UserError
+from robustray.files import told
 
 
 class Format(StrEnum):
@@ -23,7 +25,7 @@ def export(
     model: Annotated[
         str,
         typer.Argument(
-            help="A trial's folder, a derived point's, a checkpoint, zoo:NAME (RobustBench), or package.module:factory."
+            help="A trial's folder, a derived point's, a checkpoint, zoo:NAME (RobustBench), or file.py:function."
         ),
     ],
     out: Annotated[
@@ -46,6 +48,8 @@ def export(
         list[Path] | None, typer.Option(help="A result.json, or its folder, where judgements are not looked for.")
     ] = None,
     figure: Annotated[bool, typer.Option(help="Draw the sweep's frontier with this model; takes a browser.")] = True,
+    plugin: Plugin = None,
+    trust_plugins: TrustPlugins = False,
 ) -> None:
     """Writes a model out: weights, a program that needs no code of ours, a model card, an entry for RobustBench."""
     from robustray.commands.export_run import Asked, run
@@ -63,4 +67,4 @@ def export(
     try:
         run(asked, typer.echo)
     except OSError as error:  # a full disk, a folder that cannot be written
-        raise UserError(str(error)) from None
+        raise UserError(told(error)) from None

@@ -9,8 +9,9 @@ import typer
 
 from robustray.commands.exits import INTERRUPTED
 from robustray.commands.judge import Norm
+from robustray.commands.plugin_flags import Plugin, TrustPlugins
 from robustray.errors import UserError
-from robustray.files import disk_trouble
+from robustray.files import told
 from robustray.stopping import Stops, interrupt
 
 
@@ -18,7 +19,7 @@ def measure(
     model: Annotated[
         str,
         typer.Argument(
-            help="A trial's folder, a checkpoint (.pt, .safetensors), zoo:NAME (RobustBench), or package.module:factory."
+            help="A trial's folder, an export's, a checkpoint (.pt, .safetensors), zoo:NAME (RobustBench), or file.py:function."
         ),
     ],
     measures: Annotated[
@@ -50,6 +51,8 @@ def measure(
     save_predictions: Annotated[
         bool, typer.Option("--save-predictions", help="Take the measure predictions too: a class for each image.")
     ] = False,
+    plugin: Plugin = None,
+    trust_plugins: TrustPlugins = False,
 ) -> None:
     """Measures what explains a classifier. Killed at any moment, the same command goes on."""
     from robustray.commands import measure_epochs, measure_run
@@ -74,9 +77,7 @@ def measure(
             else:
                 measure_epochs.run(asked, epochs, typer.echo)
     except OSError as error:  # a full disk, a folder that cannot be written
-        trouble = disk_trouble(error)
-        where = "" if error.filename is None else f"{error.filename}: "
-        raise UserError(str(error) if trouble is None else where + trouble) from None
+        raise UserError(told(error)) from None
     except KeyboardInterrupt:
         typer.echo("Stopped. Whole pieces are kept; the same command goes on.")
         raise typer.Exit(INTERRUPTED) from None

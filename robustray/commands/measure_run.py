@@ -59,9 +59,9 @@ def run(asked: Asked, write: Callable[[str], None]) -> list[dict[str, Any]]:
     Raises:
         UserError: a flag, the model or the data is wrong, or a measure does not fit them.
     """
-    wanted = _wanted(asked)
     given = source(asked.data) if asked.data else None
     found = subjects.load(asked.model, architecture=asked.architecture, data=given, norm=asked.norm or "linf")
+    wanted = _wanted(asked)  # now: a trial's folder brings the measures of its plugins
     data = given or (None if found.judge is None else found.judge.data)
     if data is None:
         raise UserError("--data is missing: which images to measure on, for example --data cifar10")
@@ -78,12 +78,15 @@ def run(asked: Asked, write: Callable[[str], None]) -> list[dict[str, Any]]:
     root = asked.results or (Path(asked.model) / "measures" if Path(asked.model).is_dir() else RESULTS / found.name)
     model, results = Copies(found.model).to(device).eval().requires_grad_(False), []
     other = Others(asked.architecture, given, threat.norm, device)
+    grounds = list[Ground]()
+    for split in splits:
+        ground = Ground(model, data, split, rows[split], threat, classes, device, spec=asked.model, other=other)
+        grounds.append(replace(ground, judged=partial(judged, ground, found, asked)))
+    for each in wanted:  # all before the first is taken: that may be an hour
+        for ground in grounds:
+            each.check(ground)
     for each in wanted:
-        here = []
-        for split in splits:
-            ground = Ground(model, data, split, rows[split], threat, classes, device, spec=asked.model, other=other)
-            ground = replace(ground, judged=partial(judged, ground, found, asked))
-            here.append(_taken(each, ground, found, named, root, write))
+        here = [_taken(each, ground, found, named, root, write) for ground in grounds]
         results += here
         if len(here) == 2:
             write(_gap(each, here))

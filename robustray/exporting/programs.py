@@ -6,7 +6,6 @@ import contextlib
 import importlib.util
 import io
 import logging
-import tempfile
 import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -55,15 +54,15 @@ def exported(model: nn.Module, x: Tensor) -> tuple[bytes, Compared]:
         NoProgram: the network does what no graph holds (its way depends on the images, it asks numpy, it calls autograd), it
             fixes the batch, or the program answers otherwise.
     """
-    with _quiet(), tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "model.pt2"
+    buffer = io.BytesIO()  # in memory: on a full disk torch's writer of files ends the process, without an exception
+    with _quiet():
         try:
             made = torch.export.export(model, (_some(x, 3),), dynamic_shapes=({0: torch.export.Dim("batch")},))
-            torch.export.save(made, path)
-            read = program.read(path)
+            torch.export.save(made, buffer)
+            read = program.Program(torch.export.load(io.BytesIO(buffer.getvalue())).module())
         except Exception as error:  # whatever a network does that no graph holds
             raise NoProgram(_reason(error)) from None
-        content = path.read_bytes()
+    content = buffer.getvalue()
     if weights_hash(read.graph.state_dict()) != weights_hash(model.state_dict()):
         raise NoProgram("its program has other weights, or other names for them")
     return content, compared(model, read, x)

@@ -12,6 +12,7 @@ from pydantic import Field
 from robustray._later import F, Tensor, torch
 from robustray.attacks.norms import Norm, length, per_image
 from robustray.data.splits import Indices
+from robustray.errors import UserError
 from robustray.measures import intervals
 from robustray.measures.base import Ground, PerImage, Result, per_row
 from robustray.measures.metrics import Direction
@@ -56,6 +57,10 @@ class Lipschitz(PerImage):
     steps: Count = Field(10, ge=0, le=10_000, description="steps of ascent")
     step: Real = Field(0.2, gt=0, le=2, description="length of a step as a fraction of eps")
     restarts: Count = Field(1, ge=1, le=1000, description="random starts, of which an image keeps the highest ratio")
+
+    def check(self, ground: Ground) -> None:
+        if ground.threat.eps == 0:
+            raise UserError("lipschitz: eps is 0, and nothing can change where nothing may be moved; say --eps 8/255")
 
     def each(self, x: Tensor, y: Tensor, rows: Indices, ground: Ground) -> Mapping[str, Tensor]:
         with torch.no_grad():

@@ -24,6 +24,7 @@ from robustray.verdicts import fingerprint
 
 ABOUT = "measure.json"
 RESULT = "result.json"
+_NO_GRADIENT = "does not require grad and does not have a grad_fn"  # torch says no more, and has no class for it
 
 
 def identity(measure: Measure, ground: Ground, weights: str) -> dict[str, Any]:
@@ -81,6 +82,13 @@ def take(
                         found = dict(measure.piece(number, within))
                 except NotFinite as error:  # an attack came to an image where the model or its gradients are not
                     raise UserError(f"{ground.spec or 'the model'}: {error}") from None
+                except RuntimeError as error:
+                    if _NO_GRADIENT not in str(error):
+                        raise
+                    raise UserError(
+                        f"{ground.spec or 'the model'}: {measure.name} follows gradients, and this model's answers have none "
+                        "(detach, no_grad or numpy inside it); take measures that only ask it, clean_accuracy say"
+                    ) from None
                 if path is not None:
                     arrays.keep(path, **found)
             pieces.append(found)

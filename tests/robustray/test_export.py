@@ -397,3 +397,18 @@ def test_onnx_has_the_same_logits(trained: Path, command: Command) -> None:
     for pixels in (PIXELS, PIXELS[:1]):
         (logits,) = session.run(["logits"], {"pixels": pixels.numpy()})
         assert torch.allclose(torch.from_numpy(logits), loaded(trained).model(pixels), atol=1e-4)
+
+
+def test_a_program_is_made_without_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a full disk torch's own writer ends the process: what is written is written by us."""
+    monkeypatch.setattr(torch._C, "PyTorchFileWriter", _in_memory(torch._C.PyTorchFileWriter))
+    model = nn.Sequential(nn.Flatten(), nn.Linear(PIXELS[0].numel(), 10)).eval().requires_grad_(False)
+    assert programs.exported(model, PIXELS)[1] == programs.Compared(0.0, True)
+
+
+def _in_memory(writer: Any) -> Any:
+    def opened(target: Any, *rest: Any, **more: Any) -> Any:
+        assert not isinstance(target, str | Path), target
+        return writer(target, *rest, **more)
+
+    return opened

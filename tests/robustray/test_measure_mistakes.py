@@ -23,6 +23,36 @@ class Few(nn.Module):
 
 class Broken(nn.Module):
     def forward(self, x): return torch.as_tensor(x).flatten(1)[:, :10] * float("nan")
+
+class Deaf(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.inner = nn.Linear(64, 10)
+
+    def forward(self, x): return self.inner(x.flatten(1)).detach()
+
+class Rare(Deaf):
+    def forward(self, x):
+        said = self.inner(x.flatten(1))
+        return torch.where(x.flatten(1).mean(1, keepdim=True) > 0.4, said * float("nan"), said)
+"""
+
+PLUGIN = """
+from typing import Literal
+
+from robustray.measures.base import PerImage, Result
+from robustray.registry import register
+
+@register
+class Half(PerImage):
+    name: Literal["half"] = "half"
+    unit = "fraction"
+
+    def each(self, x, y, rows, ground): return {"half": 0 * y + 0.5}
+
+    def summary(self, columns, ground): return Result(float(columns["half"].mean()), None, None, "")
+
+    def passes(self, ground): return 0.0
 """
 
 
@@ -45,6 +75,8 @@ class Broken(nn.Module):
         (["nowhere/0003", "--measures", "lipschitz", *ON_DIGITS], r"nowhere/0003"),
         (["bad.py:Few", "--measures", "clean_accuracy", *ON_DIGITS], r"4 classes|4 logits|\b4\b"),
         (["bad.py:Broken", "--measures", "clean_accuracy", *ON_DIGITS], r"not finite|NaN"),
+        (["net.py:make", "--measures", "lipschitz", *ON_DIGITS, "--eps", "0"], r"lipschitz: eps is 0"),
+        (["net.py:make", "--measures", "clean_accuracy, best_known", *ON_DIGITS], r"no finished AutoAttack"),
         (["SWEEP", "--measures", "lipschitz", "--split", "test"], r"belongs to a sweep.*--split validation"),
         (["SWEEP", "--measures", "lipschitz", "--split", "validation,test"], r"belongs to a sweep.*--split validation"),
         (["SWEEP", "--measures", "lipschitz", "--images", "100000"], r"--images 100000: digits has \d+ validation images"),
@@ -76,7 +108,7 @@ def test_a_folder_that_cannot_be_written_is_one_line(command: Command, tmp_path:
     refused = command("measure", *asked, "--results", "net.py/results")
     assert refused.code == 2
     assert refused.error.startswith("error: ")
-    assert "net.py/results" in refused.error
+    assert re.search(r"net\.py/results.*: Not a directory$", refused.error.strip())
     assert len(refused.error.strip().splitlines()) == 1
 
 
@@ -115,3 +147,37 @@ def test_a_flag_that_cannot_be_is_exit_code_2_without_a_traceback(flag: str, com
     refused = command("measure", "x.py:y", "--measures", "lipschitz", flag)
     assert refused.code == 2
     assert "Traceback" not in refused.error
+
+
+@pytest.mark.parametrize("name", ["lipschitz", "input_gradients", "robust_accuracy", "flatness", "hessian"])
+def test_a_model_without_gradients_is_one_line(name: str, command: Command, tmp_path: Path) -> None:
+    (tmp_path / "bad.py").write_text(BAD)
+    refused = command("measure", "bad.py:Deaf", "--measures", f"clean_accuracy, {name}", *ON_DIGITS, "--device", "cpu")
+    assert refused.code == 2
+    assert f"{name} follows gradients, and this model's answers have none" in refused.error
+    assert len(refused.error.strip().splitlines()) == 1
+    assert len(list(tmp_path.rglob("test-clean_accuracy-*/result.json"))) == 1  # what was done stays
+
+
+@pytest.mark.parametrize(
+    "asked", ["hessian", "{name: landscape, direction: hessian, steps: 3}", "robust_accuracy", "calibration"]
+)
+def test_a_model_that_is_rarely_not_finite_is_one_line(asked: str, command: Command, tmp_path: Path) -> None:
+    """NaN of bright images only: a first look at eight passes."""
+    (tmp_path / "bad.py").write_text(BAD)
+    data = ("--data", "digits", "--eps", "0.05")
+    refused = command("measure", "bad.py:Rare", "--measures", asked, *data, "--device", "cpu")
+    assert refused.code == 2
+    assert re.match(r"error: bad.py:Rare: .*not finite", refused.error)
+    assert len(refused.error.strip().splitlines()) == 1
+
+
+def test_a_plugin_brings_measures_and_architectures(command: Command, tmp_path: Path) -> None:
+    """Named on the command line; the other commands that load a model have the flag too."""
+    written(tmp_path)
+    (tmp_path / "half.py").write_text(PLUGIN)
+    asked = ("measure", "net.py:make", "--measures", "half", *ON_DIGITS, "--device", "cpu")
+    assert re.search("there is no measure 'half'", command(*asked).error)
+    done = command(*asked, "--plugin", "half.py")
+    assert done.code == 0, done.error
+    assert done.out.startswith("half  50.0%")
