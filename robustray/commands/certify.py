@@ -11,6 +11,7 @@ from robustray.commands.exits import INTERRUPTED
 from robustray.commands.judge import JudgedSplit
 from robustray.commands.plugin_flags import Plugin, TrustPlugins
 from robustray.errors import UserError
+from robustray.files import told
 from robustray.stopping import Stops, interrupt
 
 
@@ -74,7 +75,7 @@ def certify(
         with Stops(interrupt):
             run(asked, typer.echo)
     except OSError as error:  # a full disk, a folder that cannot be written
-        raise UserError(str(error)) from None
+        raise UserError(told(error)) from None
     except KeyboardInterrupt:
         typer.echo("Stopped. Whole shards are kept; the same command goes on.")
         raise typer.Exit(INTERRUPTED) from None

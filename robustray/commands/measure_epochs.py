@@ -12,7 +12,7 @@ from typing import Any
 from robustray.commands import measure_run
 from robustray.commands.measure_run import Asked
 from robustray.errors import UserError
-from robustray.files import write_whole
+from robustray.files import Stamp, write_whole
 from robustray.measures import taking
 from robustray.measures.metrics import figures
 from robustray.verdicts import fingerprint
@@ -24,21 +24,22 @@ _SAME = ("measure", "settings", "data", "split", "images", "threat", "unit", "be
 
 def run(asked: Asked, epochs: str, write: Callable[[str], None]) -> list[Path]:
     """Takes measures of each snapshot, the earliest first, and writes a curve for each measure and split, which grows by every
-    snapshot. Whole pieces are kept: the same command goes on where it was killed.
+    snapshot; what an earlier command has measured of snapshots that are still the same files stays in it. Whole pieces are
+    kept: the same command goes on where it was killed.
 
     Args:
         epochs: `all`, or numbers of epochs, `10,20`.
 
     Returns:
-        The curves' folders: `curve.json` says of what, `epochs.csv` has a row for each epoch: value, low and high (its 95 %
-        interval), and whatever else the measure says.
+        The curves' folders: `curve.json` says of what, and which files were measured, `epochs.csv` has a row for each epoch:
+        value, low and high (its 95 % interval), and whatever else the measure says.
 
     Raises:
         UserError: the model is no folder of a trial with these snapshots; and whatever measuring one of them raises.
     """
     found = snapshots(Path(asked.model), epochs)
     root = asked.results or Path(asked.model) / "measures"
-    curves: dict[Path, list[dict[str, Any]]] = {}
+    curves: dict[Path, dict[int, dict[str, Any]]] = {}
     for epoch, path in found.items():
 
         def told(line: str, epoch: int = epoch) -> None:
@@ -49,16 +50,33 @@ def run(asked: Asked, epochs: str, write: Callable[[str], None]) -> list[Path]:
                 key: said[key] for key in _SAME
             }
             folder = root / f"epochs-{said['split']}-{said['measure']}-{fingerprint(about)}"
-            rows = curves.setdefault(folder, [])
-            rows.append({"epoch": epoch, **{key: said[key] for key in ("value", "low", "high")}, **said["values"]})
+            rows = curves.setdefault(folder, _before(folder, Path(asked.model)))
+            rows[epoch] = {"epoch": epoch, **{key: said[key] for key in ("value", "low", "high")}, **said["values"]}
+            measured = {at: {"file": _file(Path(asked.model), at), "row": rows[at]} for at in sorted(rows)}
             folder.mkdir(parents=True, exist_ok=True)
-            write_whole(folder / CURVE, json.dumps(about, indent=2))
-            write_whole(folder / ROWS, taking.csv(_whole(rows)))
+            write_whole(folder / CURVE, json.dumps({**about, "measured": measured}, indent=2))
+            write_whole(folder / ROWS, taking.csv(_whole([rows[at] for at in sorted(rows)])))
     for folder, rows in curves.items():
-        for line in table(json.loads((folder / CURVE).read_text(encoding="utf-8")), _whole(rows)):
+        whole = _whole([rows[at] for at in sorted(rows)])
+        for line in table(json.loads((folder / CURVE).read_text(encoding="utf-8")), whole):
             write(line)
         write(f"  {folder / ROWS}; drawn by python -m analysis curve {folder}")
     return list(curves)
+
+
+def _before(folder: Path, trial: Path) -> dict[int, dict[str, Any]]:
+    """The rows of a curve that is there, of snapshots that have not changed since; none where it cannot be read."""
+    try:
+        measured = json.loads((folder / CURVE).read_text(encoding="utf-8"))["measured"].items()
+        return {int(at): each["row"] for at, each in measured if each["file"] == _file(trial, int(at))}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return {}
+
+
+def _file(trial: Path, epoch: int) -> list[int]:
+    """What tells that a snapshot is another one, without reading it; nothing where it is gone."""
+    path = trial / f"epoch-{epoch:04d}.pt"
+    return list(Stamp.of(path)[1:]) if path.is_file() else []
 
 
 def snapshots(folder: Path, epochs: str) -> dict[int, Path]:

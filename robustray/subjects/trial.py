@@ -23,6 +23,10 @@ def load_model(folder: Path, device: str = "auto") -> tuple[TrialConfig, nn.Modu
     """
     state, damage = checkpoints.load_last(folder)
     if state is None:
+        if (folder / "study.journal").exists():
+            raise UserError(
+                f"{folder}: is a whole sweep; name one of its trials, {folder / 'trials' / '0000'} for example"
+            )
         raise UserError(f"{folder}: no checkpoint{': ' + '; '.join(damage) if damage else ' (last.pt)'}")
     weights = state["average"]
     if state["best"] is not None:

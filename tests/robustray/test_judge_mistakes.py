@@ -42,6 +42,7 @@ table = {}
         (["nowhere"], r"nowhere: no such file or folder; a model is"),
         (["nowhere/last.pt"], r"nowhere/last.pt: no such file or folder"),
         (["empty"], r"empty: no checkpoint"),
+        (["sweep"], r"sweep: is a whole sweep; name one of its trials, sweep/trials/0000 for example"),
         (["zoo:Standard", "--data", "digits"], r"zoo:Standard: the model zoo needs robustbench .*pip install"),
         (["bare.pt"], r"bare.pt: only weights; say what network .* --architecture"),
         (["bare.pt", "--architecture", "small_cnn"], r"--architecture: a network of ours needs --data"),
@@ -125,6 +126,8 @@ def test_a_mistake_is_one_line_and_exit_code_2(
 ) -> None:
     """And nothing is written."""
     (tmp_path / "empty").mkdir()
+    (tmp_path / "sweep").mkdir()
+    (tmp_path / "sweep" / "study.journal").touch()
     (tmp_path / "bad.py").write_text(BAD)
     (tmp_path / "syntax.py").write_text("def make(:\n")
     torch.save({"1.weight": torch.zeros(10, 64), "1.bias": torch.zeros(10)}, tmp_path / "bare.pt")
@@ -172,7 +175,8 @@ def test_a_full_disk_is_one_line_and_the_same_command_goes_on(
     monkeypatch.setattr(Path, "open", open_)
     refused = command("judge", "net.py:make", *ON_TEST, "--device", "cpu")
     assert refused.code == 2
-    assert "No space left on device" in refused.error
+    assert "no space left on the disk" in refused.error
+    assert "Errno" not in refused.error
     assert len(refused.error.strip().splitlines()) == 1
     full = False
     assert command.judge("net.py:make", *ON_TEST).result["images"] == 40

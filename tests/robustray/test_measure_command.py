@@ -71,6 +71,9 @@ def test_a_curve_over_snapshots(command: Command, kept: Path, tmp_path: Path) ->
     assert lines[at + 1].split() == ["epoch", "value", "low", "high", "clean", "accuracy", "fooling", "rate"]
     assert lines[at + 3].split()[:2] == ["2", f"{rows['value'].iloc[1]:.1%}"]
 
+    one = measured(command, kept, "--measures", MEASURES, "--epochs", "2", "--images", "40", "--results", tmp_path)
+    assert one.splitlines()[-7:] == lines[-7:], "a row that is there stays"
+
     drawn = curve.publish([tmp_path], png=False)
     assert drawn.page.stat().st_size > 1000
     figure = curve.curve_figure(list(found.values()))
