@@ -125,7 +125,7 @@ class Controller:
         if search.sampler == "grid":
             following = self.settings.next_of_grid()
             return None if following is None else self.study.ask(sampling.Fixed(following))
-        for sampler in sampling.samplers(search.sampler, search.seed, number, self.settings.chances):
+        for sampler in sampling.samplers(self.sweep, number, self.settings.chances):
             asked = self.study.ask(sampler)
             if self.settings.tried(asked.params) is None:
                 return asked

@@ -77,8 +77,10 @@ class Bound(Options):
 class Search(Options):
     """How trials are chosen."""
 
-    sampler: Literal["tpe", "random", "grid"] = Field(
-        "tpe", description="tpe learns from finished trials; random does not; grid goes through all settings, in order"
+    sampler: Literal["tpe", "nsga2", "nsga3", "gp", "qmc", "random", "grid"] = Field(
+        "tpe",
+        description="tpe, nsga2, nsga3 and gp (a Gaussian process, whose asks take seconds) learn from finished trials; qmc "
+        "fills the space evenly, random does not; grid goes through all settings, in order",
     )
     trials: Literal["auto"] | Annotated[Count, Field(ge=1)] = Field(
         "auto", description=f"how many trials; auto is {TRIALS}, and all settings of a grid"

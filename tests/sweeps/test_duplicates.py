@@ -31,7 +31,7 @@ OPTIONS = {
     "twice": ((*THREE[1:], "trial.defense={choice: [trades, {name: trades, label: b}, natural]}"), 2),
 }
 SPACES = pytest.mark.parametrize(("options", "settings"), OPTIONS.values(), ids=OPTIONS)
-SAMPLERS = pytest.mark.parametrize("sampler", ["tpe", "random"])
+SAMPLERS = pytest.mark.parametrize("sampler", ["tpe", "nsga2", "qmc", "random"])
 
 
 def searched(folder: Path, sweep: Sweep, *, lives: int = 1) -> tuple[Record, list[str]]:

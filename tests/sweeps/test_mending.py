@@ -141,7 +141,7 @@ def _with_asks(journal: Path, asks: int) -> None:
     journal.write_bytes(b"".join(kept))
 
 
-@pytest.mark.parametrize("sampler", ["random", "tpe"])
+@pytest.mark.parametrize("sampler", ["random", "tpe", "nsga2", "qmc"])
 @pytest.mark.parametrize("asks", [0, 1, 2])
 def test_an_ask_that_nobody_was_given_is_told_wherever_it_stands(tmp_path: Path, sampler: str, asks: int) -> None:
     """As folders of before have them, where an ask was several lines. What is tried is what would have been without it."""

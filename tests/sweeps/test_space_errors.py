@@ -182,7 +182,12 @@ MISTAKES: list[tuple[int, str, str, str]] = [
     (OBJECTIVES, "constraints: {cost_passes: {}}", "constraints.cost_passes", "needs a min, a max, or both"),
     (OBJECTIVES, "constraints: {cost_passes: {min: 2, max: 1}}", "constraints.cost_passes", "2 is above 1"),
     (OBJECTIVES, "constraints: {cost_passes: {minn: 2}}", "constraints.cost_passes.minn", "did you mean 'min'?"),
-    (SEARCH, "search: {sampler: tpee}", "search.sampler", "must be 'tpe', 'random' or 'grid', not 'tpee'; did you mean 'tpe'?"),
+    (
+        SEARCH,
+        "search: {sampler: tpee}",
+        "search.sampler",
+        "must be 'tpe', 'nsga2', 'nsga3', 'gp', 'qmc', 'random' or 'grid', not 'tpee'; did you mean 'tpe'?",
+    ),
     (SEARCH, "search: {trials: 0}", "search.trials", "must be 'auto' or at least 1, not 0"),
     (SEARCH, "search: {trials: 1e300}", "search.trials", "must be 'auto' or a smaller number"),
     (SEARCH, "search: {seed: -1}", "search.seed", "must be at least 0, not -1"),

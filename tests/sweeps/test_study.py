@@ -174,6 +174,8 @@ def test_a_branch_that_always_fails_is_left_alone_by_tpe(tmp_path: Path) -> None
         assert sum(failed[12:]) <= 4, f"{sum(failed[12:])} of 24 went where every trial fails"
 
 
+LEARNING = ("tpe", "nsga2", "nsga3")
+"""Samplers that learn, but for the one that takes a second."""
 EVENTS = st.lists(
     st.tuples(
         st.integers(0, 7),
@@ -223,11 +225,11 @@ def test_it_is_a_function_of_the_record(
             elif kind == "resume" and record.skipped(number) is not None:
                 record.skip(number, None)
                 controller.heard(JudgingResumed(number))
-        told, asked = seen(study), study.ask(sampler("tpe", 0, study.sampled))
+        told, asked = seen(study), [study.ask(sampler(sweep, study.sampled, name=each)) for each in LEARNING]
         held = [(trial.feasible, trial.violations) for trial in record.trials()]
     with opened(folder / "record", sweep) as record:
         read = Study(sweep, record)
         assert [(trial.feasible, trial.violations) for trial in record.trials()] == held
         assert seen(read) == told
         assert read.sampled == study.sampled
-        assert read.ask(sampler("tpe", 0, read.sampled)) == asked
+        assert [read.ask(sampler(sweep, read.sampled, name=each)) for each in LEARNING] == asked
