@@ -11,8 +11,10 @@ from typing import Any
 
 import pytest
 
+from tests.plugged import fresh
 from tests.robustray.judged import Command, written
 
+__all__ = ["fresh"]
 ON_DIGITS = ("--data", "digits", "--eps", "0.05", "--images", "20")
 BAD = """
 import torch
@@ -172,6 +174,7 @@ def test_a_model_that_is_rarely_not_finite_is_one_line(asked: str, command: Comm
     assert len(refused.error.strip().splitlines()) == 1
 
 
+@pytest.mark.usefixtures("fresh")
 def test_a_plugin_brings_measures_and_architectures(command: Command, tmp_path: Path) -> None:
     """Named on the command line; the other commands that load a model have the flag too."""
     written(tmp_path)
