@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -34,7 +33,7 @@ class Margins:
 
 
 def of(parent: Parent, ground: Ground, which: str, limit: int) -> tuple[Margins, float]:
-    """The margins' logits of a parent, and the passes they took; none where they lie in `ground.kept`.
+    """The margins' logits of a parent, and the passes they took; none where another point has left them in `ground.kept`.
 
     The attack is the judge's cheap one, `judge.cheap`.
 
@@ -44,9 +43,12 @@ def of(parent: Parent, ground: Ground, which: str, limit: int) -> tuple[Margins,
     images = _images(ground.judge, which)
     images = images.take(np.arange(min(limit, len(images))))
     path = ground.kept / f"margins-{fingerprint(_about(parent, ground.judge, which, limit))}.npz"
-    if (known := _read(path)) is not None:
-        return known, 0.0
     attack = ground.judge.cheap.bind(ground.judge.threat)
+    passes = float(len(images) * (1 + attack.attack.passes))
+    if (known := arrays.kept(path) or {}).keys() >= {"held", "wrong"}:
+        # where it was this very point, a process died before it could tell
+        ours = "by" in known and str(known["by"]) == ground.folder.name
+        return Margins(known["held"], known["wrong"]), passes if ours else 0.0
     kept = DeviceImages(images, ground.device)
     generator = torch.Generator(ground.device).manual_seed(derive("margins"))
     held, wrong = list[Tensor](), list[Tensor]()
@@ -66,8 +68,8 @@ def of(parent: Parent, ground: Ground, which: str, limit: int) -> tuple[Margins,
                 held.append(attacked[attacked.argmax(1) == y[right]])
             ground.tell({"images": min(begin + _BATCH, len(kept)), "of": len(kept)})
     found = Margins(_array(held), _array(wrong))
-    arrays.keep(path, held=found.held, wrong=found.wrong)
-    return found, float(len(kept) * (1 + attack.attack.passes))
+    arrays.keep(path, held=found.held, wrong=found.wrong, by=np.array(ground.folder.name))
+    return found, passes
 
 
 def _images(judge: Judge, which: str) -> Images:
@@ -88,8 +90,3 @@ def _about(parent: Parent, judge: Judge, which: str, limit: int) -> dict[str, An
 
 def _array(parts: list[Tensor]) -> NDArray[np.float64]:
     return torch.cat(parts).double().cpu().numpy() if parts else np.zeros((0, 0))
-
-
-def _read(path: Path) -> Margins | None:
-    found = arrays.kept(path) or {}
-    return Margins(found["held"], found["wrong"]) if {"held", "wrong"} <= found.keys() else None

@@ -71,10 +71,11 @@ class Point:
     weights: str  # SHA-256 of the state of all of it
     said: Mapping[str, Any]
     parents: Sequence[Parent]
+    passes: float = 0.0  # that making it took; 0 where it was made before they were kept
 
 
-def make(recipe: Recipe, ground: Ground, find: Find) -> tuple[Point, float]:
-    """Makes a point and keeps it in the ground's folder; with the passes it took.
+def make(recipe: Recipe, ground: Ground, find: Find) -> Point:
+    """Makes a point and keeps it in the ground's folder, with the passes it took: a process may die before it has told them.
 
     Raises:
         UserError: a parent cannot be found, or they do not go together. Paused: the ground's stop was set.
@@ -83,7 +84,7 @@ def make(recipe: Recipe, ground: Ground, find: Find) -> tuple[Point, float]:
     made = recipe.maker.make(parents, recipe.numbers, ground)
     weights = checkpoints.weights_hash(made.model.state_dict())
     checkpoints.save(ground.folder / FILE, _state(recipe, parents, made, weights))
-    return Point(recipe, made.model, weights, made.said, parents), made.passes
+    return Point(recipe, made.model, weights, made.said, parents, made.passes)
 
 
 def _state(recipe: Recipe, parents: Sequence[Parent], made: Made, weights: str) -> dict[str, Any]:
@@ -101,6 +102,7 @@ def _state(recipe: Recipe, parents: Sequence[Parent], made: Made, weights: str) 
         "state": {name: value.detach().cpu().contiguous() for name, value in made.state.items()},
         "said": dict(made.said),
         "weights": weights,
+        "passes": made.passes,
     }
 
 
@@ -124,7 +126,7 @@ def load(folder: Path, find: Find) -> Point:
     weights = checkpoints.weights_hash(model.state_dict())
     if weights != kept["weights"]:
         raise UserError(f"{folder}: gives a model with weights {weights[:12]}, but {kept['weights'][:12]} were made")
-    return Point(recipe, model, weights, kept["said"], parents)
+    return Point(recipe, model, weights, kept["said"], parents, kept.get("passes", 0.0))
 
 
 def judge_of(folder: Path) -> Judge:

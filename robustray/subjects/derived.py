@@ -62,10 +62,8 @@ def made(folder: Path, kept: Path, *, stop: threading.Event | None = None, devic
     recipe = point.Recipe.from_yaml((folder / RECIPE).read_text(encoding="utf-8"), folder)
     place, judge = pick_device(device), recipe.judge
     ground = Ground(judge, place, folder, kept, stop or threading.Event(), lambda said: log.info("%s", said))
-    if there(folder):
-        found, passes = point.load(folder, finder(folder, judge)), 0.0
-    else:
-        found, passes = point.make(recipe, ground, finder(folder, judge))
+    find = finder(folder, judge)
+    found = point.load(folder, find) if there(folder) else point.make(recipe, ground, find)
     rows = judge.lists()[1]
     images = DeviceImages(judge.data.load("validation").take(rows), place)
     attack = judge.cheap.bind(judge.threat)
@@ -91,7 +89,7 @@ def made(folder: Path, kept: Path, *, stop: threading.Event | None = None, devic
         "weights": found.weights,
         "said": dict(found.said),
         "found": told,
-        "cost_passes": passes + len(images) * (2 + attack.attack.passes + asked),
+        "cost_passes": found.passes + len(images) * (2 + attack.attack.passes + asked),
         "cost_seconds": seconds,
     }
 

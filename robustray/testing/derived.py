@@ -109,7 +109,7 @@ def kept_and_loaded_it_is_the_same(maker: Maker) -> None:
     parents = {parent.spec: parent for parent in _parents(maker)}
     recipe = Recipe(maker, maker.numbers(len(parents))[-1], list(parents), JUDGE)
     with _ground() as ground:
-        made, _ = point.make(recipe, ground, parents.__getitem__)
+        made = point.make(recipe, ground, parents.__getitem__)
         loaded = point.load(ground.folder, parents.__getitem__)
     assert loaded.weights == made.weights == weights_hash(made.model.state_dict())
     assert torch.equal(loaded.model(_images()), made.model(_images()))

@@ -59,7 +59,7 @@ def test_every_maker_meets_every_network(cls: type[Architecture], maker: str, tm
     again = {spec: Parent(spec, copy.deepcopy(each.model), each.weights) for spec, each in parents.items()}
     recipe = Recipe(chosen, chosen.numbers(2)[0], list(parents), JUDGE)
     ground = Ground(JUDGE, torch.device("cpu"), tmp_path, tmp_path / "kept")
-    made, _ = point.make(recipe, ground, parents.__getitem__)
+    made = point.make(recipe, ground, parents.__getitem__)
     loaded = point.load(tmp_path, again.__getitem__)
     assert loaded.weights == made.weights
     x = torch.rand(3, 1, 8, 8, generator=torch.Generator().manual_seed(1))
