@@ -74,6 +74,14 @@ def card(command: Command, *arguments: object) -> str:
 
 
 @pytest.fixture(scope="module")
+def trained(trained: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A trial's folder without the judgements of other tests, which an export would tell of."""
+    folder = tmp_path_factory.mktemp("own") / "0003"
+    shutil.copytree(trained, folder, ignore=shutil.ignore_patterns("judgements", "measures", "certificates"))
+    return folder
+
+
+@pytest.fixture(scope="module")
 def once(trained: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The export of a trained trial, which no test changes."""
     out = tmp_path_factory.mktemp("exports") / "Ours"

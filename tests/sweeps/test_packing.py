@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from itertools import count
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
+import psutil
 import pytest
 import torch
 from hypothesis import given
@@ -154,7 +156,9 @@ Known = Callable[[Callable[[int], float]], list[int]]
 
 @pytest.fixture
 def known(monkeypatch: pytest.MonkeyPatch) -> Known:
-    """Makes a step take so many seconds by its threads, on a machine of four cores; gives the threads that were tried."""
+    """Makes a step take so many seconds by its threads, on a machine of four cores and memory that no test fills; gives the
+    threads that were tried.
+    """
 
     def install(seconds: Callable[[int], float]) -> list[int]:
         tried: list[int] = []
@@ -167,6 +171,7 @@ def known(monkeypatch: pytest.MonkeyPatch) -> Known:
         monkeypatch.setattr(cost, "trial", trial)
         monkeypatch.setattr(processors, "cores", lambda: 4)
         monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+        monkeypatch.setattr(psutil, "virtual_memory", lambda: SimpleNamespace(available=2**50, total=2**50))
         return tried
 
     return install
