@@ -88,6 +88,7 @@ class Training:
         )
         self.done = 0
         self.passes = 0.0
+        self.by = ground.folder.name  # the point that it was begun for
         self.losses: list[float] = []  # the mean of each epoch so far
         self._sum = 0.0
 
@@ -131,6 +132,7 @@ class Training:
         self.optimiser.load_state_dict(kept["optimiser"])
         self.done, self.passes = kept["done"], kept["passes"]
         self.losses, self._sum = kept["losses"], kept["sum"]
+        self.by = kept.get("by", "")  # none where it was kept before it was told
 
     def _save(self) -> None:
         self.path.parent.mkdir(parents=True, exist_ok=True)
@@ -143,6 +145,7 @@ class Training:
                 "passes": self.passes,
                 "losses": self.losses,
                 "sum": self._sum,
+                "by": self.by,
             },
         )
 
@@ -267,13 +270,10 @@ def trained(
     }
     path = ground.kept / f"mixing-{fingerprint(about)}.pt"
     training = Training(parents, options, scales, ground, path)
-    known = path.exists()
-    before = 0.0
-    if known:
-        training._resume()
-        before = training.passes if training.done == training.steps else 0.0
     state = training.run()
-    return state, {"losses": training.losses}, training.passes - before
+    # where it was begun for this very point, a process may have died before it could tell
+    passes = training.passes if training.by == ground.folder.name else 0.0
+    return state, {"losses": training.losses}, passes
 
 
 _TRAINED = set(Mixing.model_fields) - {"gamma_scale", "gamma_bias", "alpha_span", "alpha_low", "detached", "minutes"}

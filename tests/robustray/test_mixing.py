@@ -170,6 +170,8 @@ def test_a_point_with_a_network_is_kept_loaded_and_shared(tmp_path: Path) -> Non
     where = Ground(JUDGE, torch.device("cpu"), tmp_path / "b", tmp_path / "a" / "kept")
     second = point.make(Recipe(other, other.numbers(2)[0], list(known), JUDGE), where, known.__getitem__)
     assert second.passes == 0
+    (tmp_path / "a" / point.FILE).unlink()  # as where the process died once the network was trained
+    assert point.make(recipe, ground(tmp_path / "a"), known.__getitem__).passes == made.passes
     assert second.weights != made.weights
 
 

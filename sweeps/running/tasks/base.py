@@ -10,6 +10,7 @@ import json
 import logging
 import threading
 import traceback
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Protocol
@@ -37,7 +38,7 @@ class Task(Protocol):
         ...
 
 
-class OneStep:
+class OneStep(ABC):
     """A job of a trial that is done in one step. Interrupted, what it had not written down is given up, and begins anew.
 
     What the user can mend (a checkpoint that is gone, a measure that does not fit) fails this job alone: no reason to
@@ -49,9 +50,9 @@ class OneStep:
         self.folder = Path(work["folder"])
         self.stop = threading.Event()
 
+    @abstractmethod
     def found(self) -> Report:
         """Does the work, and says what it found."""
-        raise NotImplementedError
 
     def step(self) -> Report:
         try:
