@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from robustray.commands.exits import INTERRUPTED
-from robustray.commands.judge import JudgedSplit
+from robustray.commands.model_flags import Architecture, Count, Data, Device
 from robustray.commands.plugin_flags import Plugin, TrustPlugins
 from robustray.errors import UserError
 from robustray.files import told
 from robustray.stopping import Stops, interrupt
+
+
+class JudgedSplit(StrEnum):
+    """Images to judge on."""
+
+    validation = "validation"
+    test = "test"
 
 
 def certify(
@@ -22,14 +30,11 @@ def certify(
             help="A trial's folder, a smoothing point's, a checkpoint, zoo:NAME (RobustBench), or package.module:factory."
         ),
     ],
-    data: Annotated[
-        str | None,
-        typer.Option(help="Images: cifar10, or '{name: npz, train: ..., test: ...}'; default: the trial's own."),
-    ] = None,
+    data: Data = None,
     split: Annotated[
         JudgedSplit | None, typer.Option(help="validation (a trial's default) or test (any other model's).")
     ] = None,
-    images: Annotated[int | None, typer.Option(min=1, help="How many, stratified by class; default: all.")] = None,
+    images: Count = None,
     sigma: Annotated[
         float | None,
         typer.Option(help="Deviation of the noise in pixels of [0, 1]; default: what it was trained with."),
@@ -44,10 +49,8 @@ def certify(
         ),
     ] = None,
     batch: Annotated[int, typer.Option(min=1, help="Copies at a time; changes no result.")] = 500,
-    device: Annotated[str, typer.Option(help="cuda:0, cpu; default: the first there is.")] = "auto",
-    architecture: Annotated[
-        str | None, typer.Option(help="For bare weights: '{name: small_cnn, width: 2}' or package.module:factory.")
-    ] = None,
+    device: Device = "auto",
+    architecture: Architecture = None,
     results: Annotated[Path | None, typer.Option(help="Where certificates lie.")] = None,
     plugin: Plugin = None,
     trust_plugins: TrustPlugins = False,

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from robustray.commands.judge import Norm
+from robustray.commands.model_flags import Architecture, Data, Norm
 from robustray.commands.plugin_flags import Plugin, TrustPlugins
 from robustray.errors import UserError
 from robustray.files import told
@@ -36,14 +36,9 @@ def export(
         Format,
         typer.Option("--format", help="onnx writes model.onnx as well, and needs the packages onnx and onnxscript."),
     ] = Format.safetensors,
-    data: Annotated[
-        str | None,
-        typer.Option(help="Images: cifar10, or '{name: npz, train: ..., test: ...}'; default: the trial's own."),
-    ] = None,
+    data: Data = None,
     threat: Annotated[Norm, typer.Option(help="Norm by which RobustBench sorts its models.")] = Norm.linf,
-    architecture: Annotated[
-        str | None, typer.Option(help="For bare weights: '{name: small_cnn, width: 2}' or package.module:factory.")
-    ] = None,
+    architecture: Architecture = None,
     judgement: Annotated[
         list[Path] | None, typer.Option(help="A result.json, or its folder, where judgements are not looked for.")
     ] = None,

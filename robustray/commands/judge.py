@@ -2,32 +2,17 @@
 
 from __future__ import annotations
 
-from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from robustray.commands.exits import INTERRUPTED
+from robustray.commands.model_flags import Architecture, Count, Data, Eps, ThreatNorm
 from robustray.commands.plugin_flags import Plugin, TrustPlugins
 from robustray.errors import UserError
 from robustray.files import told
 from robustray.stopping import Stops, interrupt
-
-
-class JudgedSplit(StrEnum):
-    """Images to judge on."""
-
-    validation = "validation"
-    test = "test"
-
-
-class Norm(StrEnum):
-    """Norms of a perturbation."""
-
-    linf = "linf"
-    l2 = "l2"
-    l1 = "l1"
 
 
 def judge(
@@ -37,21 +22,18 @@ def judge(
             help="A trial's folder, a checkpoint (.pt, .safetensors), zoo:NAME (RobustBench), or package.module:factory."
         ),
     ] = "",
-    data: Annotated[
-        str | None,
-        typer.Option(help="Images: cifar10, or '{name: npz, train: ..., test: ...}'; default: the trial's own."),
-    ] = None,
+    data: Data = None,
     split: Annotated[
         str | None,
         typer.Option(metavar="[validation|test]", help="validation (a trial's default) or test (any other model's)."),
     ] = None,
-    threat: Annotated[Norm | None, typer.Option(help="Norm of the perturbation.")] = None,
-    eps: Annotated[str | None, typer.Option(help="Radius in pixels of [0, 1]: 8/255, 0.5 ...")] = None,
+    threat: ThreatNorm = None,
+    eps: Eps = None,
     version: Annotated[
         str | None,
         typer.Option(help="standard (AutoAttack), plus, rand (randomised models), apgd, or attacks joined by +."),
     ] = None,
-    images: Annotated[int | None, typer.Option(min=1, help="How many, stratified by class; default: all.")] = None,
+    images: Count = None,
     batch: Annotated[
         int | None,
         typer.Option(
@@ -64,9 +46,7 @@ def judge(
     threads: Annotated[
         int | None, typer.Option(min=1, help="CPU threads of each process, at most; default: measured, once.")
     ] = None,
-    architecture: Annotated[
-        str | None, typer.Option(help="For bare weights: '{name: small_cnn, width: 2}' or package.module:factory.")
-    ] = None,
+    architecture: Architecture = None,
     save_adversarial: Annotated[bool, typer.Option(help="Keep the adversarial images, for --verify.")] = False,
     accelerated: Annotated[
         bool, typer.Option(help="Break images in low precision first. The result is not called AutoAttack.")

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from robustray.commands.exits import INTERRUPTED
-from robustray.commands.judge import Norm
+from robustray.commands.model_flags import Architecture, Count, Data, Device, Eps, ThreatNorm
 from robustray.commands.plugin_flags import Plugin, TrustPlugins
 from robustray.errors import UserError
 from robustray.files import told
@@ -26,23 +26,18 @@ def measure(
         str,
         typer.Option(help="What to measure: lipschitz, or several, 'lipschitz, {name: lipschitz, output: softmax}'."),
     ] = "",
-    data: Annotated[
-        str | None,
-        typer.Option(help="Images: cifar10, or '{name: npz, train: ..., test: ...}'; default: the trial's own."),
-    ] = None,
+    data: Data = None,
     split: Annotated[
         str | None,
         typer.Option(
             help="train, validation (a trial's default) or test (any other model's); of two, train,test, gaps are told too."
         ),
     ] = None,
-    threat: Annotated[Norm | None, typer.Option(help="Norm of the perturbation.")] = None,
-    eps: Annotated[str | None, typer.Option(help="Radius in pixels of [0, 1]: 8/255, 0.5 ...")] = None,
-    images: Annotated[int | None, typer.Option(min=1, help="How many, stratified by class; default: all.")] = None,
-    device: Annotated[str, typer.Option(help="cuda:0, cpu; default: the first there is.")] = "auto",
-    architecture: Annotated[
-        str | None, typer.Option(help="For bare weights: '{name: small_cnn, width: 2}' or package.module:factory.")
-    ] = None,
+    threat: ThreatNorm = None,
+    eps: Eps = None,
+    images: Count = None,
+    device: Device = "auto",
+    architecture: Architecture = None,
     results: Annotated[Path | None, typer.Option(help="Where measurements lie.")] = None,
     epochs: Annotated[
         str | None,
