@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from numpy.typing import NDArray
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch loads: the machine is shared, and one thread is bit-exact
 
+_OF_TESTS = f"{os.sep}pytest-of-"  # in the path of every file that a test has written
 settings.register_profile("robustray", deadline=None, derandomize=True)  # time is never asserted; a red test stays red
 settings.load_profile("robustray")
 
@@ -24,6 +26,16 @@ def _own_state(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_STATE_HOME", str(tmp_path_factory.mktemp("state")))
         yield
+
+
+@pytest.fixture(autouse=True)
+def _modules_of_tests() -> Iterator[None]:
+    """Modules that a test imported from files of its own are forgotten: the next one's `net.py` is another."""
+    before = set(sys.modules)
+    yield
+    for name in set(sys.modules) - before:
+        if _OF_TESTS in str(getattr(sys.modules[name], "__file__", None)):
+            del sys.modules[name]
 
 
 Golden = dict[str, NDArray[Any]]

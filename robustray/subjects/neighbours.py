@@ -16,6 +16,8 @@ OURS = Path(__file__).resolve().parents[2]
 KEPT = "robustray"
 """The one name of ours that user's code is meant to import."""
 _INSTALLED = {"analysis", "sweeps", "run_sweep"}
+_first: set[Path] = set()
+"""Folders that were first once, in this process."""
 _CHECKOUT = (OURS / "pyproject.toml").is_file()
 """Else everybody's packages lie in the same folder, and are not ours."""
 
@@ -24,10 +26,12 @@ _CHECKOUT = (OURS / "pyproject.toml").is_file()
 def first(folder: Path) -> Iterator[None]:
     """While a file of `folder` is imported and makes its network, what lies beside it is found first, as when it is run.
 
-    Packages of ours under such a name step aside and come back; the user's stay alive in what imported them. Afterwards the
-    folder is searched last: imports inside a function find it, and it hides nobody's package.
+    Packages of ours under such a name step aside and come back, and so do modules from beside another file of the user's: two
+    of his networks may each have a `layers.py`. What steps aside stays alive in what imported it. Afterwards the folder is
+    searched last: imports inside a function find it, and it hides nobody's package.
     """
     aside = _taken(folder)
+    _first.add(folder.resolve())
     finder, there = _Beside(folder), str(folder)
     sys.meta_path.insert(0, finder)
     sys.path.insert(0, there)
@@ -60,8 +64,16 @@ def hidden(name: str | None, folder: Path) -> str:
 
 def _taken(folder: Path) -> dict[str, ModuleType]:
     """Takes all modules out of the process whose names lie in `folder` and among ours, whosever they are."""
-    tops = {name for name in sys.modules if "." not in name and clash(name, folder)}
+    tops = {name for name in sys.modules if "." not in name and (clash(name, folder) or _others(name, folder))}
     return {name: sys.modules.pop(name) for name in list(sys.modules) if name.partition(".")[0] in tops}
+
+
+def _others(name: str, folder: Path) -> bool:
+    """Whether a module that is loaded comes from beside another file of the user's, and one of that name lies here too."""
+    if not _there(name, folder):
+        return False
+    held = getattr(sys.modules[name], "__file__", None) or next(iter(getattr(sys.modules[name], "__path__", ())), None)
+    return held is not None and bool((_first - {folder.resolve()}) & set(Path(str(held)).resolve().parents))
 
 
 def _there(name: str, folder: Path) -> bool:

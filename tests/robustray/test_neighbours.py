@@ -91,6 +91,18 @@ def test_a_package_called_as_this_one_is_told_whose_was_found(tmp_path: Path) ->
         load(spec, architecture=None, data=None, norm="linf")
 
 
+def test_two_factories_each_have_a_module_of_one_name(tmp_path: Path) -> None:
+    """The parents of a derived point, say: the second one's `layers` is not the first one's, nor the other way later on."""
+    for name, width in (("a", 3), ("b", 5), ("a", 3)):
+        (tmp_path / name).mkdir(exist_ok=True)
+        (tmp_path / name / "layers.py").write_text(f"from torch import nn\ndef make(): return nn.Linear(64, {width})\n")
+        (tmp_path / name / "net.py").write_text(
+            "from torch import nn\nfrom layers import make as layer\ndef make(): return nn.Sequential(nn.Flatten(), layer())\n"
+        )
+        found = load(f"{tmp_path}/{name}/net.py:make", architecture=None, data=None, norm="linf")
+        assert found.model[1].out_features == width
+
+
 def test_what_lies_beside_a_factory_hides_nobody_elses_package_afterwards(tmp_path: Path) -> None:
     (tmp_path / "json.py").write_text("raise ImportError('hidden')\n")
     (tmp_path / "wave.py").write_text("raise ImportError('hidden')\n")
