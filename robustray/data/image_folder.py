@@ -12,7 +12,7 @@ from robustray.data.decoded import Listing
 from robustray.data.preparation import Preparation
 from robustray.data.reading import Shape
 from robustray.data.stored import TrainTest
-from robustray.data.trees import SUFFIXES, Tree, folders, images, others
+from robustray.data.trees import SUFFIXES, Tree, folders, images, others, strays
 from robustray.errors import UserError, nearest
 from robustray.registry import Count, register
 
@@ -61,11 +61,10 @@ class ImageFolder(Tree):
 
     def left_out(self, files: tuple[Path, ...]) -> Iterator[str]:
         (root,) = files
-        found = others(root)
-        if found:
-            shown = ", ".join(found[:SHOWN]) + (" ..." if len(found) > SHOWN else "")
-            some = f"{len(found)} files are" if len(found) > 1 else "1 file is"
-            yield f"{root}: {some} left out, by the name no image ({shown}); read are {' '.join(SUFFIXES)}"
+        if found := others(root):
+            yield f"{root}: {_left_out(found)}, by the name no image ({_shown(found)}); read are {' '.join(SUFFIXES)}"
+        if found := strays(root):
+            yield f"{root}: {_left_out(found)}, in the folder of no class ({_shown(found)})"
 
     def listing(self, files: tuple[Path, ...], split: TrainTest) -> Listing:
         (root,) = files
@@ -75,3 +74,11 @@ class ImageFolder(Tree):
             if name not in names:
                 raise UserError(f"{root / name}: no such class in train; {nearest(name, names)}")
         return [(image, names.index(name)) for name in here for image in images(root / name)]
+
+
+def _left_out(found: list[str]) -> str:
+    return f"{len(found)} files are left out" if len(found) > 1 else "1 file is left out"
+
+
+def _shown(found: list[str]) -> str:
+    return ", ".join(found[:SHOWN]) + (" ..." if len(found) > SHOWN else "")

@@ -74,7 +74,14 @@ def opened(path: Path | str, *keys: str) -> Iterator[np.lib.npyio.NpzFile]:
             for key in keys:
                 if key not in arrays:
                     raise UserError(f"{path}: no array {key!r}; {nearest(key, arrays.files)}")
-            yield arrays
+            try:
+                yield arrays
+            except ValueError as error:
+                if "allow_pickle" in str(error):  # numpy's advice, which would run whatever code the file names
+                    raise UserError(
+                        f"{path}: not a readable .npz file (an array of it holds objects, not numbers)"
+                    ) from None
+                raise
 
 
 def checked(
@@ -98,9 +105,9 @@ def checked(
         UserError: they are anything else.
     """
     if images.dtype != np.uint8 or images.ndim not in (3, 4):
-        remedy = "; save round(255 * images) as uint8" if _in_unit_range(images) else ""
         raise UserError(
-            f"{path}: images must be uint8 [N, H, W, C] or [N, H, W], not {images.dtype} {images.shape}{_range(images)}{remedy}"
+            f"{path}: images must be uint8 [N, H, W, C] or [N, H, W], not {images.dtype} {images.shape}{_range(images)}"
+            f"{_remedy(images)}"
         )
     if images.ndim == 3:
         images = images[..., None]
@@ -145,10 +152,24 @@ def by(sides: tuple[int, ...]) -> str:
     return "x".join(map(str, sides))
 
 
-def _in_unit_range(array: NDArray[Any]) -> bool:
-    return array.dtype.kind == "f" and array.size > 0 and bool(array.min() >= 0 and array.max() <= 1)
+def _remedy(array: NDArray[Any]) -> str:
+    """How to save images of another type, where their range says what they are."""
+    if array.dtype == np.uint8 or array.dtype.kind not in "buif" or not array.size:
+        return ""
+    least, most = float(array.min()), float(array.max())
+    if array.dtype.kind == "b" or (array.dtype.kind == "f" and least >= 0 and most <= 1):
+        formula = "round(255 * images)"
+    elif array.dtype.kind == "f" and least >= -1 and most <= 1:
+        formula = "round(127.5 * (images + 1))"
+    elif least >= 0 and most <= 255:
+        formula = "round(images)" if array.dtype.kind == "f" else "images"
+    elif array.dtype == np.uint16:
+        formula = "round(images / 257)"
+    else:
+        return ""
+    return f"; save {formula} as uint8"
 
 
 def _range(array: NDArray[Any]) -> str:
     number = array.size and (np.issubdtype(array.dtype, np.number) or array.dtype == np.bool_)
-    return f" from {float(array.min()):.4g} to {float(array.max()):.4g}" if number else ""
+    return f" from {float(array.min()):.5g} to {float(array.max()):.5g}" if number else ""

@@ -53,6 +53,20 @@ def others(folder: Path) -> list[str]:
     return sorted(place.path[inside:] for place in _walk(os.fspath(folder), set()) if not _named_so(place))
 
 
+def strays(folder: Path) -> list[str]:
+    """Image files in a folder itself, in none of the folders inside it, sorted, hidden ones left out.
+
+    Raises:
+        UserError: there is no such folder.
+    """
+    try:
+        with os.scandir(folder) as places:
+            found = [place for place in places if not place.name.startswith(".") and _named_so(place)]
+            return sorted(place.name for place in found if not place.is_dir())
+    except OSError as error:
+        raise UserError(f"{folder}: not a readable folder ({error.strerror})") from None
+
+
 def _named_so(place: os.DirEntry[str]) -> bool:
     return place.name.lower().endswith(SUFFIXES)
 

@@ -84,7 +84,13 @@ def test_npz_classes_count_a_class_that_only_validation_has(tmp_path: Path) -> N
     [
         ({"image": IMAGES, "labels": LABELS}, "no array 'images'; did you mean 'image'"),
         ({"images": IMAGES}, "no array 'labels'"),
-        ({"images": IMAGES.astype(np.float32), "labels": LABELS}, "must be uint8"),
+        ({"images": IMAGES.astype(np.float32), "labels": LABELS}, r"must be uint8 .*; save round\(images\) as uint8$"),
+        ({"images": IMAGES.astype(np.int64), "labels": LABELS}, "must be uint8 .*; save images as uint8$"),
+        ({"images": IMAGES.astype(np.uint16) * 257, "labels": LABELS}, r"; save round\(images / 257\) as uint8$"),
+        ({"images": IMAGES / 255, "labels": LABELS}, r"; save round\(255 \* images\) as uint8$"),
+        ({"images": IMAGES / 127.5 - 1, "labels": LABELS}, r"; save round\(127\.5 \* \(images \+ 1\)\) as uint8$"),
+        ({"images": IMAGES > 127, "labels": LABELS}, r"; save round\(255 \* images\) as uint8$"),
+        ({"images": IMAGES - 300.0, "labels": LABELS}, r"must be uint8 [^;]*$"),
         ({"images": IMAGES.reshape(12, -1), "labels": LABELS}, "must be uint8"),
         ({"images": IMAGES, "labels": LABELS[:5]}, "12 whole numbers"),
         ({"images": IMAGES, "labels": LABELS[:, None]}, "12 whole numbers"),
@@ -94,8 +100,11 @@ def test_npz_classes_count_a_class_that_only_validation_has(tmp_path: Path) -> N
         ({"images": np.zeros((12, 3, 8, 8), np.uint8), "labels": LABELS}, "3x8x8, but channels come last: .*transpose"),
         ({"images": np.zeros((12, 1, 8, 8), np.uint8), "labels": LABELS}, "1x8x8, but channels come last: .*transpose"),
         ({"images": IMAGES[:0], "labels": LABELS[:0]}, "at least one"),
-        ({"images": np.array([{}], dtype=object), "labels": LABELS}, "not a readable .npz"),
-        ({"images": IMAGES, "labels": np.array([{}] * 12, dtype=object)}, "not a readable .npz"),
+        (
+            {"images": np.array([{}], dtype=object), "labels": LABELS},
+            "not a readable .npz file .*holds objects, not numbers",
+        ),
+        ({"images": IMAGES, "labels": np.array([{}] * 12, dtype=object)}, "not a readable .npz file .*holds objects"),
     ],
 )
 def test_npz_with_wrong_arrays(tmp_path: Path, arrays: dict[str, Any], message: str) -> None:
@@ -103,6 +112,7 @@ def test_npz_with_wrong_arrays(tmp_path: Path, arrays: dict[str, Any], message: 
     with pytest.raises(UserError, match=message) as caught:
         npz(tmp_path).read("train")
     assert "train.npz" in str(caught.value)
+    assert "pickle" not in str(caught.value), "no advice to run what a file of others names"
 
 
 @pytest.mark.parametrize("save", [np.savez, np.savez_compressed])
