@@ -16,6 +16,7 @@ The case `images` trains PreActResNet-18 on a folder of images (train/CLASS, tes
 from __future__ import annotations
 
 import argparse
+import os
 import shutil
 import statistics
 import subprocess
@@ -278,8 +279,11 @@ def _seconds(folder: Path) -> float:
 
 @contextmanager
 def neighbours(count: int) -> Iterator[None]:
-    """So many processes that are always at work, with one thread each and nothing in memory."""
-    others = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(count)]
+    """So many processes that are always at work, with one thread each and nothing in memory. They end with this process,
+    however it ends: `timeout` and schedulers kill it, and a loop that nobody ends takes a core for ever.
+    """
+    work = "import os, sys\nwhile os.getppid() == int(sys.argv[1]): sum(range(1000))"
+    others = [subprocess.Popen([sys.executable, "-c", work, str(os.getpid())]) for _ in range(count)]  # noqa: S603
     try:
         yield
     finally:

@@ -54,7 +54,9 @@ def run(asked: Asked, write: Callable[[str], None]) -> dict[str, Any]:
     classes, warnings, named = looked_at(found.name, base.model, data, split, "l2", device, _UNFIXED)
     root = asked.results or (Path(asked.model) / "certificates" if Path(asked.model).is_dir() else RESULTS / found.name)
     parts = parts_of(found, base, data, split, rows, noise)
-    if found.trial is None and named is not None:
+    if found.trial is None and named is None:
+        parts["model"] = {"drawn": identity.drawn(found.model, found.name)}
+    elif found.trial is None and named is not None:
         before = (path.parent for path in root.glob(f"*/{ABOUT}"))
         parts["model"] = {"answers": identity.known(before, named, found.weights, "model", "answers", file=ABOUT)}
     folder = root / f"{split}-noise{sigma:g}-{fingerprint(parts)}"

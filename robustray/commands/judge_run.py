@@ -167,6 +167,7 @@ def _open(asked: Asked, settings: Judge, found: Classifier) -> tuple[Case, Order
                 f"{found.name} draws random numbers from a generator that is seeded anew each time: a judgement cannot be "
                 "repeated, nor what it finds be verified"
             )
+            named["drawn"] = identity.drawn(found.model, found.name)
         else:
             before = (path.parent for path in root.glob("*/judgement.json"))
             named["answers"] = identity.known(before, answers, found.weights, "model", "answers")

@@ -103,7 +103,9 @@ def _taken(
 ) -> dict[str, Any]:
     """One measure on one split: the result, as it is written and told."""
     more = dict[str, Any]()
-    if found.trial is None and named is not None and measure.needs_model:
+    if found.trial is None and named is None and measure.needs_model:
+        more["model"] = {"drawn": identity.drawn(found.model, found.name)}
+    elif found.trial is None and measure.needs_model:
         before = (path.parent for path in root.glob(f"*/{taking.ABOUT}"))
         more["model"] = {"answers": identity.known(before, named, found.weights, "model", "answers", file=taking.ABOUT)}
     begun = time.perf_counter()

@@ -80,7 +80,9 @@ def judge(
     if extras:
         parts["extras"] = list(extras)
     answers = identity.answers(model, x)
-    if answers is not None:
+    if answers is None:
+        parts["drawn"] = identity.drawn(model)
+    else:
         before = (path.parent for path in folder.glob("*/judgement.json"))
         parts["answers"] = identity.known(before, answers, str(parts["weights"]), "answers")
     rows = np.arange(len(x), dtype=np.int64)

@@ -324,6 +324,25 @@ def test_noise_of_numpy_is_repeated(command: Command, tmp_path: Path) -> None:
     assert command("judge", "--verify", first.folder).code == 0
 
 
+def test_noise_that_no_seed_reaches_is_not_taken_for_that_of_another_model(command: Command, tmp_path: Path) -> None:
+    """Equal weights, and nothing either says tells it from the other: not the numbers of one for the other, nor those of a
+    file as it was before."""
+    own = "import numpy\nclass {}(Noisy):\n    def forward(self, x):\n"
+    own += "        return {} * numpy.random.default_rng().normal() + self.net(x)\n"
+    (tmp_path / "nets.py").write_text(NETS + own.format("Little", 1) + own.format("Much", 50))
+    on = "--data digits --eps 0.05 --images 2 --device cpu --version apgd-ce --results here".split()
+    folders = [command.judge(f"nets.py:{name}", *on).folder for name in ("Little", "Much", "Little")]
+    assert folders[0] == folders[2] != folders[1], "one that was stopped goes on"
+    (tmp_path / "nets.py").write_text(NETS + own.format("Little", 2))
+    assert command.judge("nets.py:Little", *on).folder not in folders
+
+
+def test_what_is_drawn_is_known_by_its_code_wherever_it_lies() -> None:
+    noisy = type("Noisy", (Says,), {})
+    assert identity.drawn(Says(linear)) == identity.drawn(Says(nowhere)) != identity.drawn(noisy(linear))
+    assert identity.drawn(Says(linear), "a") != identity.drawn(Says(linear), "b")
+
+
 def test_copies_keep_the_gradient() -> None:
     x = FEW.clone().requires_grad_()
     (slope,) = torch.autograd.grad(Copies(Says(in_place))(x)[:, 0].sum(), x)
