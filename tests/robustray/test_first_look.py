@@ -330,7 +330,7 @@ def test_noise_that_no_seed_reaches_is_not_taken_for_that_of_another_model(comma
     own = "import numpy\nclass {}(Noisy):\n    def forward(self, x):\n"
     own += "        return {} * numpy.random.default_rng().normal() + self.net(x)\n"
     (tmp_path / "nets.py").write_text(NETS + own.format("Little", 1) + own.format("Much", 50))
-    on = "--data digits --eps 0.05 --images 2 --device cpu --version apgd-ce --results here".split()
+    on = ("--data", "digits", "--eps", "0.05", "--images", "2", "--version", "apgd-ce", "--results", "here")
     folders = [command.judge(f"nets.py:{name}", *on).folder for name in ("Little", "Much", "Little")]
     assert folders[0] == folders[2] != folders[1], "one that was stopped goes on"
     (tmp_path / "nets.py").write_text(NETS + own.format("Little", 2))
