@@ -42,8 +42,8 @@ def _real(value: object) -> object:
         raise PydanticCustomError("number", "must be a number, not {value}", {"value": str(value).lower()})
     if isinstance(value, str):
         try:
-            text = value.replace(" ", "")
-            return _ratio(*text.split("/", 1)) if "/" in text else float(text)
+            above, slash, below = value.partition("/")
+            return _ratio(above.strip(), below.strip()) if slash else float(value)  # blanks around, none inside: `1 28`
         except (ValueError, ZeroDivisionError, OverflowError):
             raise PydanticCustomError("number", "must be a number, not '{value}'", {"value": value}) from None
     return value

@@ -121,7 +121,8 @@ class Bench:
         if batch.shard == 0 and gradients.lead_nowhere(self.model, x, y):
             told["flags"].append("gradients_lead_nowhere")
         step = gradients.first_step(self.model, x, y, self.plan.threat)
-        return told | {"fgsm": step.left} | ({"vanished_gradients": step.vanished} if step.vanished else {})
+        counts = {"vanished_gradients": step.vanished, "unfinished_gradients": step.unfinished}
+        return told | {"fgsm": step.left} | {name: count for name, count in counts.items() if count}
 
     def _attacked(self, batch: Batch, tick: Tick | None) -> tuple[Tensor, dict[str, Any]]:
         """x' of a stage that makes some, with what it says about them."""

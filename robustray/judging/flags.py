@@ -17,6 +17,7 @@ MEANING: Mapping[str, str] = {
     "gradients_lead_nowhere": "an attack that may change every pixel at will leaves most images: gradients are hidden",
     "vanished_gradients": "cross-entropy has no gradient in float32 at some images, and no attack did without it",
     "zero_gradients": "the gradient is exactly zero at images an attack starts from: gradient attacks are blind there",
+    "unfinished_gradients": "the gradient is NaN or infinite at images attacks start from: gradient attacks are blind there",
     "square_beats_white_box": "Square, which sees no gradients, broke images that the gradient attacks before it left",
     "not_finite": "answers are NaN or infinite at some images; a NaN is counted as wrong",
     "batch_dependent": "the answer to an image depends on the images beside it: the numbers depend on the shard's size",
@@ -38,15 +39,15 @@ CHANCE = 0.05
 def found(shards: Iterable[Shard]) -> tuple[str, ...]:
     """The flags of a judgement, from what its shards say, in whatever order; sorted.
 
-    AutoAttack warns when Square lowers robust accuracy by more than 0.2 points, and at any image whose gradient is zero.
-    One image of 400 is 0.25 points, so both counts must also be too many to be a share of 0.2 % by chance (binomial
-    tail below 5 %): 3 images of 400, 29 of 10,000. An image whose gradient is zero in several attacks counts once, one
-    that Square breaks only where gradient attacks had looked at it and all of them left it. Vanished gradients of
-    cross-entropy count where no attack climbed anything else.
+    AutoAttack warns when Square lowers robust accuracy by more than 0.2 points, and at any image whose gradient is zero; one
+    that is not finite is none to climb either. One image of 400 is 0.25 points, so these counts must also be too many to be a
+    share of 0.2 % by chance (binomial tail below 5 %): 3 images of 400, 29 of 10,000. An image whose gradient is zero in
+    several attacks counts once, one that Square breaks only where gradient attacks had looked at it and all of them left it.
+    Vanished gradients of cross-entropy count where no attack climbed anything else.
     """
     said: set[str] = set()
     stages: set[str] = set()
-    images, vanished, zero = 0, 0, Counter[str]()
+    images, vanished, unfinished, zero = 0, 0, 0, Counter[str]()
     left: set[int] = set()  # images a gradient attack had its chance with
     taken: set[int] = set()  # and broke
     by_square: set[int] = set()
@@ -54,6 +55,7 @@ def found(shards: Iterable[Shard]) -> tuple[str, ...]:
         stages.add(shard.attack)
         said.update(shard.info.get("flags", ()))
         vanished += int(shard.info.get("vanished_gradients", 0))
+        unfinished += int(shard.info.get("unfinished_gradients", 0))
         zero[shard.attack] += int(shard.info.get("zero_gradients", 0))
         said.update(name for name in ("outside", "not_finite") if shard.info.get(name, 0))
         if shard.attack == CLEAN:
@@ -66,6 +68,7 @@ def found(shards: Iterable[Shard]) -> tuple[str, ...]:
     counts = {
         "zero_gradients": max(zero.values(), default=0),
         "square_beats_white_box": len((left & by_square) - taken),
+        "unfinished_gradients": unfinished,
         "vanished_gradients": 0 if stages & UPON_ANSWERS else vanished,
     }
     return tuple(sorted(said | {name for name, count in counts.items() if beyond_chance(count, images)}))

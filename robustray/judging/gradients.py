@@ -32,6 +32,8 @@ class FirstStep:
     """Images still classified correctly after it: FGSM's robust accuracy, times the images."""
     vanished: int
     """Images where that gradient is exactly zero."""
+    unfinished: int
+    """Images where it is NaN or infinite at some pixel: attacks do not move that pixel, or lose the image."""
 
 
 def first_step(model: nn.Module, x: Tensor, y: Tensor, threat: Threat) -> FirstStep:
@@ -44,7 +46,7 @@ def first_step(model: nn.Module, x: Tensor, y: Tensor, threat: Threat) -> FirstS
         model: maps pixels [B, C, H, W] in [0, 1] to logits [B, K]; in eval mode, parameters frozen.
         x, y: images [B, C, H, W] and labels [B].
     """
-    left = vanished = 0
+    left = vanished = unfinished = 0
     for images, labels in zip(torch.split(x, PIECE), torch.split(y, PIECE), strict=True):
         pixels = images.clone().requires_grad_()
         with torch.enable_grad():
@@ -52,10 +54,11 @@ def first_step(model: nn.Module, x: Tensor, y: Tensor, threat: Threat) -> FirstS
             slope = _slope(F.cross_entropy(logits, labels, reduction="sum"), pixels)
         right = classes_of(logits.detach()) == labels
         vanished += int((right & (slope.flatten(1) == 0).all(1)).sum())
+        unfinished += int((right & ~slope.isfinite().flatten(1).all(1)).sum())
         stepped = threat.project(threat.ascend(images, slope.nan_to_num(0, 0, 0), threat.eps), images)
         with torch.no_grad():
             left += int((right & (classes_of(model(stepped)) == labels)).sum())
-    return FirstStep(left, vanished)
+    return FirstStep(left, vanished, unfinished)
 
 
 def lead_nowhere(model: nn.Module, x: Tensor, y: Tensor) -> bool:

@@ -142,13 +142,16 @@ def test_numbers_in_yaml_are_what_people_read(text: str, value: object) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "value"), [("8./255", 8 / 255), ("8/255.", 8 / 255), ("0.5/255", 0.5 / 255), ("08", 8)]
+    ("text", "value"),
+    [("8./255", 8 / 255), ("8/255.", 8 / 255), ("0.5/255", 0.5 / 255), (" 8 / 255 ", 8 / 255), ("08", 8)],
 )
 def test_numbers_as_code_writes_them(text: str, value: float) -> None:
     assert Numbers(real=text).real == pytest.approx(value, rel=1e-15)
 
 
-@pytest.mark.parametrize("text", ["1:30", "1e999999999/2", "1/1e999999999", "/2", "2/", "1/2/3"])
+@pytest.mark.parametrize(
+    "text", ["1:30", "1 28", "0. 1", "8/2 55", "1e999999999/2", "1/1e999999999", "/2", "2/", "1/2/3"]
+)
 def test_what_is_no_number(text: str) -> None:
     with pytest.raises(ValidationError, match="must be a number"):
         Numbers(real=text)

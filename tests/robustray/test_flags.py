@@ -62,6 +62,20 @@ def raised(model: nn.Module, x: Tensor, threat: Threat, version: str, folder: Pa
     return found(read_shards(inside, version.split("+")))
 
 
+@pytest.mark.parametrize(("norm", "eps"), [("linf", 0.05), ("l2", 0.3)])
+@pytest.mark.parametrize(("count", "flagged"), [(0, False), (1, False), (3, True)])
+def test_gradients_that_are_not_finite_at_images_beyond_the_first(
+    tmp_path: Path, norm: Any, eps: float, count: int, flagged: bool
+) -> None:
+    """The root of a pixel that is 0 has none: answers are finite, and a share of images is never attacked in earnest."""
+    model = Through(plain())
+    model.forward = lambda x: model.model(x) + 0 * x[:, :, 0, 0].sqrt()  # type: ignore[method-assign]
+    x = images(60).clamp(min=0.01)
+    x[20 : 20 + count, :, 0, 0] = 0
+    flags = raised(model, x, Threat(norm=norm, eps=eps), "apgd-ce", tmp_path)
+    assert ("unfinished_gradients" in flags) is flagged
+
+
 # Looks at the model before it is attacked.
 
 
@@ -328,5 +342,5 @@ def test_every_flag_has_a_meaning() -> None:
     told = own_checks.flags(model.eval(), images())
     assert told == ["randomised", "dynamic", "probabilities"]
     others = {"zero_gradients", "square_beats_white_box", "outside", "not_finite", "batch_dependent", "detached"}
-    others |= {"gradients_lead_nowhere", "vanished_gradients"}
+    others |= {"gradients_lead_nowhere", "vanished_gradients", "unfinished_gradients"}
     assert {*told, *others} == set(MEANING)
