@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import re
 import shutil
 import subprocess
@@ -11,7 +12,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import yaml
+from typer.testing import CliRunner
 
+from robustray.commands.exits import EXIT_CODES
 from sweeps import record
 from sweeps.space import Sweep
 from tests.sweeps.small import SPACE
@@ -59,6 +62,12 @@ def test_help_and_errors_load_neither_torch_nor_ray_nor_optuna(tmp_path: Path) -
     assert _modules_after("--help", cwd=tmp_path) == "left 0 []"
     assert _modules_after("--version", cwd=tmp_path) == "left 0 []"
     assert _modules_after("bad.yaml", cwd=tmp_path) == "left 2 []"
+
+
+@pytest.mark.parametrize("package", ["robustray", "sweeps"])
+def test_exit_codes_are_in_the_help(package: str) -> None:
+    app = importlib.import_module(f"{package}.__main__").app
+    assert EXIT_CODES in " ".join(CliRunner().invoke(app, ["--help"]).output.split())
 
 
 @pytest.mark.parametrize(

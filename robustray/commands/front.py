@@ -8,11 +8,14 @@ from typing import Annotated, Any
 import typer
 
 from robustray import __version__
+from robustray.commands.exits import EXIT_CODES
 
 
 def front(says: str, *commands: Callable[..., Any]) -> typer.Typer:
     """A command line of these commands, each under its function's name, that `says` what they are for."""
-    app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, no_args_is_help=True, help=says)
+    app = typer.Typer(
+        add_completion=False, pretty_exceptions_enable=False, no_args_is_help=True, help=says, epilog=EXIT_CODES
+    )
     app.callback()(_front)
     for command in commands:
         app.command()(command)
