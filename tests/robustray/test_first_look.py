@@ -333,6 +333,14 @@ def test_noise_that_no_seed_reaches_is_not_taken_for_that_of_another_model(comma
     on = ("--data", "digits", "--eps", "0.05", "--images", "2", "--version", "apgd-ce", "--results", "here")
     folders = [command.judge(f"nets.py:{name}", *on).folder for name in ("Little", "Much", "Little")]
     assert folders[0] == folders[2] != folders[1], "one that was stopped goes on"
+    for command_of, *more in (
+        ("measure", "--eps", "0.05", "--measures", "clean_accuracy"),
+        ("certify", "--sigma", "0.1", "--first", "5", "--samples", "20"),
+    ):
+        few = (*on[:2], "--images", "2", *more, "--results", command_of)
+        for name in ("Little", "Much", "Little"):
+            assert command(command_of, f"nets.py:{name}", *few).code == 0
+        assert len(list((tmp_path / command_of).glob("test-*"))) == 2, command_of
     (tmp_path / "nets.py").write_text(NETS + own.format("Little", 2))
     assert command.judge("nets.py:Little", *on).folder not in folders
 
