@@ -120,7 +120,7 @@ class Progress:
     def _pay(self, trial: TrialRecord, before: Curve | None, curve: Curve) -> None:
         """Counts the epochs of a trial, in place of what was counted before."""
         number, length = trial.number, curve.epochs
-        paid, done = _epochs(trial)
+        paid, done = (0, 0) if trial.sent is None else (trial.paid, trial.trained)
         then_paid, then_done = self._counted.get(number, (0, 0))
         self._counted[number] = paid, done
         self._paid[length] += paid - then_paid
@@ -143,18 +143,10 @@ class Progress:
         for number in self._places:
             trial = self.record.trial(number)
             if trial.order is not None:
-                yield trial.order, number, _epochs(trial)[1], trial.outcome == "complete"
+                yield trial.order, number, trial.trained, trial.outcome == "complete"
             for rung in trial.rungs:
                 if rung.order != trial.order:
                     yield rung.order, number, rung.epoch, False
-
-
-def _epochs(trial: TrialRecord) -> tuple[int, int]:
-    """Of a trial's training, in whole epochs: those that are paid for, and those that are known to be done."""
-    if trial.sent is None:
-        return 0, 0
-    done = max([trial.epoch, *(rung.epoch for rung in trial.rungs)])
-    return (done if trial.outcome is not None else trial.sent.epoch), done
 
 
 def _without_gaps(rungs: tuple[Rung, ...]) -> tuple[Rung, ...]:
