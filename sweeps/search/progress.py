@@ -29,6 +29,7 @@ class Progress:
         self.paused: set[int] = set()
         self.running: set[int] = set()
         self.complete = 0
+        self._unbuilt = 0  # draws that nothing could be built of: they were decided, and never sent
         self._curves: list[Curve] = []
         self._places: dict[int, int] = {}  # number -> place among the curves
         self._paid: Counter[int] = Counter()  # by the length of trainings: epochs that have been paid for
@@ -71,7 +72,9 @@ class Progress:
             self._curves[place] = curve
         for state, numbers in (("paused", self.paused), ("running", self.running)):
             (numbers.add if curve.state == state else numbers.discard)(number)
-        self.complete += curve.state == "complete" and (before is None or before.state != "complete")
+        newly = before is None or before.state != curve.state
+        self._unbuilt += newly and trial.sent is None and curve.state == "failed"
+        self.complete += newly and curve.state == "complete"
         self._pay(trial, before, curve)
 
     @property
@@ -86,7 +89,7 @@ class Progress:
             objectives=self.sweep.objectives,
             limits=self.sweep.constraints,
             rungs=self.rungs,
-            decisions=self.record.sent,
+            decisions=self.record.sent + self._unbuilt,
             spent=float(self.spent),
             budget=float(self.sweep.trials),
             seed=self.sweep.search.seed,
