@@ -1,4 +1,4 @@
-"""Runs a sweep whose trials are paused on Ray, and prints which states Ray's own trials were in. Run by test_pausing_on_ray.py."""
+"""Runs a sweep whose trials are paused on Ray, and prints the states of Ray's own trials. Run by test_pausing_on_ray.py."""
 
 from __future__ import annotations
 
