@@ -54,7 +54,8 @@ class GP:
     def mean(self, x: Array) -> Array:
         """[n, m] of the posterior at x [n, d]."""
         cross = matern(x / np.exp(self._hyper.lengths), self._scaled)
-        return self._mean + self._spread * (cross @ self._weights)
+        found: Array = self._mean + self._spread * (cross @ self._weights)
+        return found
 
     def predict(self, x: Array) -> tuple[Array, Array]:
         """Mean and variance [n, m] of f at x [n, d]: of what is true of a setting, without the noise of one training."""
@@ -77,8 +78,9 @@ def fit(x: Array, y: Array, length: float = 0.0) -> Hyper:
     z = (y - y.mean(0)) / _spread(y)
     start = np.append(np.full(x.shape[1], length), _NOISE[0])
     found = minimize(
-        lambda point: negative_log_posterior(point, x, z, length),
+        negative_log_posterior,
         start,
+        args=(x, z, length),
         jac=True,
         method="L-BFGS-B",
         bounds=[(-5.0, 5.0)] * x.shape[1] + [(-12.0, 3.0)],
@@ -126,8 +128,10 @@ def matern(a: Array, b: Array) -> Array:
 def _distance(a: Array, b: Array) -> Array:
     """sqrt(5) times the distance of each row of one to each of the other."""
     squared = (a**2).sum(1)[:, None] + (b**2).sum(1)[None, :] - 2 * (a @ b.T)
-    return np.sqrt(5 * np.maximum(squared, 0))
+    found: Array = np.sqrt(5 * np.maximum(squared, 0))
+    return found
 
 
 def _spread(y: Array) -> Array:
-    return np.maximum(y.std(0), 1e-9)
+    found: Array = np.maximum(y.std(0), 1e-9)
+    return found

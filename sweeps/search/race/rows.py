@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -38,6 +39,7 @@ class Rows:
         self._rungs = rungs
         self._seen: list[Curve] = []
         self._keys: list[bytes] = []
+        self._all: dict[str, NDArray[Any]] = {}
         self._room(0, 64)
         self.tried: Counter[bytes] = Counter()
         self.version = 0
