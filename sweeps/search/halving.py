@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from operator import is_
 
 import numpy as np
 from numpy.typing import NDArray
@@ -70,7 +71,7 @@ class ParetoHalving:
         if self._about != about or len(before) < len(self._seen):
             self._about, self._seen = about, []
             self._rungs = [_Ranking(field, self.not_robust) for _ in field.rungs]
-        elif all(map(_same, before, field.curves)) and len(before) == len(field.curves):
+        elif all(map(is_, before, field.curves)) and len(before) == len(field.curves):
             return None
         seen = self._seen
         for at, curve in enumerate(field.curves):
@@ -86,10 +87,6 @@ class ParetoHalving:
             for index, rung in enumerate(self._rungs):
                 rung.look(curve, index)
         return None
-
-
-def _same(a: Curve, b: Curve) -> bool:
-    return a is b
 
 
 class _Ranking:

@@ -121,15 +121,22 @@ def negative_log_posterior(point: Array, x: Array, z: Array, length: float) -> t
 def matern(a: Array, b: Array) -> Array:
     """[n, k] (1 + t + t^2 / 3) exp(-t), t = sqrt(5) |a - b|, of rows [n, d] and [k, d] in units of their lengths."""
     distance = _distance(a, b)
-    found: Array = (1 + distance + distance**2 / 3) * np.exp(-distance)
+    found: Array = distance / 3  # in place from here on: most of a decision's time is spent in this function
+    found += 1
+    found *= distance
+    found += 1
+    np.negative(distance, out=distance)
+    found *= np.exp(distance, out=distance)
     return found
 
 
 def _distance(a: Array, b: Array) -> Array:
     """sqrt(5) times the distance of each row of one to each of the other."""
-    squared = (a**2).sum(1)[:, None] + (b**2).sum(1)[None, :] - 2 * (a @ b.T)
-    found: Array = np.sqrt(5 * np.maximum(squared, 0))
-    return found
+    found: Array = a @ (-10 * b.T)
+    found += 5 * (a**2).sum(1)[:, None]
+    found += 5 * (b**2).sum(1)
+    np.maximum(found, 0, out=found)
+    return np.sqrt(found, out=found)
 
 
 def _spread(y: Array) -> Array:

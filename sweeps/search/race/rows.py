@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from itertools import compress, count
+from operator import is_not
 from typing import Any
 
 import numpy as np
@@ -50,7 +52,9 @@ class Rows:
     def update(self, field: Field) -> None:
         """Takes in the curves that are other objects than before."""
         curves = field.curves
-        new = [at for at, (curve, seen) in enumerate(zip(curves, self._seen, strict=False)) if curve is not seen]
+        new = list(
+            compress(count(), map(is_not, curves, self._seen))
+        )  # ten thousand are looked at before every decision
         for at in range(len(curves), len(self._seen)):
             self._forget(at)
         del self._seen[len(curves) :], self._keys[len(curves) :]
