@@ -27,8 +27,9 @@ from sweeps.events import (
     Said,
     TrialEnded,
     TrialJudged,
+    TrialPaused,
 )
-from sweeps.record import Members, Reached, Record, Skipped, TrialRecord
+from sweeps.record import Members, Reached, Record, Skipped
 from sweeps.record.constraints import by
 from sweeps.record.lines import Lines
 from sweeps.running.nodes import JobResumed, JobReturned, JobWaits, NodeAvoided, NodeLost
@@ -38,7 +39,7 @@ from sweeps.view.activity import Activity
 from sweeps.view.points import made
 from sweeps.view.terminal import Screen, output_kept
 from sweeps.view.watch import EVENTS, OUTPUT, Watch
-from sweeps.view.words import accuracies, reason, short
+from sweeps.view.words import accuracies, reason, short, trainings
 
 Show = Literal["quiet", "plain", "verbose", "live"]
 """The outcome only; a line per event; a line per epoch and job as well; a view that is drawn over and over."""
@@ -120,7 +121,9 @@ class Console:
             case JobHeard(job, result):
                 self._heard(job, result)
             case TrialEnded():
-                self._trial(event.trial, event.done, event.wanted)
+                self._trial(event)
+            case TrialPaused():
+                self._paused(event)
             case PointEnded():
                 self._event(made(event))
             case AttackDone():
@@ -230,14 +233,25 @@ class Console:
 
     # What is in the record.
 
-    def _trial(self, trial: TrialRecord, done: int, wanted: int) -> None:
-        why = reason(trial)
+    def _trial(self, event: TrialEnded) -> None:
+        trial, why = event.trial, reason(event.trial)
         seconds = trial.metrics.get("cost_seconds")
         cost = f"  {seconds:.1f} s" if seconds is not None else ""
-        self._event(
-            f"trial {trial.number:04d} {trial.outcome}{why}{accuracies(trial.metrics)}{cost}  [{short(trial.params)}]"
-            f"  {done} of {wanted}"
+        so_far = (
+            f"{event.done} of {event.wanted}"
+            if event.spent is None
+            else f"{trainings(event.spent, event.budget)} spent"
         )
+        (self._detail if trial.outcome == "stopped" and event.spent is not None else self._event)(
+            f"trial {trial.number:04d} {trial.outcome}{why}{accuracies(trial.metrics)}{cost}  [{short(trial.params)}]"
+            f"  {so_far}"
+        )
+
+    def _paused(self, event: TrialPaused) -> None:
+        number, rung = event.trial.number, event.rung
+        where = f"at epoch {rung.epoch} of {event.epochs}"
+        begun = f"  [{short(event.trial.params)}]" if len(event.trial.rungs) == 1 else ""
+        self._event(f"trial {number:04d} paused {where}{accuracies(rung.metrics)}  {rung.seconds:.1f} s{begun}")
 
     def _judged(self, event: TrialJudged) -> None:
         number, split, judged = event.number, event.split, event.judged
