@@ -53,6 +53,9 @@ class Axis:
 
     def coordinate(self, value: object) -> float:
         """Of a value; nan where it is none of this parameter's, as a point picked by hand may be."""
+        if self.positions is not None and self.distribution.kind != "choice":  # the nearest: 0.3 is not 3 * 0.1
+            place = self._place(value)
+            return place if math.isnan(place) else float(np.abs(self.positions - place).argmin())
         if self.values is not None:
             known = [index for index, each in enumerate(self.values) if each == value and type(each) is type(value)]
             known += [index for index, each in enumerate(self.values) if each == value]

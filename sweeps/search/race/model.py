@@ -14,7 +14,7 @@ from sweeps.search.race.encoding import Encoding
 from sweeps.search.race.gp import GP, Hyper, fit
 from sweeps.search.race.options import RaceOptions
 from sweeps.search.race.rows import FAILED, Rows
-from sweeps.search.race.warping import half_rank
+from sweeps.search.race.warping import half_rank, where
 
 Array = NDArray[np.float64]
 Places = NDArray[np.int64]
@@ -111,6 +111,7 @@ class Model:
         levels = []
         for place in range(self.values.shape[1]):
             at = np.flatnonzero(~np.isnan(self.values[:, place]).any(1))
+            self._measured = self.values[at, place]  # at last, of the last rung
             kept = at[thinned(self.values[at, place], options.model_points)]
             self.values[at, place] = half_rank(self.values[at, place])
             before = self.values[kept, place - 1] if place else np.zeros_like(self.values[kept, 0])
@@ -126,6 +127,10 @@ class Model:
     def new(self, settings: Array, upto: int | None = None) -> tuple[Array, Array]:
         """Likewise of new settings."""
         return self.finals.predict(self._encoding.inputs(settings), None, upto)
+
+    def limits(self, limits: Array) -> Array:
+        """[m] limits of objectives among the values that the model believes in."""
+        return where(limits, self._measured)
 
     def seconds(self, settings: Array) -> Array:
         """[k] of whole trainings of settings."""

@@ -33,7 +33,8 @@ class Outlook:
         self, rows: Rows, model: Model, region: Region, encoding: Encoding, options: RaceOptions, fits: Fits
     ) -> None:
         """Args: rows: of the field, and a model of them."""
-        self._rows, self._model, self._region, self._options = rows, model, region, options
+        self._rows, self._model, self._options = rows, model, options
+        self._region = region.seen_by(model.limits)
         self._encoding = encoding
         self._paused = _some(rows, PAUSED, options.weighed)
         done = _some(rows, COMPLETE, options.weighed)
