@@ -56,7 +56,7 @@ class Fits:
 
     def of_levels(self, x: Array, values: Array, orders: NDArray[np.int64], *, own: bool) -> list[Hyper | None]:
         """Of each rung's process. Args: x: [n, d]. values: [n, rungs, m], orders: [n, rungs]. own: see `CoKriging`."""
-        measured = ~np.isnan(values).any(2)
+        measured = ~np.isnan(values[:, :, 0])
         at, rung = np.nonzero(measured)
         size = fit_size(len(at))
         if not size:
@@ -106,14 +106,14 @@ class Model:
         """Args: rows: of the field. scales: [m] that objectives are divided by. fits: remembered."""
         self._encoding, self._options = encoding, options
         self.values = rows.values / scales
-        if not (~np.isnan(self.values)).any():
+        if not rows.measured.any():
             raise ValueError("nothing was measured")
-        x = encoding.inputs(rows.settings)
+        x = rows.inputs
         hypers = fits.of_levels(x, self.values, rows.orders, own=options.own_values)
         self._fail(rows)
         levels = []
         for place in range(self.values.shape[1]):
-            at = np.flatnonzero(~np.isnan(self.values[:, place]).any(1))
+            at = np.flatnonzero(~np.isnan(self.values[:, place, 0]))
             self._measured = self.values[at, place]  # at last, of the last rung
             kept = at[thinned(self.values[at, place], options.model_points)]
             self.values[at, place] = half_rank(self.values[at, place])
@@ -159,6 +159,6 @@ class Model:
         for place in range(self.values.shape[1]):
             here = self.values[:, place]
             failed = (rows.states == FAILED) & (rows.reached == place - 1)
-            measured = ~np.isnan(here).any(1)
+            measured = ~np.isnan(here[:, 0])
             if failed.any() and measured.any():
                 here[failed] = here[measured].min(0)

@@ -38,7 +38,7 @@ class RaceOptions:
     step: float = 0.15
     close: float = 0.05
     fit_points: int = 150
-    model_points: int = 300
+    model_points: int = 200
     weighed: int = 150
     guard: int = 3
     own_values: bool = False

@@ -115,7 +115,7 @@ class Outlook:
         at = np.flatnonzero(~np.isnan(measured))
         if len(at) < FEWEST:
             return None
-        x, y = self._encoding.inputs(self._rows.settings[at]), measured[at][:, None]
+        x, y = self._rows.inputs[at], measured[at][:, None]
         hyper = fits.of_values(x, y, self._rows.orders[at, -1])
         kept = evenly(len(at), self._options.fit_points)
         return GP(x[kept], y[kept], hyper)
