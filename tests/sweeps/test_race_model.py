@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 from typing import Any
 
 import moocore
@@ -18,10 +19,12 @@ from sweeps.search.race.encoding import Encoding
 from sweeps.search.race.gp import GP, Hyper, fit, matern, negative_log_posterior
 from sweeps.search.race.model import fit_size, thinned
 from sweeps.search.race.warping import half_rank, where
+from sweeps.space import Sweep
 from sweeps.space.distributions import Distribution, Parameter
 from tests.sweeps.raced import SPACE, any_setting, ask
 
 RNG = np.random.default_rng
+SPACES = Path(__file__).parents[2] / "search_spaces"
 LOW = np.zeros(2)
 
 
@@ -280,3 +283,15 @@ def test_sizes_of_fits_and_what_is_kept_of_many() -> None:
     kept = thinned(values, 100)
     assert len(set(kept.tolist())) == 100
     assert set(range(0, 500, 50)) <= set(kept.tolist())
+
+
+@pytest.mark.parametrize("path", sorted(SPACES.glob("*.yaml")), ids=lambda path: path.stem)
+def test_settings_of_shipped_spaces_there_and_back(path: Path) -> None:
+    """Every setting that the race may draw is one of the space's, branches and all."""
+    sweep, rng = Sweep.from_yaml(path), RNG(0)
+    encoding = Encoding(sweep.space, sweep.ask)
+    drawn = encoding.random(rng, 6)
+    for row in np.concatenate([drawn, encoding.mutated(rng, drawn, chance=0.4, step=0.15)]):
+        params = encoding.params(row)
+        sweep.trial_config(params)
+        assert encoding.keys(encoding.coordinates(params)[None]) == encoding.keys(row[None])
