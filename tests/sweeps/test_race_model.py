@@ -294,4 +294,5 @@ def test_settings_of_shipped_spaces_there_and_back(path: Path) -> None:
     for row in np.concatenate([drawn, encoding.mutated(rng, drawn, chance=0.4, step=0.15)]):
         params = encoding.params(row)
         sweep.trial_config(params)
+        assert encoding.plain(row) == params
         assert encoding.keys(encoding.coordinates(params)[None]) == encoding.keys(row[None])

@@ -136,7 +136,7 @@ class Race:
     def _score(self, outlook: Outlook, settings: Array, n: int) -> Array:
         scores = outlook.score(settings)
         if self._prior is not None:
-            beliefs = [self._prior.log_density(self._encoding.params(row)) for row in settings]
+            beliefs = [self._prior.log_density(self._encoding.plain(row)) for row in settings]
             scores = scores * np.exp(np.array(beliefs) * self.options.prior_weight / n)
         return scores
 
