@@ -4,19 +4,56 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+if TYPE_CHECKING:
+    import plotly.graph_objects as go
+
 _WIDE = 200
+_WIDTH = 700  # pixels of a picture, beside text of a paper's size
 Folder = Annotated[Path, typer.Argument(help="the sweep's folder, results/NAME")]
 Csv = Annotated[Path | None, typer.Option(help="write all numbers into this file too", show_default=False)]
 
 
 def add(app: typer.Typer) -> None:
     """Adds them."""
-    for command in (audit,):
+    for command in (importance, audit):
         app.command()(command)
+
+
+def importance(
+    folder: Folder,
+    csv: Csv = None,
+    out: Annotated[
+        Path | None, typer.Option(help="draw it as a PNG into this file, which takes a browser", show_default=False)
+    ] = None,
+) -> None:
+    """Say which options mattered, for each objective and for the frontier, and what made each member."""
+    from analysis import collect, printed
+    from analysis.search import explained, made_by, written
+    from analysis.search.importance_figure import importance_figure
+    from robustray.errors import UserError
+    from sweeps import record
+
+    snapshot = record.read(folder)
+    found = explained.explain(collect.table(snapshot), snapshot)
+    if found.importance is None:
+        raise UserError(f"{folder}: {found.why_not}, so nothing is said of options")
+    table = found.importance.table
+    for target, of_target in written.tables(table):
+        _show(target)
+        _show(printed.of_page(of_target))
+    members = made_by.table(found.members, snapshot.objectives)
+    if members.rows:
+        _show(written.MEMBERS)
+        _show(printed.of_page(members))
+    if csv is not None:
+        table.to_csv(csv, index=False)
+        typer.echo(csv)
+    if out is not None:
+        _draw(importance_figure(table), out)
 
 
 def audit(folder: Folder, csv: Csv = None) -> None:
@@ -33,6 +70,19 @@ def audit(folder: Folder, csv: Csv = None) -> None:
     if csv is not None:
         found.to_csv(csv, index=False)
         typer.echo(csv)
+
+
+def _draw(figure: go.Figure, out: Path) -> None:
+    from analysis import picture
+    from robustray.errors import UserError
+    from robustray.files import write_whole
+
+    try:
+        content = picture.png(figure, _WIDTH, int(figure.layout.height))
+    except Exception as error:  # a browser can fail in any way
+        raise UserError(f"{out} was not drawn: {picture.why_not(error)}") from None
+    write_whole(out, content)
+    typer.echo(out)
 
 
 def _show(renderable: object) -> None:
