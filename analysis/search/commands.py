@@ -12,23 +12,25 @@ if TYPE_CHECKING:
     import plotly.graph_objects as go
 
 _WIDE = 200
+_DRAWN = 2  # objectives
 _WIDTH = 700  # pixels of a picture, beside text of a paper's size
 Folder = Annotated[Path, typer.Argument(help="the sweep's folder, results/NAME")]
 Csv = Annotated[Path | None, typer.Option(help="write all numbers into this file too", show_default=False)]
+Png = Annotated[
+    Path | None, typer.Option(help="draw it as a PNG into this file, which takes a browser", show_default=False)
+]
 
 
 def add(app: typer.Typer) -> None:
     """Adds them."""
-    for command in (importance, audit):
+    for command in (importance, attainment, audit):
         app.command()(command)
 
 
 def importance(
     folder: Folder,
     csv: Csv = None,
-    out: Annotated[
-        Path | None, typer.Option(help="draw it as a PNG into this file, which takes a browser", show_default=False)
-    ] = None,
+    out: Png = None,
 ) -> None:
     """Say which options mattered, for each objective and for the frontier, and what made each member."""
     from analysis import collect, printed
@@ -54,6 +56,32 @@ def importance(
         typer.echo(csv)
     if out is not None:
         _draw(importance_figure(table), out)
+
+
+def attainment(
+    folders: Annotated[
+        list[Path], typer.Argument(help="sweeps of one space with different search seeds, or one with replicates")
+    ],
+    csv: Annotated[
+        Path | None, typer.Option(help="write the surfaces' points into this file", show_default=False)
+    ] = None,
+    out: Png = None,
+) -> None:
+    """Say what repeats of a search attain: surfaces that a quarter, half and three quarters of them reach."""
+    from analysis import printed
+    from analysis.search import attainment as attained
+    from analysis.search.attainment_figure import attainment_figure
+    from robustray.errors import UserError
+
+    repeats = attained.of_sweeps(folders)
+    _show(printed.of_page(attained.printed(repeats)))
+    if csv is not None:
+        attained.table(repeats).to_csv(csv, index=False)
+        typer.echo(csv)
+    if out is not None:
+        if len(repeats.objectives) > _DRAWN:
+            raise UserError(f"--out {out}: attainment of three objectives has no figure; --csv writes its points")
+        _draw(attainment_figure(repeats), out)
 
 
 def audit(folder: Folder, csv: Csv = None) -> None:

@@ -16,7 +16,7 @@ _MOST = 12  # options; further ones would be a page of their own
 _ROW, _ROOM = 30, 76  # pixels per option, and of a panel's title and axis
 _POOR = 0.1  # R2: a forest that knows less says nothing of options
 _MEASURES = {
-    "permuted": ("with all it does together with others (forest)", "circle", -0.16),
+    "permuted": ("with others (forest)", "circle", -0.16),
     "alone": ("by itself (PED-ANOVA)", "diamond-open", 0.16),
 }
 
@@ -39,7 +39,7 @@ def importance_figure(table: pd.DataFrame, *, theme: ThemeName = "light") -> go.
         rows=len(targets), cols=1, subplot_titles=[_titled(*title(table, target)) for target in targets],
         vertical_spacing=_ROOM / (height - 136),
     )  # fmt: skip
-    figure.update_annotations(x=0, xanchor="left", font={"size": 13, "color": look.ink})
+    figure.update_annotations(x=0, xanchor="left", align="left", font={"size": 13, "color": look.ink})
     for row, target in enumerate(targets, start=1):
         part = table[table["target"] == target].set_index("option").loc[shown]
         for measure in _MEASURES:

@@ -152,7 +152,7 @@ def _near(
     """P(not dominated) [n] of settings whose objectives are [n, m]."""
     judged = [axis.name in ACCURACIES for axis in axes]
     by_images = np.where(judged, chances.of_images(np.clip(means, 0, 1), images[:, None]), 0.0)
-    errors = np.stack([np.diag(row) for row in by_images])
+    errors = by_images[:, :, None] * np.eye(len(axes))
     seeds = chances.of_seeds(groups)
     if seeds is not None:
         counts = np.array([len(group) for group in groups])
