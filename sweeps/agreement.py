@@ -6,14 +6,15 @@ where it does not, more trials must be let through to the judge.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from robustray.measures.metrics import ACCURACIES
-from sweeps.record.facts import Snapshot
+from sweeps.record.facts import Snapshot, TrialRecord
 from sweeps.standing import SELECTION, flagged
 
 Array = NDArray[np.float64]
@@ -77,8 +78,7 @@ def pairs(snapshot: Snapshot) -> list[Pair]:
         if judged is None or trial.number in doubtful:
             continue
         exact = {"clean_accuracy": judged.clean_accuracy, "robust_accuracy": judged.robust_accuracy}
-        # A record of before has no rungs.
-        cheap = [(None, trial.metrics), *((rung.index, rung.metrics) for rung in getattr(trial, "rungs", ()))]
+        cheap = [(None, trial.metrics), *((rung.index, rung.metrics) for rung in _before_the_end(trial))]
         found += [
             Pair(name, rung, trial.number, float(metrics[name]), exact[name])
             for rung, metrics in cheap
@@ -86,6 +86,13 @@ def pairs(snapshot: Snapshot) -> list[Pair]:
             if name in metrics and np.isfinite(metrics[name])
         ]
     return found
+
+
+def _before_the_end(trial: TrialRecord) -> Sequence[Any]:
+    """The rungs of a trial that are not the end of its training over again; a record of before has none."""
+    rungs = getattr(trial, "rungs", ())
+    again = rungs and all(rungs[-1].metrics.get(name) == trial.metrics.get(name) for name in ACCURACIES)
+    return rungs[:-1] if again else rungs
 
 
 def audit(found: Iterable[Pair]) -> list[Agreement]:

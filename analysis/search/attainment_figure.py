@@ -56,7 +56,7 @@ def attainment_figure(repeats: Repeats, *, theme: ThemeName = "light") -> go.Fig
             hovertemplate=f"{html.escape(name)}<extra></extra>",
         )  # fmt: skip
     for level, (xs, ys) in lines.items():
-        width, dash = (2.4, "solid") if level == _HALF else (1.2, "dot")
+        width, dash = {_HALF: (2.4, "solid"), _FEW: (1.2, "dot"), _MOST: (1.2, "dash")}[level]
         figure.add_scatter(
             x=xs, y=ys, mode="lines", line={"color": look.plain, "width": width, "dash": dash}, meta={"kind": "surface"},
             name=said(level, len(fronts)), hovertemplate="%{x:.1f}, %{y:.1f}<extra>%{fullData.name}</extra>",

@@ -37,20 +37,21 @@ def made_by(of: Sample, forests: Mapping[str, Forest], objectives: Mapping[str, 
     rows: list[dict[str, Any]] = []
     others = np.flatnonzero(~of.leading).tolist()
     for member in np.flatnonzero(of.leading).tolist() if others else ():
-        differences = np.array([[_difference(of, option, member, other) for option in of.options] for other in others])
+        differences = np.stack([_differences(of, option, member)[others] for option in of.options], axis=1)
         nearest = int(np.nanmean(differences, axis=1).argmin())
         apart = dict(zip(of.options, differences[nearest], strict=True))
         rows += _reverted(of, forests, objectives, member, others[nearest], apart)
     return pd.DataFrame(rows, columns=[*COLUMNS, *(f"{name}{end}" for name in objectives for end in ("", "_se"))])
 
 
-def _difference(of: Sample, option: Option, one: int, other: int) -> float:
-    """In [0, 1]; nan where neither has the option."""
-    if not (option.active[one] or option.active[other]):
-        return np.nan
-    if option.active[one] != option.active[other]:
-        return 1.0
-    return float(np.abs(of.x[one, list(option.places)] - of.x[other, list(option.places)]).max())
+def _differences(of: Sample, option: Option, member: int) -> Array:
+    """[n] of each setting from a member by one option, in [0, 1]; nan where neither has it."""
+    places = list(option.places)
+    apart = np.abs(of.x[:, places] - of.x[member, places]).max(axis=1)
+    apart[option.active != option.active[member]] = 1.0
+    if not option.active[member]:
+        apart[~option.active] = np.nan
+    return np.asarray(apart)
 
 
 def _reverted(

@@ -65,7 +65,9 @@ def test_the_interval_narrows_with_trials_and_holds_the_truth() -> None:
 
 def test_rungs_are_held_against_the_judge_and_flagged_trials_are_left_out() -> None:
     def trial(number: int, robust: float, early: float) -> TrialRecord:
-        rungs = (SimpleNamespace(index=0, metrics={"robust_accuracy": early}),)
+        """Its last rung is the end of its training."""
+        places = enumerate((early, robust))
+        rungs = tuple(SimpleNamespace(index=index, metrics={"robust_accuracy": place}) for index, place in places)
         return Runged(number, {}, "complete", metrics={"robust_accuracy": robust}, rungs=rungs)
 
     def judged(robust: int, *flags: str) -> Judged:
