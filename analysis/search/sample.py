@@ -113,13 +113,13 @@ def encoded(raw: pd.DataFrame) -> tuple[tuple[Option, ...], Array]:
     """The options that vary, and all of them as numbers in [0, 1], [n, p].
 
     Args:
-        raw: a column for each option, missing where it is not active.
+        raw: a column for each option. Those of a branch carry it in their names, `option.defense.trades.beta` below
+            `option.defense`, and are missing where another one was taken; elsewhere a missing value is a null that was chosen.
     """
     found, columns = list[Option](), list[Array]()
     for name in raw.columns:
-        active = raw[name].notna().to_numpy(dtype=bool)
-        texts = raw.loc[active, name].map(words.value)
-        if texts.nunique() < 2:
+        active = _active(raw, name)
+        if raw.loc[active, name].map(words.value).nunique() < 2:
             continue
         made, log = _numbers(raw[name], active)
         found.append(Option(name, tuple(range(len(columns), len(columns) + len(made))), active, log))
@@ -127,13 +127,25 @@ def encoded(raw: pd.DataFrame) -> tuple[tuple[Option, ...], Array]:
     return tuple(found), np.stack(columns, axis=1) if columns else np.zeros((len(raw), 0))
 
 
+def _active(raw: pd.DataFrame, name: str) -> NDArray[np.bool_]:
+    """[n] which settings took all branches that an option lies in."""
+    result = np.ones(len(raw), dtype=np.bool_)
+    for choice in raw.columns:
+        if name.startswith(f"{choice}."):
+            result &= np.array(
+                [name.startswith(f"{choice}.{words.value(taken)}.") for taken in raw[choice]], dtype=np.bool_
+            )
+    return result
+
+
 def is_number(values: pd.Series[Any]) -> bool:
-    """Whether an option takes numbers; names, switches and lists are told apart only."""
-    return pd.api.types.is_numeric_dtype(values) and not pd.api.types.is_bool_dtype(values)
+    """Whether an option takes numbers alone; names, switches, nulls and lists are told apart only."""
+    numeric = pd.api.types.is_numeric_dtype(values) and not pd.api.types.is_bool_dtype(values)
+    return numeric and not values.isna().any()
 
 
 def _numbers(values: pd.Series[Any], active: NDArray[np.bool_]) -> tuple[list[Array], bool]:
-    if is_number(values):
+    if is_number(values[active]):
         numbers = values.to_numpy(dtype=float, na_value=np.nan)
         log = palette.logarithmic(float(np.nanmin(numbers)), float(np.nanmax(numbers)))
         numbers = np.log(numbers) if log else numbers

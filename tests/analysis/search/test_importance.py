@@ -21,7 +21,7 @@ from robustray.errors import UserError
 from tests.analysis.made import OBJECTIVES, sweep
 
 ONE = {"clean_accuracy": "max"}
-BRANCH, IN_BRANCH = "option.defense", "option.defense.k"
+BRANCH, IN_BRANCH = "option.defense", "option.defense.p.k"
 
 
 def _sample(raw: pd.DataFrame, y: NDArray[np.float64], leading: list[int] | None = None) -> Sample:
@@ -83,6 +83,17 @@ def test_a_branch_is_looked_at_from_within_and_its_choice_from_without() -> None
     assert _at(found, BRANCH, "permuted") > 0.8
     assert _at(found, "option.other", "permuted") < 0.1
     assert _at(found, IN_BRANCH, "permuted") == pytest.approx(0.5, abs=0.25)
+
+
+def test_a_null_that_was_chosen_is_a_value_and_no_branch() -> None:
+    raw = pd.DataFrame({"option.depth": [0.1, np.nan, 0.2] * 10, "option.mix": ["cutout", None] * 15})
+    y = np.asarray(raw["option.mix"].isna(), dtype=float)
+    options, x = encoded(raw)
+    assert [option.conditional for option in options] == [False, False]
+    assert x.shape == (30, 3 + 1)
+    found = _clean(importance(_sample(raw, y), ONE))
+    assert _at(found, "option.mix", "permuted") > 0.8
+    assert abs(_at(found, "option.depth", "permuted")) < 0.05
 
 
 def test_too_few_of_a_branch_are_said_to_be_too_few() -> None:
