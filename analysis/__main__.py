@@ -9,6 +9,7 @@ from typing import Annotated
 
 import typer
 
+from analysis.search import commands
 from robustray.errors import UserError, told_in_one_line
 from robustray.files import write_whole
 
@@ -78,7 +79,7 @@ def measures(
     """Print what the space's `measures` found of the frontier's members."""
     from rich.console import Console
 
-    from analysis import collect, explained, measured
+    from analysis import collect, explained, measured, printed
     from robustray.errors import UserError
     from sweeps import record
 
@@ -89,7 +90,7 @@ def measures(
         raise UserError(
             f"{folder}: no member is measured yet; --set measures=[lipschitz] and the same command take one"
         )
-    Console(width=None if sys.stdout.isatty() else _WIDE).print(explained.printed(found))
+    Console(width=None if sys.stdout.isatty() else _WIDE).print(printed.of_page(found))
     if csv is not None:
         df.loc[df["member"], ["trial", *measured.columns(snapshot)]].to_csv(csv, index=False)
         typer.echo(csv)
@@ -216,6 +217,9 @@ def curve(
     for note in written.notes:
         typer.echo(f"note: {note}", err=True)
     typer.echo(written.page)
+
+
+commands.add(app)
 
 
 def main() -> None:

@@ -17,7 +17,7 @@ from analysis.pareto import wilson
 from robustray.errors import UserError, nearest
 from robustray.measures.metrics import ACCURACIES, METRICS
 from robustray.verdicts import CLEAN
-from sweeps import record
+from sweeps import chances, record
 from sweeps.standing import SELECTION, TEST
 
 SHORT = tuple(METRICS[name].short for name in ACCURACIES)  # `clean`, `robust`
@@ -58,7 +58,7 @@ def compare(
     """What verdicts on the same images say of the trials of a sweep, or of two models. Writes nothing.
 
     Accuracies, differences and their ends are fractions. All comes from one paired bootstrap: a resample of the images
-    that all models share. It holds the noise of images, not that of training seeds.
+    that all models share. It holds the noise of images, and only where it is said that of training seeds.
 
     One sweep: a row per trial judged in full on the split, by number, with
 
@@ -68,9 +68,10 @@ def compare(
       `_band_high` of a 95 % band that holds for all these trials and both accuracies at once; the same for
       `robust_accuracy`;
     - `nondominated`: probability that no other setting here dominates its own, by the sweep's objectives and means over
-      seeds. A tie is no domination, and objectives that are no accuracies are taken without noise. Missing for settings
-      that take no part (flagged, or infeasible). Those proven dominated before they were judged in full are not among the
-      others;
+      seeds. Where settings have several seeds, their pooled spread (`paired.seed_covariance`) is drawn for every setting
+      beside the images, and shrinks with its number of seeds. A tie is no domination, and objectives that are no accuracies
+      are taken without noise. Missing for settings that take no part (flagged, or infeasible). Those proven dominated
+      before they were judged in full are not among the others;
     - for the first trial of each setting on the frontier, from the best in the first objective (clean accuracy, where it is
       one) to the worst: `next`, the first
       trial of the next setting; `clean_difference` to it with its 95 % interval `_low`, `_high`; `clean_p`, the p-value of
@@ -164,8 +165,8 @@ def table(
             ("_band", [wilson(k, images, z) for k in counts]),
         ):
             columns[f"{name}{kind}_low"], columns[f"{name}{kind}_high"] = zip(*ends, strict=True)
-    chances = _nondominated(means, rows, objectives)
-    result = pd.DataFrame(columns).assign(nondominated=rows["setting"].map(chances).to_numpy(dtype=float))
+    standing_chances = _nondominated(models, means, rows, objectives, seed)
+    result = pd.DataFrame(columns).assign(nondominated=rows["setting"].map(standing_chances).to_numpy(dtype=float))
     leading = rows[rows["trial"].isin(points.leaders(df, objectives))]
     return result.join(_neighbours(models, means, leading, objectives, seed).set_index("trial"), on="trial")
 
@@ -218,19 +219,27 @@ def _broken(judgement: judgements.Judgement) -> dict[str, int]:
     return {name: int((by == name).sum()) for name in (CLEAN, *judgement.parts["stages"])}
 
 
-def _nondominated(means: Floats, rows: pd.DataFrame, objectives: Mapping[str, str]) -> pd.Series[float]:
+def _nondominated(
+    models: Paired, means: Floats, rows: pd.DataFrame, objectives: Mapping[str, str], seed: int
+) -> pd.Series[float]:
     """Probabilities by setting, of those that take part."""
     fit = (rows["status"] == "complete") & rows["feasible"] & (rows["flags"] == "")
     settings = [setting for setting, all_fit in fit.groupby(rows["setting"]).all().items() if all_fit]
     if not settings:
         return pd.Series(dtype=float)
+    seeds = [(rows["setting"] == setting).to_numpy(dtype=bool) for setting in settings]
+    drawn = np.stack([means[:, each].mean(axis=1) for each in seeds], axis=1)  # [B, settings, 2]
+    spread = paired.seed_covariance([models.verdicts[each] for each in seeds])
+    if spread is not None:
+        by_setting = np.stack([spread / each.sum() for each in seeds])
+        drawn = drawn + chances.normal(np.zeros(drawn.shape[1:]), by_setting, draws=len(drawn), seed=seed)
+    drawn = np.round(drawn, paired.DIGITS)
     values = np.empty((len(means), len(settings), len(objectives)))
-    for k, setting in enumerate(settings):
-        seeds = (rows["setting"] == setting).to_numpy(dtype=bool)
-        for o, name in enumerate(objectives):
-            constant = name not in ACCURACIES
-            drawn = rows.loc[seeds, name].mean() if constant else means[:, seeds, ACCURACIES.index(name)].mean(axis=1)
-            values[:, k, o] = drawn if constant else np.round(drawn, paired.DIGITS)
+    for at, name in enumerate(objectives):
+        if name in ACCURACIES:
+            values[..., at] = drawn[..., ACCURACIES.index(name)]
+        else:
+            values[..., at] = [rows.loc[each, name].mean() for each in seeds]
     modes = [mode == "max" for mode in objectives.values()]
     return pd.Series(paired.nondominated_share(values, modes), index=settings)
 

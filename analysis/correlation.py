@@ -13,6 +13,7 @@ from scipy import stats
 
 from robustray.errors import UserError, nearest
 from robustray.files import write_whole
+from sweeps.agreement import kendall, ratio
 
 RESAMPLES, LEVEL = 10_000, 0.95
 _BLOCK = 1000  # resamples at once
@@ -108,13 +109,13 @@ def resampled(x: Array, y: Array, times: Array) -> dict[str, Array]:
     """Each coefficient [R] of R resamples of values [n]; `times` [R, n] say how often a resample has each row."""
     signs_x, signs_y = (np.sign(each[:, None] - each[None, :]) for each in (x, y))
     ranks = [times @ signs.T for signs in (signs_x, signs_y)]  # twice the mean rank in the resample, up to a constant
-    apart_x, apart_y = _pairs(signs_x**2, times), _pairs(signs_y**2, times)
+    taus = kendall(x, y, times)
     found = {
         "Pearson": _weighted(x[None, :], y[None, :], times),
         "Spearman": _weighted(ranks[0], ranks[1], times),
-        "Kendall": _ratio(_pairs(signs_x * signs_y, times), apart_x * apart_y),
+        "Kendall": taus,
     }
-    varies = (apart_x > 0) & (apart_y > 0)  # exact, which variances are not
+    varies = np.isfinite(taus)  # exact, which variances are not
     return {name: np.where(varies, values, np.nan) for name, values in found.items()}
 
 
@@ -127,16 +128,4 @@ def _weighted(x: Array, y: Array, times: Array) -> Array:
     """Pearson's r of each resample [R]: rows of `times` [R, n] say how often each value is in it."""
     total = times.sum(1, keepdims=True)
     dx, dy = (each - (times * each).sum(1, keepdims=True) / total for each in (x, y))
-    return _ratio((times * dx * dy).sum(1), (times * dx * dx).sum(1) * (times * dy * dy).sum(1))
-
-
-def _pairs(signs: Array, times: Array) -> Array:
-    """Sums over pairs of rows in each resample [R] of what `signs` [n, n] says of a pair."""
-    total: Array = ((times @ signs) * times).sum(1)
-    return total
-
-
-def _ratio(above: Array, below: Array) -> Array:
-    """above / sqrt(below); NaN where that is zero."""
-    found: Array = np.divide(above, np.sqrt(below), out=np.full(len(above), np.nan), where=below > 0)
-    return found
+    return ratio((times * dx * dy).sum(1), (times * dx * dx).sum(1) * (times * dy * dy).sum(1))

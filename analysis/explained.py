@@ -1,4 +1,4 @@
-"""What explains the frontier's members, as a table: for the page and for a terminal."""
+"""What explains the frontier's members, as a table."""
 
 from __future__ import annotations
 
@@ -6,11 +6,9 @@ from collections.abc import Mapping
 from typing import Any
 
 import pandas as pd
-from rich.table import Table as Printed
 
 from analysis import axes, words
 from analysis.measured import ENDS, column
-from analysis.printed import plain_table
 from analysis.tables import Cell, Head, Table
 from robustray.measures.metrics import METRICS, Metric
 from sweeps.record import Snapshot, measured
@@ -38,14 +36,6 @@ def table(df: pd.DataFrame, snapshot: Snapshot) -> Table:
         for trial in members.to_dict("records")
     ]
     return Table(heads, rows if asked else [])
-
-
-def printed(of: Table) -> Printed:
-    """The same for a terminal."""
-    shown = plain_table(*(f"{head.text}\n[dim]{head.remark}[/dim]" if head.remark else head.text for head in of.heads))
-    for row in of.rows:
-        shown.add_row(*(f"{cell.text}  {cell.remark}".rstrip() for cell in row))
-    return shown
 
 
 def _asked(snapshot: Snapshot) -> list[tuple[str, str]]:

@@ -29,6 +29,9 @@ from analysis.comparison import Comparison
 from analysis.device_time import DeviceTime
 from analysis.figures import frontier_figure, out_of_view
 from analysis.option_figure import option_figure, varied
+from analysis.search import audit, made_by
+from analysis.search.explained import Explained, explain
+from analysis.search.importance_figure import importance_figure
 from analysis.sheet import Sheet
 from sweeps.record import Snapshot
 from sweeps.standing import SELECTION, TEST
@@ -64,6 +67,7 @@ def render(
     """
     chosen = comparisons.get(SELECTION)
     decisive = comparisons.get(TEST) or comparisons.get(SELECTION)
+    search = explain(df, snapshot)
     plotly, script, style = _asset(get_plotlyjs()), _asset(_read("page.js")), _asset(_read("page.css"))
     environment = jinja2.Environment(
         autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
@@ -102,6 +106,10 @@ def render(
         attacks=tables.attacks(decisive, df, snapshot.objectives) if decisive else tables.Table([]),
         cards=cards(df, snapshot, folder),
         options_drawn=bool(varied(df)),
+        importance=search.importance is not None,
+        why_no_importance=search.why_not,
+        made_by=made_by.table(search.members, snapshot.objectives),
+        audit=audit.table(search.audited),
         points=words.points,
         judging=_judging(df, spent.by_split),
         events=snapshot.members,
@@ -110,7 +118,7 @@ def render(
         versions={str(key): str(value) for key, value in sheet.versions.items()},
         space=yaml.safe_dump(sheet.space, sort_keys=False, allow_unicode=True, width=100) if sheet.space else "",
         written=words.time(datetime.now(UTC).isoformat()),
-        figures=_figures(df, snapshot, sheet, decisive),
+        figures=_figures(df, snapshot, sheet, decisive, search),
         plotly=plotly,
         script=script,
         style=style,
@@ -161,7 +169,9 @@ def _resumed(entry: Any) -> str:
     return words.time(str(entry.get("at"))) + (f" (other {', '.join(other)})" if other else "")
 
 
-def _figures(df: pd.DataFrame, snapshot: Snapshot, sheet: Sheet, comparison: Comparison | None) -> Markup:
+def _figures(
+    df: pd.DataFrame, snapshot: Snapshot, sheet: Sheet, comparison: Comparison | None, search: Explained
+) -> Markup:
     """Both themes of the figures, by the place each has on the page, as one JSON text that no string in it can end early."""
     compared = comparison.trials if comparison else None
     drawn: dict[str, Any] = {
@@ -170,6 +180,7 @@ def _figures(df: pd.DataFrame, snapshot: Snapshot, sheet: Sheet, comparison: Com
                 df, objectives=snapshot.objectives, theme=theme, threat=sheet.threat, compared=compared
             ),
             "options": option_figure(df, objectives=snapshot.objectives, theme=theme),
+            "importance": importance_figure(search.importance.table, theme=theme) if search.importance else None,
         }
         for theme in ("light", "dark")
     }

@@ -13,7 +13,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.stats import binomtest
 
-from analysis.pareto import CONFIDENCE, Z, nondominated
+from analysis.pareto import CONFIDENCE, Z
+from sweeps import chances
 
 Floats = NDArray[np.float64]
 RESAMPLES = 2000
@@ -60,10 +61,7 @@ def standard_error(verdicts: ArrayLike) -> Floats:
 
 
 def nondominated_share(values: ArrayLike, maximise: Sequence[bool]) -> Floats:
-    """Probability of being non-dominated: the share of resamples in which no other model dominates one.
-
-    A tie is no domination, in a resample as in the sweep: of models that tie in every objective all stand, so
-    probabilities of several models may sum to more than 1.
+    """`sweeps.chances.nondominated` of resamples, whichever way objectives are better.
 
     Args:
         values: [B, K, m] objectives of K models in B resamples; one without noise is the same in all of them.
@@ -72,7 +70,8 @@ def nondominated_share(values: ArrayLike, maximise: Sequence[bool]) -> Floats:
     Returns:
         [K].
     """
-    return np.asarray(np.mean([nondominated(points, maximise) for points in np.asarray(values, dtype=float)], axis=0))
+    drawn = np.asarray(values, dtype=float)
+    return chances.nondominated(np.where(np.asarray(maximise, dtype=bool), -drawn, drawn))
 
 
 def simultaneous(means: ArrayLike, estimates: ArrayLike, errors: ArrayLike) -> float:
@@ -143,20 +142,41 @@ def holm(p: ArrayLike) -> Floats:
 
 
 def spread(verdicts: ArrayLike) -> float:
-    """Standard deviation of accuracy from one training seed to the next, free of the noise of images.
-
-    Two-way random effects of seeds and images (Searle, Casella and McCulloch, Variance Components, 1992): the variance of
-    the S accuracies less the residual mean square / N,
-
-        s^2 - 1/N sum_si (v_si - v_s. - v_.i + v..)^2 / ((S - 1)(N - 1)),
-
-    and 0 where that is negative. Images that are hard for all seeds cancel, as all are judged on the same ones.
+    """Standard deviation of accuracy from one training seed to the next, free of the noise of images: `seed_covariance`.
 
     Args:
         verdicts: [S, N] of the same options trained with S seeds, S and N at least 2.
     """
-    given = np.asarray(verdicts, dtype=float)
-    seeds, images = given.shape
-    by_seed, by_image = given.mean(axis=1, keepdims=True), given.mean(axis=0, keepdims=True)
-    residual = ((given - by_seed - by_image + given.mean()) ** 2).sum() / ((seeds - 1) * (images - 1))
-    return float(np.sqrt(max(0.0, by_seed.var(ddof=1) - residual / images)))
+    covariance = seed_covariance([np.asarray(verdicts, dtype=float)[:, None]])
+    return 0.0 if covariance is None else float(np.sqrt(covariance[0, 0]))
+
+
+def seed_covariance(settings: Sequence[ArrayLike]) -> Floats | None:
+    """Covariance of accuracies from one training seed to the next, free of the noise of images, pooled over settings.
+
+    Two-way random effects of seeds and images (Searle, Casella and McCulloch, Variance Components, 1992): the covariance of
+    the accuracies of S seeds less the residual mean square / N; for one accuracy of one setting
+
+        s^2 - 1/N sum_si (v_si - v_s. - v_.i + v..)^2 / ((S - 1)(N - 1)),
+
+    and 0 along directions where that is negative. Images that are hard for all seeds cancel, as all are judged on the same
+    ones. Settings count by their S - 1.
+
+    Args:
+        settings: a setting each, [S, m, N] verdicts of m accuracies on N images, at least 2.
+
+    Returns:
+        [m, m]; None where no setting has two seeds.
+    """
+    known = [np.asarray(each, dtype=float) for each in settings if len(np.asarray(each)) > 1]
+    total = chances.of_seeds([each.mean(axis=-1) for each in known])
+    if total is None:
+        return None
+    freedom = sum(len(each) - 1 for each in known)
+    by_images = np.zeros_like(total)
+    for each in known:
+        images = each.shape[-1]
+        residual = each - each.mean(axis=-1, keepdims=True) - each.mean(axis=0) + each.mean(axis=(0, -1))[:, None]
+        by_images += np.einsum("smn,skn->mk", residual, residual) / ((images - 1) * images)
+    eigenvalues, axes = np.linalg.eigh(total - by_images / freedom)
+    return np.asarray((axes * np.maximum(eigenvalues, 0.0)) @ axes.T)

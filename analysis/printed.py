@@ -1,4 +1,4 @@
-"""A comparison as a table for a terminal."""
+"""Comparisons and the page's tables for a terminal."""
 
 from __future__ import annotations
 
@@ -7,10 +7,11 @@ from typing import Any
 import pandas as pd
 from rich import box
 from rich.console import Group
+from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
-from analysis import words
+from analysis import tables, words
 from analysis.comparison import SHORT
 from analysis.correlation import Correlation
 from analysis.pareto import CONFIDENCE
@@ -88,6 +89,17 @@ def published(found: pd.DataFrame) -> Group:
     last = "fastat's pgd_at is the last epoch, not averaged, unlike all of its other rows"
     told = f"{what}; {last}" if (found["source"] == "fastat").any() else what
     return Group(shown, Text(f"{words.count(len(found), 'model')}, {told}"))
+
+
+def of_page(of: tables.Table) -> Table:
+    """A table of the page."""
+    heads = [f"{head.text}\n[dim]{head.remark}[/dim]" if head.remark else head.text for head in of.heads]
+    shown = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    for head, text in zip(of.heads, heads, strict=True):
+        shown.add_column(text, justify="right" if head.numeric else "left")
+    for row in of.rows:
+        shown.add_row(*(escape(f"{cell.text}  {cell.remark}".rstrip()) for cell in row))
+    return shown
 
 
 def plain_table(*columns: str) -> Table:

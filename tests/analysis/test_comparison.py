@@ -74,7 +74,7 @@ def test_flagged_trials_take_no_part_and_change_nothing_for_others(mixed: Path, 
 
 
 def test_the_probability_is_that_of_the_setting(mixed: Path, compared: pd.DataFrame) -> None:
-    """By hand: means over seeds in every resample, and who is beaten there."""
+    """By hand: means over seeds in every resample, moved by other seeds, and who is beaten there."""
     models = comparison.read(mixed, read(mixed), "validation")
     assert models is not None
     means = paired.resample(models.verdicts)
@@ -82,13 +82,17 @@ def test_the_probability_is_that_of_the_setting(mixed: Path, compared: pd.DataFr
     settings = sorted(set(fit["setting"]))
     at = [[models.trials.index(trial) for trial in fit.loc[fit["setting"] == s, "trial"]] for s in settings]
     assert max(map(len, at)) == 3
-    points = np.round(np.stack([means[:, seeds].mean(axis=1) for seeds in at], axis=1), 9)  # [B, S, 2]
-    better, same = points[:, :, None] > points[:, None], points[:, :, None] == points[:, None]
-    beats = np.all(better | same, axis=-1) & np.any(better, axis=-1)  # [B, S, S]
+    points = np.stack([means[:, seeds].mean(axis=1) for seeds in at], axis=1)  # [B, S, 2]
+    spread = paired.seed_covariance([models.verdicts[seeds] for seeds in at])
+    assert spread is not None
+    assert np.trace(spread) > 0
+    draw = np.random.default_rng(1).multivariate_normal([0, 0], spread, size=points.shape[:2])
+    points += draw / np.sqrt([[[len(seeds)] for seeds in at]])
+    beats = np.all(points[:, :, None] > points[:, None], axis=-1)  # [B, S, S]
     expected = dict(zip(settings, 1 - np.any(beats, axis=1).mean(axis=0), strict=True))
-    np.testing.assert_allclose(fit["nondominated"], fit["setting"].map(expected))
-    assert fit["nondominated"].min() < 0.01
-    assert fit["nondominated"].max() > 0.9
+    np.testing.assert_allclose(fit["nondominated"], fit["setting"].map(expected), atol=4 * 0.5 / np.sqrt(len(means)))
+    assert fit["nondominated"].min() < 0.05
+    assert fit["nondominated"].max() > 0.85
 
 
 def test_the_order_of_rows_does_not_matter(mixed: Path, compared: pd.DataFrame) -> None:

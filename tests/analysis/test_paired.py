@@ -268,3 +268,16 @@ def test_the_spread_is_that_of_seeds_without_the_noise_of_images() -> None:
         plain.append(verdicts.mean(axis=1).var(ddof=1))
     assert np.mean(found) == pytest.approx(sd**2, rel=0.12)
     assert np.mean(plain) > 1.6 * sd**2
+
+
+def test_seeds_go_up_and_down_together_as_they_were_made_to() -> None:
+    """Accuracies of two kinds share 3/4 of the variance from seed to seed; images are the same for all seeds."""
+    generator = np.random.default_rng(7)
+    settings, seeds, images = 60, 4, 400
+    truth = 0.02**2 * np.array([[1.0, 0.75], [0.75, 1.0]])
+    chance = 0.6 + generator.multivariate_normal([0, 0], truth, size=(settings, seeds))
+    verdicts = (generator.random((settings, seeds, 2, images)) < chance[..., None]).astype(float)
+    found = paired.seed_covariance(list(verdicts))
+    assert found is not None
+    np.testing.assert_allclose(found, truth, atol=0.35 * 0.02**2)
+    assert paired.seed_covariance([verdicts[0, :1]]) is None

@@ -1,0 +1,45 @@
+"""All that is said of a search, in one place: for the page and for commands."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import pandas as pd
+
+from analysis import words
+from analysis.search import audit, made_by
+from analysis.search.importance import Importance, importance
+from analysis.search.sample import FEWEST, sample
+from sweeps.record import Snapshot
+
+
+@dataclass(frozen=True)
+class Explained:
+    """What explains a search.
+
+    Attributes:
+        importance: of its options; None where `why_not` says why there is none.
+        members: what made each, as `made_by.made_by` gives it.
+        audited: its cheap numbers, as `audit.audit` gives them.
+    """
+
+    importance: Importance | None
+    why_not: str
+    members: pd.DataFrame
+    audited: pd.DataFrame
+
+
+def explain(df: pd.DataFrame, snapshot: Snapshot) -> Explained:
+    """Everything, always the same for the same record.
+
+    Args:
+        df: as `analysis.load` gives it.
+        snapshot: the record the table was made from.
+    """
+    audited, found = audit.audit(snapshot), sample(df, snapshot.objectives)
+    if not found.enough:
+        n = len(found.settings)
+        few = f"{words.count(n, 'setting')} with numbers {'is' if n == 1 else 'are'} too few; it takes {FEWEST}"
+        return Explained(None, "no searched option varies" if n >= FEWEST else few, pd.DataFrame(), audited)
+    of = importance(found, snapshot.objectives)
+    return Explained(of, "", made_by.made_by(found, of.forests, snapshot.objectives), audited)

@@ -1,0 +1,92 @@
+"""How far cheap numbers agree with the judge."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy import stats
+
+from sweeps.agreement import Pair, audit, pairs, tau
+from sweeps.record import Judged, Snapshot, TrialRecord
+
+FEW = st.lists(st.tuples(st.integers(0, 4), st.integers(0, 4)), min_size=3, max_size=12)
+
+
+@dataclass(frozen=True)
+class Runged(TrialRecord):
+    """A trial that came by rungs."""
+
+    rungs: Any = field(default=())
+
+
+def test_ties_count_as_in_the_definition() -> None:
+    """5 pairs agree and none disagrees; one of 6 is tied in the first column alone: 5 / sqrt(5 * 6)."""
+    found = tau([1, 1, 2, 3], [1, 2, 3, 4])
+    assert found.value == pytest.approx(5 / np.sqrt(30))
+    assert found.n == 4
+
+
+@settings(max_examples=40, deadline=None)
+@given(FEW)
+def test_the_value_is_scipys_and_the_interval_lies_in_range(rows: list[tuple[int, int]]) -> None:
+    x, y = np.array(rows).T
+    found, expected = tau(x, y), stats.kendalltau(x, y).statistic
+    if np.isnan(expected):
+        assert np.isnan([found.value, found.low, found.high]).all()
+    else:
+        assert found.value == pytest.approx(expected)
+        assert -1 - 1e-9 <= found.low <= found.high <= 1 + 1e-9
+
+
+def test_an_order_that_is_kept_has_no_spread_and_one_that_is_turned_has_its_sign() -> None:
+    x = np.arange(9.0)
+    for y, sign in ((2 * x, 1), (-x, -1)):
+        found = tau(x, y)
+        assert [found.value, found.low, found.high] == pytest.approx([sign] * 3)
+
+
+def test_the_interval_narrows_with_trials_and_holds_the_truth() -> None:
+    """Of a bivariate normal with correlation r, tau is 2 / pi asin r (Greiner)."""
+    rng = np.random.default_rng(0)
+    truth, widths = 2 / np.pi * np.arcsin(0.8), []
+    for n in (30, 300):
+        x = rng.normal(size=n)
+        found = tau(x, 0.8 * x + 0.6 * rng.normal(size=n))
+        assert found.low < truth < found.high
+        widths.append(found.high - found.low)
+    assert widths[1] < widths[0] / 2
+
+
+def test_rungs_are_held_against_the_judge_and_flagged_trials_are_left_out() -> None:
+    def trial(number: int, robust: float, early: float) -> TrialRecord:
+        """Its last rung is the end of its training."""
+        places = enumerate((early, robust))
+        rungs = tuple(SimpleNamespace(index=index, metrics={"robust_accuracy": place}) for index, place in places)
+        return Runged(number, {}, "complete", metrics={"robust_accuracy": robust}, rungs=rungs)
+
+    def judged(robust: int, *flags: str) -> Judged:
+        return Judged(100, 80, robust, "standard", True, "", 0.0, flags)
+
+    trials = [trial(0, 0.5, 0.2), trial(1, 0.6, 0.3), trial(2, 0.7, 0.1), trial(3, 0.9, 0.9), trial(4, 0.4, 0.4)]
+    verdicts = {(0, "validation"): judged(45), (1, "validation"): judged(50), (2, "validation"): judged(55)}
+    verdicts |= {(3, "validation"): judged(90, "masked"), (4, "test"): judged(30)}
+    found = pairs(Snapshot({}, trials, verdicts, {}, {}, [], {}))
+    assert {pair.trial for pair in found} == {0, 1, 2}
+    end, rung = audit(found)
+    assert (end.rung, end.tau.value, end.trial) == (None, 1.0, 2)
+    assert (end.largest, end.drop) == pytest.approx((0.15, 0.1))
+    assert rung.rung == 0
+    assert rung.tau.value == pytest.approx(-1 / 3)
+    assert audit([]) == []
+
+
+def test_two_trials_have_no_order_to_speak_of() -> None:
+    only = audit([Pair("robust_accuracy", None, n, 0.5 + n / 10, 0.4) for n in range(2)])
+    assert [each.tau.n for each in only] == [2]
+    assert np.isnan(only[0].tau.value)
