@@ -37,7 +37,7 @@ def importance_figure(table: pd.DataFrame, *, theme: ThemeName = "light") -> go.
     height = panel * len(targets) + 68
     figure = make_subplots(
         rows=len(targets), cols=1, subplot_titles=[_titled(*title(table, target)) for target in targets],
-        vertical_spacing=_ROOM / (height - 136),
+        vertical_spacing=_ROOM / (height - 136) if len(targets) > 1 else 0,
     )  # fmt: skip
     figure.update_annotations(x=0, xanchor="left", align="left", font={"size": 13, "color": look.ink})
     for row, target in enumerate(targets, start=1):
