@@ -143,7 +143,7 @@ class Sweep(Options):
     )
     description: str = Field("", description="what the sweep is for, in a few words; shown on the report's page")
     judge: Judge = Field(description="what every trial is measured by; constants only")
-    trial: dict[str, Any] = Field({}, description="the template of a trial; any leaf may be a distribution")
+    trial: dict[str, Any] = Field({}, description="the template of a trial; any leaf may be a distribution, with a prior")
     measures: Measures = Field(
         {},
         description="what is measured of models besides: a list, or a mapping by names that begin with the measure's",
