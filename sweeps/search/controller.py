@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections import deque
 from collections.abc import Iterable, Mapping
+from itertools import chain
 from pathlib import Path
 from typing import Any, get_args
 
@@ -17,6 +18,7 @@ from sweeps.record.constraints import violations
 from sweeps.record.points import derived
 from sweeps.running.queues import DONE, End, Job, Result, Signal, Verdict
 from sweeps.search import sampling
+from sweeps.search.first import First
 from sweeps.search.settings import Settings
 from sweeps.search.stopping import StoppingRule
 from sweeps.search.study import DRAWN, Asked, Study
@@ -52,6 +54,7 @@ class Controller:
         self.running: set[int] = set()
         self._of_all = self.sweep.asked_of_all()
         self.settings = Settings(sweep, record)
+        self.first = First(sweep, record)
         self._said = False  # that all settings were tried
 
     def next(self) -> Job | Signal:
@@ -122,10 +125,13 @@ class Controller:
         search = self.sweep.search
         if self.settings.exhausted:
             return None
+        if (point := self.first.point(number)) is not None and self.settings.tried(point) is None:
+            return self.study.ask(sampling.Fixed(point))
         if search.sampler == "grid":
             following = self.settings.next_of_grid()
             return None if following is None else self.study.ask(sampling.Fixed(following))
-        for sampler in sampling.samplers(self.sweep, number, self.settings.chances):
+        before = self.first.samplers(number, self.study.learnt)
+        for sampler in chain(before, sampling.samplers(self.sweep, number, self.settings.chances)):
             asked = self.study.ask(sampler)
             if self.settings.tried(asked.params) is None:
                 return asked

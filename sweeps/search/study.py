@@ -63,6 +63,11 @@ class Study:
         for number in record.ended():
             self.learn(number)
 
+    @property
+    def learnt(self) -> int:
+        """Of how many settings it is known what they came to."""
+        return sum(trial.state is TrialState.COMPLETE for trial in self._study.get_trials(deepcopy=False))
+
     def ask(self, sampler: BaseSampler) -> Asked:
         """Draws a trial; `issued` takes it in once it is in the record. One that was not issued is drawn anew in place."""
         self._study.sampler = sampler

@@ -114,23 +114,22 @@ class Distribution:
             high = round(low + count * step, digits)
         return cls("stepped", low, high, step)
 
-    def likely(self, value: object) -> Distribution:
-        """The same with a prior.
-
-        Args:
-            value: as YAML has it: a number in any spelling, a value of a choice, or the label of a branch.
+    def read(self, value: object) -> Scalar:
+        """A value of this distribution as YAML has it: a number in any spelling, a value of a choice, or the label of a branch.
 
         Raises:
             ValueError: it is not of this distribution.
         """
-        read = scalar(value) if isinstance(value, str) else value
+        found = scalar(value) if isinstance(value, str) else value
         if self.kind == "choice":
-            known = next((choice for choice in self.choices if choice == value and type(choice) is type(value)), read)
-            return replace(self, prior=self.checked(known))
-        if isinstance(read, int | float) and not isinstance(read, bool):
-            whole = self.is_int and float(read).is_integer()
-            read = int(read) if whole else float(read)
-        return replace(self, prior=self.checked(read))
+            return self.checked(next((each for each in self.choices if each == value and type(each) is type(value)), found))
+        if isinstance(found, int | float) and not isinstance(found, bool):
+            found = int(found) if self.is_int and float(found).is_integer() else float(found)
+        return self.checked(found)
+
+    def likely(self, value: object) -> Distribution:
+        """The same with a prior; `read` says how it may be written, and raises."""
+        return replace(self, prior=self.read(value))
 
     @property
     def is_int(self) -> bool:

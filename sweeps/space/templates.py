@@ -229,7 +229,7 @@ class _Compiler:
             return {key: self.node(value, (*keys, key), (*path, key), condition) for key, value in tree.items()}
         others = ", ".join(repr(key) for key in tree if key not in (kinds[0], PRIOR))
         if others:
-            self.found[(*keys, kinds[0])] = f"a distribution must be the only key of its mapping, not beside {others}"
+            self.found[(*keys, kinds[0])] = f"a distribution must be the only key of its mapping, but for {PRIOR}, not beside {others}"
             return None
         if kinds[0] == "choice":
             return self.choice(tree, keys, path, condition)
