@@ -28,6 +28,7 @@ from sweeps.record import Record
 from sweeps.running import packing
 from sweeps.running.packing import Machine, Share
 from sweeps.running.worker import open_task
+from sweeps.search import warm_start
 from sweeps.search.controller import Controller
 from sweeps.search.stopping import first_in_first_out
 from sweeps.space import Sweep, templates
@@ -74,6 +75,7 @@ def show(sweep: Sweep, write: Callable[[str], None], *, slots: int | None = None
     """
     for warning in driver.look_ahead(sweep):
         write(f"warning: {warning}")
+    warm_start.found(sweep, write)
     trials = first_trials(sweep, SHOWN)
     _options(sweep, write)
     _trials(sweep, trials, write)

@@ -23,8 +23,8 @@ class Prior:
     """A density over settings, and draws from it.
 
     Of numbers it is a Gaussian around the prior, cut off at the ends of the range, on the option's own scale: that of its
-    logarithm where that is uniform. Of a choice, every other value is a quarter as likely. Options without a prior are as likely
-    everywhere, and options are independent (Hvarfner et al., ICLR 2022, arXiv:2204.11051, begin with such a density).
+    logarithm where that is uniform. Of a choice, every other value is a quarter as likely. Options without a prior are as
+    likely everywhere, and options are independent (as Hvarfner et al., ICLR 2022, arXiv:2204.11051, have it).
     """
 
     def __init__(self, space: Sequence[Parameter]) -> None:

@@ -2,7 +2,7 @@
 
 The journal's own study is another one: it is what was told when a trial ended, and nobody may change it. Here a judged number
 takes the place of the cheap one, and until there is one the bound that judging has come to; a trial that failed counts as the
-worst there is, replicates as their mean, and trials that nobody sampled are left out unless they were imported. It is a
+worst there is, replicates as their mean, and trials that nobody sampled are left out; what was imported comes first. It is a
 function of the record, so a resumed sweep asks as the undisturbed one would have.
 """
 
@@ -21,13 +21,14 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from robustray.measures.metrics import is_share
 from sweeps.frontier import mean
-from sweeps.record import DIRECTIONS, Record, TrialRecord
+from sweeps.record import DIRECTIONS, Record, TrialRecord, imported
 from sweeps.record.constraints import shares
-from sweeps.search.sampling import suggest
+from sweeps.record.imported import Imported
+from sweeps.search.sampling import FIRST_GENERATION, suggest
 from sweeps.space import Sweep
 from sweeps.standing import SELECTION, known
 
-_LEARNT_FROM = ("sampled", "imported")
+_LEARNT_FROM = ("sampled",)
 DRAWN = "drawn"
 """What marks a replicate that the search asked for in place of a new setting: it counts, and moves the seeds on."""
 _STANDS_FOR = ("replicate", "retry")  # its parent, as far as a sampler is concerned
@@ -57,6 +58,8 @@ class Study:
         self._trials: dict[int, list[int]] = defaultdict(list)  # by place: numbers of all that stand for it
         self._hopeless: set[int] = set()  # places whose trials all failed
         self._worst: dict[str, float] = {}  # seen so far, of objectives that have no worst of their own
+        for each in imported.of(record):
+            self._import(each)
         frozen = record.study.get_trials(deepcopy=False)
         for trial in record.trials():
             self.issued(trial, frozen[trial.number].distributions, frozen[trial.number].system_attrs)
@@ -113,6 +116,22 @@ class Study:
         if place is not None:
             self._places[trial.number] = place
             self._trials[place].append(trial.number)
+
+    def _import(self, each: Imported) -> None:
+        """Takes in a setting of another sweep: it is complete, and to samplers with generations it is of the first."""
+        every = {parameter.name: parameter.distribution.to_optuna() for parameter in self.sweep.space}
+        self._study.add_trial(
+            create_trial(
+                state=TrialState.RUNNING,
+                params=dict(each.params),
+                distributions={name: every[name] for name in each.params},
+                system_attrs=FIRST_GENERATION,
+            )
+        )
+        place = len(self._study.get_trials(deepcopy=False)) - 1
+        for name in self._objectives:
+            self._seen(name, [float(each.values[name])])
+        self._put(place, each.values, shares(each.values, self.sweep.constraints))
 
     def learn(self, number: int) -> None:
         """More is known of a trial: it has ended, or was judged."""

@@ -122,7 +122,9 @@ class Distribution:
         """
         found = scalar(value) if isinstance(value, str) else value
         if self.kind == "choice":
-            return self.checked(next((each for each in self.choices if each == value and type(each) is type(value)), found))
+            return self.checked(
+                next((each for each in self.choices if each == value and type(each) is type(value)), found)
+            )
         if isinstance(found, int | float) and not isinstance(found, bool):
             found = int(found) if self.is_int and float(found).is_integer() else float(found)
         return self.checked(found)

@@ -14,7 +14,7 @@ from sweeps.space import templates
 from sweeps.space.distributions import UNKNOWN, Parameter, Scalar, Unknown
 from sweeps.space.templates import Searched
 
-Point = dict[str, None | bool | int | float | str]
+Point = dict[str, bool | int | float | str | None]
 """Values of some searched options, by name."""
 _ABSENT: Any = object()
 
@@ -26,8 +26,9 @@ def no_points(items: Sequence[object]) -> dict[Keys, str]:
         if not isinstance(item, dict):
             found[index,] = f"must be a mapping of searched options to values, not {show(item)}"
             continue
-        wrong = {name: value for name, value in item.items() if isinstance(value, dict | list)}
-        found |= {(index, str(name)): f"must be a value, not {show(value)}" for name, value in wrong.items()}
+        for name, value in item.items():
+            if isinstance(value, dict | list):
+                found[index, str(name)] = f"must be a value, not {show(value)}"
     return found
 
 
@@ -46,7 +47,9 @@ def mistaken(
     found: dict[Keys, str] = {}
     whole: dict[int, dict[str, object]] = {}
     for index, point in enumerate(points):
-        wrong = {(index, name): what for name, value in point.items() if (what := _wrong(space, point, name, value))}
+        wrong: dict[Keys, str] = {
+            (index, name): what for name, value in point.items() if (what := _wrong(space, point, name, value))
+        }
         found |= wrong
         if wrong:
             continue
@@ -152,7 +155,9 @@ def _default(
 
 def _removed(tree: Any) -> Keys | None:
     """Takes the absent value out of the mapping that holds it; where it stood, None where no mapping does."""
-    for key, value in list(tree.items() if isinstance(tree, dict) else enumerate(tree) if isinstance(tree, list) else ()):
+    for key, value in list(
+        tree.items() if isinstance(tree, dict) else enumerate(tree) if isinstance(tree, list) else ()
+    ):
         if value is _ABSENT:
             return (key,) if isinstance(tree, dict) and tree.pop(key) is _ABSENT else None
         if (below := _removed(value)) is not None:

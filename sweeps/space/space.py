@@ -85,13 +85,13 @@ class Search(Options):
     trials: Literal["auto"] | Annotated[Count, Field(ge=1)] = Field(
         "auto", description=f"how many trials; auto is {TRIALS}, and all settings of a grid"
     )
-    points: Annotated[Count, Field(ge=2)] | dict[str, Annotated[Count, Field(ge=2)]] | tuple[picked.Point, ...] | None = (
-        Field(
-            None,
-            description="values in a grid of each option that is searched without steps, both ends included, at equal distances "
-            "on its scale; or by the names of options. For other samplers a list of settings that are tried first, each a mapping "
-            "of options to values; what it leaves out is the prior, else the default, else the middle of the range",
-        )
+    points: (
+        Annotated[Count, Field(ge=2)] | dict[str, Annotated[Count, Field(ge=2)]] | tuple[picked.Point, ...] | None
+    ) = Field(
+        None,
+        description="values in a grid of each option that is searched without steps, both ends included, at equal "
+        "distances on its scale; or by the names of options. For other samplers a list of settings that are tried first, "
+        "each a mapping of options to values; what it leaves out is the prior, else the default, else the middle",
     )
     first: Literal["auto", "published", "none"] = Field(
         "auto",
@@ -130,13 +130,16 @@ class Search(Options):
     def _points_of_a_grid(self) -> Search:
         if self.sampler == "grid":
             if isinstance(self.points, tuple):
-                told = "a grid goes through all its settings, and takes how many values an option has: 5, or {option: 5}"
+                told = (
+                    "a grid goes through all its settings, and takes how many values an option has: 5, or {option: 5}"
+                )
                 raise Mistakes({("points",): told})
             for name, given in (("first", self.first == "published"), ("warm_start", bool(self.warm_start))):
                 if given:
                     raise Mistakes({(name,): "is nothing to a grid, which goes through all its settings in order"})
         elif self.points is not None and not isinstance(self.points, tuple):
-            told = f"only a grid has so many points; sampler {self.sampler} draws from the whole range, and takes a list of settings"
+            range_of = f"sampler {self.sampler} draws from the whole range"
+            told = f"only a grid has points of its options; {range_of}, and takes a list of settings to try first"
             raise Mistakes({("points",): told})
         return self
 
@@ -190,7 +193,9 @@ class Sweep(Options):
     )
     description: str = Field("", description="what the sweep is for, in a few words; shown on the report's page")
     judge: Judge = Field(description="what every trial is measured by; constants only")
-    trial: dict[str, Any] = Field({}, description="the template of a trial; any leaf may be a distribution, with a prior")
+    trial: dict[str, Any] = Field(
+        {}, description="the template of a trial; any leaf may be a distribution, with a prior"
+    )
     measures: Measures = Field(
         {},
         description="what is measured of models besides: a list, or a mapping by names that begin with the measure's",
@@ -307,8 +312,8 @@ class Sweep(Options):
     def completed(self, given: Mapping[str, object]) -> dict[str, object]:
         """A whole setting of which some options are given: every other one is its prior, else its default, else its middle.
 
-        The default is what the option would be if the template did not name it; it counts where it lies inside its distribution.
-        A choice without a prior is that of which an option is given, else the first branch that holds a prior, else the first.
+        The default is what the option would be if the template did not name it; it counts where it is of the distribution. A
+        choice without a prior is that of which an option is given, else the first branch that holds a prior, else the first.
 
         Args:
             given: values of some options, of branches that exist together.
@@ -450,7 +455,9 @@ class Sweep(Options):
 
     @property
     def space_hash(self) -> str:
-        """SHA-256, in hex, of what must not change between runs: `trials`, `duplicates`, `first`, `resources`, `description` may."""
+        """SHA-256, in hex, of what must not change between runs: `trials`, `duplicates`, `first`, `resources`, `description`
+        may.
+        """
         text = json.dumps(_fixed(self.resolved()), sort_keys=True, separators=(",", ":"), allow_nan=False)
         return hashlib.sha256(text.encode()).hexdigest()
 
@@ -510,8 +517,8 @@ def _fixed(resolved: Mapping[str, Any]) -> dict[str, Any]:
     free = ("description", "resources", "derive", "measures", "measuring")
     fixed = {key: value for key, value in resolved.items() if key not in free} | measuring.held(resolved)
     if isinstance(fixed.get("search"), dict):
-        free = ("trials", "duplicates", "first")  # the record keeps what was to be tried first
-        fixed["search"] = {key: value for key, value in fixed["search"].items() if key not in free}
+        loose = ("trials", "duplicates", "first")  # the record keeps what was to be tried first
+        fixed["search"] = {key: value for key, value in fixed["search"].items() if key not in loose}
     return fixed
 
 

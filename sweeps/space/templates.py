@@ -229,7 +229,9 @@ class _Compiler:
             return {key: self.node(value, (*keys, key), (*path, key), condition) for key, value in tree.items()}
         others = ", ".join(repr(key) for key in tree if key not in (kinds[0], PRIOR))
         if others:
-            self.found[(*keys, kinds[0])] = f"a distribution must be the only key of its mapping, but for {PRIOR}, not beside {others}"
+            self.found[(*keys, kinds[0])] = (
+                f"a distribution must be the only key of its mapping but for {PRIOR}, not beside {others}"
+            )
             return None
         if kinds[0] == "choice":
             return self.choice(tree, keys, path, condition)
@@ -248,9 +250,7 @@ class _Compiler:
             self.found[*keys, PRIOR] = str(error)
             return distribution
 
-    def choice(
-        self, tree: Mapping[str, object], keys: Keys, path: Keys, condition: tuple[tuple[str, str], ...]
-    ) -> Any:
+    def choice(self, tree: Mapping[str, object], keys: Keys, path: Keys, condition: tuple[tuple[str, str], ...]) -> Any:
         options = tree["choice"]
         if not isinstance(options, list) or not options:
             self.found[keys] = f"choice needs a list of values or branches, not {show(options)}"
