@@ -18,7 +18,8 @@ from sweeps.search.stopping import first_in_first_out
 from sweeps.space import Sweep
 from tests.sweeps.small import small_sweep
 
-DEFENSES = "trial.defense={choice: [natural, {name: trades, beta: {loguniform: [0.1, 20]}}, {name: mart, beta: {uniform: [7, 9]}}]}"
+TRADES, MART = "{name: trades, beta: {loguniform: [0.1, 20]}}", "{name: mart, beta: {uniform: [7, 9]}}"
+DEFENSES = f"trial.defense={{choice: [natural, {TRADES}, {MART}]}}"
 PICKED = "search.points=[{defense.trades.beta: 1/2}, {schedule.lr: 0.3}]"
 TPE = "search.sampler=tpe"
 
@@ -68,7 +69,10 @@ def test_a_choice_is_of_what_is_given_else_of_priors(tmp_path: Path) -> None:
     assert points(sweep) == [sweep.completed({})]
     assert sweep.completed({})["defense.mart.beta"] == 7.5
     assert sweep.completed({"defense.trades.beta": 1.0})["defense"] == "trades"
-    assert sweep.completed({"defense": "natural"}) == {"defense": "natural", "schedule.lr": sweep.completed({})["schedule.lr"]}
+    assert sweep.completed({"defense": "natural"}) == {
+        "defense": "natural",
+        "schedule.lr": sweep.completed({})["schedule.lr"],
+    }
 
 
 def test_points_are_tried_first_in_order_and_count(tmp_path: Path) -> None:
@@ -96,7 +100,9 @@ def test_points_are_written_down_as_the_sweep_begins(tmp_path: Path) -> None:
 
 def test_a_point_that_was_tried_is_not_tried_again(tmp_path: Path) -> None:
     """Two points that differ in nothing that a trial looks at are one setting: the sampler has the second one's turn."""
-    sweep = small_sweep(tmp_path, "trial.defense={choice: [natural, trades]}", TPE, "search.trials=2", "trial.schedule.lr=0.1")
+    sweep = small_sweep(
+        tmp_path, "trial.defense={choice: [natural, trades]}", TPE, "search.trials=2", "trial.schedule.lr=0.1"
+    )
     with Record(tmp_path / "record", sweep.objectives) as opened:
         twice = [{"defense": "natural"}, {"defense": "natural"}]
         opened.setting(POINTS, twice)
@@ -110,9 +116,9 @@ def test_a_point_that_was_tried_is_not_tried_again(tmp_path: Path) -> None:
     ("points", "says"),
     [
         ("[{defense.trades.beta: 60}]", "points.0.defense.trades.beta: must be a number from 0.1 to 20, not 60"),
-        ("[{}, {defense.trades.betta: 6}]", "points.1.defense.trades.betta: no such searched option; did you mean 'defense.trades.beta'"),
-        ("[{defense: natural, defense.trades.beta: 6}]", "beta: exists only when defense is 'trades', and the point has 'natural'"),
-        ("[{defense.mart.beta: 8, defense.trades.beta: 6}]", "exists only when defense is 'mart', and defense.trades.beta when"),
+        ("[{}, {defense.trades.betta: 6}]", "points.1.betta: no such searched option; did you mean 'defense.trades.beta'"),
+        ("[{defense: natural, defense.trades.beta: 6}]", "exists only when defense is 'trades', and the point has 'natural'"),
+        ("[{defense.mart.beta: 8, defense.trades.beta: 6}]", "only when defense is 'mart', and defense.trades.beta when"),
         ("[{defense: trades}, {defense.trades.beta: 6}]", "points.1: is the setting of points.0 again"),
         ("[3]", "points.0: must be a mapping of searched options to values, not 3"),
         ("[{defense: [trades]}]", "points.0.defense: must be a value, not a list"),

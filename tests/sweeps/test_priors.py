@@ -65,7 +65,7 @@ def test_a_prior_is_written_beside_any_distribution_and_comes_back(tree: dict[st
         ("trial.model.width={int: [1, 4], prior: 2.5}", r"model.width.prior: must be a whole number .*, not 2.5"),
         ("trial.model.width={stepped: [1, 5, 2], prior: 2}", r"model.width.prior: must be .* in steps of 2, not 2"),
         ("trial.defense={choice: [trades, natural], prior: tades}", r"defense.prior: must be one of 'trades', 'natural'"),
-        ("trial.schedule.lr={uniform: [0.1, 0.5], priors: 5}", "the only key of its mapping but for prior, not beside 'priors'"),
+        ("trial.schedule.lr={uniform: [0.1, 0.5], priors: 5}", "only key of its mapping but for prior, not beside 'priors'"),
     ],
 )  # fmt: skip
 def test_a_prior_outside_is_one_line_with_its_place(override: str, says: str, tmp_path: Path) -> None:
@@ -90,7 +90,9 @@ def test_a_dry_run_shows_priors_where_there_are_any(tmp_path: Path) -> None:
     lines: list[str] = []
     _options(small_sweep(tmp_path, BETA), lines.append)
     assert re.split(r"  +", lines[0]) == ["option", "drawn", "from", "prior", "only when"]
-    assert re.search(r"defense.trades.beta +loguniform +a number from 0.5 to 32 +4 +defense is trades", "\n".join(lines))
+    assert re.search(
+        r"defense.trades.beta +loguniform +a number from 0.5 to 32 +4 +defense is trades", "\n".join(lines)
+    )
     _options(small_sweep(tmp_path), lines.append)
     assert "prior" not in "".join(lines[4:])
 
@@ -114,7 +116,9 @@ def test_the_density_is_a_gaussian_on_the_options_own_scale(kind: str, mode: flo
 
 
 def test_densities_of_options_add_up_and_other_values_of_a_choice_are_a_quarter_as_likely() -> None:
-    prior = prior_of(Distribution("choice", choices=(0, False, "a")).likely(0), Distribution.parse("uniform", [0, 4]).likely(2))
+    prior = prior_of(
+        Distribution("choice", choices=(0, False, "a")).likely(0), Distribution.parse("uniform", [0, 4]).likely(2)
+    )
     assert prior.log_density({"option0": 0, "option1": 2.0}) == 0
     assert prior.log_density({"option0": False, "option1": 3.0}) == pytest.approx(math.log(OTHERS) - 0.5)
     assert not prior_of(Distribution.parse("uniform", [0, 4]))
@@ -145,7 +149,9 @@ def test_draws_have_the_density() -> None:
     ways = np.sort([told.way(float(str(each["option0"]))) for each in drawn])
     bell = NormalDist(told.way(2), SPREAD)
     expected = np.array([(bell.cdf(way) - bell.cdf(0)) / (bell.cdf(1) - bell.cdf(0)) for way in ways])
-    assert np.abs(np.arange(1, len(ways) + 1) / len(ways) - expected).max() < 1.63 / math.sqrt(len(ways))  # 1 % of seeds
+    assert np.abs(np.arange(1, len(ways) + 1) / len(ways) - expected).max() < 1.63 / math.sqrt(
+        len(ways)
+    )  # 1 % of seeds
     share = np.mean([each["option1"] == "b" for each in drawn])
     assert share == pytest.approx(1 / (1 + 2 * OTHERS), abs=4 * math.sqrt(0.25 / len(drawn)))
 
@@ -173,7 +179,9 @@ def searched(folder: Path, sweep: Sweep, best: float, lives: int = 10**6) -> lis
                 assert isinstance(done, Job)
                 away.append(abs(distribution.way(float(opened.trials()[-1].params["defense.beta"])) - best))
                 costs = {"cost_seconds": 1.0, "cost_device_hours": 1 / 3600, "cost_passes": 1e6, "clean_accuracy": 0.5}
-                controller.finish(done, End("complete", None, {"robust_accuracy": max(0.0, 1 - 2 * away[-1] ** 2), **costs}))
+                controller.finish(
+                    done, End("complete", None, {"robust_accuracy": max(0.0, 1 - 2 * away[-1] ** 2), **costs})
+                )
     return away
 
 
@@ -182,7 +190,13 @@ def one_option(folder: Path, prior: float | None, seed: int, trials: int) -> Swe
     beta = f"trial.defense={{name: trades, beta: {{loguniform: [0.5, 32]{told}}}}}"
     schedule = "trial.schedule={name: one_cycle, epochs: 3, lr: 0.1}"
     return small_sweep(
-        folder, beta, schedule, f"search.seed={seed}", f"search.trials={trials}", "objectives={robust_accuracy: max}", text=TPE
+        folder,
+        beta,
+        schedule,
+        f"search.seed={seed}",
+        f"search.trials={trials}",
+        "objectives={robust_accuracy: max}",
+        text=TPE,
     )
 
 

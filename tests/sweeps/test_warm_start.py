@@ -40,7 +40,9 @@ def other(tmp_path: Path) -> Path:
             job = controller.next()
             assert isinstance(job, Job)
             metrics = {"clean_accuracy": 0.9 - number / 100, "robust_accuracy": 0.3 + number / 100, **COSTS}
-            controller.finish(job, End("complete" if number else "diverged", None, {**metrics, "weights": f"sha{number}"}))
+            controller.finish(
+                job, End("complete" if number else "diverged", None, {**metrics, "weights": f"sha{number}"})
+            )
         opened.judge(1, "validation", Judged(100, 80, 20, "apgd-ce", False, "judgements/0001", 1.0))
     return folder
 
@@ -51,7 +53,9 @@ def told(sweep: Sweep) -> tuple[list[Imported], list[str]]:
 
 
 def warm(tmp_path: Path, *overrides: str) -> Sweep:
-    return small_sweep(tmp_path / "space", "search.sampler=tpe", f"search.warm_start=[{tmp_path / 'other'}]", *overrides)
+    return small_sweep(
+        tmp_path / "space", "search.sampler=tpe", f"search.warm_start=[{tmp_path / 'other'}]", *overrides
+    )
 
 
 def test_complete_trials_come_in_with_where_they_come_from(tmp_path: Path, other: Path) -> None:
@@ -126,7 +130,9 @@ def test_they_are_taken_in_once_and_are_no_trials(tmp_path: Path, other: Path) -
         study = Study(sweep, opened)
         assert (study.sampled, study.learnt) == (0, 5)
         assert [curve.number for curve in warm_start.curves(opened, 3)] == [-1, -2, -3, -4, -5]
-        assert [(c.state, c.rungs, c.final) for c in warm_start.curves(opened, 3)] == [("complete", (), e.values) for e in known]
+        assert [(c.state, c.rungs, c.final) for c in warm_start.curves(opened, 3)] == [
+            ("complete", (), e.values) for e in known
+        ]
         controller = Controller(sweep, opened, first_in_first_out, lambda event: None, session="one")
         assert [controller.draw() for _ in range(3)] == [0, 1, 2]
     journal = (tmp_path / "record" / record.JOURNAL).read_text().splitlines()
@@ -140,7 +146,9 @@ def test_a_study_has_what_came_in_as_if_it_were_its_own(tmp_path: Path, other: P
         warm_start.take_in(sweep, opened, found, lambda line: None)
         trials = Study(sweep, opened)._study.get_trials()
     assert [trial.params for trial in trials] == [each.params for each in found]
-    assert [trial.values for trial in trials] == [[e.values["clean_accuracy"], e.values["robust_accuracy"]] for e in found]
+    assert [trial.values for trial in trials] == [
+        [e.values["clean_accuracy"], e.values["robust_accuracy"]] for e in found
+    ]
     assert {trial.state for trial in trials} == {optuna.trial.TrialState.COMPLETE}
 
 
