@@ -14,7 +14,7 @@ from sweeps.space import templates
 from sweeps.space.distributions import UNKNOWN, Parameter, Scalar, Unknown
 from sweeps.space.templates import Searched
 
-Point = dict[str, bool | int | float | str | None]
+Point = dict[str, Any]
 """Values of some searched options, by name."""
 _ABSENT: Any = object()
 

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from jsonschema import Draft7Validator
 
 from robustray.errors import UserError
 from sweeps import record
@@ -21,6 +22,8 @@ from sweeps.search.priors import OTHERS, SPREAD, Prior
 from sweeps.search.stopping import first_in_first_out
 from sweeps.space import Sweep
 from sweeps.space.distributions import UNKNOWN, Distribution, Parameter
+from sweeps.space.schema import schema
+from sweeps.space.templates import compile_template, parameters, plain
 from tests.sweeps.small import SPACE, small_sweep
 
 TPE = SPACE.replace("sampler: random", "sampler: tpe")
@@ -46,8 +49,6 @@ def prior_of(*distributions: Distribution) -> Prior:
     ],
 )
 def test_a_prior_is_written_beside_any_distribution_and_comes_back(tree: dict[str, object], kept: object) -> None:
-    from sweeps.space.templates import compile_template, parameters, plain
-
     template = compile_template({"option": tree})
     (parameter,) = parameters(template)
     prior = parameter.distribution.prior
@@ -225,3 +226,19 @@ def test_a_resumed_search_draws_from_the_prior_as_it_would_have(tmp_path: Path) 
     assert searched(tmp_path / "killed", sweep, 0.0, lives=3) == whole
     assert whole[0] == pytest.approx(0.5)  # the mode comes first
     assert sweep.space[0].distribution.prior is not UNKNOWN
+
+
+def test_editors_know_priors() -> None:
+    """One distribution, with a prior or without; a prior alone is nothing."""
+    validator = Draft7Validator(schema())
+
+    def right(beta: object) -> bool:
+        trial = {"defense": {"name": "trades", "beta": beta}}
+        return validator.is_valid({"name": "x", "judge": {"data": "digits", "threat": {"eps": 0.1}}, "trial": trial})
+
+    assert right({"uniform": [0, 1], "prior": 0.5})
+    assert right({"choice": [1, 6], "prior": 6})
+    assert right({"uniform": [0, 1]})
+    assert not right({"prior": 6})
+    assert not right({"uniform": [0, 1], "int": [0, 1]})
+    assert not right({"uniform": [0, 1], "prior": [6]})
