@@ -2,7 +2,7 @@
 
 The journal's own study is another one: it is what was told when a trial ended, and nobody may change it. Here a judged number
 takes the place of the cheap one, and until there is one the bound that judging has come to; a trial that failed counts as the
-worst there is, replicates as their mean, and trials that nobody sampled are left out; what was imported comes first. It is a
+worst there is, replicates as their mean, and trials that nobody sampled are left out unless they were imported. It is a
 function of the record, so a resumed sweep asks as the undisturbed one would have.
 """
 
@@ -28,7 +28,7 @@ from sweeps.search.sampling import FIRST_GENERATION, suggest
 from sweeps.space import Sweep
 from sweeps.standing import SELECTION, known
 
-_LEARNT_FROM = ("sampled",)
+_LEARNT_FROM = ("sampled", "imported")
 DRAWN = "drawn"
 """What marks a replicate that the search asked for in place of a new setting: it counts, and moves the seeds on."""
 _STANDS_FOR = ("replicate", "retry")  # its parent, as far as a sampler is concerned
