@@ -23,7 +23,7 @@ import yaml
 from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 
-from analysis import axes, derivation, explained, points, summary, tables, words
+from analysis import axes, derivation, explained, imports, points, summary, tables, words
 from analysis.cards import cards
 from analysis.comparison import Comparison
 from analysis.device_time import DeviceTime
@@ -101,6 +101,7 @@ def render(
         explained=explained.table(df, snapshot),
         flagged=bool((df["flags"] != "").any()),
         trials=tables.trials(df, snapshot.objectives),
+        imported=imports.table(snapshot),
         gaps=summary.gaps(df),
         seeds_said=summary.seeds(snapshot),
         attacks=tables.attacks(decisive, df, snapshot.objectives) if decisive else tables.Table([]),

@@ -9,7 +9,7 @@ from typing import Any
 
 import pandas as pd
 
-from analysis import axes, collect, comparison, device_time, measured, page, sheet, standing
+from analysis import axes, collect, comparison, device_time, imports, measured, page, sheet, standing
 from analysis import picture as picture_of
 from analysis.figures import frontier_figure
 from robustray.errors import UserError
@@ -51,6 +51,8 @@ def write(folder: Path | str) -> Path:
 def publish(folder: Path | str, *, picture: bool = True) -> Report:
     """Writes `report/index.html`, `frontier.csv`, `trials.csv` and `frontier.png` into a sweep's folder.
 
+    And `imported.csv`, where the search learnt from other sweeps.
+
     May be called at any moment of a sweep, also while it runs. A picture that cannot be drawn is a note, not an error,
     and an older one is removed: no picture shows another state than the page beside it.
 
@@ -76,6 +78,8 @@ def publish(folder: Path | str, *, picture: bool = True) -> Report:
         ),
         index: page.render(df, snapshot, about, folder, comparisons, device_time.of_sweep(folder, snapshot)),
     }
+    if not (learnt := imports.frame(snapshot)).empty:
+        contents[target / "imported.csv"] = learnt.to_csv(index=False)
     if picture:
         try:
             contents[image] = _picture(df, snapshot, about, folder)

@@ -28,12 +28,14 @@ from sweeps.judging.queue import Judging
 from sweeps.judging.shards import FILES, Shards
 from sweeps.listeners.accounts import Accounts
 from sweeps.record import Record, Snapshot, provenance
+from sweeps.record.journal import JOURNAL
 from sweeps.record.ledger import Ledger
 from sweeps.record.lock import FolderLock
 from sweeps.running import evidence, packing
 from sweeps.running.packing import Share
 from sweeps.running.place import Place
 from sweeps.running.queues import Beside, Chain, Following, Job, Primed, Queue, Sized
+from sweeps.search import warm_start
 from sweeps.search.controller import Controller
 from sweeps.search.field import Policy
 from sweeps.search.stopping import policy as policy_of
@@ -83,12 +85,19 @@ def run(
         console(Said(told))
     if backend == "ray" and (hidden := astray.in_the_way_of_workers(Path.cwd())) is not None:
         raise UserError(hidden)
+
+    def say(line: str) -> None:
+        console(Said(line))
+
+    # Before anything is written: a folder named wrongly must not leave one that holds another sweep.
+    ready = None if (folder / JOURNAL).exists() and not fresh else warm_start.found(sweep, say)
     with _clear_errors(folder), FolderLock(folder) as held:
         moved = provenance.prepare(sweep, folder, fresh=fresh)
         if moved is not None:
             console(Said(f"the old results are in {moved}"))
         with Record(folder, sweep.objectives, constraints=sweep.constraints, held=held) as record:
             provenance.check_trained(sweep, folder, record.trials())
+            warm_start.take_in(sweep, record, ready, say)
             for maker in derive:
                 maker.trust()
                 ask(record, maker)

@@ -28,9 +28,11 @@ from sweeps.running import packing
 from sweeps.running.packing import Machine, Share
 from sweeps.running.queues import Job
 from sweeps.running.worker import open_task
+from sweeps.search import warm_start
 from sweeps.search.controller import Controller
 from sweeps.search.stopping import policy
 from sweeps.space import Sweep, templates
+from sweeps.space.distributions import UNKNOWN
 
 if TYPE_CHECKING:
     from robustray.training.cost import TrialCost
@@ -76,6 +78,7 @@ def show(sweep: Sweep, write: Callable[[str], None], *, slots: int | None = None
     sweep, asked = sweep.settled(), sweep
     if told := asked.stops_as(sweep):
         write(told)
+    warm_start.found(sweep, write)
     trials = first_trials(sweep, SHOWN)
     _options(sweep, write)
     _trials(sweep, trials, write)
@@ -217,10 +220,15 @@ def _options(sweep: Sweep, write: Callable[[str], None]) -> None:
     if not sweep.space:
         write("searches nothing: every trial is the same but for chance")
         return
-    table = Table("option", "drawn", "from", "only when", box=None, pad_edge=False, header_style="bold")
-    for parameter in templates.parameters(sweep.settings):
+    every = list(templates.parameters(sweep.settings))
+    priors = any(parameter.distribution.prior is not UNKNOWN for parameter in every)
+    heads = ("option", "drawn", "from", *(("prior",) if priors else ()), "only when")
+    table = Table(*heads, box=None, pad_edge=False, header_style="bold")
+    for parameter in every:
+        drawn = parameter.distribution
+        prior = ("" if drawn.prior is UNKNOWN else _short(drawn.prior),) if priors else ()
         when = " and ".join(f"{name} is {label}" for name, label in parameter.condition)
-        table.add_row(parameter.name, parameter.distribution.kind, str(parameter.distribution), when)
+        table.add_row(parameter.name, drawn.kind, str(drawn), *prior, when)
     for line in _lines(table):
         write(line)
 

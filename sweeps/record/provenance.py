@@ -47,11 +47,9 @@ def prepare(sweep: Sweep, folder: Path, *, fresh: bool) -> Path | None:
     path = folder / FILE
     _look(folder)
     known = _read(path)
-    data = sweep.judge.data
-    images = {split: data.identity(split) for split in _LOOKED_AT}
     if known is not None:
         found = sweep.difference(known.get("space", {}))
-        if known.get("data", images) != images:
+        if known.get("data", images(sweep)) != images(sweep):
             found.append("the images are others than before")
         if found:
             raise UserError(
@@ -65,7 +63,7 @@ def prepare(sweep: Sweep, folder: Path, *, fresh: bool) -> Path | None:
         known = {
             "space": sweep.resolved(),
             "space_hash": sweep.space_hash,
-            "data": images,
+            "data": images(sweep),
             "created": _now(),
             **_circumstances(),
             "resumed": [],
@@ -103,6 +101,16 @@ def sweep_in(folder: Path) -> Sweep:
         return Sweep.model_validate(of_before(space) if isinstance(space, dict) else space)
     except ValidationError as error:
         raise UserError(f"{folder / FILE}: is of a version with other options ({str(error).splitlines()[0]})") from None
+
+
+def images(sweep: Sweep) -> dict[str, str]:
+    """Which images a sweep trains and chooses by, as hashes or versions."""
+    return {split: sweep.judge.data.identity(split) for split in _LOOKED_AT}
+
+
+def images_of(folder: Path) -> dict[str, str] | None:
+    """The same of a folder's sweep, as it was when it began; None where that was not written down."""
+    return (_read(folder / FILE) or {}).get("data")
 
 
 def check_trained(sweep: Sweep, folder: Path, trials: Iterable[TrialRecord]) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections import deque
 from collections.abc import Iterable, Mapping
+from itertools import chain
 from pathlib import Path
 from typing import Any, get_args
 
@@ -29,6 +30,7 @@ from sweeps.running.queues import DONE, End, Job, Result, Signal, Verdict
 from sweeps.running.tasks.base import PAUSED
 from sweeps.search import sampling, states
 from sweeps.search.field import Policy
+from sweeps.search.first import First
 from sweeps.search.pausing import Pausing
 from sweeps.search.settings import Settings
 from sweeps.search.study import DRAWN, Asked, Study
@@ -69,6 +71,7 @@ class Controller:
         self._drop_again()
         self._of_all = self.sweep.asked_of_all()
         self.settings = Settings(sweep, record)
+        self.first = First(sweep, record)
         self._said = False  # that all settings were tried
 
     def _drop_again(self) -> None:
@@ -181,12 +184,17 @@ class Controller:
         search = self.sweep.search
         if self.settings.exhausted:
             return None
-        if params is not None and self.settings.tried(params) is None:
-            return self.study.ask(sampling.Fixed(params))
+        for wanted in (
+            self.first.point(number),
+            params,
+        ):  # a policy that begins a trial begins what is to be tried first
+            if wanted is not None and self.settings.tried(wanted) is None:
+                return self.study.ask(sampling.Fixed(wanted))
         if search.sampler == "grid":
             following = self.settings.next_of_grid()
             return None if following is None else self.study.ask(sampling.Fixed(following))
-        for sampler in sampling.samplers(self.sweep, number, self.settings.chances):
+        before = self.first.samplers(number, self.study.learnt)
+        for sampler in chain(before, sampling.samplers(self.sweep, number, self.settings.chances)):
             asked = self.study.ask(sampler)
             if self.settings.tried(asked.params) is None:
                 return asked

@@ -84,6 +84,10 @@ class _Nsga3(NSGAIIISampler):
         return self.select_parent(study, generation) if generation else []
 
 
+FIRST_GENERATION = {kind._get_generation_key(): 0 for kind in (_Nsga2, _Nsga3)}
+"""What marks a trial that no such sampler drew as one of the first, which later ones descend from."""
+
+
 class Sobol(RandomSampler):
     """Point `number` of a scrambled Sobol sequence, a coordinate for each option of the space: it fills the space evenly, from
     the first trial on. Options of branches that are not taken leave their coordinate unused. Optuna's own sampler draws

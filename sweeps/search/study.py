@@ -21,9 +21,10 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from robustray.measures.metrics import is_share
 from sweeps.frontier import mean
-from sweeps.record import DIRECTIONS, Record, TrialRecord
+from sweeps.record import DIRECTIONS, Record, TrialRecord, imported
 from sweeps.record.constraints import shares
-from sweeps.search.sampling import suggest
+from sweeps.record.imported import Imported
+from sweeps.search.sampling import FIRST_GENERATION, suggest
 from sweeps.space import Sweep
 from sweeps.standing import SELECTION, known
 
@@ -57,11 +58,18 @@ class Study:
         self._trials: dict[int, list[int]] = defaultdict(list)  # by place: numbers of all that stand for it
         self._hopeless: set[int] = set()  # places whose trials all failed
         self._worst: dict[str, float] = {}  # seen so far, of objectives that have no worst of their own
+        for each in imported.of(record):
+            self._import(each)
         frozen = record.study.get_trials(deepcopy=False)
         for trial in record.trials():
             self.issued(trial, frozen[trial.number].distributions, frozen[trial.number].system_attrs)
         for number in record.ended():
             self.learn(number)
+
+    @property
+    def learnt(self) -> int:
+        """Of how many settings it is known what they came to."""
+        return sum(trial.state is TrialState.COMPLETE for trial in self._study.get_trials(deepcopy=False))
 
     def ask(self, sampler: BaseSampler) -> Asked:
         """Draws a trial; `issued` takes it in once it is in the record. One that was not issued is drawn anew in place."""
@@ -108,6 +116,22 @@ class Study:
         if place is not None:
             self._places[trial.number] = place
             self._trials[place].append(trial.number)
+
+    def _import(self, each: Imported) -> None:
+        """Takes in a setting of another sweep: it is complete, and to samplers with generations it is of the first."""
+        every = {parameter.name: parameter.distribution.to_optuna() for parameter in self.sweep.space}
+        self._study.add_trial(
+            create_trial(
+                state=TrialState.RUNNING,
+                params=dict(each.params),
+                distributions={name: every[name] for name in each.params},
+                system_attrs=FIRST_GENERATION,
+            )
+        )
+        place = len(self._study.get_trials(deepcopy=False)) - 1
+        for name in self._objectives:
+            self._seen(name, [float(each.values[name])])
+        self._put(place, each.values, shares(each.values, self.sweep.constraints))
 
     def learn(self, number: int) -> None:
         """More is known of a trial: it has ended, or was judged."""

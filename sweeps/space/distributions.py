@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
+from dataclasses import dataclass, replace
+from enum import Enum
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, get_args
 
 from pydantic import Field, TypeAdapter, ValidationError
 
@@ -26,10 +27,25 @@ MEANING: dict[Kind, str] = {
     "choice": "a list of values, or of branches: names, and mappings with their own distributions",
 }
 """What stands under the name of a distribution. Both ends are included."""
+PRIOR = "prior"
+"""The key that may stand beside the name of a distribution."""
+OF_A_PRIOR = (
+    "the value, or the label of the branch, that you take to be the best: the search begins there, and draws near it less and "
+    "less as trials end"
+)
 Scalar = None | bool | int | float | str
 
 _REAL: TypeAdapter[float] = TypeAdapter(Annotated[Real, Field(allow_inf_nan=False)])
 _COUNT: TypeAdapter[int] = TypeAdapter(Annotated[Count, Field(ge=-(2**53), le=2**53)])
+
+
+class Unknown(Enum):
+    """No value, where every value means something."""
+
+    UNKNOWN = "unknown"
+
+
+UNKNOWN: Final = Unknown.UNKNOWN
 
 
 @dataclass(frozen=True)
@@ -42,6 +58,8 @@ class Distribution:
         high: the largest value.
         step: the distance between neighbouring values; None where there is none.
         choices: the values of a choice, or the labels of its branches.
+        prior: the value that is taken to be the best; `UNKNOWN` where nobody says, since null may be a choice. It changes no
+            trial, only which are tried first.
     """
 
     kind: Kind
@@ -49,6 +67,7 @@ class Distribution:
     high: float = 0
     step: float | None = None
     choices: tuple[Scalar, ...] = ()
+    prior: Scalar | Unknown = UNKNOWN
 
     @classmethod
     def parse(cls, kind: Kind, arguments: object) -> Distribution:
@@ -95,6 +114,25 @@ class Distribution:
             high = round(low + count * step, digits)
         return cls("stepped", low, high, step)
 
+    def read(self, value: object) -> Scalar:
+        """A value of this distribution as YAML has it: a number in any spelling, a value of a choice, or the label of a branch.
+
+        Raises:
+            ValueError: it is not of this distribution.
+        """
+        found = scalar(value) if isinstance(value, str) else value
+        if self.kind == "choice":
+            return self.checked(
+                next((each for each in self.choices if each == value and type(each) is type(value)), found)
+            )
+        if isinstance(found, int | float) and not isinstance(found, bool):
+            found = int(found) if self.is_int and float(found).is_integer() else float(found)
+        return self.checked(found)
+
+    def likely(self, value: object) -> Distribution:
+        """The same with a prior; `read` says how it may be written, and raises."""
+        return replace(self, prior=self.read(value))
+
     @property
     def is_int(self) -> bool:
         """Whether the values are whole numbers."""
@@ -130,15 +168,48 @@ class Distribution:
 
     def plain(self) -> dict[str, Any]:
         """The distribution as YAML writes it, numbers as numbers. For a choice of branches: their labels."""
+        prior = {} if self.prior is UNKNOWN else {PRIOR: self.prior}
         if self.kind == "choice":
-            return {"choice": list(self.choices)}
-        return {self.kind: [self.low, self.high] + ([] if self.step is None else [self.step])}
+            return {"choice": list(self.choices), **prior}
+        return {self.kind: [self.low, self.high] + ([] if self.step is None else [self.step]), **prior}
 
     def at(self, fraction: float) -> float:
         """The value so far along the range: 0 is low, 1 is high. Whole numbers and steps are rounded to one."""
         way = fraction * (self.high - self.low)
         step = self.step or (1 if self.is_int else 0)
         return min(self.low + (round(way / step) * step if step else way), self.high)
+
+    @property
+    def is_log(self) -> bool:
+        """Whether the logarithm is uniform."""
+        return self.kind in ("loguniform", "logint")
+
+    def scaled(self, way: float) -> float:
+        """The value so far along the distribution's own scale: 0 is low, 1 is high.
+
+        low + way (high - low), or low (high / low)^way where the logarithm is uniform. Whole numbers and steps are rounded to
+        the nearest one.
+
+        Args:
+            way: in [0, 1]. The distribution is no choice.
+        """
+        if way in (0, 1):  # the ends themselves, which exp(log(high)) may miss
+            return self.high if way else self.low
+        if not self.is_log:
+            return self._number(self.at(way))
+        value = math.exp(math.log(self.low) + way * (math.log(self.high) - math.log(self.low)))
+        return self._number(round(value) if self.is_int else value)
+
+    def way(self, value: float) -> float:
+        """How far along its own scale a value lies, in [0, 1]: undoes `scaled`, but for rounding."""
+        if self.is_log:
+            return math.log(value / self.low) / math.log(self.high / self.low)
+        return (value - self.low) / (self.high - self.low)
+
+    def _number(self, value: float) -> float:
+        checked = self.checked(value)
+        assert isinstance(checked, int | float)
+        return checked
 
     @property
     def count(self) -> float:
@@ -160,10 +231,9 @@ class Distribution:
 
         if self.kind == "choice":
             return CategoricalDistribution(self.choices)
-        log = self.kind in ("loguniform", "logint")
         if self.is_int:
-            return IntDistribution(int(self.low), int(self.high), log=log, step=int(self.step or 1))
-        return FloatDistribution(self.low, self.high, log=log, step=self.step)
+            return IntDistribution(int(self.low), int(self.high), log=self.is_log, step=int(self.step or 1))
+        return FloatDistribution(self.low, self.high, log=self.is_log, step=self.step)
 
 
 @dataclass(frozen=True)

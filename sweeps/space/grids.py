@@ -25,19 +25,7 @@ def points(distribution: Distribution, count: int) -> tuple[Scalar, ...]:
     Args:
         distribution: any but a choice. count: at least 2.
     """
-    low, high = distribution.low, distribution.high
-    found: dict[Scalar, None] = {}
-    for index in range(count):
-        way = index / (count - 1)
-        if way in (0, 1):  # the ends themselves, which exp(log(high)) may miss
-            value = high if way else low
-        elif distribution.kind in ("loguniform", "logint"):
-            value = math.exp(math.log(low) + way * (math.log(high) - math.log(low)))
-            value = round(value) if distribution.is_int else value
-        else:
-            value = distribution.at(way)
-        found[distribution.checked(value)] = None
-    return tuple(found)
+    return tuple(dict.fromkeys(distribution.scaled(index / (count - 1)) for index in range(count)))
 
 
 def gridded(template: Any, wanted: Points | None) -> Any:

@@ -7,7 +7,7 @@ from typing import Any
 from robustray.errors import UserError
 from robustray.options.yaml import Document, Keys, Place, dotted, parse, show
 from robustray.registry import kinds, parts
-from sweeps.space.distributions import KINDS
+from sweeps.space.distributions import KINDS, PRIOR
 
 
 def override(document: Document, text: str) -> None:
@@ -60,7 +60,7 @@ def _key_in(parent: Any, name: str, keys: Keys, place: Place) -> str | int:
         what = f"a list with indices 0 to {len(parent) - 1}" if parent else "an empty list"
     elif isinstance(parent, dict):
         taken = [kind for kind in KINDS if kind in parent]
-        if not taken or name in taken:
+        if not taken or name in (*taken, PRIOR):
             return name
         what = f"a distribution ({taken[0]})"
     raise UserError(f"{place.text}: {dotted(keys)} is {what}, with no {name!r} inside; replace it whole")

@@ -20,7 +20,7 @@ from robustray.measures.metrics import METRICS
 from robustray.registry import Options, Part, kinds, name_of, parts
 from robustray.trial import TrialConfig
 from sweeps.space import Sweep
-from sweeps.space.distributions import MEANING
+from sweeps.space.distributions import MEANING, OF_A_PRIOR, PRIOR
 from sweeps.space.measuring import Measuring
 from sweeps.space.space import SHARED, Bound, Resources, Search
 from sweeps.space.stopping import Stopping
@@ -122,6 +122,12 @@ def _search_space() -> str:
             "| distribution | what stands under it |",
             "|---|---|",
             *(f"| `{kind}` | {_cell(meaning)} |" for kind, meaning in MEANING.items()),
+            "",
+            f"Beside it may stand `{PRIOR}`: {OF_A_PRIOR}.",
+            "",
+            "```yaml",
+            "defense: {choice: [{name: trades, beta: {loguniform: [0.5, 20], prior: 6}}, natural], prior: trades}",
+            "```",
             "",
             "## Metrics",
             "",

@@ -24,7 +24,7 @@ from robustray.registry import KIND, SHORT, parts
 from robustray.trial import TrialConfig
 from robustray.words import summary
 from sweeps.space import Sweep
-from sweeps.space.distributions import KINDS, MEANING
+from sweeps.space.distributions import KINDS, MEANING, OF_A_PRIOR, PRIOR
 from sweeps.space.space import SHARED
 
 FILE = "schema.json"
@@ -175,7 +175,9 @@ class _Writer:
         branches = self._forms(node, vary=True, branch=True)
         entries = {"items": _any_of(branches), "minItems": 1, "uniqueItems": True} if branches else {"maxItems": 0}
         inside["choice"] = {"description": MEANING["choice"], "type": "array", **entries}
-        made = {**_mapping(inside, ()), "minProperties": 1, "maxProperties": 1}
+        likely = {"description": OF_A_PRIOR, "type": ["number", "string", "boolean", "null"]}
+        kinds = [{"required": [kind]} for kind in inside]  # exactly one of them
+        made = {**_mapping({**inside, PRIOR: likely}, ()), "oneOf": kinds}
         key = "distribution " + hashlib.sha256(json.dumps(made, sort_keys=True).encode()).hexdigest()[:8]
         self.definitions[key] = made
         return {"$ref": f"#/definitions/{key}"}

@@ -28,7 +28,7 @@ from robustray.options.yaml import Document, Keys, dotted, show
 from robustray.plugins import Names, Plugins
 from robustray.registry import Count, Options, Real, Registered, parts
 from robustray.trial import TrialConfig
-from sweeps.space import corners, grids, measuring, stopping, templates
+from sweeps.space import corners, grids, measuring, picked, stopping, templates
 from sweeps.space.distributions import Parameter
 from sweeps.space.measuring import Measures, Measuring
 from sweeps.space.overrides import override
@@ -87,10 +87,23 @@ class Search(Options):
     trials: Literal["auto"] | Annotated[Count, Field(ge=1)] = Field(
         "auto", description=f"how many trials; auto is {TRIALS}, and all settings of a grid"
     )
-    points: Annotated[Count, Field(ge=2)] | dict[str, Annotated[Count, Field(ge=2)]] | None = Field(
+    points: (
+        Annotated[Count, Field(ge=2)] | dict[str, Annotated[Count, Field(ge=2)]] | tuple[picked.Point, ...] | None
+    ) = Field(
         None,
-        description="values in a grid of each option that is searched without steps, both ends included, at equal distances on "
-        "its scale; or by the names of options",
+        description="values in a grid of each option that is searched without steps, both ends included, at equal "
+        "distances on its scale; or by the names of options. For other samplers a list of settings that are tried first, "
+        "each a mapping of options to values; what it leaves out is the prior, else the default, else the middle",
+    )
+    first: Literal["auto", "published", "none"] = Field(
+        "auto",
+        description="published tries every defense of the space with its published options first, where they lie in their "
+        "ranges; auto is published where `sampler` is auto, and none where it is named",
+    )
+    warm_start: tuple[str, ...] = Field(
+        (),
+        description="folders of other sweeps, RESULTS/NAME, whose trials the search learns from, where they would be the same "
+        "trainings here; they count for nothing else, and are read once, when the sweep begins",
     )
     seed: Count = Field(0, ge=0, le=2**53, description="every random choice of the search derives from it")
     duplicates: Literal["end", "replicate"] = Field(
@@ -99,11 +112,48 @@ class Search(Options):
         "with the fewest trials first",
     )
 
+    @model_validator(mode="before")
+    @classmethod
+    def _first_of_all(cls, value: Any) -> Any:
+        """Decided by what was written: the sampler that auto comes to is a name like any other."""
+        if isinstance(value, dict) and value.get("first", "auto") == "auto":
+            automatic = value.get("sampler", cls.model_fields["sampler"].default) == "auto"
+            return {**value, "first": "published"} if automatic else value
+        return value
+
+    @field_validator("points", mode="before")
+    @classmethod
+    def _a_list_of_settings(cls, value: Any) -> Any:
+        if isinstance(value, list | tuple) and (found := picked.no_points(value)):
+            raise Mistakes(found)
+        return value
+
     @model_validator(mode="after")
     def _points_of_a_grid(self) -> Search:
-        if self.points is not None and self.sampler != "grid":
-            raise Mistakes({("points",): f"only a grid has points; sampler {self.sampler} draws from the whole range"})
+        if self.sampler == "grid":
+            if isinstance(self.points, tuple):
+                told = (
+                    "a grid goes through all its settings, and takes how many values an option has: 5, or {option: 5}"
+                )
+                raise Mistakes({("points",): told})
+            for name, given in (("first", self.first == "published"), ("warm_start", bool(self.warm_start))):
+                if given:
+                    raise Mistakes({(name,): "is nothing to a grid, which goes through all its settings in order"})
+        elif self.points is not None and not isinstance(self.points, tuple):
+            range_of = f"sampler {self.sampler} draws from the whole range"
+            told = f"only a grid has points of its options; {range_of}, and takes a list of settings to try first"
+            raise Mistakes({("points",): told})
         return self
+
+    @property
+    def chosen(self) -> tuple[picked.Point, ...]:
+        """Settings that are tried first."""
+        return self.points if isinstance(self.points, tuple) else ()
+
+    @property
+    def gridded(self) -> grids.Points | None:
+        """How many points a grid has of its options."""
+        return None if isinstance(self.points, tuple) else self.points
 
 
 class Resources(Options):
@@ -138,7 +188,9 @@ class Sweep(Options):
     )
     description: str = Field("", description="what the sweep is for, in a few words; shown on the report's page")
     judge: Judge = Field(description="what every trial is measured by; constants only")
-    trial: dict[str, Any] = Field({}, description="the template of a trial; any leaf may be a distribution")
+    trial: dict[str, Any] = Field(
+        {}, description="the template of a trial; any leaf may be a distribution, with a prior"
+    )
     measures: Measures = Field(
         {},
         description="what is measured of models besides: a list, or a mapping by names that begin with the measure's",
@@ -240,7 +292,7 @@ class Sweep(Options):
     @classmethod
     def _finite_grid(cls, value: Search, info: ValidationInfo) -> Search:
         if value.sampler == "grid" and "trial" in info.data:
-            found = grids.mistaken(templates.compile_template(info.data["trial"]), value.points)
+            found = grids.mistaken(templates.compile_template(info.data["trial"]), value.gridded)
             if found:
                 raise Mistakes(found)
         return value
@@ -301,6 +353,24 @@ class Sweep(Options):
         except ValidationError:
             return None
 
+    @model_validator(mode="after")
+    def _points_of_the_space(self) -> Sweep:
+        found = picked.mistaken(self.template, self.search.chosen, self.completed, self.trial_config)
+        if found:
+            raise Mistakes({("search", "points", *keys): what for keys, what in found.items()})
+        return self
+
+    def completed(self, given: Mapping[str, object]) -> dict[str, object]:
+        """A whole setting of which some options are given: every other one is its prior, else its default, else its middle.
+
+        The default is what the option would be if the template did not name it; it counts where it is of the distribution. A
+        choice without a prior is that of which an option is given, else the first branch that holds a prior, else the first.
+
+        Args:
+            given: values of some options, of branches that exist together.
+        """
+        return picked.completed(self.template, given, self._shared)
+
     @cached_property
     def template(self) -> Any:
         """The template as plain data with `Searched` leaves; not to be changed."""
@@ -314,7 +384,7 @@ class Sweep(Options):
     @cached_property
     def settings(self) -> Any:
         """The template that names the settings there are: of a grid, with a choice of points in place of every range."""
-        return grids.gridded(self.template, self.search.points) if self.search.sampler == "grid" else self.template
+        return grids.gridded(self.template, self.search.gridded) if self.search.sampler == "grid" else self.template
 
     @cached_property
     def trials(self) -> int:
@@ -435,7 +505,9 @@ class Sweep(Options):
 
     @property
     def space_hash(self) -> str:
-        """SHA-256, in hex, of what must not change between runs: `trials`, `duplicates`, `resources`, `description` may."""
+        """SHA-256, in hex, of what must not change between runs: `trials`, `duplicates`, `first`, `resources`, `description`
+        may.
+        """
         text = json.dumps(_fixed(self.resolved()), sort_keys=True, separators=(",", ":"), allow_nan=False)
         return hashlib.sha256(text.encode()).hexdigest()
 
@@ -505,7 +577,8 @@ def _fixed(resolved: Mapping[str, Any]) -> dict[str, Any]:
     free = ("description", "resources", "derive", "measures", "measuring")
     fixed = {key: value for key, value in resolved.items() if key not in free} | measuring.held(resolved)
     if isinstance(fixed.get("search"), dict):
-        fixed["search"] = {key: value for key, value in fixed["search"].items() if key not in ("trials", "duplicates")}
+        loose = ("trials", "duplicates", "first")  # the record keeps what was to be tried first
+        fixed["search"] = {key: value for key, value in fixed["search"].items() if key not in loose}
     if isinstance(fixed.get("stopping"), dict):
         fixed["stopping"] = {key: value for key, value in fixed["stopping"].items() if key != "keep_paused"}
     return fixed

@@ -11,7 +11,7 @@ from typing import Any
 
 from robustray.options.mistakes import Mistakes
 from robustray.options.yaml import Keys, dotted, show
-from sweeps.space.distributions import KINDS, Distribution, Kind, Parameter, Scalar, scalar
+from sweeps.space.distributions import KINDS, PRIOR, Distribution, Kind, Parameter, Scalar, scalar
 
 
 @dataclass(frozen=True)
@@ -189,7 +189,8 @@ def plain(template: Any) -> Any:
     if isinstance(template, Searched):
         if template.branches is None:
             return template.parameter.distribution.plain()
-        return {"choice": [_plain_branch(label, branch) for label, branch in template.branches.items()]}
+        branches = [_plain_branch(label, branch) for label, branch in template.branches.items()]
+        return template.parameter.distribution.plain() | {"choice": branches}
     return template
 
 
@@ -226,20 +227,31 @@ class _Compiler:
         kinds = distribution_kinds(tree)
         if not kinds:
             return {key: self.node(value, (*keys, key), (*path, key), condition) for key, value in tree.items()}
-        if len(tree) > 1:
-            others = ", ".join(repr(key) for key in tree if key != kinds[0])
-            self.found[(*keys, kinds[0])] = f"a distribution must be the only key of its mapping, not beside {others}"
+        others = ", ".join(repr(key) for key in tree if key not in (kinds[0], PRIOR))
+        if others:
+            self.found[(*keys, kinds[0])] = (
+                f"a distribution must be the only key of its mapping but for {PRIOR}, not beside {others}"
+            )
             return None
         if kinds[0] == "choice":
-            return self.choice(tree["choice"], keys, path, condition)
+            return self.choice(tree, keys, path, condition)
         try:
             distribution = Distribution.parse(kinds[0], tree[kinds[0]])
         except ValueError as error:
             self.found[keys] = str(error)
             return None
-        return Searched(Parameter(dotted(path), distribution, condition))
+        return Searched(Parameter(dotted(path), self.likely(distribution, tree, keys), condition))
 
-    def choice(self, options: object, keys: Keys, path: Keys, condition: tuple[tuple[str, str], ...]) -> Any:
+    def likely(self, distribution: Distribution, tree: Mapping[str, object], keys: Keys) -> Distribution:
+        """The distribution with the prior that stands beside it."""
+        try:
+            return distribution.likely(tree[PRIOR]) if PRIOR in tree else distribution
+        except ValueError as error:
+            self.found[*keys, PRIOR] = str(error)
+            return distribution
+
+    def choice(self, tree: Mapping[str, object], keys: Keys, path: Keys, condition: tuple[tuple[str, str], ...]) -> Any:
+        options = tree["choice"]
         if not isinstance(options, list) or not options:
             self.found[keys] = f"choice needs a list of values or branches, not {show(options)}"
             return None
@@ -259,7 +271,8 @@ class _Compiler:
                 remedy = f"; to the search it is {show(int(name))}" if isinstance(name, bool) else remedy
                 self.found[place] = f"{show(name)} is in the choice twice{remedy}"
             taken.add(name)
-        parameter = Parameter(dotted(path), Distribution("choice", choices=tuple(names)), condition)
+        distribution = self.likely(Distribution("choice", choices=tuple(names)), tree, keys)
+        parameter = Parameter(dotted(path), distribution, condition)
         if not nested:
             return Searched(parameter)
         branches = {

@@ -88,7 +88,7 @@ def test_the_order_is_that_of_a_dry_run(tmp_path: Path) -> None:
         (["search.points={schedule.rl: 3}"], "search.points.schedule.rl: no such searched number; did you mean 'schedule.lr'"),
         (["search.points={defense: 3}"], "search.points.defense: is a choice"),
         (["search.points=1"], "search.points.*at least 2"),
-        (["search.sampler=tpe"], "search.points: only a grid has points; sampler tpe"),
+        (["search.sampler=tpe"], "search.points: only a grid has points of its options; sampler tpe"),
     ],
 )  # fmt: skip
 def test_a_grid_without_an_end_is_one_clear_line(changed: list[str], line: str, tmp_path: Path) -> None:

@@ -145,7 +145,7 @@ MISTAKES: list[tuple[int, str, str, str]] = [
     (BETA, "beta: {stepped: [0, 1, 0.3]}", BETA_KEY, "from 0 to 1 is not a whole number of steps of 0.3"),
     # -- where distributions may stand
     (BETA, "beta: {uniform: [0, 1], int: [0, 1]}", f"{BETA_KEY}.uniform", "a distribution must be the only key of its "
-     "mapping, not beside 'int'"),
+     "mapping but for prior, not beside 'int'"),
     (BETA, "beta: {choice: [1, 2], low: 1}", f"{BETA_KEY}.choice", "not beside 'low'"),
     (THREAT, "threat: {eps: {uniform: [0, 1]}}", "judge.threat.eps", "takes constants; only trial may hold a "
      "distribution"),
