@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, get_args
 
@@ -32,19 +32,30 @@ class Controller:
     Trials that the record has as unfinished come first, with the same options: that is all there is to resuming.
     """
 
-    def __init__(self, sweep: Sweep, record: Record, stopping: StoppingRule, tell: Listener, *, session: str) -> None:
+    def __init__(
+        self,
+        sweep: Sweep,
+        record: Record,
+        stopping: StoppingRule,
+        tell: Listener,
+        *,
+        session: str,
+        spent: Callable[[], str | None] = lambda: None,
+    ) -> None:
         """Reads the record.
 
         Args:
             stopping: decides after each report.
             tell: is told of every trial that ends.
             session: names this life of the driver; attempts of others do not count.
+            spent: which budget has ended the search, in words; asked before anything new is begun.
         """
         self.sweep = sweep
         self.record = record
         self.stopping = stopping
         self.tell = tell
         self.session = session
+        self.spent = spent
         self.study = Study(sweep, record)
         self.unfinished = deque(
             trial.number for trial in record.trials() if trial.outcome is None and trial.origin != "derived"
@@ -53,10 +64,11 @@ class Controller:
         self._of_all = self.sweep.asked_of_all()
         self.settings = Settings(sweep, record)
         self._said = False  # that all settings were tried
+        self._budget_said = False
 
     def next(self) -> Job | Signal:
         while True:
-            left = self.study.sampled < self.sweep.trials
+            left = self.study.sampled < self.sweep.trials and (bool(self.unfinished) or not self._over())
             number = self.unfinished.popleft() if self.unfinished else self.draw() if left else None
             if number is None:
                 return DONE
@@ -64,6 +76,14 @@ class Controller:
                 return self._job(number)
             except UserError as error:  # what validation did not see: it costs this draw, and not the sweep
                 self._cannot_be_built(number, str(error))
+
+    def _over(self) -> bool:
+        """Whether a budget has ended the search; said once."""
+        line = self.spent()
+        if line is not None and not self._budget_said:
+            self._budget_said = True
+            self.tell(Said(f"no more trials: {line}", timed=True))
+        return line is not None
 
     def report(self, job: Job, result: Result) -> Verdict:
         return self.stopping(job.number, result)

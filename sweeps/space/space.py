@@ -29,6 +29,7 @@ from robustray.plugins import Names, Plugins
 from robustray.registry import Count, Options, Real, Registered, parts
 from robustray.trial import TrialConfig
 from sweeps.space import corners, grids, measuring, templates
+from sweeps.space.budget import Budget
 from sweeps.space.distributions import Parameter
 from sweeps.space.measuring import Measures, Measuring
 from sweeps.space.overrides import override
@@ -158,6 +159,7 @@ class Sweep(Options):
         {}, description="what a trial must keep to, to be on the frontier", json_schema_extra=_by_metric
     )
     search: Search = Field(Search(), description="how trials are chosen")
+    budget: Budget = Field(Budget(), description="what ends the search besides `search.trials`")
     stopping: Stopping = Field(Stopping(), description="which trials end early")
     resources: Resources = Field(Resources(), description="what a trial gets")
     derive: tuple[Annotated[Maker, Registered("derive")], ...] = Field(
@@ -385,7 +387,7 @@ class Sweep(Options):
 
     @property
     def space_hash(self) -> str:
-        """SHA-256, in hex, of what must not change between runs: `trials`, `duplicates`, `resources`, `description` may."""
+        """SHA-256, in hex, of what must not change between runs: `trials`, `duplicates`, `budget`, `resources` ... may."""
         text = json.dumps(_fixed(self.resolved()), sort_keys=True, separators=(",", ":"), allow_nan=False)
         return hashlib.sha256(text.encode()).hexdigest()
 
@@ -442,7 +444,7 @@ def _distributions(tree: object) -> list[Keys]:
 
 def _fixed(resolved: Mapping[str, Any]) -> dict[str, Any]:
     """What `space_hash` covers."""
-    free = ("description", "resources", "derive", "measures", "measuring")
+    free = ("description", "budget", "resources", "derive", "measures", "measuring")
     fixed = {key: value for key, value in resolved.items() if key not in free} | measuring.held(resolved)
     if isinstance(fixed.get("search"), dict):
         fixed["search"] = {key: value for key, value in fixed["search"].items() if key not in ("trials", "duplicates")}
