@@ -23,7 +23,7 @@ import yaml
 from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 
-from analysis import axes, derivation, explained, points, summary, tables, words
+from analysis import axes, budgets, derivation, explained, points, summary, tables, words
 from analysis.cards import cards
 from analysis.comparison import Comparison
 from analysis.device_time import DeviceTime
@@ -104,6 +104,7 @@ def render(
         options_drawn=bool(varied(df)),
         points=words.points,
         judging=_judging(df, spent.by_split),
+        budget=budgets.facts(sheet.space.get("budget"), snapshot, folder),
         events=snapshot.members,
         provenance=_provenance(sheet),
         fault=sheet.fault,

@@ -6,7 +6,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
-from sweeps.record import Record
+from sweeps.record import Record, budgets
 from sweeps.record.ledger import Spent
 from sweeps.record.lives import Lives
 from sweeps.search.reserve import Ahead, ahead, test_images
@@ -14,15 +14,13 @@ from sweeps.search.stall import Growth
 from sweeps.space import Sweep, durations
 
 HOUR = 3600.0
-KEPT = "budget/"
-"""Where the record has which budget was spent, by its name and its limit: settings that are decided once."""
 
 
 @dataclass(frozen=True)
 class Limit:
     """One budget: how much of it is spent, how much is spoken for, in its unit."""
 
-    key: str  # its name and how much it is: another amount is another budget
+    name: str
     said: str  # `3.1 of 12 device-hours`
     spent: float
     ahead: float
@@ -59,6 +57,7 @@ class Budget:
             slots: jobs that run at a time.
         """
         self.options = sweep.budget
+        self._keys = budgets.keys(sweep.budget.model_dump())
         self._sweep = sweep
         self._record = record
         self._spent, self._lives = spent, lives
@@ -84,20 +83,20 @@ class Budget:
     def _found(self) -> str | None:
         to_come = self._ahead()
         for limit in self._limits(to_come):
-            if (line := self._record.setting(KEPT + limit.key)) is not None:
-                return str(line)
-            if limit.over:
+            line = self._record.setting(self._keys[limit.name])
+            if line is None and limit.over:
                 kept = "" if limit.spent >= limit.most else f"; the rest is kept: {limit.promised}"
-                return str(self._record.setting(KEPT + limit.key, f"{limit.said} spent{kept}"))
+                line = self._record.setting(self._keys[limit.name], f"{limit.said} spent{kept}")
+            if line is not None:
+                return str(line)
         stall = self.options.stall
         if stall is None:
             return None
-        key = f"{KEPT}stall={stall.gain:g}/{stall.trials}"
-        line, gain = self._record.setting(key), self._gain()
+        line, gain = self._record.setting(self._keys["stall"]), self._gain()
         if line is None and gain is not None and gain < stall.gain:
             few = f"{stall.trials} trials" if stall.trials > 1 else "trial"
             told = f"the last {few} added {gain:.2g} to the hypervolume, less than {stall.gain:g}"
-            line = self._record.setting(key, told)
+            line = self._record.setting(self._keys["stall"], told)
         return None if line is None else str(line)
 
     def _gain(self) -> float | None:
@@ -128,27 +127,22 @@ class Budget:
             longest = 0.0 if to_come is None else to_come.wall(self._slots())
             said = f"{durations.said(seconds)} of {durations.said(options.wall)}"
             promised = f"about {durations.said(longest)} for trials and judging"
-            yield Limit(f"wall={options.wall:g}", said, seconds, longest, options.wall, promised)
+            yield Limit("wall", said, seconds, longest, options.wall, promised)
         hours = (self._spent.total + sum(self._heard().values())) / HOUR
         promised = f"{figures(later / HOUR)} for trials and judging"
         if (most := options.device_hours) is not None:
             said = f"{figures(hours)} of {figures(most)} device-hours"
-            yield Limit(f"device_hours={most:g}", said, hours, later / HOUR, most, promised)
+            yield Limit("device_hours", said, hours, later / HOUR, most, promised)
         if (money := options.money) is not None:
             said = paid(hours * money.per_device_hour, money.at_most, money.currency)
-            key = f"money={money.at_most:g}/{money.per_device_hour:g}"
-            yield Limit(key, said, hours, later / HOUR, money.device_hours, f"{promised}, in device-hours")
+            yield Limit("money", said, hours, later / HOUR, money.device_hours, f"{promised}, in device-hours")
 
 
 def figures(number: float) -> str:
     """A number in three figures, without an exponent."""
-    return (
-        f"{number:,.0f}"
-        if number >= 100
-        else f"{number:.3g}"
-        if number >= 0.001
-        else f"{number:.6f}".rstrip("0").rstrip(".")
-    )
+    if number >= 100:
+        return f"{number:,.0f}"
+    return f"{number:.3g}" if number >= 0.001 or not number else f"{number:.6f}".rstrip("0")
 
 
 def paid(cost: float, at_most: float, currency: str) -> str:

@@ -27,15 +27,15 @@ class Stall(Options):
     gain: Real = Field(
         0.001,
         gt=0,
-        description="smallest gain that counts: of the share of the box of objectives that the frontier dominates, by the cheap "
-        "attack; of two accuracies, area under the frontier",
+        description="smallest gain that counts, of the share of the box of objectives that the frontier dominates by the cheap "
+        "attack: of two accuracies, the area under the frontier",
     )
     trials: Count = Field(12, ge=1, description="over so many trials that ended last")
 
 
 class Budget(Options):
-    """What ends the search besides `search.trials`. Whichever is reached first ends it: trials at work are finished, then all is
-    judged and tested as usual. Raised afterwards, the same command goes on.
+    """What ends the search besides `search.trials`. Whichever is reached first ends it: trials at work are finished, then all
+    is judged and tested as usual. Raised afterwards, the same command goes on.
     """
 
     wall: Duration | None = Field(

@@ -11,10 +11,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from analysis import budgets
 from robustray.errors import UserError
 from sweeps import record
 from sweeps.driver import drive
-from sweeps.events import Concluded, Event, Said, TrialEnded
+from sweeps.events import BudgetLeft, Concluded, Event, Said, TrialEnded
 from sweeps.frontier import attained
 from sweeps.record import Record, TrialRecord, ledger, lives
 from sweeps.record.constraints import Limit
@@ -76,6 +77,10 @@ def test_no_trial_begins_that_the_budget_would_not_pay_for(
     assert trials == 10, "of 100 s each, and not one that would end beyond"
     assert "the rest is kept" in said
     assert ledger.read(folder).total == 1000  # type: ignore[union-attr]
+    sheet = small_sweep(tmp_path, of(1030)).resolved()["budget"]
+    told = dict(budgets.facts(sheet, record.read(folder), folder))
+    assert told["the search ended"] == said.removeprefix("budget: ")
+    assert told.get("money", "2.00 of 2.06 EUR, at 7.2 a device-hour") == "2.00 of 2.06 EUR, at 7.2 a device-hour"
     assert _searched(folder, of(1030), slots=slots) == (10, said, 0), "what is spent stays spent"
     assert _searched(folder, of(1530), slots=slots)[0] == 15, "and more of it goes on"
 
@@ -86,6 +91,8 @@ def test_wall_time_is_that_of_all_lives(tmp_path: Path) -> None:
     assert (trials, seconds) == (20, 1000)
     assert said == "budget: 16m40s of 17m30s spent; the rest is kept: about 1m40s for trials and judging"
     assert lives.read(folder) == 1000
+    told = dict(budgets.facts({"wall": 1050.0, "stall": None}, record.read(folder), folder))
+    assert told == {"wall time": "16 min 40 s of 17 min 30 s", "the search ended": said.removeprefix("budget: ")}
     trials, _, seconds = _searched(folder, "budget.wall=35m30s", slots=2)
     assert (trials, seconds) == (42, 1100), "as many as end by 2130 s"
     assert lives.read(folder) == 2100
@@ -115,6 +122,8 @@ def test_a_frontier_that_stands_still_ends_the_search(tmp_path: Path) -> None:
     trials, said, _ = _searched(folder, "budget.stall={gain: 0.01, trials: 4}", metrics=metrics)
     assert trials == 6 + 4, "the sixth is the last that is better, and four after it are not"
     assert said == "budget: the last 4 trials added 0 to the hypervolume, less than 0.01"
+    told = dict(budgets.facts({"stall": {"gain": 0.01, "trials": 4}}, record.read(folder), folder))
+    assert told["the search ended"] == said.removeprefix("budget: ")
     assert _searched(folder, "budget.stall={gain: 0.01, trials: 4}", metrics=metrics)[0] == 10
     assert _searched(folder, "budget.stall={gain: 0.01, trials: 7}", metrics=metrics)[0] == 13
 
@@ -125,7 +134,7 @@ def test_what_is_left_is_said_with_every_trial(tmp_path: Path) -> None:
     with Record(tmp_path / "small", sweep.objectives) as opened:
         drive(sweep, opened, lambda: place, tell=said.append, clock=lambda: place.now)
     last = said.index(next(event for event in said if isinstance(event, TrialEnded) and event.done == 2))
-    before = [event.line for event in said[:last] if type(event).__name__ == "BudgetLeft"]
+    before = [event.line for event in said[:last] if isinstance(event, BudgetLeft)]
     assert before[-1] == "0.0556 of 0.1 device-hours"
     assert said[-1] == Concluded("budget: 0.0556 of 0.1 device-hours; none was spent before the trials were")
 
@@ -182,8 +191,10 @@ def test_growth_is_the_difference_of_two_hypervolumes(rows: list[list[int]], las
             assert growth.gain is None
             continue
         whole, before = (attained(values[:n], objectives, worst) for n in (end, end - last))
-        assert growth.gain == pytest.approx(whole - before, abs=1e-12)
-        assert growth.gain >= -1e-12
+        gain = growth.gain
+        assert gain is not None
+        assert gain == pytest.approx(whole - before, abs=1e-12)
+        assert gain >= -1e-12
 
 
 def test_what_is_on_no_frontier_gains_nothing() -> None:
@@ -217,7 +228,7 @@ def test_a_life_that_is_killed_counts_as_far_as_it_was_written_down(tmp_path: Pa
 
 
 def test_a_real_sweep_ends_by_each_budget_and_goes_on_with_more(tmp_path: Path) -> None:
-    folder = tmp_path / "small"
+    folder, quick = tmp_path / "small", ("trial.schedule.epochs=1", "judge.images={validation: 20, test: 20}")
     for override, trials in [
         ("budget.device_hours=1e-6", 1),
         ("budget.money={per_device_hour: 1, at_most: 1e-6}", 1),
@@ -225,7 +236,7 @@ def test_a_real_sweep_ends_by_each_budget_and_goes_on_with_more(tmp_path: Path) 
         ("budget.wall=0.001", 2),
         ("budget.wall=1h", 3),
     ]:
-        sweep = small_sweep(tmp_path, "trial.schedule.epochs=1", "search.trials=3", override)
+        sweep = small_sweep(tmp_path, *quick, "search.trials=3", override)
         assert run_quietly(sweep, folder)
         found = record.read(folder)
         assert len(found.trials) == trials, override
