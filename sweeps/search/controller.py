@@ -16,7 +16,7 @@ from sweeps.record import Issued, Outcome, Record
 from sweeps.record.constraints import violations
 from sweeps.record.points import derived
 from sweeps.running.queues import DONE, End, Job, Result, Signal, Verdict
-from sweeps.search import sampling
+from sweeps.search import replicating, sampling
 from sweeps.search.settings import Settings
 from sweeps.search.stopping import StoppingRule
 from sweeps.search.study import DRAWN, Asked, Study
@@ -63,6 +63,7 @@ class Controller:
         self.running: set[int] = set()
         self._of_all = self.sweep.asked_of_all()
         self.settings = Settings(sweep, record)
+        self.replicates = replicating.wanted(sweep, record)
         self._said = False  # that all settings were tried
         self._budget_said = False
 
@@ -122,11 +123,12 @@ class Controller:
 
     def draw(self) -> int | None:
         """Asks for one more trial, writes it to the record, and gives its number; None where no setting is left."""
-        search = self.sweep.search
-        asked = self._new(self.study.sampled)
+        first = self._near_frontier()
+        asked = self._new(self.study.sampled) if first is None else None
         if asked is not None:
             return self._issue(Issued(asked.params), asked)
-        first = self.settings.fewest() if search.duplicates == "replicate" else None
+        if first is None and self.sweep.search.duplicates == "replicate":
+            first = self.settings.fewest()
         if first is not None:
             asked = self.study.ask(sampling.Fixed(self.record.trial(first).params))
             seed = self.settings.replicate_seed(first)
@@ -136,6 +138,14 @@ class Controller:
             asked_for = f"though {self.sweep.trials} were asked for"
             self.tell(Said(f"all {len(self.settings)} settings tried: no more trials, {asked_for}"))
         return None
+
+    def _near_frontier(self) -> int | None:
+        """The setting that is to be trained with another seed, where it is a replicate's turn."""
+        spent, seed = self.study.sampled, replicating.draw_seed(self.sweep, self.study.sampled)
+        if not self.replicates or spent < self.sweep.trials * replicating.BEGIN:
+            return None
+        snapshot = self.record.snapshot()
+        return replicating.next_replicate(snapshot, self.replicates, spent=spent, budget=self.sweep.trials, seed=seed)
 
     def _new(self, number: int) -> Asked | None:
         """A setting that was not tried, None where there is none: nothing is learnt of one that is trained again as it was."""

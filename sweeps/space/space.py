@@ -97,6 +97,12 @@ class Search(Options):
         description="once all settings of a space have been tried: end, or replicate them with other seeds of training, those "
         "with the fewest trials first",
     )
+    replicates: Literal["auto"] | Annotated[Count, Field(ge=0)] = Field(
+        "auto",
+        description="seeds of training that a setting near the frontier is to have: once half of the trials are spent, every "
+        "third one trains such a setting again; 0 for none; auto is 3 for a sampler that learns in a search of 48 "
+        "trials or more, else 0",
+    )
 
     @model_validator(mode="after")
     def _points_of_a_grid(self) -> Search:
@@ -277,9 +283,8 @@ class Sweep(Options):
     @property
     def wanted(self) -> int:
         """How many trials there will be: no more than settings, where the search ends once all of them were tried."""
-        return int(
-            min(self.trials, math.inf if self.search.duplicates == "replicate" else templates.count(self.settings))
-        )
+        again = self.search.duplicates == "replicate" or self.search.replicates not in ("auto", 0)
+        return int(min(self.trials, math.inf if again else templates.count(self.settings)))
 
     @property
     def _shared(self) -> dict[str, Any]:
@@ -387,7 +392,7 @@ class Sweep(Options):
 
     @property
     def space_hash(self) -> str:
-        """SHA-256, in hex, of what must not change between runs: `trials`, `duplicates`, `budget`, `resources` ... may."""
+        """SHA-256, in hex, of what must not change between runs: `trials`, `replicates`, `budget`, `resources` ... may."""
         text = json.dumps(_fixed(self.resolved()), sort_keys=True, separators=(",", ":"), allow_nan=False)
         return hashlib.sha256(text.encode()).hexdigest()
 
@@ -447,7 +452,9 @@ def _fixed(resolved: Mapping[str, Any]) -> dict[str, Any]:
     free = ("description", "budget", "resources", "derive", "measures", "measuring")
     fixed = {key: value for key, value in resolved.items() if key not in free} | measuring.held(resolved)
     if isinstance(fixed.get("search"), dict):
-        fixed["search"] = {key: value for key, value in fixed["search"].items() if key not in ("trials", "duplicates")}
+        fixed["search"] = {
+            key: value for key, value in fixed["search"].items() if key not in ("trials", "duplicates", "replicates")
+        }
     return fixed
 
 
