@@ -31,7 +31,7 @@ NEAR = 0.1
 PRIOR_SD, PRIOR_WEIGHT = 0.01, 4.0
 """Standard deviation of an accuracy from seed to seed before any is known, and how many replicates it weighs. Small networks on
 digits had .006 to .012."""
-_DRAWS, _MOST, _FAR = 256, 256, 4.0
+_DRAWS, _MOST, _FAR = 200, 128, 4.0
 _SETTING = "replicates"
 
 
@@ -112,7 +112,8 @@ def seed_sd(snapshot: Snapshot) -> NDArray[np.float64]:
     """
     shares = np.array([is_share(name) for name in snapshot.objectives])
     squares, freedom = np.zeros(len(shares)), 0
-    for trials in settings(snapshot.trials).values():
+    again = {trial.setting for trial in snapshot.trials if trial.replicate_of is not None}
+    for trials in settings(trial for trial in snapshot.trials if again and trial.setting in again).values():
         complete = [values for trial in trials if (values := _values(snapshot, trial)) is not None]
         if len(complete) > 1:
             rows = minimised(complete, snapshot.objectives)
@@ -138,10 +139,9 @@ def nondominated(
     errors = sd / np.sqrt([[each.seeds] for each in standing])
     front = undominated(values)
     low, high = values - _FAR * errors, values[front] + _FAR * errors[front]
-    beaten = np.zeros(len(values), dtype=bool)
+    kept = np.arange(len(values))
     for row in high:
-        beaten |= (row < low).all(axis=1)
-    kept = np.flatnonzero(~beaten)
+        kept = kept[~(row < low[kept]).all(axis=1)]
     if len(kept) > _MOST:
         kept = kept[np.argsort(ranks(values[kept]), kind="stable")[:_MOST]]
     drawn = np.random.default_rng(seed).standard_normal((_DRAWS, len(kept), len(sd)))

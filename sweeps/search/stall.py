@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 import numpy as np
 from numpy.typing import NDArray
 
-from sweeps.frontier import attained, minimised, undominated
+from sweeps.frontier import attained, undominated
 from sweeps.record.constraints import Limits, missed, violations
 from sweeps.record.facts import TrialRecord
 
@@ -30,16 +30,10 @@ class Growth:
 
     def take(self, trials: Iterable[TrialRecord]) -> None:
         """More trials have ended, in this order."""
-        for trial in trials:
-            if trial.origin in ("derived", "lost", "replicate"):
-                continue
-            values = self._values(trial)
-            self._ended.append(values)
-            if values is not None:
-                self._now.add(values)
-            before = len(self._ended) - self._last
-            if before > 0 and (earlier := self._ended[before - 1]) is not None:
-                self._then.add(earlier)
+        before = len(self._ended)
+        self._ended += [self._values(trial) for trial in trials if trial.origin not in ("derived", "lost", "replicate")]
+        self._now.add(self._ended[before:])
+        self._then.add(self._ended[max(0, before - self._last) : max(0, len(self._ended) - self._last)])
 
     @property
     def gain(self) -> float | None:
@@ -61,16 +55,18 @@ class Front:
 
     def __init__(self, objectives: Mapping[str, str]) -> None:
         self._objectives = objectives
+        self._signs = np.array([-1.0 if mode == "max" else 1.0 for mode in objectives.values()])
         self.rows = np.zeros((0, len(objectives)))
         self.worst = np.zeros(len(objectives))
         """[m] the largest value seen of each objective: the corner of those that are no shares."""
 
-    def add(self, values: NDArray[np.float64]) -> None:
-        """Another point, [m] in the order of the objectives."""
-        self.worst = np.maximum(self.worst, values)
-        rows = np.vstack([self.rows, values])
-        points = [dict(zip(self._objectives, row, strict=True)) for row in rows.tolist()]
-        self.rows = rows[undominated(minimised(points, self._objectives))]
+    def add(self, points: Iterable[NDArray[np.float64] | None]) -> None:
+        """More points, each [m] in the order of the objectives; None is none."""
+        new = [point for point in points if point is not None]
+        if new:
+            rows = np.vstack([self.rows, *new])
+            self.worst = np.maximum(self.worst, rows.max(axis=0))
+            self.rows = rows[undominated(rows * self._signs)]
 
     def volume(self, worst: NDArray[np.float64]) -> float:
         """Share of the box that is dominated. Args: worst: [m] as above."""
