@@ -23,7 +23,7 @@ import yaml
 from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 
-from analysis import axes, derivation, explained, imports, points, summary, tables, words
+from analysis import axes, budgets, derivation, explained, imports, points, summary, tables, words
 from analysis.cards import cards
 from analysis.comparison import Comparison
 from analysis.device_time import DeviceTime
@@ -113,6 +113,7 @@ def render(
         audit=audit.table(search.audited),
         points=words.points,
         judging=_judging(df, spent.by_split),
+        budget=budgets.facts(sheet.space.get("budget"), snapshot, folder),
         events=snapshot.members,
         provenance=_provenance(sheet),
         fault=sheet.fault,

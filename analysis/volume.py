@@ -7,8 +7,8 @@ from collections.abc import Mapping
 import pandas as pd
 
 from analysis.axes import Axis
-from analysis.pareto import hypervolume
 from robustray.measures.metrics import is_share
+from sweeps.frontier import attained
 
 
 def largest(df: pd.DataFrame, objectives: Mapping[str, str]) -> dict[str, float]:
@@ -21,10 +21,7 @@ def largest(df: pd.DataFrame, objectives: Mapping[str, str]) -> dict[str, float]
 
 
 def volume(rows: pd.DataFrame, objectives: Mapping[str, str], worst: Mapping[str, float], prefix: str = "") -> float:
-    """Share of the box from the worst corner to the ideal one that these rows dominate, in [0, 1].
-
-    The corner is 0 for what is maximised (and its largest value is 1 or `worst`), `worst` for what is minimised (and 0 is
-    ideal). Of two accuracies it is the area under the frontier.
+    """Share of the box from the worst corner to the ideal one that these rows dominate: see `sweeps.frontier.attained`.
 
     Args:
         rows: a row per trial or setting.
@@ -32,10 +29,5 @@ def volume(rows: pd.DataFrame, objectives: Mapping[str, str], worst: Mapping[str
         worst: as `largest` gives it.
         prefix: of the columns of accuracies, such as `judged_`.
     """
-    axes = [Axis(name, mode) for name, mode in objectives.items()]
-    values = rows[[axis.column(prefix) for axis in axes]].to_numpy(dtype=float, copy=True)
-    for at, axis in enumerate(axes):
-        scale = worst.get(axis.name, 1.0)
-        values[:, at] /= scale if scale > 0 else 1.0
-    corner = [0.0 if axis.sign > 0 else 1.0 for axis in axes]
-    return hypervolume(values, corner, maximise=[axis.sign > 0 for axis in axes])
+    columns = [Axis(name, mode).column(prefix) for name, mode in objectives.items()]
+    return attained(rows[columns].to_numpy(dtype=float), objectives, worst)

@@ -53,7 +53,8 @@ def normal(values: ArrayLike, covariance: ArrayLike, *, draws: int = DRAWS, seed
     roots = axes * np.sqrt(np.maximum(eigenvalues, 0.0))[:, None, :]
     generators = np.random.default_rng(seed).spawn(points)
     errors = np.stack([each.standard_normal((draws, objectives)) for each in generators], axis=1)
-    return centre + np.einsum("kij,bkj->bki", roots, errors)
+    drawn: NDArray[np.float64] = centre + np.einsum("kij,bkj->bki", roots, errors)
+    return drawn
 
 
 def of_images(accuracy: ArrayLike, images: ArrayLike) -> Array:

@@ -6,6 +6,7 @@ import contextlib
 import errno
 import importlib.util
 import os
+import time
 import uuid
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
@@ -22,7 +23,18 @@ from robustray.files import disk_trouble
 from robustray.processors import cores
 from sweeps.deriving import parents
 from sweeps.deriving.queue import Deriving, ask
-from sweeps.events import Bus, Concluded, Event, Listener, Placed, Said, Watched
+from sweeps.events import (
+    BudgetLeft,
+    Bus,
+    Concluded,
+    Event,
+    JobEnded,
+    JobHeard,
+    Listener,
+    Placed,
+    Said,
+    Watched,
+)
 from sweeps.judging.measuring import Measuring
 from sweeps.judging.queue import Judging
 from sweeps.judging.shards import FILES, Shards
@@ -30,12 +42,14 @@ from sweeps.listeners.accounts import Accounts
 from sweeps.record import Record, Snapshot, provenance
 from sweeps.record.journal import JOURNAL
 from sweeps.record.ledger import Ledger
+from sweeps.record.lives import Lives
 from sweeps.record.lock import FolderLock
 from sweeps.running import evidence, packing
 from sweeps.running.packing import Share
 from sweeps.running.place import Place
 from sweeps.running.queues import Beside, Chain, Following, Job, Primed, Queue, Sized
 from sweeps.search import warm_start
+from sweeps.search.budget import Budget
 from sweeps.search.controller import Controller
 from sweeps.search.field import Policy
 from sweeps.search.stopping import policy as policy_of
@@ -113,6 +127,7 @@ def drive(
     tell: Listener = lambda event: None,
     shards: Shards = FILES,
     policy: Policy | None = None,
+    clock: Callable[[], float] = time.monotonic,
 ) -> bool:
     """Searches and judges a sweep, over any place: what `run` does in a folder that is prepared, and simulations too.
 
@@ -121,17 +136,41 @@ def drive(
         tell: is told of all that happens.
         shards: where verdicts come from: files, or memory where no worker writes any.
         policy: decides who is paused and who goes on, in place of the one that the sweep asks for.
+        clock: seconds that only grow: what a budget of wall time is measured by.
 
     Returns:
         True if the sweep ran to its end, False if it was interrupted.
     """
     sweep, session = sweep.settled(), uuid.uuid4().hex
     bus = Bus(tell)
-    controller = Controller(sweep, record, policy or policy_of(sweep), bus, session=session)
+    ledger, lives = Ledger(record.folder), Lives(record.folder, session, clock=clock)
+    accounts = Accounts(ledger, lives)
+    slots = 1
+
+    def training() -> list[int]:
+        return [*controller.running, *controller.unfinished]
+
+    budget = Budget(
+        sweep,
+        record,
+        ledger.spent,
+        lives,
+        heard=lambda: accounts.under_way,
+        training=training,
+        slots=lambda: slots,
+    )
+    controller = Controller(sweep, record, policy or policy_of(sweep), bus, session=session, spent=budget.spent)
 
     def judged(event: Event) -> None:
         controller.heard(event)  # no listener that may fail: what it learns decides what is tried next
         bus(event)
+
+    def accounted(event: Event) -> None:
+        nonlocal slots
+        if isinstance(event, Placed):
+            slots = event.slots
+        elif isinstance(event, JobHeard | JobEnded):
+            bus(BudgetLeft(budget.left()))
 
     def at_work() -> bool:
         return bool(controller.running) or deriving.pending
@@ -157,11 +196,15 @@ def drive(
     if isinstance(first, Job):  # else everything is done, and no cluster need be started to say so
         if resumed:
             provenance.note_resume(record.folder)
-        with Ledger(record.folder) as ledger, Accounts(ledger) as accounts:
+        with ledger, lives, accounts:
             bus.add(accounts)
+            if budget.options.limited:
+                bus.add(accounted)
             interrupted = _work(sweep, record, place(), Primed(first, queue), first, bus)
     if not interrupted:
         _conclude(record, bus)
+        if budget.options.limited:
+            bus(Concluded(f"budget: {budget.spent() or f'{budget.left()}; none was spent before the trials were'}"))
     return not interrupted
 
 

@@ -19,7 +19,6 @@ from rich.table import Table
 from robustray import plain
 from robustray.attacks.versions import strength
 from robustray.errors import UserError
-from robustray.judge import Judge
 from robustray.trial import TrialConfig
 from sweeps import driver
 from sweeps.deriving import ahead
@@ -29,9 +28,11 @@ from sweeps.running.packing import Machine, Share
 from sweeps.running.queues import Job
 from sweeps.running.worker import open_task
 from sweeps.search import warm_start
+from sweeps.search.budget import HOUR, figures, paid
 from sweeps.search.controller import Controller
+from sweeps.search.reserve import test_images
 from sweeps.search.stopping import policy
-from sweeps.space import Sweep, templates
+from sweeps.space import Sweep, durations, templates
 from sweeps.space.distributions import UNKNOWN
 
 if TYPE_CHECKING:
@@ -103,6 +104,8 @@ def show(sweep: Sweep, write: Callable[[str], None], *, slots: int | None = None
         write(f"  test       taken to be {guess}")
     low, middle, high = (seconds / places for seconds in cost.total)
     write(f"  wall time  about {_clock(middle)} ({_clock(low)} to {_clock(high)})")
+    for line in _budget(sweep, cost, places):
+        write(line)
     write(f"  disk       about {_bytes(cost.disk)}")
     write(f"Timed on {cost.probed} of the trials above; nothing was started, nothing was written.")
 
@@ -166,20 +169,30 @@ def _judging(sweep: Sweep, config: TrialConfig) -> tuple[Interval, Interval]:
     return (found[0], found[1], found[2]), (points[0], points[1], points[2])
 
 
+def _budget(sweep: Sweep, cost: Cost, places: int) -> Iterator[str]:
+    """What all trials are expected to take of each budget; after how many it ends the search where that is more."""
+    options, middle = sweep.budget, cost.total[1]
+    told: list[tuple[str, float]] = []
+    if options.wall is not None:
+        wall = middle / places
+        told.append((f"{durations.said(wall)} of {durations.said(options.wall)} of wall time", wall / options.wall))
+    hours = middle / HOUR
+    if (most := options.device_hours) is not None:
+        told.append((f"{figures(hours)} of {figures(most)} device-hours", hours / most))
+    if (money := options.money) is not None:
+        said = paid(hours * money.per_device_hour, money.at_most, money.currency)
+        told.append((said, hours / money.device_hours))
+    for said, share in told:
+        ends = f": it ends the search after about {sweep.wanted / share:.0f} trials" if share > 1 else ""
+        yield f"  budget     about {said}{ends}"
+
+
 def _points(sweep: Sweep, cost: Cost) -> str:
     """What is derived, and what judging it takes: no trial is trained for it."""
     trains = [maker.name for maker in sweep.derive if maker.trains]
     but = f", but for the mixing network of {' and '.join(trains)}" if trains else ""
     judged = f"; judging them {_device_time(cost.points)}" if any(cost.points) else ""
     return f"{ahead.described(sweep.derive)}: derived without training{but}{judged}"
-
-
-def test_images(judge: Judge) -> tuple[int, bool]:
-    """How many test images a member of the frontier is judged on, and whether that is a guess: test is not read for it."""
-    if isinstance(judge.images.test, int):
-        return judge.images.test, False
-    count = judge.data.test_images()
-    return (2 * judge.data.validation, True) if count is None else (count, False)
 
 
 def _seconds_per_image(config: TrialConfig) -> dict[str, float]:

@@ -65,6 +65,13 @@ class JobEnded:
 
 
 @dataclass(frozen=True)
+class BudgetLeft:
+    """What is spent of the budgets, in a line; said when something was."""
+
+    line: str
+
+
+@dataclass(frozen=True)
 class TrialEnded:
     """A trial has an outcome, in the record already."""
 
@@ -164,6 +171,7 @@ Event = (
     | JobBegun
     | JobHeard
     | JobEnded
+    | BudgetLeft
     | TrialEnded
     | TrialPaused
     | PointEnded

@@ -9,7 +9,9 @@ from typing import Any, TypeVar
 
 import moocore
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
+
+from robustray.measures.metrics import is_share
 
 Values = Mapping[str, float]
 K = TypeVar("K", bound=Hashable)
@@ -77,3 +79,28 @@ def minimised(points: Sequence[Values], objectives: Mapping[str, str]) -> NDArra
     signs = [(name, -1.0 if mode == "max" else 1.0) for name, mode in objectives.items()]
     rows = [[sign * point[name] for name, sign in signs] for point in points]
     return np.array(rows, dtype=float).reshape(len(points), len(signs))
+
+
+def attained(values: ArrayLike, objectives: Mapping[str, str], worst: Mapping[str, float]) -> float:
+    """Share of the box from the worst corner to the ideal one that these points dominate, in [0, 1]: their hypervolume.
+
+    The corner is 0 for what is maximised (and its largest value is 1 or `worst`), `worst` for what is minimised (and 0 is
+    ideal). Shares of images end at 0 and 1 in any sweep. Of two accuracies it is the area under the frontier.
+
+    Args:
+        values: [n, m], in the order of the objectives.
+        worst: of objectives that are no shares, the largest value; 1 where there is none above 0.
+
+    Raises:
+        ValueError: a value is missing (nan).
+    """
+    points = np.array(values, dtype=float).reshape(-1, len(objectives))
+    if not len(points):
+        return 0.0
+    if np.isnan(points).any():
+        raise ValueError("a hypervolume needs points without missing values")
+    largest = {name: 1.0 if is_share(name) else worst.get(name, 1.0) for name in objectives}
+    points /= np.array([scale if scale > 0 else 1.0 for scale in largest.values()])
+    maximise = [mode == "max" for mode in objectives.values()]
+    corner = np.where(maximise, 0.0, 1.0)
+    return float(moocore.hypervolume(points, ref=corner, maximise=maximise))

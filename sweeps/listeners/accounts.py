@@ -1,4 +1,7 @@
-"""Writes every device-second into the ledger: of jobs that ended, and of those that were under way when the sweep stopped."""
+"""Writes every device-second into the ledger: of jobs that ended, and of those that were under way when the sweep stopped.
+
+And how long the driver lives.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +9,7 @@ from types import TracebackType
 
 from sweeps.events import Event, JobBegun, JobEnded, JobHeard
 from sweeps.record.ledger import Ledger
+from sweeps.record.lives import Lives
 from sweeps.running.queues import Job
 
 INTERRUPTED = "interrupted"
@@ -14,12 +18,20 @@ INTERRUPTED = "interrupted"
 class Accounts:
     """A listener, and a context manager: when it is left, jobs that have not ended are written down as far as they came."""
 
-    def __init__(self, ledger: Ledger) -> None:
-        """Args: ledger: open."""
+    def __init__(self, ledger: Ledger, lives: Lives | None = None) -> None:
+        """Args: ledger, lives: open."""
         self._ledger = ledger
+        self._lives = lives
         self._running: dict[str, tuple[Job, float]] = {}  # by name, with the device-seconds that were last heard of
 
+    @property
+    def under_way(self) -> dict[tuple[str, int], float]:
+        """By kind and trial, device-seconds of jobs at work, as far as they were heard of."""
+        return {(str(job.work["kind"]), job.number): seconds for job, seconds in self._running.values()}
+
     def __call__(self, event: Event) -> None:
+        if self._lives is not None:
+            self._lives.beat()
         match event:
             case JobBegun(job):
                 self._running[job.name] = job, 0.0

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from itertools import chain
 from pathlib import Path
 from typing import Any, get_args
@@ -26,9 +26,9 @@ from sweeps.events import (
 from sweeps.record import Issued, Outcome, Record
 from sweeps.record.constraints import violations
 from sweeps.record.points import derived
-from sweeps.running.queues import DONE, End, Job, Result, Signal, Verdict
+from sweeps.running.queues import DONE, WAIT, End, Job, Result, Signal, Verdict
 from sweeps.running.tasks.base import PAUSED
-from sweeps.search import sampling, states
+from sweeps.search import replicating, sampling, states
 from sweeps.search.field import Policy
 from sweeps.search.first import First
 from sweeps.search.pausing import Pausing
@@ -50,19 +50,30 @@ class Controller:
     pauses trials, those that were at work come first, and it is asked what is to be done after that.
     """
 
-    def __init__(self, sweep: Sweep, record: Record, policy: Policy | None, tell: Listener, *, session: str) -> None:
+    def __init__(
+        self,
+        sweep: Sweep,
+        record: Record,
+        policy: Policy | None,
+        tell: Listener,
+        *,
+        session: str,
+        spent: Callable[[], str | None] = lambda: None,
+    ) -> None:
         """Reads the record.
 
         Args:
             policy: decides who is paused and who goes on; without one every trial runs to its end.
             tell: is told of every trial that ends.
             session: names this life of the driver; attempts of others do not count.
+            spent: which budget has ended the search, in words; asked before anything new is begun.
         """
         self.sweep = sweep
         self.record = record
         self.pausing = None if policy is None else Pausing(sweep, record, policy)
         self.tell = tell
         self.session = session
+        self.spent = spent
         self.study = Study(sweep, record)
         self.unfinished = deque(
             trial.number for trial in record.trials() if trial.state == "running" and trial.origin != "derived"
@@ -72,7 +83,9 @@ class Controller:
         self._of_all = self.sweep.asked_of_all()
         self.settings = Settings(sweep, record)
         self.first = First(sweep, record)
+        self.replicates = replicating.wanted(sweep, record)
         self._said = False  # that all settings were tried
+        self._budget_said = False
 
     def _drop_again(self) -> None:
         """What an earlier life was killed before it had deleted."""
@@ -94,16 +107,29 @@ class Controller:
     def _following(self) -> int | Signal:
         """The trial to begin or to go on with; a signal where there is none."""
         if self.pausing is None:
-            number = self.draw() if self.study.sampled < self.sweep.trials else None
+            left = self.study.sampled < self.sweep.trials and not self._over()
+            number = self.draw() if left else None
             return DONE if number is None else number
         for number in self.pausing.given_up():
             self._stop(number, GIVEN_UP)
-        found = self.pausing.choose(self.draw, at_work=bool(self.running))
+        at_work = bool(self.running)
+        if self._over():
+            found: int | Signal = WAIT if at_work else DONE
+        else:
+            found = self.pausing.choose(self.draw, self._again, at_work=at_work)
         if found is DONE and (paused := self.pausing.paused):
             self.tell(Said(f"the budget is spent: {len(paused)} paused trials are stopped", timed=True))
             for number in paused:
                 self._stop(number, SPENT)
         return found
+
+    def _over(self) -> bool:
+        """Whether a budget has ended the search; said once."""
+        line = self.spent()
+        if line is not None and not self._budget_said:
+            self._budget_said = True
+            self.tell(Said(f"no more trials: {line}", timed=True))
+        return line is not None
 
     def report(self, job: Job, result: Result) -> Verdict:
         return "go"
@@ -164,20 +190,36 @@ class Controller:
         Args:
             params: of a policy's choosing; the sampler's where there are none, or where they were tried.
         """
-        search = self.sweep.search
+        if self.pausing is None and (again := self._again()) is not None:
+            return again
         asked = self._new(self.study.sampled, params)
         if asked is not None:
             return self._issue(Issued(asked.params), asked)
-        first = self.settings.fewest() if search.duplicates == "replicate" else None
+        first = self.settings.fewest() if self.sweep.search.duplicates == "replicate" else None
         if first is not None:
-            asked = self.study.ask(sampling.Fixed(self.record.trial(first).params))
-            seed = self.settings.replicate_seed(first)
-            return self._issue(Issued(asked.params, seed=seed, origin="replicate", parents=(first,)), asked)
+            return self._replicate(first)
         if not self._said:
             self._said = True
             asked_for = f"though {self.sweep.trials} were asked for"
             self.tell(Said(f"all {len(self.settings)} settings tried: no more trials, {asked_for}"))
         return None
+
+    def _again(self) -> int | None:
+        """Begins a setting near the frontier with another seed, where it is a replicate's turn: its number."""
+        sampled, budget = self.study.sampled, self.sweep.trials
+        spent = float(sampled if self.pausing is None else self.pausing.progress.spent)
+        if not self.replicates or spent < budget * replicating.BEGIN:
+            return None
+        seed = replicating.draw_seed(self.sweep, sampled)
+        first = replicating.next_replicate(
+            self.record.snapshot(), self.replicates, spent=spent, budget=budget, seed=seed
+        )
+        return None if first is None else self._replicate(first)
+
+    def _replicate(self, first: int) -> int:
+        asked = self.study.ask(sampling.Fixed(self.record.trial(first).params))
+        seed = self.settings.replicate_seed(first)
+        return self._issue(Issued(asked.params, seed=seed, origin="replicate", parents=(first,)), asked)
 
     def _new(self, number: int, params: Mapping[str, object] | None) -> Asked | None:
         """A setting that was not tried, None where there is none: nothing is learnt of one that is trained again as it was."""

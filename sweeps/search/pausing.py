@@ -38,10 +38,11 @@ class Pausing:
         """Trials that may go on, by number."""
         return sorted(self.progress.paused)
 
-    def choose(self, draw: Draw, *, at_work: bool) -> int | Signal:
+    def choose(self, draw: Draw, again: Callable[[], int | None], *, at_work: bool) -> int | Signal:
         """The trial to begin or to go on with; DONE once the budget is spent and nothing is at work.
 
         Args:
+            again: begins a setting near the frontier with another seed, where it is time to.
             at_work: whether any trial is: it may end sooner than it was sent, or bring news.
         """
         rest: Signal = WAIT if at_work else DONE
@@ -51,6 +52,8 @@ class Pausing:
             found = self._furthest(rest)
             if isinstance(found, int):
                 return found
+        if (replicate := again()) is not None:
+            return replicate
         match self.policy.choose(self.progress.field()):
             case Resume(number):
                 if number not in self.progress.paused:

@@ -8,6 +8,7 @@ from dataclasses import replace
 from fractions import Fraction
 
 from sweeps.record import Record, Rung, TrialRecord
+from sweeps.search import warm_start
 from sweeps.search.field import Curve, Field, State
 from sweeps.space import Sweep
 from sweeps.space.stopping import rung_epochs
@@ -30,7 +31,7 @@ class Progress:
         self.running: set[int] = set()
         self.complete = 0
         self._unbuilt = 0  # draws that nothing could be built of: they were decided, and never sent
-        self._curves: list[Curve] = []
+        self._curves: list[Curve] = warm_start.curves(record, max(self._lengths))
         self._places: dict[int, int] = {}  # number -> place among the curves
         self._paid: Counter[int] = Counter()  # by the length of trainings: epochs that have been paid for
         self._done: Counter[int] = Counter()  # likewise: that are known to have been trained
@@ -51,8 +52,10 @@ class Progress:
 
     def following(self, number: int) -> tuple[int, int]:
         """The rung that a trial goes to next, and its epoch: that after the last one it came to, the last of those that fall on
-        the same epoch.
+        the same epoch. A replicate goes to the end.
         """
+        if self.record.trial(number).origin == "replicate":  # of a setting that is known to be worth it
+            return len(self.rungs) - 1, self.epochs(number)
         every, reached = rung_epochs(self.rungs, self.epochs(number)), self.record.trial(number).reached
         come = every[reached] if reached >= 0 else 0
         epoch = next(epoch for epoch in every if epoch > come)

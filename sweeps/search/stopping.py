@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Final
 
 from sweeps.search.field import Policy
+from sweeps.search.priors import Prior
 from sweeps.space import Sweep
 
 first_in_first_out: Final = None
@@ -20,7 +21,8 @@ def policy(sweep: Sweep) -> Policy | None:
 def _race(sweep: Sweep) -> Policy:
     from sweeps.search.race import Race  # half a second
 
-    return Race(sweep.space, sweep.ask, keep_paused=sweep.stopping.keep_paused)
+    prior = Prior(sweep.space)
+    return Race(sweep.space, sweep.ask, keep_paused=sweep.stopping.keep_paused, prior=prior if prior else None)
 
 
 def _pareto_halving(sweep: Sweep) -> Policy:

@@ -20,6 +20,7 @@ from robustray.measures.metrics import METRICS
 from robustray.registry import Options, Part, kinds, name_of, parts
 from robustray.trial import TrialConfig
 from sweeps.space import Sweep
+from sweeps.space.budget import Budget
 from sweeps.space.distributions import MEANING, OF_A_PRIOR, PRIOR
 from sweeps.space.measuring import Measuring
 from sweeps.space.space import SHARED, Bound, Resources, Search
@@ -36,6 +37,7 @@ SECTIONS: dict[str, type[Options]] = {
     "measuring": Measuring,
     "constraints": Bound,
     "search": Search,
+    "budget": Budget,
     "stopping": Stopping,
     "resources": Resources,
 }

@@ -29,6 +29,7 @@ from robustray.plugins import Names, Plugins
 from robustray.registry import Count, Options, Real, Registered, parts
 from robustray.trial import TrialConfig
 from sweeps.space import corners, grids, measuring, picked, stopping, templates
+from sweeps.space.budget import Budget
 from sweeps.space.distributions import Parameter
 from sweeps.space.measuring import Measures, Measuring
 from sweeps.space.overrides import override
@@ -110,6 +111,12 @@ class Search(Options):
         "end",
         description="once all settings of a space have been tried: end, or replicate them with other seeds of training, those "
         "with the fewest trials first",
+    )
+    replicates: Literal["auto"] | Annotated[Count, Field(ge=0)] = Field(
+        "auto",
+        description="seeds of training that a setting near the frontier is to have: once half of the trials are spent, every "
+        "third one trains such a setting again; 0 for none; auto is 3 for a sampler that learns in a search of 48 "
+        "trials or more, else 0",
     )
 
     @model_validator(mode="before")
@@ -205,6 +212,7 @@ class Sweep(Options):
         {}, description="what a trial must keep to, to be on the frontier", json_schema_extra=_by_metric
     )
     search: Search = Field(Search(), description="how trials are chosen")
+    budget: Budget = Field(Budget(), description="what ends the search besides `search.trials`")
     stopping: Stopping = Field(Stopping(), description="which trials end early")
     resources: Resources = Field(Resources(), description="what a trial gets")
     derive: tuple[Annotated[Maker, Registered("derive")], ...] = Field(
@@ -396,9 +404,8 @@ class Sweep(Options):
     @property
     def wanted(self) -> int:
         """How many trials there will be: no more than settings, where the search ends once all of them were tried."""
-        return int(
-            min(self.trials, math.inf if self.search.duplicates == "replicate" else templates.count(self.settings))
-        )
+        again = self.search.duplicates == "replicate" or self.search.replicates not in ("auto", 0)
+        return int(min(self.trials, math.inf if again else templates.count(self.settings)))
 
     @property
     def _shared(self) -> dict[str, Any]:
@@ -505,9 +512,7 @@ class Sweep(Options):
 
     @property
     def space_hash(self) -> str:
-        """SHA-256, in hex, of what must not change between runs: `trials`, `duplicates`, `first`, `resources`, `description`
-        may.
-        """
+        """SHA-256, in hex, of what must not change between runs: `trials`, `replicates`, `budget`, `resources` ... may."""
         text = json.dumps(_fixed(self.resolved()), sort_keys=True, separators=(",", ":"), allow_nan=False)
         return hashlib.sha256(text.encode()).hexdigest()
 
@@ -574,10 +579,10 @@ def _distributions(tree: object) -> list[Keys]:
 
 def _fixed(resolved: Mapping[str, Any]) -> dict[str, Any]:
     """What `space_hash` covers."""
-    free = ("description", "resources", "derive", "measures", "measuring")
+    free = ("description", "budget", "resources", "derive", "measures", "measuring")
     fixed = {key: value for key, value in resolved.items() if key not in free} | measuring.held(resolved)
     if isinstance(fixed.get("search"), dict):
-        loose = ("trials", "duplicates", "first")  # the record keeps what was to be tried first
+        loose = ("trials", "duplicates", "replicates", "first")  # the record keeps what was to be tried first
         fixed["search"] = {key: value for key, value in fixed["search"].items() if key not in loose}
     if isinstance(fixed.get("stopping"), dict):
         fixed["stopping"] = {key: value for key, value in fixed["stopping"].items() if key != "keep_paused"}

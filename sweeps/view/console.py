@@ -12,6 +12,7 @@ from typing import Any, Literal
 from robustray.plain import plain
 from sweeps.events import (
     AttackDone,
+    BudgetLeft,
     Concluded,
     Event,
     JobBegun,
@@ -72,6 +73,7 @@ class Console:
         self._last = time.monotonic()
         self._log: Lines | None = None
         self._watch: Watch | None = None
+        self._budget = ""
 
     @contextlib.contextmanager
     def watching(self, sweep: Sweep, record: Record, *, noisy: bool) -> Iterator[None]:
@@ -120,6 +122,10 @@ class Console:
                 self._begun(job)
             case JobHeard(job, result):
                 self._heard(job, result)
+            case BudgetLeft(line):
+                self._budget = line
+                if self._watch is not None:
+                    self._watch.budget = line
             case TrialEnded():
                 self._trial(event)
             case TrialPaused():
@@ -244,7 +250,7 @@ class Console:
         )
         (self._detail if trial.outcome == "stopped" and event.spent is not None else self._event)(
             f"trial {trial.number:04d} {trial.outcome}{why}{accuracies(trial.metrics)}{cost}  [{short(trial.params)}]"
-            f"  {so_far}"
+            f"  {so_far}" + (f"; {self._budget}" if self._budget else "")
         )
 
     def _paused(self, event: TrialPaused) -> None:

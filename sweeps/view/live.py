@@ -61,6 +61,7 @@ class Frame:
     shard_size: int | None
     events: Sequence[str]
     mood: Mood
+    budget: str = ""  # what is spent of it
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         height = max(1, options.height or console.height - 1)
@@ -172,7 +173,9 @@ class _Drawing:
         if seen.device_seconds:
             left = f", about {hours(sum(known))} left" if ahead.training is not None and sum(known) > 0 else ""
             parts.append(Text(f"{hours(seen.device_seconds)} device-hours{left}"))
-        return self._wrapped("time", parts)
+        yield from self._wrapped("time", parts)
+        if self.frame.budget:
+            yield from self._wrapped("budget", [Text(part) for part in self.frame.budget.split(", ")])
 
     def _wrapped(self, label: str, parts: Iterable[Text]) -> Iterator[Text]:
         """Parts behind a label, on as many lines as they need."""

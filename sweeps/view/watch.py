@@ -43,6 +43,7 @@ class Watch:
         self.slots = 1
         self.lost = 0  # nodes
         self.dashboard: str | None = None
+        self.budget = ""  # what is spent of it
         self._tally = Tally(sweep)
         self._snapshot = read()
         self._news = False
@@ -76,6 +77,7 @@ class Watch:
                 overview=overview,
                 outlook=outlook,
                 left=self._countdown.left(outlook),
+                budget=self.budget,
                 runs=runs,
                 standing=dict(activity.standing),
                 params={number: tally.trials[number].params for number in at_work if number in tally.trials},

@@ -10,6 +10,7 @@ import pytest
 
 from sweeps.events import (
     AttackDone,
+    BudgetLeft,
     Concluded,
     Event,
     JobBegun,
@@ -170,5 +171,14 @@ def test_the_outcome_is_shown_in_any_case() -> None:
         assert _shown(Concluded("all done: 2 complete"), show) == ["all done: 2 complete"]
 
 
+def test_what_is_left_of_a_budget_is_said_with_the_next_trial() -> None:
+    lines: list[str] = []
+    told = Console(lines.append, "plain")
+    told(BudgetLeft("3.1 of 12 device-hours"))
+    assert lines == []
+    told(TrialEnded(DIVERGED, 4, 12))
+    assert lines[0].endswith("4 of 12; 3.1 of 12 device-hours")
+
+
 def test_every_event_has_a_line_here() -> None:
-    assert {type(event) for event, _ in (*LINES, *DETAILS, *SIGNS)} | {Concluded} == set(get_args(Event))
+    assert {type(event) for event, _ in (*LINES, *DETAILS, *SIGNS)} | {Concluded, BudgetLeft} == set(get_args(Event))

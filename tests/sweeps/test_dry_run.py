@@ -17,6 +17,7 @@ from robustray.training import cost as timing
 from robustray.trial import TrialConfig
 from sweeps import dry_run, record
 from sweeps.deriving import ahead
+from sweeps.search import reserve
 from sweeps.space import Sweep
 from tests.robustray.made import batch, network
 from tests.sweeps.small import SPACE, run_quietly, small_sweep
@@ -143,12 +144,12 @@ def test_durations(seconds: float, said: str) -> None:
 def test_test_is_as_large_as_its_source_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Twice validation is a guess, and called one: for a source that tells nothing before test is read."""
     judge = small_sweep(tmp_path).judge
-    assert dry_run.test_images(judge) == (80, False), "as the space asks"
+    assert reserve.test_images(judge) == (80, False), "as the space asks"
     judge = small_sweep(tmp_path, "judge.images.test=all", "judge.data.validation=300").judge
     monkeypatch.setattr(Digits, "read", lambda self, split: pytest.fail("it is not read for that"))
-    assert dry_run.test_images(judge) == (TEST_IMAGES, False)
+    assert reserve.test_images(judge) == (TEST_IMAGES, False)
     monkeypatch.setattr(Digits, "test_images", DataSource.test_images)
-    assert dry_run.test_images(judge) == (600, True)
+    assert reserve.test_images(judge) == (600, True)
 
 
 @pytest.mark.parametrize("told", [True, False])

@@ -65,6 +65,7 @@ def test_ray_gives_what_local_gives_and_says_so_in_plain_lines(tmp_path: Path, u
         "sweep.yaml",
         record.JOURNAL,
         "ledger.csv",
+        "lives.csv",
         "trials",
         "judgements",
         "report",
