@@ -47,7 +47,8 @@ def test_a_sweep_that_pauses_is_killed_and_goes_on(tmp_path: Path) -> None:
     again = _driver(tmp_path)
     said = again.communicate(timeout=400)[0]
     assert again.returncode == 0, said
-    assert said.splitlines()[-1] == "PENDING RUNNING TERMINATED", "nothing is ever paused in Ray's sense"
+    states = said.splitlines()[-1].split()
+    assert {"RUNNING", "TERMINATED"} <= set(states) <= {"PENDING", "RUNNING", "TERMINATED"}, "nothing is PAUSED on Ray"
 
     snapshot = record.read(folder)
     assert {trial.outcome for trial in snapshot.trials} == {"complete", "stopped"}
