@@ -164,7 +164,7 @@ def test_a_folder_of_before_goes_on_as_it_was_begun(stopping: Any, tmp_path: Pat
 def test_a_race_asks_its_policy_in_a_dry_run_too(tmp_path: Path) -> None:
     from sweeps import dry_run
 
-    sweep = small_sweep(tmp_path, text=LONG).settled()
+    sweep = small_sweep(tmp_path, "search.first=none", text=LONG).settled()
     drawn = [params for params, _ in dry_run.first_trials(sweep, 3)]
     assert len(drawn) == 3
     with record.Record(tmp_path / "record", sweep.objectives) as opened:
