@@ -326,7 +326,7 @@ class Sweep(Options):
         asked, sampler = self.stopping, self.search.sampler
         then = None if before is None else type(self)._as_it_was(before)
         if asked.name == "auto":
-            why = stopping.unwanted(asked, sampler, self.objectives, list(self.examples()), self.trials)
+            why = stopping.unwanted(asked, sampler, self.objectives, list(self.examples()), self.wanted)
             name = then.stopping.name if then else "race" if why is None else "none"
             asked = asked.model_copy(update={"name": name})
         if asked.pauses and asked.rungs == "auto":
@@ -348,7 +348,7 @@ class Sweep(Options):
             return f"stopping: {stopping.described(settled.stopping, epochs)}; sampler: {sampler}"
         if self.stopping.name == "auto" and "stopping" in self.model_fields_set:
             why = stopping.unwanted(
-                self.stopping, self.search.sampler, self.objectives, list(self.examples()), self.trials
+                self.stopping, self.search.sampler, self.objectives, list(self.examples()), self.wanted
             )
             return f"stopping: none, every trial runs to its end ({why or 'as the sweep was begun'})"
         return None
