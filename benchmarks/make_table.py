@@ -83,9 +83,7 @@ def main(arguments: list[str] | None = None) -> None:
     try:
         sweep = Sweep.from_yaml(options.space, overrides=options.set)
         out = options.parts / f"{sweep.name}.parquet" if options.quick else options.space.with_suffix(".parquet")
-        made = Made(
-            options.parts / sweep.name, options.out or out, about(options.space, options.set, sweep, options.device)
-        )
+        made = Made(options.parts / sweep.name, options.out or out, about(sweep, options.device))
         if not options.join:
             number = sweep.trials if options.settings is None else options.settings
             wanted = list(trainings(sweep, number, options.seeds, options.slice))[: options.limit]
