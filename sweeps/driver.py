@@ -35,7 +35,8 @@ from sweeps.running.packing import Share
 from sweeps.running.place import Place
 from sweeps.running.queues import Beside, Chain, Following, Job, Primed, Queue, Sized
 from sweeps.search.controller import Controller
-from sweeps.search.stopping import first_in_first_out
+from sweeps.search.field import Policy
+from sweeps.search.stopping import policy as policy_of
 from sweeps.space import Sweep
 from sweeps.standing import SELECTION, nearest, shortfalls
 from sweeps.view.console import Console, Show
@@ -72,11 +73,14 @@ def run(
         UserError: the folder holds another sweep, another driver is at work, the disk is full, Ray cannot be reached.
         AtOnce: a second signal came while the first was being heeded; trials go on from their last checkpoints.
     """
+    sweep, asked = provenance.settled(sweep, folder, fresh=fresh), sweep
     console = Console(write, show, until=until)
     for plugin in plugins.loaded(sweep.plugins.values()):
         console(Said(plugin.told))
     for warning in look_ahead(sweep):
         console(Said(f"warning: {warning}"))
+    if told := asked.stops_as(sweep):
+        console(Said(told))
     if backend == "ray" and (hidden := astray.in_the_way_of_workers(Path.cwd())) is not None:
         raise UserError(hidden)
     with _clear_errors(folder), FolderLock(folder) as held:
@@ -99,6 +103,7 @@ def drive(
     *,
     tell: Listener = lambda event: None,
     shards: Shards = FILES,
+    policy: Policy | None = None,
 ) -> bool:
     """Searches and judges a sweep, over any place: what `run` does in a folder that is prepared, and simulations too.
 
@@ -106,13 +111,14 @@ def drive(
         place: opens where jobs run; not called where nothing is left to do.
         tell: is told of all that happens.
         shards: where verdicts come from: files, or memory where no worker writes any.
+        policy: decides who is paused and who goes on, in place of the one that the sweep asks for.
 
     Returns:
         True if the sweep ran to its end, False if it was interrupted.
     """
-    session = uuid.uuid4().hex
+    sweep, session = sweep.settled(), uuid.uuid4().hex
     bus = Bus(tell)
-    controller = Controller(sweep, record, first_in_first_out, bus, session=session)
+    controller = Controller(sweep, record, policy or policy_of(sweep), bus, session=session)
 
     def judged(event: Event) -> None:
         controller.heard(event)  # no listener that may fail: what it learns decides what is tried next
@@ -130,7 +136,10 @@ def drive(
         settled=lambda: not controller.running and judging.idle(),
     )
     done, resumed = len(record.ended()), bool(record.trials())
-    bus(Said(f"{sweep.name}: {sweep.wanted} trials" + (f", {done} done before" if done else "")))
+    amount = (
+        f"{sweep.wanted} trials" if controller.pausing is None else f"{sweep.trials} whole trainings' worth of epochs"
+    )
+    bus(Said(f"{sweep.name}: {amount}" + (f", {done} done before" if done else "")))
     measuring = Measuring(sweep, record, bus, session=session, members=lambda: judging.members)
     searched = Beside(controller, Following(deriving, judging), pressing=lambda: bool(controller.unfinished))
     queue = Chain(searched, measuring)

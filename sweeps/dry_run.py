@@ -6,7 +6,6 @@ Nothing is written where results lie.
 
 from __future__ import annotations
 
-import contextlib
 import statistics
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
@@ -27,9 +26,10 @@ from sweeps.deriving import ahead
 from sweeps.record import Record
 from sweeps.running import packing
 from sweeps.running.packing import Machine, Share
+from sweeps.running.queues import Job
 from sweeps.running.worker import open_task
 from sweeps.search.controller import Controller
-from sweeps.search.stopping import first_in_first_out
+from sweeps.search.stopping import policy
 from sweeps.space import Sweep, templates
 
 if TYPE_CHECKING:
@@ -73,6 +73,9 @@ def show(sweep: Sweep, write: Callable[[str], None], *, slots: int | None = None
     """
     for warning in driver.look_ahead(sweep):
         write(f"warning: {warning}")
+    sweep, asked = sweep.settled(), sweep
+    if told := asked.stops_as(sweep):
+        write(told)
     trials = first_trials(sweep, SHOWN)
     _options(sweep, write)
     _trials(sweep, trials, write)
@@ -87,7 +90,7 @@ def show(sweep: Sweep, write: Callable[[str], None], *, slots: int | None = None
     cost = estimate(sweep, [config for _, config in trials][:PROBED], threads=share.threads)
     places = slots or max(1, share.jobs_on(machine.cores, machine.gpus))
     each = f", {share.threads} threads each" if share.threads > 1 else ""
-    write(f"{sweep.wanted} trials, {_judged(sweep)}; {places} at a time on this machine{each}")
+    write(f"{_amount(sweep)}, {_judged(sweep)}; {places} at a time on this machine{each}")
     write(f"  training   {_device_time(cost.training)}")
     write(f"  judging    {_device_time(cost.judging)}" if any(cost.judging) else "  judging    none")
     if sweep.derive:
@@ -105,13 +108,10 @@ def first_trials(sweep: Sweep, count: int) -> list[tuple[dict[str, Any], TrialCo
     """What the sampler tries first, before it has learnt anything; as in the sweep itself."""
     drawn: list[tuple[dict[str, Any], TrialConfig]] = []
     with tempfile.TemporaryDirectory() as folder, Record(Path(folder), sweep.objectives) as record:
-        controller = Controller(sweep, record, first_in_first_out, lambda event: None, session="dry run")
-        while len(drawn) < count and len(record.trials()) < sweep.wanted:
-            if (number := controller.draw()) is None:
-                break
-            params = dict(record.trial(number).params)
-            with contextlib.suppress(UserError):  # it costs itself, in the sweep too
-                drawn.append((params, sweep.trial_config(params)))
+        controller = Controller(sweep, record, policy(sweep), lambda event: None, session="dry run")
+        while len(drawn) < count and isinstance(job := controller.next(), Job):
+            params = dict(record.trial(job.number).params)
+            drawn.append((params, sweep.trial_config(params)))
     if not drawn:
         raise UserError(f"{sweep.name}: of {sweep.trials} draws none makes a trial; narrow what is searched")
     return drawn
@@ -227,7 +227,7 @@ def _options(sweep: Sweep, write: Callable[[str], None]) -> None:
 
 def _trials(sweep: Sweep, trials: Sequence[tuple[dict[str, Any], TrialConfig]], write: Callable[[str], None]) -> None:
     write("")
-    write(f"The first of {sweep.wanted} trials:")
+    write("The first trials:" if sweep.stopping.pauses else f"The first of {sweep.wanted} trials:")
     names = list(dict.fromkeys(name for params, _ in trials for name in params))
     table = Table("", *names, "passes per image", box=None, pad_edge=False, header_style="bold")
     for number, (params, config) in enumerate(trials):
@@ -236,6 +236,12 @@ def _trials(sweep: Sweep, trials: Sequence[tuple[dict[str, Any], TrialConfig]], 
     for line in _lines(table):
         write(line)
     write("")
+
+
+def _amount(sweep: Sweep) -> str:
+    if not sweep.stopping.pauses:
+        return f"{sweep.wanted} trials"
+    return f"{sweep.trials} whole trainings' worth of epochs, spread over more trials than that"
 
 
 def _passes(config: TrialConfig) -> str:

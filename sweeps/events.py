@@ -10,7 +10,7 @@ import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
-from sweeps.record.facts import Judged, Members, Reached, Skipped, TrialRecord
+from sweeps.record.facts import Judged, Members, Reached, Rung, Skipped, TrialRecord
 from sweeps.running.nodes import JobResumed, JobReturned, JobWaits, NodeAvoided, NodeLost
 from sweeps.running.queues import End, Job, Queue, Result, Signal, Verdict
 
@@ -71,6 +71,16 @@ class TrialEnded:
     trial: TrialRecord
     done: int  # trials that have ended
     wanted: int
+    spent: float | None = None  # whole trainings, where that is what `wanted` counts
+
+
+@dataclass(frozen=True)
+class TrialPaused:
+    """A trial has come to a rung, in the record already. It may go on later."""
+
+    trial: TrialRecord
+    rung: Rung
+    epochs: int  # of its whole training
 
 
 @dataclass(frozen=True)
@@ -154,6 +164,7 @@ Event = (
     | JobHeard
     | JobEnded
     | TrialEnded
+    | TrialPaused
     | PointEnded
     | AttackDone
     | TrialJudged

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from robustray.data.device import DeviceImages
 from robustray.errors import Diverged, NotFinite
-from robustray.measures.accuracy import measured
+from robustray.measures.accuracy import Measured, measured
 from robustray.measures.metrics import SHARES
 from robustray.measures.spatial import spatial
 from robustray.training import checkpoints
@@ -53,16 +53,24 @@ class Selection:
         Raises:
             Diverged: the model or its gradients are not finite.
         """
-        if not all(bool(weight.isfinite().all()) for weight in model.parameters()):
-            raise Diverged(f"a weight is not finite after epoch {epoch}")
-        try:
-            found = measured(model, self.images, self.attack)
-        except NotFinite as error:  # the last step of an epoch may go too far without its loss telling
-            raise Diverged(f"validation after epoch {epoch}: {error}") from error
+        found = self.look(model, epoch)
         if self.keeps_best and (self.best is None or found.robust > self.best["robust_accuracy"]):
             self.best = {"epoch": float(epoch), **found.named()}
             checkpoints.save(self._path(), {"average": checkpoints.contiguous(model)})
         return found.named()
+
+    def look(self, model: nn.Module, epoch: int) -> Measured:
+        """What a model is worth after so many epochs. Nothing is kept.
+
+        Raises:
+            Diverged: the model or its gradients are not finite.
+        """
+        if not all(bool(weight.isfinite().all()) for weight in model.parameters()):
+            raise Diverged(f"a weight is not finite after epoch {epoch}")
+        try:
+            return measured(model, self.images, self.attack)
+        except NotFinite as error:  # the last step of an epoch may go too far without its loss telling
+            raise Diverged(f"validation after epoch {epoch}: {error}") from error
 
     @property
     def last_passes(self) -> int:

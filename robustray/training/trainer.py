@@ -17,6 +17,7 @@ from robustray.data.device import DeviceImages
 from robustray.defenses.step import Loss, Step, classes
 from robustray.devices import pick_device
 from robustray.errors import Diverged, NotFinite, Paused
+from robustray.measures.metrics import ACCURACIES, SHARES
 from robustray.memory import keep_large_blocks
 from robustray.numerics import numerics
 from robustray.processors import cores
@@ -187,6 +188,28 @@ class Trainer:
             self.save()
         return progress.report
 
+    def standing(self) -> dict[str, float]:
+        """Accuracies of the weights as they stand after the last whole epoch, whatever is selected in the end: of the averaged
+        ones from a quarter of training on, of the live ones before, which averages lag behind. A function of the checkpoint.
+
+        Returns:
+            Accuracies and fooling rate by the names of their metrics; `standing_passes`, what measuring them took, which is no
+            part of the training's own costs.
+
+        Raises:
+            Diverged: the weights or what they answer are not finite.
+        """
+        lagging = 4 * self.completed < self.epochs and self.average.model is not self.model
+        row = self.history[-1]
+        if not lagging and ACCURACIES[0] in row:
+            return {**{name: row[name] for name in SHARES if name in row}, "standing_passes": 0.0}
+        model, passes = self.model if lagging else self.average.model, self.selection.passes
+        with self.at_work(), self.randomness.rolled_back(model):
+            if not lagging and self.average.estimates:
+                passes += self._estimate()
+            found = self.selection.look(model, self.completed).named()
+        return {**found, "standing_passes": float(passes)}
+
     @contextmanager
     def at_work(self) -> Iterator[None]:
         """The arithmetic and the streams of random numbers that steps are taken in."""
@@ -312,7 +335,7 @@ class Trainer:
         validating = self.completed % options.validate_every == 0 or self.done
         keeping = options.every is not None and self.completed % options.every == 0
         if (validating or keeping) and self.average.estimates:
-            self._estimate()
+            self.progress.passes += self._estimate()
         if validating:
             measured = self.selection.validate(model, self.completed)
             self.progress.passes += self.selection.passes
@@ -324,14 +347,14 @@ class Trainer:
             checkpoints.save(self.folder / f"epoch-{self.completed:04d}.pt", kept)
         return measured
 
-    def _estimate(self) -> None:
-        """The average's batch statistics, over the training images of the epoch, in batches as in training."""
+    def _estimate(self) -> int:
+        """The average's batch statistics, over the training images of the epoch, in batches as in training. Its passes."""
         images = self.batches.images
         order = self.randomness.order(self.completed - 1, len(images)).to(self.device)
         size = self.config.batch.part
         starts = range(0, len(order) // size * size, size)
         self.average.estimate(images.batch(order[start : start + size])[0] for start in starts)
-        self.progress.passes += len(starts) * size
+        return len(starts) * size
 
     def _report(self, row: dict[str, float]) -> Report:
         seconds = self.progress.seconds

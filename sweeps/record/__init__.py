@@ -2,7 +2,19 @@
 
 from __future__ import annotations
 
-from sweeps.record.facts import Issued, Judged, Members, Origin, Outcome, Reached, Skipped, Snapshot, TrialRecord
+from sweeps.record.facts import (
+    Issued,
+    Judged,
+    Members,
+    Origin,
+    Outcome,
+    Reached,
+    Rung,
+    Sent,
+    Skipped,
+    Snapshot,
+    TrialRecord,
+)
 from sweeps.record.journal import DIRECTIONS, JOURNAL, STUDY, read
 from sweeps.record.mending import repair
 from sweeps.record.record import Record
@@ -18,6 +30,8 @@ __all__ = [
     "Outcome",
     "Reached",
     "Record",
+    "Rung",
+    "Sent",
     "Skipped",
     "Snapshot",
     "TrialRecord",

@@ -38,6 +38,27 @@ class Issued:
 
 
 @dataclass(frozen=True)
+class Rung:
+    """What a trial measured when it came to a rung. The first report of a rung counts, later ones change nothing."""
+
+    index: int  # of the rung; the last one is the end of training
+    epoch: int
+    order: int  # a running number over all trials' rungs and ends, in the order in which they were written down
+    metrics: Mapping[str, float]  # by the cheap attack on the selection set; every objective, finite
+    seconds: float  # of training, from the beginning
+
+
+@dataclass(frozen=True)
+class Sent:
+    """How far a trial was last sent, written down before it is handed out. Nothing of this where no policy pauses trials."""
+
+    index: int  # of the rung at which it ends its job
+    epoch: int  # of that rung
+    epochs: int  # of its whole training
+    decision: int  # a running number over all trials' sendings
+
+
+@dataclass(frozen=True)
 class TrialRecord:
     """One trial as the record knows it."""
 
@@ -58,6 +79,24 @@ class TrialRecord:
     request: str = ""
     seed: int | None = None  # of its training; None: as the space says
     violations: Mapping[str, float] = field(default_factory=dict)  # by constraint, how far it is missed, by the same
+    rungs: tuple[Rung, ...] = ()  # reached, in order; of a complete trial, the end of training too
+    sent: Sent | None = None
+    order: int | None = None  # of its end, among rungs and ends
+
+    @property
+    def paused(self) -> bool:
+        """Whether it ended its job at a rung, and may go on: at work is nobody, and nothing is to be made up for."""
+        return self.outcome is None and self.sent is not None and self.reached >= self.sent.index
+
+    @property
+    def reached(self) -> int:
+        """The index of the last rung that was written down; -1 before the first."""
+        return self.rungs[-1].index if self.rungs else -1
+
+    @property
+    def state(self) -> str:
+        """Its outcome; before that `paused` or `running`."""
+        return self.outcome or ("paused" if self.paused else "running")
 
     @property
     def setting(self) -> int:

@@ -25,7 +25,7 @@ from robustray.errors import UserError
 from robustray.plain import plain
 from sweeps.record import mending
 from sweeps.record.constraints import Limit
-from sweeps.record.facts import Issued, Judged, Members, Reached, Skipped, Snapshot, TrialRecord
+from sweeps.record.facts import Issued, Judged, Members, Reached, Rung, Sent, Skipped, Snapshot, TrialRecord
 from sweeps.record.known import held_to
 from sweeps.record.lines import Lines
 
@@ -34,6 +34,8 @@ JOURNAL = "study.journal"
 ISSUED = "issued"  # a trial's options; its presence says that the trial was handed out
 ORIGIN = "origin"  # what else `Issued` says, where it is not the usual
 OUTCOME = "outcome"
+RUNG = "rung/"  # and the index: what was measured there
+SENT = "sent"
 CONSTRAINTS = "constraints"
 REPLICATE_OF = "replicate_of"  # how folders of before say it
 DIRECTIONS = {"max": StudyDirection.MAXIMIZE, "min": StudyDirection.MINIMIZE}
@@ -173,4 +175,21 @@ def typed(trial: FrozenTrial) -> TrialRecord:
         request=origin.request,
         seed=origin.seed,
         violations=dict(trial.constraints),
+        rungs=_rungs(trial.user_attrs),
+        sent=None if (sent := trial.user_attrs.get(SENT)) is None else Sent(**sent),
+        order=told.get("order"),
     )
+
+
+def _rungs(attributes: Mapping[str, Any]) -> tuple[Rung, ...]:
+    """Those that were written down on the way, and the end of a training that came to it."""
+    found = [Rung(**told) for key, told in attributes.items() if key.startswith(RUNG)]
+    return tuple(sorted(found, key=lambda rung: rung.index)) + ending(attributes.get(OUTCOME, {}))
+
+
+def ending(told: Mapping[str, Any]) -> tuple[Rung, ...]:
+    """The end of a training as its last rung, where it is one: that much is in the outcome's own line."""
+    if told.get("last_rung") is None:
+        return ()
+    metrics = told["metrics"]
+    return (Rung(told["last_rung"], told["epoch"], told["order"], metrics, metrics.get("cost_seconds", 0.0)),)

@@ -23,7 +23,7 @@ from robustray.trial import TrialConfig
 from sweeps.record.facts import TrialRecord
 from sweeps.record.lock import INSIDE
 from sweeps.space import Sweep
-from sweeps.space.space import changes
+from sweeps.space.space import changes, of_before
 
 FILE = "sweep.yaml"
 _LOOKED_AT: tuple[Literal["train", "validation"], ...] = ("train", "validation")  # test is not even hashed
@@ -76,6 +76,17 @@ def prepare(sweep: Sweep, folder: Path, *, fresh: bool) -> Path | None:
     return moved
 
 
+def settled(sweep: Sweep, folder: Path, *, fresh: bool) -> Sweep:
+    """A sweep with what its space leaves to us decided: as the folder was begun, where there is one to go on with.
+
+    Args:
+        fresh: whether the folder is going to be a new one.
+    """
+    known = None if fresh or not folder.is_dir() else _read(folder / FILE)
+    before = None if known is None else known.get("space")
+    return sweep.settled(before if isinstance(before, dict) else None)
+
+
 def sweep_in(folder: Path) -> Sweep:
     """The sweep whose results a folder holds, as it was last run.
 
@@ -89,7 +100,7 @@ def sweep_in(folder: Path) -> Sweep:
     if isinstance(space, dict) and space.get("plugins"):
         plugins.recorded(space["plugins"], folder)
     try:
-        return Sweep.model_validate(space)
+        return Sweep.model_validate(of_before(space) if isinstance(space, dict) else space)
     except ValidationError as error:
         raise UserError(f"{folder / FILE}: is of a version with other options ({str(error).splitlines()[0]})") from None
 

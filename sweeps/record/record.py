@@ -18,7 +18,7 @@ from optuna.trial import TrialState, create_trial
 
 from sweeps.record import journal
 from sweeps.record.constraints import Limits, missed
-from sweeps.record.facts import Issued, Judged, Members, Outcome, Reached, Skipped, Snapshot, TrialRecord
+from sweeps.record.facts import Issued, Judged, Members, Outcome, Reached, Rung, Sent, Skipped, Snapshot, TrialRecord
 from sweeps.record.known import held_to
 from sweeps.record.lock import FolderLock
 
@@ -81,6 +81,9 @@ class Record:
         frozen = self.study.get_trials(deepcopy=False)
         self._ids = [trial._trial_id for trial in frozen]
         self._ended: list[int] = []
+        orders = [[trial.order, *(rung.order for rung in trial.rungs)] for trial in self._trials]
+        self._orders = 1 + max((order for each in orders for order in each if order is not None), default=-1)
+        self._sent = 1 + max((trial.sent.decision for trial in self._trials if trial.sent is not None), default=-1)
         for trial in frozen:
             if trial.state is TrialState.RUNNING and journal.OUTCOME in trial.user_attrs:
                 self._tell(trial.number, trial.user_attrs[journal.OUTCOME])
@@ -208,6 +211,36 @@ class Record:
         )
         return number
 
+    @property
+    def sent(self) -> int:
+        """How many times a trial was sent to a rung."""
+        return self._sent
+
+    def send(self, number: int, index: int, *, epoch: int, epochs: int) -> None:
+        """Writes down that a trial is about to be sent to a rung: one that is on its way when the driver dies goes on first.
+
+        Args:
+            index, epoch: of the rung. epochs: of the trial's whole training.
+        """
+        sent = Sent(index, epoch, epochs, self._sent)
+        self._storage.set_trial_user_attr(self._ids[number], journal.SENT, asdict(sent))
+        self._sent += 1
+        self._trials[number] = replace(self._trials[number], sent=sent)
+
+    def rung(self, number: int, index: int, *, epoch: int, metrics: Mapping[str, float], seconds: float) -> None:
+        """Writes down what a trial measured at a rung. Said again, it changes nothing.
+
+        Args:
+            metrics: every objective, finite. seconds: of training, from the beginning.
+        """
+        trial = self._trials[number]
+        if index <= trial.reached:
+            return
+        rung = Rung(index, epoch, self._orders, dict(metrics), seconds)
+        self._storage.set_trial_user_attr(self._ids[number], f"{journal.RUNG}{index}", asdict(rung))
+        self._orders += 1
+        self._trials[number] = replace(trial, rungs=(*trial.rungs, rung))
+
     def finish(
         self,
         number: int,
@@ -219,12 +252,14 @@ class Record:
         weights: str | None = None,
         exact: bool = True,
         violations: Mapping[str, float] | None = None,
+        last_rung: int | None = None,
     ) -> None:
         """Ends a trial: the outcome into one attribute first, then Optuna's own state.
 
         Args:
             metrics: what was measured, by name; a complete trial has every objective, finite.
             violations: by constraint, how far it is missed (zero or less where it holds).
+            last_rung: the index of the rung that the end of training is, where there are rungs and it came to it.
         """
         broken = missed(violations or {})
         told = {
@@ -236,6 +271,9 @@ class Record:
             "weights": weights,
             "exact": exact,
         }
+        order = None if self._trials[number].sent is None else self._orders
+        if order is not None:
+            told |= {"order": order, "last_rung": last_rung}
         if violations:
             trial = optuna.Trial(self.study, self._ids[number])
             for name, value in violations.items():
@@ -243,8 +281,11 @@ class Record:
                     trial.set_constraint(name, value)
         self._storage.set_trial_user_attr(self._ids[number], journal.OUTCOME, told)
         self._tell(number, told)
+        self._orders += order is not None
         self._trials[number] = replace(
             self._trials[number],
+            rungs=self._trials[number].rungs + journal.ending(told),
+            order=order,
             outcome=outcome,
             metrics=dict(metrics),
             cause=cause,

@@ -11,69 +11,109 @@ from typing import Any, get_args
 from robustray.errors import UserError
 from robustray.files import write_whole
 from robustray.trial import TrialConfig
-from sweeps.events import Event, JudgingReached, JudgingResumed, JudgingSkipped, Listener, Said, TrialEnded, TrialJudged
+from sweeps.events import (
+    Event,
+    JudgingReached,
+    JudgingResumed,
+    JudgingSkipped,
+    Listener,
+    Said,
+    TrialEnded,
+    TrialJudged,
+    TrialPaused,
+)
 from sweeps.record import Issued, Outcome, Record
 from sweeps.record.constraints import violations
 from sweeps.record.points import derived
 from sweeps.running.queues import DONE, End, Job, Result, Signal, Verdict
-from sweeps.search import sampling
+from sweeps.running.tasks.base import PAUSED
+from sweeps.search import sampling, states
+from sweeps.search.field import Policy
+from sweeps.search.pausing import Pausing
 from sweeps.search.settings import Settings
-from sweeps.search.stopping import StoppingRule
 from sweeps.search.study import DRAWN, Asked, Study
 from sweeps.space import Sweep
 
 INFEASIBLE = "options"
 """The constraint that a draw misses of which no trial can be built."""
+SPENT = "the budget was spent"
+GIVEN_UP = "others promise more"
+"""Why a paused trial is stopped."""
 
 
 class Controller:
     """Hands out trials and takes in what they report. Knows nothing of where they run.
 
-    Trials that the record has as unfinished come first, with the same options: that is all there is to resuming.
+    Trials that the record has as unfinished come first, with the same options: that is all there is to resuming. Where a policy
+    pauses trials, those that were at work come first, and it is asked what is to be done after that.
     """
 
-    def __init__(self, sweep: Sweep, record: Record, stopping: StoppingRule, tell: Listener, *, session: str) -> None:
+    def __init__(self, sweep: Sweep, record: Record, policy: Policy | None, tell: Listener, *, session: str) -> None:
         """Reads the record.
 
         Args:
-            stopping: decides after each report.
+            policy: decides who is paused and who goes on; without one every trial runs to its end.
             tell: is told of every trial that ends.
             session: names this life of the driver; attempts of others do not count.
         """
         self.sweep = sweep
         self.record = record
-        self.stopping = stopping
+        self.pausing = None if policy is None else Pausing(sweep, record, policy)
         self.tell = tell
         self.session = session
         self.study = Study(sweep, record)
         self.unfinished = deque(
-            trial.number for trial in record.trials() if trial.outcome is None and trial.origin != "derived"
+            trial.number for trial in record.trials() if trial.state == "running" and trial.origin != "derived"
         )
         self.running: set[int] = set()
+        self._drop_again()
         self._of_all = self.sweep.asked_of_all()
         self.settings = Settings(sweep, record)
         self._said = False  # that all settings were tried
 
+    def _drop_again(self) -> None:
+        """What an earlier life was killed before it had deleted."""
+        if self.sweep.stopping.keep_paused is not None:
+            for trial in self.record.trials():
+                if trial.outcome == "stopped" and trial.cause == GIVEN_UP:
+                    states.drop(self.record.trial_folder(trial.number))
+
     def next(self) -> Job | Signal:
         while True:
-            left = self.study.sampled < self.sweep.trials
-            number = self.unfinished.popleft() if self.unfinished else self.draw() if left else None
-            if number is None:
-                return DONE
+            found = self.unfinished.popleft() if self.unfinished else self._following()
+            if isinstance(found, Signal):
+                return found
             try:
-                return self._job(number)
+                return self._job(found)
             except UserError as error:  # what validation did not see: it costs this draw, and not the sweep
-                self._cannot_be_built(number, str(error))
+                self._cannot_be_built(found, str(error))
+
+    def _following(self) -> int | Signal:
+        """The trial to begin or to go on with; a signal where there is none."""
+        if self.pausing is None:
+            number = self.draw() if self.study.sampled < self.sweep.trials else None
+            return DONE if number is None else number
+        for number in self.pausing.given_up():
+            self._stop(number, GIVEN_UP)
+        found = self.pausing.choose(self.draw, at_work=bool(self.running))
+        if found is DONE and (paused := self.pausing.paused):
+            self.tell(Said(f"the budget is spent: {len(paused)} paused trials are stopped", timed=True))
+            for number in paused:
+                self._stop(number, SPENT)
+        return found
 
     def report(self, job: Job, result: Result) -> Verdict:
-        return self.stopping(job.number, result)
+        return "go"
 
     def finish(self, job: Job, end: End) -> None:
         self.running.discard(job.number)
         known: Outcome = end.outcome if end.outcome in get_args(Outcome) else "failed"  # type: ignore[assignment]
         cause, metrics = end.cause, _finite(end.result, self.sweep.metrics)
         missing = [name for name in self.sweep.objectives if name not in metrics]
-        if known == "complete" and missing:
+        if end.outcome == PAUSED and not missing:
+            self._arrived(job.number, end, metrics)
+            return
+        if (known == "complete" or end.outcome == PAUSED) and missing:
             why = f": {cause}" if cause else ""
             known, cause = "failed", f"reported no finite {' and no '.join(missing)}{why}"
         self.record.finish(
@@ -85,9 +125,24 @@ class Controller:
             weights=end.result.get("weights"),
             exact=bool(end.result.get("exact", True)),
             violations=violations(metrics, self.sweep.constraints) if known == "complete" else None,
+            last_rung=self.pausing.last if known == "complete" and self.pausing is not None else None,
         )
-        self.study.learn(job.number)
         self._told(job.number)
+
+    def _arrived(self, number: int, end: End, metrics: Mapping[str, float]) -> None:
+        """A trial is at its rung: it waits there, until it is gone on with or stopped."""
+        assert self.pausing is not None
+        epoch, seconds = int(end.result["epoch"]), float(end.result.get("cost_seconds", 0.0))
+        rung = self.pausing.arrived(number, epoch=epoch, metrics=metrics, seconds=seconds)
+        self.tell(TrialPaused(self.record.trial(number), rung, self.pausing.progress.epochs(number)))
+
+    def _stop(self, number: int, why: str) -> None:
+        """A paused trial will not go on: it has what it measured last, and is no member."""
+        rung = self.record.trial(number).rungs[-1]
+        self.record.finish(number, "stopped", metrics=rung.metrics, cause=why, epoch=rung.epoch)
+        if why == GIVEN_UP and self.sweep.stopping.keep_paused is not None:
+            states.drop(self.record.trial_folder(number))
+        self._told(number)
 
     def heard(self, event: Event) -> None:
         """What the judging finds out is what samplers learn from."""
@@ -98,12 +153,16 @@ class Controller:
                 | JudgingReached(number)
                 | JudgingResumed(number)
             ):
-                self.study.learn(number)
+                self._learn(number)
 
-    def draw(self) -> int | None:
-        """Asks for one more trial, writes it to the record, and gives its number; None where no setting is left."""
+    def draw(self, params: Mapping[str, object] | None = None) -> int | None:
+        """Asks for one more trial, writes it to the record, and gives its number; None where no setting is left.
+
+        Args:
+            params: of a policy's choosing; the sampler's where there are none, or where they were tried.
+        """
         search = self.sweep.search
-        asked = self._new(self.study.sampled)
+        asked = self._new(self.study.sampled, params)
         if asked is not None:
             return self._issue(Issued(asked.params), asked)
         first = self.settings.fewest() if search.duplicates == "replicate" else None
@@ -117,11 +176,13 @@ class Controller:
             self.tell(Said(f"all {len(self.settings)} settings tried: no more trials, {asked_for}"))
         return None
 
-    def _new(self, number: int) -> Asked | None:
+    def _new(self, number: int, params: Mapping[str, object] | None) -> Asked | None:
         """A setting that was not tried, None where there is none: nothing is learnt of one that is trained again as it was."""
         search = self.sweep.search
         if self.settings.exhausted:
             return None
+        if params is not None and self.settings.tried(params) is None:
+            return self.study.ask(sampling.Fixed(params))
         if search.sampler == "grid":
             following = self.settings.next_of_grid()
             return None if following is None else self.study.ask(sampling.Fixed(following))
@@ -136,16 +197,24 @@ class Controller:
         attrs = {**asked.system_attrs, **({DRAWN: True} if issued.origin == "replicate" else {})}
         number = self.record.issue(issued, asked.distributions, attrs)
         self.study.issued(self.record.trial(number), asked.distributions, attrs)
+        if self.pausing is not None:
+            self.pausing.look(number)
         return number
 
     def _cannot_be_built(self, number: int, why: str) -> None:
         self.record.finish(number, "failed", metrics={}, cause=f"infeasible: {why}", violations={INFEASIBLE: 1.0})
-        self.study.learn(number)
         self._told(number)
 
+    def _learn(self, number: int) -> None:
+        self.study.learn(number)
+        if self.pausing is not None:
+            self.pausing.look(number)
+
     def _told(self, number: int) -> None:
+        self._learn(number)
         ended = sum(not derived(self.record.trial(each)) for each in self.record.ended())  # points are counted apart
-        self.tell(TrialEnded(self.record.trial(number), ended, self.sweep.wanted))
+        spent = None if self.pausing is None else float(self.pausing.progress.spent)
+        self.tell(TrialEnded(self.record.trial(number), ended, self.sweep.wanted, spent))
 
     def _job(self, number: int) -> Job:
         trial = self.record.trial(number)
@@ -155,13 +224,15 @@ class Controller:
         folder = self.record.trial_folder(number)
         _describe(folder, config)
         self.running.add(number)
-        work = {
+        work: dict[str, Any] = {
             "kind": "train",
             "folder": str(folder),
             "session": self.session,
             "max_failures": self.sweep.resources.max_failures,
             **self._of_all,
         }
+        if self.pausing is not None and (until := self.pausing.send(number)) is not None:
+            work["until"] = until
         return Job(f"trial {number:04d}", number, work)
 
 

@@ -10,22 +10,12 @@ from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
 from sweeps.record.constraints import Limits
+from sweeps.record.facts import Rung as Rung
 
 State = Literal["running", "paused", "complete", "stopped", "failed"]
 """`running`: at work, or to be gone on with first after a kill. `paused`: it ended a job at a rung, and may go on.
 `stopped`: paused once, and never to go on. `failed`: diverged, out of memory, or broken.
 """
-
-
-@dataclass(frozen=True)
-class Rung:
-    """What a trial measured when it came to a rung. The first report of a rung counts, later ones change nothing."""
-
-    index: int  # of the rung; the last one is the end of training
-    epoch: int
-    order: int  # a running number over all trials' rungs, in the order in which they were written down
-    metrics: Mapping[str, float]  # by the cheap attack on the selection set; every objective, finite
-    seconds: float  # of training, from the beginning
 
 
 @dataclass(frozen=True)

@@ -1,15 +1,32 @@
-"""When a trial is stopped early: a pure function of the record."""
+"""Which policy decides who goes on: by the name that a space gives it."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Final
 
-from sweeps.running.queues import Result, Verdict
+from sweeps.search.field import Policy
+from sweeps.space import Sweep
 
-StoppingRule = Callable[[int, Result], Verdict]
-"""(number, report) -> whether that trial goes on."""
+first_in_first_out: Final = None
+"""No policy: every trial runs to its end, in the order in which it was asked for."""
 
 
-def first_in_first_out(number: int, result: Result) -> Verdict:
-    """Lets every trial run to its end."""
-    return "go"
+def policy(sweep: Sweep) -> Policy | None:
+    """The policy that a space asks for; None where every trial runs to its end."""
+    return POLICIES[sweep.stopping.name](sweep) if sweep.stopping.pauses else None
+
+
+def _race(sweep: Sweep) -> Policy:
+    from sweeps.search.race import Race  # half a second
+
+    return Race(sweep.space, sweep.ask, keep_paused=sweep.stopping.keep_paused)
+
+
+def _pareto_halving(sweep: Sweep) -> Policy:
+    from sweeps.search.halving import ParetoHalving
+
+    return ParetoHalving(eta=float(sweep.stopping.eta), keep_paused=sweep.stopping.keep_paused)
+
+
+POLICIES: dict[str, Callable[[Sweep], Policy]] = {"race": _race, "pareto_halving": _pareto_halving}

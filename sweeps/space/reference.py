@@ -22,7 +22,8 @@ from robustray.trial import TrialConfig
 from sweeps.space import Sweep
 from sweeps.space.distributions import MEANING
 from sweeps.space.measuring import Measuring
-from sweeps.space.space import SHARED, Bound, Resources, Search, Stopping
+from sweeps.space.space import SHARED, Bound, Resources, Search
+from sweeps.space.stopping import Stopping
 
 FOLDER = Path(__file__).parents[2] / "docs" / "reference"
 MEASURES = FOLDER.parent / "measures.md"

@@ -10,7 +10,7 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field, ValidationError, ValidationInfo, field_validator, model_validator
 from pydantic_core import PydanticCustomError
@@ -28,10 +28,11 @@ from robustray.options.yaml import Document, Keys, dotted, show
 from robustray.plugins import Names, Plugins
 from robustray.registry import Count, Options, Real, Registered, parts
 from robustray.trial import TrialConfig
-from sweeps.space import corners, grids, measuring, templates
+from sweeps.space import corners, grids, measuring, stopping, templates
 from sweeps.space.distributions import Parameter
 from sweeps.space.measuring import Measures, Measuring
 from sweeps.space.overrides import override
+from sweeps.space.stopping import Stopping
 
 TRIALS = 24
 """How many trials a sampler other than grid draws where nobody says."""
@@ -77,10 +78,11 @@ class Bound(Options):
 class Search(Options):
     """How trials are chosen."""
 
-    sampler: Literal["tpe", "nsga2", "nsga3", "gp", "qmc", "random", "grid"] = Field(
-        "tpe",
-        description="tpe, nsga2, nsga3 and gp (a Gaussian process, whose asks take seconds) learn from finished trials; qmc "
-        "fills the space evenly, random does not; grid goes through all settings, in order",
+    sampler: Literal["auto", "tpe", "nsga2", "nsga3", "gp", "qmc", "random", "grid"] = Field(
+        "auto",
+        description="auto is the model of the race where `stopping` is one, and tpe otherwise; tpe, nsga2, nsga3 and gp (a "
+        "Gaussian process, whose asks take seconds) learn from finished trials; qmc fills the space evenly, random "
+        "does not; grid goes through all settings, in order",
     )
     trials: Literal["auto"] | Annotated[Count, Field(ge=1)] = Field(
         "auto", description=f"how many trials; auto is {TRIALS}, and all settings of a grid"
@@ -102,13 +104,6 @@ class Search(Options):
         if self.points is not None and self.sampler != "grid":
             raise Mistakes({("points",): f"only a grid has points; sampler {self.sampler} draws from the whole range"})
         return self
-
-
-class Stopping(Options):
-    """Which trials end early. A bare name is short for a mapping with that name."""
-
-    short: ClassVar[str | None] = "name"
-    name: Literal["fifo"] = Field("fifo", description="fifo lets every trial run to its end")
 
 
 class Resources(Options):
@@ -250,6 +245,62 @@ class Sweep(Options):
                 raise Mistakes(found)
         return value
 
+    @field_validator("stopping")
+    @classmethod
+    def _can_be_paused(cls, value: Stopping, info: ValidationInfo) -> Stopping:
+        data = info.data
+        if value.pauses and {"trial", "judge", "objectives", "search"} <= data.keys():
+            shared = {"plugins": data["plugins"], "judge": data["judge"]}
+            examples = list(_examples(templates.compile_template(data["trial"]), shared))
+            why = stopping.obstacle(value, data["search"].sampler, data["objectives"], examples)
+            if why is not None:
+                raise ValueError(why)
+        return value
+
+    def settled(self, before: Mapping[str, Any] | None = None) -> Sweep:
+        """The same, with what the space leaves to us decided: `search.sampler` and `stopping`, and its rungs.
+
+        Args:
+            before: what an earlier life wrote down of this sweep, which stays as it was; see `resolved`.
+        """
+        asked, sampler = self.stopping, self.search.sampler
+        then = None if before is None else type(self)._as_it_was(before)
+        if asked.name == "auto":
+            why = stopping.unwanted(asked, sampler, self.objectives, list(self.examples()), self.trials)
+            name = then.stopping.name if then else "race" if why is None else "none"
+            asked = asked.model_copy(update={"name": name})
+        if asked.pauses and asked.rungs == "auto":
+            asked = asked.model_copy(update={"rungs": then.stopping.rungs if then else stopping.RUNGS})
+        if sampler == "auto" and asked.name != "race":
+            sampler = then.search.sampler if then else "tpe"
+        search = self.search.model_copy(update={"sampler": sampler})
+        return self.model_copy(update={"search": search, "stopping": asked})
+
+    def stops_as(self, settled: Sweep) -> str | None:
+        """What was decided about stopping, in a line; None where nothing was to be decided and no trial is paused.
+
+        Args:
+            settled: this one; see there.
+        """
+        if settled.stopping.pauses:
+            epochs = max(trial.schedule.epochs for trial in self.examples())
+            sampler = "its own model" if settled.search.sampler == "auto" else settled.search.sampler
+            return f"stopping: {stopping.described(settled.stopping, epochs)}; sampler: {sampler}"
+        if self.stopping.name == "auto" and "stopping" in self.model_fields_set:
+            why = stopping.unwanted(
+                self.stopping, self.search.sampler, self.objectives, list(self.examples()), self.trials
+            )
+            return f"stopping: none, every trial runs to its end ({why or 'as the sweep was begun'})"
+        return None
+
+    @classmethod
+    def _as_it_was(cls, written: Mapping[str, Any]) -> Sweep | None:
+        """A sweep that an earlier life wrote down; None where it cannot be read any more."""
+        try:
+            return cls.model_validate(of_before(written)).settled()
+        except ValidationError:
+            return None
+
     @cached_property
     def template(self) -> Any:
         """The template as plain data with `Searched` leaves; not to be changed."""
@@ -286,8 +337,7 @@ class Sweep(Options):
 
     def examples(self) -> Iterator[TrialConfig]:
         """Trials that between them show every branch of every choice, with numbers low, high and in between."""
-        for choose in templates.corners(self.template):
-            yield TrialConfig.loose({**self._shared, **templates.fill(self.template, choose)}).without_ignored()
+        yield from _examples(self.template, self._shared)
 
     def ask(self, suggest: Callable[[Parameter], object]) -> dict[str, object]:
         """Draws one trial, define-by-run: in template order, a branch's parameters only when that branch was chosen.
@@ -400,12 +450,22 @@ class Sweep(Options):
             Lines `key: old -> new`, none when the hashes are equal.
         """
         try:
-            then = type(self).model_validate(other)
+            then = type(self).model_validate(of_before(other)).settled()
             known: Mapping[str, Any] = then.resolved()
-            now = where_it_was(then, self).resolved()
+            now = where_it_was(then, self.settled(other)).resolved()
         except ValidationError:  # of a version that had other options: what is there is compared
-            known, now = other, self.resolved()
+            known, now = other, self.settled().resolved()
         return changes(_fixed(known), _fixed(now))
+
+
+def of_before(written: Mapping[str, Any]) -> dict[str, Any]:
+    """What a folder's sweep.yaml says, and says by silence: before there was `stopping`, every trial ran to its end."""
+    return {"stopping": "none", **written}
+
+
+def _examples(template: Any, shared: Mapping[str, Any]) -> Iterator[TrialConfig]:
+    for choose in templates.corners(template):
+        yield TrialConfig.loose({**shared, **templates.fill(template, choose)}).without_ignored()
 
 
 def _measured(names: Iterable[str], info: ValidationInfo) -> None:
@@ -446,6 +506,8 @@ def _fixed(resolved: Mapping[str, Any]) -> dict[str, Any]:
     fixed = {key: value for key, value in resolved.items() if key not in free} | measuring.held(resolved)
     if isinstance(fixed.get("search"), dict):
         fixed["search"] = {key: value for key, value in fixed["search"].items() if key not in ("trials", "duplicates")}
+    if isinstance(fixed.get("stopping"), dict):
+        fixed["stopping"] = {key: value for key, value in fixed["stopping"].items() if key != "keep_paused"}
     return fixed
 
 

@@ -27,8 +27,9 @@ from sweeps.events import (
     Said,
     TrialEnded,
     TrialJudged,
+    TrialPaused,
 )
-from sweeps.record import Members, Reached, Record, Skipped, TrialRecord
+from sweeps.record import Members, Reached, Record, Skipped
 from sweeps.record.constraints import by
 from sweeps.record.lines import Lines
 from sweeps.running.nodes import JobResumed, JobReturned, JobWaits, NodeAvoided, NodeLost
@@ -120,7 +121,9 @@ class Console:
             case JobHeard(job, result):
                 self._heard(job, result)
             case TrialEnded():
-                self._trial(event.trial, event.done, event.wanted)
+                self._trial(event)
+            case TrialPaused():
+                self._paused(event)
             case PointEnded():
                 self._event(made(event))
             case AttackDone():
@@ -230,14 +233,21 @@ class Console:
 
     # What is in the record.
 
-    def _trial(self, trial: TrialRecord, done: int, wanted: int) -> None:
-        why = reason(trial)
+    def _trial(self, event: TrialEnded) -> None:
+        trial, why = event.trial, reason(event.trial)
         seconds = trial.metrics.get("cost_seconds")
         cost = f"  {seconds:.1f} s" if seconds is not None else ""
-        self._event(
+        so_far = f"{event.done} of" if event.spent is None else f"trainings' worth spent: {event.spent:.1f} of"
+        (self._detail if trial.outcome == "stopped" and event.spent is not None else self._event)(
             f"trial {trial.number:04d} {trial.outcome}{why}{accuracies(trial.metrics)}{cost}  [{short(trial.params)}]"
-            f"  {done} of {wanted}"
+            f"  {so_far} {event.wanted}"
         )
+
+    def _paused(self, event: TrialPaused) -> None:
+        number, rung = event.trial.number, event.rung
+        where = f"at epoch {rung.epoch} of {event.epochs}"
+        begun = f"  [{short(event.trial.params)}]" if len(event.trial.rungs) == 1 else ""
+        self._event(f"trial {number:04d} paused {where}{accuracies(rung.metrics)}  {rung.seconds:.1f} s{begun}")
 
     def _judged(self, event: TrialJudged) -> None:
         number, split, judged = event.number, event.split, event.judged

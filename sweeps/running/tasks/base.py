@@ -23,6 +23,8 @@ from sweeps.running.tasks.log_file import logging_to
 log = logging.getLogger("robustray")
 BLOCKED = "blocked"
 """The outcome of a job that is stopped by what the user can mend: the sweep stops, and the job stays unfinished."""
+PAUSED = "paused"
+"""The outcome of a training job that came to the rung it was sent to: the trial may go on, in another job."""
 Report = dict[str, Any]
 
 

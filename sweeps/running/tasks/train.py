@@ -5,11 +5,11 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from robustray.errors import Paused
 from sweeps.running.tasks import base, compiler
-from sweeps.running.tasks.base import Report, deaths, failure, with_measures
+from sweeps.running.tasks.base import PAUSED, Report, deaths, failure, with_measures
 from sweeps.running.tasks.log_file import logging_to
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ log = logging.getLogger("robustray")
 
 
 class TrainTask:
-    """Trains one trial, an epoch a step."""
+    """Trains one trial, an epoch a step: to its end, or to the epoch that its work names with `until`, a rung."""
 
     def __init__(self, work: Mapping[str, Any]) -> None:
         self.work = work
@@ -50,14 +50,20 @@ class TrainTask:
                 return {"outcome": "failed", "cause": cause, "done": True, "epoch": 0, "training_iteration": 0}
             self.trainer = self._open()
             if self.trainer.report is not None:  # said before, but it may never have arrived
-                return self._measured(self.trainer.report)
-        return self._measured(self.trainer.epoch())
+                return self._told(self.trainer.report)
+        return self._told(self.trainer.epoch())
 
-    def _measured(self, report: Report) -> Report:
-        """A last report with the measures of the space that are taken of every trial."""
-        if report.get("outcome") != "complete":
+    def _told(self, report: Report) -> Report:
+        """A last report with the measures of the space that are taken of every trial; one at the rung that the job goes to with
+        what the weights are worth there.
+        """
+        if report.get("outcome") == "complete":
+            return with_measures(report, self.folder, self.work, self._heed)
+        until = self.work.get("until")
+        if until is None or report["done"] or report["epoch"] < until:
             return report
-        return with_measures(report, self.folder, self.work, self._heed)
+        trainer = cast("Trainer", self.trainer)  # scripts are not sent to rungs
+        return {**report, **trainer.standing(), "outcome": PAUSED, "done": True}
 
     def _heed(self, _: object) -> None:
         if self._interrupted:

@@ -1,0 +1,172 @@
+"""How far all trials of a record are, as a policy sees it; kept up to date trial by trial, however many there are."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import replace
+from fractions import Fraction
+
+from sweeps.record import Record, Rung, TrialRecord
+from sweeps.search.field import Curve, Field, State
+from sweeps.space import Sweep
+from sweeps.space.stopping import rung_epochs
+from sweeps.standing import SELECTION, known
+
+_NO_CURVES = ("derived", "lost")
+_STATES: dict[str, State] = {"complete": "complete", "stopped": "stopped", "paused": "paused", "running": "running"}
+
+
+class Progress:
+    """The field of a sweep. `look` takes in what is new of a trial: nothing else is looked at again."""
+
+    def __init__(self, sweep: Sweep, record: Record) -> None:
+        """Reads the record."""
+        self.sweep = sweep
+        self.record = record
+        self._lengths = {trial.schedule.epochs for trial in sweep.examples()}  # of trainings, or the ends of a range
+        self.rungs = sweep.stopping.shares(max(self._lengths))
+        self.paused: set[int] = set()
+        self.running: set[int] = set()
+        self.complete = 0
+        self._curves: list[Curve] = []
+        self._places: dict[int, int] = {}  # number -> place among the curves
+        self._paid: Counter[int] = Counter()  # by the length of trainings: epochs that have been paid for
+        self._done: Counter[int] = Counter()  # likewise: that are known to have been trained
+        self._counted: dict[int, tuple[int, int]] = {}  # both, by trial
+        self._finished_at = Fraction(0)  # what had been done when a trial completed last
+        for trial in record.trials():
+            self.look(trial.number)
+        self._recall()
+
+    def epochs(self, number: int) -> int:
+        """The length of a trial's whole training."""
+        trial = self.record.trial(number)
+        if trial.sent is not None:
+            return trial.sent.epochs
+        if len(self._lengths) > 1 and trial.outcome is None:
+            return self.sweep.trial_config(trial.params).schedule.epochs
+        return max(self._lengths)
+
+    def following(self, number: int) -> tuple[int, int]:
+        """The rung that a trial goes to next, and its epoch: that after the last one it came to, the last of those that fall on
+        the same epoch.
+        """
+        every, reached = rung_epochs(self.rungs, self.epochs(number)), self.record.trial(number).reached
+        come = every[reached] if reached >= 0 else 0
+        epoch = next(epoch for epoch in every if epoch > come)
+        return max(index for index, each in enumerate(every) if each == epoch), epoch
+
+    def look(self, number: int) -> None:
+        """Takes in what the record has of a trial by now."""
+        trial = self.record.trial(number)
+        if trial.origin in _NO_CURVES:
+            return
+        place = self._places.setdefault(number, len(self._curves))
+        before = self._curves[place] if place < len(self._curves) else None
+        curve = self._curve(trial)
+        if before is None:
+            self._curves.append(curve)
+        elif before != curve:
+            self._curves[place] = curve
+        for state, numbers in (("paused", self.paused), ("running", self.running)):
+            (numbers.add if curve.state == state else numbers.discard)(number)
+        self.complete += curve.state == "complete" and (before is None or before.state != "complete")
+        self._pay(trial, before, curve)
+
+    @property
+    def spent(self) -> Fraction:
+        """Whole trainings that have been paid for: a trial at work counts as far as it was sent. An exact sum, in any order."""
+        return _whole(self._paid)
+
+    def field(self) -> Field:
+        """As a policy sees it now."""
+        return Field(
+            curves=self._curves,
+            objectives=self.sweep.objectives,
+            limits=self.sweep.constraints,
+            rungs=self.rungs,
+            decisions=self.record.sent,
+            spent=float(self.spent),
+            budget=float(self.sweep.trials),
+            seed=self.sweep.search.seed,
+        )
+
+    @property
+    def dry(self) -> bool:
+        """Whether three quarters of a quarter of the budget are done, and no trial has completed in it."""
+        quarter, done = Fraction(self.sweep.trials, 4), _whole(self._done)
+        begin = quarter * (done // quarter)
+        return done >= begin + quarter * Fraction(3, 4) and self._finished_at <= begin
+
+    def _curve(self, trial: TrialRecord) -> Curve:
+        number, done = trial.number, trial.outcome == "complete"
+        final = None
+        if done:
+            judged, skipped = self.record.judged(number, SELECTION), self.record.skipped(number)
+            final = known(trial, judged, skipped, self.record.reached(number)).values
+        return Curve(
+            number=number,
+            params=trial.params,
+            state=_STATES.get(trial.state, "failed"),
+            epochs=self.epochs(number),
+            rungs=_without_gaps(trial.rungs),
+            until=0 if trial.sent is None else trial.sent.index,
+            final=final,
+            seed=trial.seed,
+            replicate_of=trial.replicate_of,
+        )
+
+    def _pay(self, trial: TrialRecord, before: Curve | None, curve: Curve) -> None:
+        """Counts the epochs of a trial, in place of what was counted before."""
+        number, length = trial.number, curve.epochs
+        paid, done = _epochs(trial)
+        then_paid, then_done = self._counted.get(number, (0, 0))
+        self._counted[number] = paid, done
+        self._paid[length] += paid - then_paid
+        self._done[length] += done - then_done
+        if before is not None and before.state != curve.state == "complete":
+            self._finished_at = _whole(self._done)
+
+    def _recall(self) -> None:
+        """What had been done when a trial completed last: all rungs and ends once more, in the order of writing."""
+        done, counted = Counter[int](), Counter[int]()
+        for _, number, epoch, ends in sorted(self._written()):
+            length = self.epochs(number)
+            done[length] += epoch - counted[number]
+            counted[number] = epoch
+            if ends:
+                self._finished_at = _whole(done)
+
+    def _written(self) -> Iterator[tuple[int, int, int, bool]]:
+        """Order, trial, epoch of each rung and end, and whether a training was complete with it."""
+        for number in self._places:
+            trial = self.record.trial(number)
+            if trial.order is not None:
+                yield trial.order, number, _epochs(trial)[1], trial.outcome == "complete"
+            for rung in trial.rungs:
+                if rung.order != trial.order:
+                    yield rung.order, number, rung.epoch, False
+
+
+def _epochs(trial: TrialRecord) -> tuple[int, int]:
+    """Of a trial's training, in whole epochs: those that are paid for, and those that are known to be done."""
+    if trial.sent is None:
+        return 0, 0
+    done = max([trial.epoch, *(rung.epoch for rung in trial.rungs)])
+    return (done if trial.outcome is not None else trial.sent.epoch), done
+
+
+def _without_gaps(rungs: tuple[Rung, ...]) -> tuple[Rung, ...]:
+    """All rungs up to the last one: one that was passed together with the next, or that a training ended before, is as that."""
+    if not rungs or rungs[-1].index + 1 == len(rungs):
+        return rungs
+    found: list[Rung] = []
+    for rung in rungs:
+        found += [replace(rung, index=index) for index in range(len(found), rung.index + 1)]
+    return tuple(found)
+
+
+def _whole(epochs: Counter[int]) -> Fraction:
+    """Epochs by the length of their trainings, in whole trainings."""
+    return sum((Fraction(count, length) for length, count in epochs.items()), Fraction(0))
