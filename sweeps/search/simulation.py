@@ -5,7 +5,7 @@ sweep, with answers from the table in place of workers.
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,13 +16,18 @@ from optuna.samplers import BaseSampler
 from sweeps.record import Record
 from sweeps.running.queues import DONE, End, Job, Queue, Result, Signal, Verdict
 from sweeps.running.simulated import Simulated
-from sweeps.running.tasks.base import Report
+from sweeps.running.tasks.base import PAUSED, Report
 from sweeps.search.controller import Controller
 from sweeps.search.regret import Finished
-from sweeps.search.stopping import first_in_first_out
+from sweeps.search.field import Policy
 from sweeps.search.study import Asked, Study
 from sweeps.search.tabled import Tabled
 from sweeps.space import Sweep
+from sweeps.space.distributions import Parameter
+
+
+Suggest = Callable[[Parameter], object]
+Ask = Callable[[Suggest], dict[str, object]]
 
 
 @dataclass
@@ -89,11 +94,19 @@ class TabledStudy(Study):
     def ask(self, sampler: BaseSampler) -> Asked:
         asked = super().ask(sampler)
         assert self._drawn is not None
-        params = self.world.listed.settings[self.world.listed.nearest(asked.params, self.left)]
+        params = self._nearest(asked.params)
         drawn = self._frozen(self._drawn)
         drawn.distributions = {name: self._optuna[name] for name in params}
-        drawn.params = dict(params)
-        return Asked(dict(params), dict(drawn.distributions), asked.system_attrs)
+        drawn.params = params
+        return Asked(params, dict(drawn.distributions), asked.system_attrs)
+
+    def setting(self, suggest: Suggest) -> dict[str, object]:
+        """The nearest setting of the table to what is suggested that was not tried; what is suggested, where all were."""
+        params = self.sweep.ask(suggest)
+        return self._nearest(params) if self.left.any() else params
+
+    def _nearest(self, params: Mapping[str, object]) -> dict[str, object]:
+        return dict(self.world.listed.settings[self.world.listed.nearest(params, self.left)])
 
     def issued(self, trial: Any, distributions: Any, system_attrs: Mapping[str, Any]) -> None:
         place = self.world.listed.place(trial.params)
@@ -112,16 +125,26 @@ class Trainings:
         trial = self._record.trial(job.number)
         place = self._world.listed.place(trial.params)
         assert place is not None
-        whole = self._world.epochs[-1]
-        piece = self._world.piece(place, 0, whole)
-        known: dict[str, Any] = {"place": place, "epoch": piece.epoch, "training_iteration": piece.epoch}
-        if piece.values is None:
-            yield piece.seconds, {**known, "outcome": "diverged", "done": True}
-        else:
-            yield piece.seconds, {**known, **piece.values, "outcome": "complete", "done": True}
+        begun = trial.rungs[-1] if trial.rungs else None
+        piece = self._world.piece(place, 0 if begun is None else begun.epoch, job.work.get("until", self._world.epochs[-1]))
+        known: dict[str, Any] = {
+            "place": place,
+            "epoch": piece.epoch,
+            "training_iteration": piece.epoch,
+            "cost_seconds": piece.seconds + (0.0 if begun is None else begun.seconds),
+            "done": True,
+        }
+        whole = "complete" if piece.epoch == self._world.epochs[-1] else PAUSED
+        yield piece.seconds, {**known, **(piece.values or {}), "outcome": "diverged" if piece.values is None else whole}
 
 
-def simulate(sweep: Sweep, world: Tabled, *, workers: int, budget: float, folder: Path | None = None) -> Trace:
+Chosen = Callable[[Sweep, Ask], Policy | None]
+"""Makes the policy of a search, given how a setting is asked for."""
+
+
+def simulate(
+    sweep: Sweep, world: Tabled, policy: Chosen, *, workers: int, budget: float, folder: Path | None = None
+) -> Trace:
     """Searches a table once.
 
     Args:
@@ -131,8 +154,10 @@ def simulate(sweep: Sweep, world: Tabled, *, workers: int, budget: float, folder
         folder: of the record; a temporary one where it is not given.
     """
     with tempfile.TemporaryDirectory(prefix="simulated-") as made, Record(folder or Path(made), sweep.objectives) as record:
-        controller = Controller(sweep, record, first_in_first_out, lambda event: None, session="simulated")
-        controller.study = TabledStudy(sweep, record, world)
+        study = TabledStudy(sweep, record, world)
+        chosen = policy(sweep, study.setting)
+        controller = Controller(sweep, record, chosen, lambda event: None, session="simulated")
+        controller.study = study
         return clocked(controller, world, Trainings(world, record), workers=workers, budget=budget)
 
 
