@@ -115,6 +115,15 @@ class TabledStudy(Study):
         super().issued(trial, distributions, system_attrs)
 
 
+class _Controller(Controller):
+    """A controller that is at its end where the table is."""
+
+    study: TabledStudy
+
+    def _new(self, number: int, params: Mapping[str, object] | None) -> Asked | None:
+        return super()._new(number, params) if self.study.left.any() else None
+
+
 class Trainings:
     """Answers the controller's jobs from a table."""
 
@@ -156,7 +165,7 @@ def simulate(
     with tempfile.TemporaryDirectory(prefix="simulated-") as made, Record(folder or Path(made), sweep.objectives) as record:
         study = TabledStudy(sweep, record, world)
         chosen = policy(sweep, study.setting)
-        controller = Controller(sweep, record, chosen, lambda event: None, session="simulated")
+        controller = _Controller(sweep, record, chosen, lambda event: None, session="simulated")
         controller.study = study
         return clocked(controller, world, Trainings(world, record), workers=workers, budget=budget)
 
