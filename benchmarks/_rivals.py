@@ -10,6 +10,7 @@ import sys
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
+from datetime import datetime
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -18,7 +19,7 @@ import optuna
 from optuna.samplers import BaseSampler, GPSampler, NSGAIISampler, RandomSampler, TPESampler
 from optuna.trial import TrialState
 
-from sweeps.running.queues import WAIT, End, Job, Result, Signal, Verdict
+from sweeps.running.queues import DONE, WAIT, End, Job, Result, Signal, Verdict
 from sweeps.running.tasks.base import Report
 from sweeps.search.sampling import population, suggest
 from sweeps.search.tabled import Tabled
@@ -64,8 +65,8 @@ class Rivals:
 
     def next(self) -> Job | Signal:
         work = self.rival.ask()
-        if work is None:
-            return WAIT
+        if work is None:  # for good, where nothing is at work that could change it
+            return WAIT if self._works else DONE
         job = Job(f"trial {work.number} from {work.begun}", work.number, {})
         self._works[job.name] = work
         return job
@@ -170,6 +171,37 @@ class HubPruned(OptunaRival):
             return False
         self.study.tell(self.trials[work.number], state=TrialState.PRUNED)
         return True
+
+
+class SyneTune(OptunaRival):
+    """MO-ASHA as published (Schmucker et al., 2021), Syne Tune's: settings by chance, stopped at rungs by non-dominated rank."""
+
+    def __init__(self, sweep: Sweep, world: Tabled, seed: int, *, first: int) -> None:
+        """Args: first: epochs before the first rung; each rung has three times those of the one before."""
+        from syne_tune.backend.trial_status import Trial
+        from syne_tune.optimizer.schedulers.multiobjective.moasha import MOASHA
+
+        super().__init__(sweep, world, RandomSampler(seed=seed))
+        np.random.seed(seed)  # noqa: NPY002: it draws from the global generator
+        self._trial = Trial
+        whole = world.epochs[-1]
+        self._scheduler = MOASHA(
+            {}, list(world.objectives), False, "epoch", max_t=whole, grace_period=first, random_seed=seed
+        )
+        self._known: set[int] = set()
+        self.looks = tuple(epoch for n in range(9) if (epoch := first * 3**n) < whole)
+
+    def look(self, work: Work, epoch: int, values: Mapping[str, float]) -> bool:
+        from syne_tune.optimizer.scheduler import SchedulerDecision
+
+        trial = self._trial(work.number, {}, datetime.now())
+        if work.number not in self._known:
+            self._known.add(work.number)
+            self._scheduler.on_trial_add(trial)
+        stopped = self._scheduler.on_trial_result(trial, {**values, "epoch": epoch}) == SchedulerDecision.STOP
+        if stopped:
+            self.study.tell(self.trials[work.number], state=TrialState.PRUNED)
+        return bool(stopped)
 
 
 def epoch_at(world: Tabled, share: float) -> int:
@@ -330,6 +362,8 @@ def makers(registry: Path | None) -> dict[str, Maker]:
     }
     for first, word in ((1 / 27, "27"), (1 / 9, "9")):
         found[f"neps_moasha_{word}"] = lambda s, w, n, first=first: Neps(s, w, n, name="moasha", first=first)
+    for first in (1, 3):
+        found[f"syne_moasha_{first}"] = lambda s, w, n, first=first: SyneTune(s, w, n, first=first)
     for prior in ("flat", "right"):
         found[f"neps_primo_{prior}"] = lambda s, w, n, prior=prior: Neps(s, w, n, name="primo", first=1 / 9, prior=prior)
     if registry is not None:
