@@ -1,0 +1,157 @@
+"""The model of a field: what every setting's whole training is believed to measure, and how long it takes."""
+
+from __future__ import annotations
+
+import math
+from collections import OrderedDict
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sweeps.frontier import ranks
+from sweeps.search.race.cokriging import FEWEST, CoKriging, Level
+from sweeps.search.race.encoding import Encoding
+from sweeps.search.race.gp import GP, Hyper, fit
+from sweeps.search.race.options import RaceOptions
+from sweeps.search.race.rows import FAILED, Rows
+from sweeps.search.race.warping import half_rank
+
+Array = NDArray[np.float64]
+Places = NDArray[np.int64]
+_FIRST_FIT, _GROWTH = 8, 1.15
+_KEPT = 64  # fits that are remembered
+
+
+def fit_size(n: int) -> int:
+    """The largest of 8, ceil(1.15 * 8), ... that is not above n; 0 where n is below 8."""
+    size, found = _FIRST_FIT, 0
+    while size <= n:
+        size, found = math.ceil(_GROWTH * size), size
+    return found
+
+
+def evenly(n: int, most: int) -> Places:
+    """At most so many of range(n), the first and the last among them, at even distances."""
+    return np.arange(n) if n <= most else np.unique(np.linspace(0, n - 1, most).round().astype(np.int64))
+
+
+def thinned(values: Array, most: int) -> Places:
+    """Rows of [n, m] to keep, rising: the better half of them by non-dominated rank, the other half evenly from the rest."""
+    n = len(values)
+    if n <= most:
+        return np.arange(n)
+    order = np.argsort(ranks(-values), kind="stable")
+    best, rest = order[: most // 2], np.sort(order[most // 2 :])
+    return np.sort(np.concatenate([best, rest[evenly(len(rest), most - most // 2)]]))
+
+
+class Fits:
+    """Hyperparameters, fitted cold to the first values in order of report, and remembered: a replay finds the same ones."""
+
+    def __init__(self, points: int) -> None:
+        """Args: points: at most so many a rung are fitted to."""
+        self.points = points
+        self._known: OrderedDict[bytes, list[Hyper | None]] = OrderedDict()
+
+    def of_levels(self, x: Array, values: Array, orders: NDArray[np.int64], *, own: bool) -> list[Hyper | None]:
+        """Of each rung's process. Args: x: [n, d]. values: [n, rungs, m], orders: [n, rungs]. own: see `CoKriging`."""
+        measured = ~np.isnan(values).any(2)
+        at, rung = np.nonzero(measured)
+        size = fit_size(len(at))
+        if not size:
+            return [None] * values.shape[1]
+        first = np.lexsort((rung, at, orders[at, rung]))[:size]
+        levels = []
+        for place in range(values.shape[1]):
+            trials = at[first[rung[first] == place]]
+            trials = trials[evenly(len(trials), self.points)]
+            before = values[trials, place - 1] if place else np.zeros_like(values[trials, 0])
+            levels.append(Level(x[trials], values[trials, place], before))
+        key = b"".join(array.tobytes() for level in levels for array in (level.x, level.y))
+        if key not in self._known:
+            warped = [Level(each.x, half_rank(each.y), each.before) for each in levels]
+            self._remember(key, CoKriging(warped, own=own).hypers)
+        return self._known[key]
+
+    def of_values(self, x: Array, y: Array, orders: NDArray[np.int64]) -> Hyper:
+        """Of one process. Args: x: [n, d]. y: [n, m]. orders: [n]."""
+        size = fit_size(len(y))
+        if not size:
+            return Hyper.usual(x.shape[1])
+        first = np.argsort(orders, kind="stable")[:size]
+        first = first[evenly(size, self.points)]
+        key = x[first].tobytes() + y[first].tobytes()
+        if key not in self._known:
+            self._remember(key, [fit(x[first], y[first])])
+        return self._known[key][0] or Hyper.usual(x.shape[1])
+
+    def _remember(self, key: bytes, hypers: list[Hyper | None]) -> None:
+        self._known[key] = hypers
+        while len(self._known) > _KEPT:
+            self._known.popitem(last=False)
+
+
+class Model:
+    """Beliefs about one moment.
+
+    Attributes:
+        values: [n, rungs, m] of the field's rows, warped; worst where a trial failed.
+        finals: beliefs about whole trainings.
+    """
+
+    def __init__(self, rows: Rows, encoding: Encoding, scales: Array, options: RaceOptions, fits: Fits) -> None:
+        """Args: rows: of the field. scales: [m] that objectives are divided by. fits: remembered."""
+        self._encoding, self._options = encoding, options
+        self.values = rows.values / scales
+        if not (~np.isnan(self.values)).any():
+            raise ValueError("nothing was measured")
+        x = encoding.inputs(rows.settings)
+        hypers = fits.of_levels(x, self.values, rows.orders, own=options.own_values)
+        self._fail(rows)
+        levels = []
+        for place in range(self.values.shape[1]):
+            at = np.flatnonzero(~np.isnan(self.values[:, place]).any(1))
+            kept = at[thinned(self.values[at, place], options.model_points)]
+            self.values[at, place] = half_rank(self.values[at, place])
+            before = self.values[kept, place - 1] if place else np.zeros_like(self.values[kept, 0])
+            levels.append(Level(x[kept], self.values[kept, place], before))
+        self.finals = CoKriging(levels, hypers, own=options.own_values)
+        self._x = x
+        self._seconds = self._process(rows.seconds, rows.orders[:, 0], fits)
+
+    def known(self, at: Places, upto: int | None = None) -> tuple[Array, Array]:
+        """Mean and variance [k, m] of trials in rows of the field."""
+        return self.finals.predict(self._x[at], self.values[at], upto)
+
+    def new(self, settings: Array, upto: int | None = None) -> tuple[Array, Array]:
+        """Likewise of new settings."""
+        return self.finals.predict(self._encoding.inputs(settings), None, upto)
+
+    def seconds(self, settings: Array) -> Array:
+        """[k] of whole trainings of settings."""
+        if self._seconds is None:
+            return np.ones(len(settings))
+        if isinstance(self._seconds, float):
+            return np.full(len(settings), self._seconds)
+        return np.exp(self._seconds.mean(self._encoding.inputs(settings))[:, 0])
+
+    def _process(self, seconds: Array, orders: NDArray[np.int64], fits: Fits) -> GP | float | None:
+        """Of log seconds; their geometric mean where they are few; None where there are none."""
+        at = np.flatnonzero(~np.isnan(seconds))
+        logs = np.log(seconds[at])[:, None]
+        if not len(at):
+            return None
+        if len(at) < FEWEST:
+            return float(np.exp(logs.mean()))
+        hyper = fits.of_values(self._x[at], logs, orders[at])
+        kept = evenly(len(at), self._options.fit_points)
+        return GP(self._x[at[kept]], logs[kept], hyper)
+
+    def _fail(self, rows: Rows) -> None:
+        """What failed is the worst at the rung that it did not come to."""
+        for place in range(self.values.shape[1]):
+            here = self.values[:, place]
+            failed = (rows.states == FAILED) & (rows.reached == place - 1)
+            measured = ~np.isnan(here).any(1)
+            if failed.any() and measured.any():
+                here[failed] = here[measured].min(0)

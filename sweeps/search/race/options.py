@@ -1,0 +1,48 @@
+"""What may be set of the race, and what of it was measured against what."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class RaceOptions:
+    """Defaults are the policy as it is; the rest are ablations.
+
+    Attributes:
+        start: trials that begin at random before the model is asked.
+        random_share: of later beginnings that are random.
+        candidates: random settings that are weighed. mutations: neighbours of settings on the first two predicted fronts.
+        refinements: closer neighbours of the best `refined` of all these.
+        chance, step: with which a parameter of a neighbour moves, and how far on a range in [0, 1]. close: of a closer one.
+        fit_points: values a rung that hyperparameters are fitted to. model_points: that the model rests on.
+        guard: at every so many-th decision, where none of as many last reports was the end of a training, the best paused trial
+            goes on; 0: never.
+        own_values: a trial is predicted from what it measured, and not from what the model says that its setting measures.
+        thompson: one draw of the model's beliefs is taken for the truth, of paused and new trials alike.
+        random_horizon: gains are looked for at a rung that is drawn, and not always at the end (ifBO, ICML 2024).
+        pausing: off, a trial that was begun is gone on with before anything else.
+        cost_power: of the seconds that a gain is divided by; 0: whatever they cost.
+        sampler_draws: random beginnings are left to the sampler.
+        prior_weight: gamma; a score counts exp(gamma log density / n) times at n trials.
+    """
+
+    start: int = 8
+    random_share: float = 0.25
+    candidates: int = 250
+    mutations: int = 250
+    refinements: int = 160
+    refined: int = 20
+    chance: float = 0.4
+    step: float = 0.15
+    close: float = 0.05
+    fit_points: int = 150
+    model_points: int = 300
+    guard: int = 3
+    own_values: bool = False
+    thompson: bool = False
+    random_horizon: bool = False
+    pausing: bool = True
+    cost_power: float = 1.0
+    sampler_draws: bool = False
+    prior_weight: float = 10.0

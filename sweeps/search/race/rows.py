@@ -1,0 +1,145 @@
+"""A field as arrays, a row a trial. Only what is new of it is read again."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sweeps.search.field import Curve, Field
+from sweeps.search.race.encoding import Encoding
+
+Array = NDArray[np.float64]
+RUNNING, PAUSED, COMPLETE, STOPPED, FAILED = range(5)
+_CODES = {"running": RUNNING, "paused": PAUSED, "complete": COMPLETE, "stopped": STOPPED, "failed": FAILED}
+
+
+class Rows:
+    """Arrays with a row for each of a field's curves, in their order.
+
+    Attributes:
+        settings: [n, parameters] coordinates.
+        values: [n, rungs, objectives] better when larger, nan where nothing was measured.
+        orders: [n, rungs] of the reports; -1 for what came with a whole trial from elsewhere.
+        limited: [n, limits] what whole trials measured of metrics with limits that are no objectives; nan where nothing.
+        states: [n] codes. reached, until: [n] indices of rungs, -1 for none. share: [n] of training that is done.
+        seconds: [n] of a whole training, by the first report; nan before it. remaining: [n] of it, by the last one.
+        tried: how often each setting was, by its key.
+        version: changes with every change.
+    """
+
+    def __init__(self, encoding: Encoding, objectives: Mapping[str, str], rungs: int, limited: Sequence[str]) -> None:
+        """Nothing yet. Args: rungs: how many. limited: metrics with limits that are no objectives."""
+        self._encoding = encoding
+        self._signs = {name: 1.0 if mode == "max" else -1.0 for name, mode in objectives.items()}
+        self._limited = limited
+        self._rungs = rungs
+        self._seen: list[Curve] = []
+        self._keys: list[bytes] = []
+        self._room(0, 64)
+        self.tried: Counter[bytes] = Counter()
+        self.version = 0
+
+    def __len__(self) -> int:
+        return len(self._seen)
+
+    def update(self, field: Field) -> None:
+        """Takes in the curves that are other objects than before."""
+        curves = field.curves
+        new = [at for at, (curve, seen) in enumerate(zip(curves, self._seen, strict=False)) if curve is not seen]
+        for at in range(len(curves), len(self._seen)):
+            self._forget(at)
+        del self._seen[len(curves) :], self._keys[len(curves) :]
+        new += range(len(self._seen), len(curves))
+        if len(curves) > len(self._all["states"]):
+            self._room(len(self._seen), 2 * len(curves))
+        for at in new:
+            self._read(at, curves[at])
+        self.version += bool(new) or len(curves) != len(self.states)
+        for name, array in self._all.items():
+            setattr(self, name, array[: len(curves)])
+
+    def number(self, at: int) -> int:
+        """Of the trial in a row."""
+        return self._seen[at].number
+
+    settings: Array
+    values: Array
+    orders: NDArray[np.int64]
+    limited: Array
+    states: NDArray[np.int64]
+    reached: NDArray[np.int64]
+    until: NDArray[np.int64]
+    share: Array
+    seconds: Array
+    epochs: NDArray[np.int64]
+
+    @property
+    def remaining(self) -> Array:
+        """[n] seconds of training that are left."""
+        return self.seconds * (1 - self.share)
+
+    def _room(self, used: int, room: int) -> None:
+        shapes: dict[str, tuple[tuple[int, ...], type]] = {
+            "settings": ((len(self._encoding.axes),), float),
+            "values": ((self._rungs, len(self._signs)), float),
+            "orders": ((self._rungs,), int),
+            "limited": ((len(self._limited),), float),
+            "states": ((), int),
+            "reached": ((), int),
+            "until": ((), int),
+            "share": ((), float),
+            "seconds": ((), float),
+            "epochs": ((), int),
+        }
+        before = self._all if used else {}
+        self._all = {name: np.zeros((room, *shape), kind) for name, (shape, kind) in shapes.items()}
+        for name, array in before.items():
+            self._all[name][:used] = array[:used]
+        if not used:
+            for name, array in self._all.items():
+                setattr(self, name, array[:0])
+
+    def _forget(self, at: int) -> None:
+        key = self._keys[at]
+        self.tried[key] -= 1
+        if not self.tried[key]:
+            del self.tried[key]
+
+    def _read(self, at: int, curve: Curve) -> None:
+        to = self._all
+        if at < len(self._seen):
+            self._forget(at)
+            self._seen[at] = curve
+        else:
+            self._seen.append(curve)
+            self._keys.append(b"")
+        to["settings"][at] = self._encoding.coordinates(curve.params)
+        self._keys[at] = self._encoding.keys(to["settings"][at : at + 1])[0]
+        self.tried[self._keys[at]] += 1
+        to["states"][at] = _CODES[curve.state]
+        to["reached"][at] = curve.rungs[-1].index if curve.rungs else -1
+        to["until"][at] = curve.until
+        to["share"][at] = curve.share
+        to["epochs"][at] = curve.epochs
+        to["values"][at] = np.nan
+        to["orders"][at] = -1
+        for rung in curve.rungs:
+            to["values"][at, rung.index] = self._oriented(rung.metrics)
+            to["orders"][at, rung.index] = rung.order
+        if curve.state == "complete" and curve.final is not None and np.isnan(to["values"][at, -1]).any():
+            to["values"][at, -1] = self._oriented(curve.final)
+        first = curve.rungs[0] if curve.rungs else None
+        known = first is not None and first.seconds > 0 and first.epoch > 0
+        to["seconds"][at] = first.seconds / first.epoch * curve.epochs if first is not None and known else np.nan
+        whole = (
+            {}
+            if curve.state != "complete"
+            else {**(curve.rungs[-1].metrics if curve.rungs else {}), **(curve.final or {})}
+        )
+        to["limited"][at] = [whole.get(name, np.nan) for name in self._limited]
+
+    def _oriented(self, metrics: Mapping[str, float]) -> list[float]:
+        return [sign * metrics.get(name, np.nan) for name, sign in self._signs.items()]
