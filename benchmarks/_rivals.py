@@ -21,6 +21,7 @@ from optuna.trial import TrialState
 
 from sweeps.running.queues import DONE, WAIT, End, Job, Result, Signal, Verdict
 from sweeps.running.tasks.base import Report
+from sweeps.search.listed import Listed
 from sweeps.search.sampling import population, suggest
 from sweeps.search.tabled import Tabled
 from sweeps.space import Sweep
@@ -108,7 +109,7 @@ class OptunaRival:
         """Args: flat: ask for every option of every branch, for samplers that learn only from what all trials have."""
         optuna.logging.set_verbosity(optuna.logging.ERROR)
         self.sweep, self.world, self.flat = sweep, world, flat
-        self.left = np.ones(len(world.listed.settings), dtype=np.bool_)
+        self.listed = Listed(sweep.space, sweep.ask, world.settings)
         directions = ["maximize" if mode == "max" else "minimize" for mode in world.objectives.values()]
         self.study = optuna.create_study(directions=directions, sampler=sampler, **more)
         self.trials: list[optuna.Trial] = []
@@ -117,7 +118,7 @@ class OptunaRival:
     looks: tuple[int, ...] = ()
 
     def ask(self) -> Work | None:
-        if not self.left.any():
+        if not self.listed.left.any():
             return None
         trial = self.study.ask()
         drawn: dict[str, object] = {}
@@ -126,9 +127,9 @@ class OptunaRival:
             chosen = self.sweep.ask(lambda parameter: drawn[parameter.name])
         else:
             chosen = self.sweep.ask(lambda parameter: suggest(trial, parameter))
-        place = self.world.listed.nearest(chosen, self.left)
-        self.left[place] = False
-        self._was(trial, {**drawn, **self.world.listed.settings[place]})
+        place = self.listed.nearest(chosen)
+        self.listed.take(place)
+        self._was(trial, {**drawn, **self.world.settings[place]})
         self.trials.append(trial)
         return Work(len(self.trials) - 1, place, 0, self.world.epochs[-1], self.looks)
 
@@ -224,7 +225,7 @@ class Neps:
         torch.manual_seed(seed)
         torch.set_num_threads(1)
         self.sweep, self.world = sweep, world
-        self.left = np.ones(len(world.listed.settings), dtype=np.bool_)
+        self.listed = Listed(sweep.space, sweep.ask, world.settings)
         self._numbers: dict[str, int] = {}
         self._places: dict[str, int] = {}
         self._trials: dict[int, Any] = {}
@@ -249,12 +250,12 @@ class Neps:
         truth = self.world.truth.values
         found = {}
         for at, name in enumerate(self.world.objectives):
-            best = self.world.listed.settings[int(np.nanargmax(truth[:, at]))]
+            best = self.world.settings[int(np.nanargmax(truth[:, at]))]
             found[name] = {own: best.get(each.name, _middle(each)) for own, each in self._names.items()}
         return found
 
     def ask(self) -> Work | None:
-        if not self.left.any():
+        if not self.listed.left.any():
             return None
         trial = self._ask()
         key = trial.id.split("_rung_")[0]
@@ -262,10 +263,10 @@ class Neps:
         if key not in self._places:
             drawn = {self._names[own].name: _plain(value) for own, value in trial.config.items() if own != "epoch"}
             chosen = self.sweep.ask(lambda parameter: drawn[parameter.name])
-            self._places[key] = place = self.world.listed.nearest(chosen, self.left)
-            self.left[place] = False
+            self._places[key] = place = self.listed.nearest(chosen)
+            self.listed.take(place)
             self._numbers[key] = len(self._numbers)
-            was = {own: self.world.listed.settings[place].get(each.name) for own, each in self._names.items()}
+            was = {own: self.world.settings[place].get(each.name) for own, each in self._names.items()}
             trial.config = {**trial.config, **{own: value for own, value in was.items() if value is not None}}
         work = Work(self._numbers[key], self._places[key], self._reached.get(key, 0), until)
         self._trials[work.number] = (trial, key)

@@ -20,7 +20,8 @@ from typing import Any
 import numpy as np
 
 from sweeps.search.field import Policy
-from sweeps.search.simulation import Ask, Trace, clocked, simulate
+from sweeps.search.listed import Listed
+from sweeps.search.simulation import Chosen, Trace, clocked, simulate
 from sweeps.search.tabled import Curves, Tabled
 from sweeps.search.tables import Table
 from sweeps.space import Sweep
@@ -83,7 +84,7 @@ def _digest(path: Path) -> str:
 def _digest_of_ours() -> str:
     """Of the files that our policies are made of."""
     found = hashlib.sha256()
-    for path in sorted([*(HERE / "sweeps/search/race").glob("*.py"), HERE / "sweeps/search/halving.py"]):
+    for path in sorted([*(HERE / "sweeps/search/race").glob("*.py"), *(HERE / "sweeps/search").glob("halving*.py")]):
         found.update(path.read_bytes())
     return found.hexdigest()[:12]
 
@@ -118,7 +119,7 @@ def _rival(task: Task, sweep: Sweep, world: Tabled) -> Trace:
 
 
 def ours(
-    policy: Callable[[Sweep, Ask], Policy | None], *, sampler: str, stopping: Mapping[str, Any]
+    policy: Chosen, *, sampler: str, stopping: Mapping[str, Any]
 ) -> Callable[[Task, Sweep, Tabled], Trace]:
     """A search through the controller.
 
@@ -138,10 +139,10 @@ def ours(
 def race(rungs: tuple[float, ...] | None = None, **options: Any) -> Callable[[Task, Sweep, Tabled], Trace]:
     """The race, with other options than it has."""
 
-    def policy(sweep: Sweep, ask: Ask) -> Policy:
+    def policy(sweep: Sweep, listed: Listed) -> Policy:
         from sweeps.search.race import Race, RaceOptions
 
-        return Race(sweep.space, ask, options=RaceOptions(**options))
+        return Race(sweep.space, sweep.ask, options=RaceOptions(**options), encoding=listed)
 
     stopping = {"name": "race", **({} if rungs is None else {"rungs": list(rungs)})}
     return ours(policy, sampler="auto", stopping=stopping)
@@ -150,7 +151,7 @@ def race(rungs: tuple[float, ...] | None = None, **options: Any) -> Callable[[Ta
 def halving(sampler: str, eta: float, rungs: tuple[float, ...] | None = None) -> Callable[[Task, Sweep, Tabled], Trace]:
     """Halving by non-dominated rank, with a sampler of Optuna's."""
 
-    def policy(sweep: Sweep, ask: Ask) -> Policy:
+    def policy(sweep: Sweep, listed: Listed) -> Policy:
         from sweeps.search.halving import ParetoHalving
 
         return ParetoHalving(eta=eta)

@@ -1,76 +1,79 @@
-"""A space of which only some settings can be had: whatever a search draws becomes the nearest of them."""
+"""A space of which only some settings can be had: whatever a search draws becomes the nearest of those that are left."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
-from sweeps.space.distributions import Distribution, Parameter
+from sweeps.search.race.encoding import Ask, Encoding
+from sweeps.space.distributions import Parameter
 
+Array = NDArray[np.float64]
 Params = Mapping[str, object]
 
 
-class Listed:
-    """Settings as points: numbers on the scale of their distribution from 0 to 1, choices as they are.
+class Listed(Encoding):
+    """Settings as the race sees them, and as near to each other as its inputs are: numbers on the scale of their distribution
+    from 0 to 1, choices 0 or 1.
 
-    Two settings are as far apart as the root of the sum of squares over options says: their distance where both have a number,
-    1 where they chose differently or where only one of them has the option.
+    Attributes:
+        settings: those there are, by place.
+        left: [settings] which may still be drawn.
     """
 
-    def __init__(self, space: Sequence[Parameter], settings: Sequence[Params]) -> None:
-        """Args: space: the options. settings: by place; every value of the options that each has."""
-        self.space = tuple(space)
+    def __init__(self, space: Sequence[Parameter], ask: Ask, settings: Sequence[Params]) -> None:
+        """Args: as `Encoding` has them. settings: every value of the options that each has."""
+        super().__init__(space, ask)
         self.settings = tuple(dict(params) for params in settings)
-        self._choices = np.array([parameter.distribution.kind == "choice" for parameter in self.space], dtype=np.bool_)
-        self._points = np.array([self._point(params) for params in self.settings]).reshape(-1, len(self.space))
-        self._places = {_key(params): place for place, params in enumerate(self.settings)}
+        self.left = np.ones(len(self.settings), dtype=np.bool_)
+        self._rows = np.array([self.coordinates(params) for params in self.settings]).reshape(-1, len(self.axes))
+        self._points = self.inputs(self._rows)
+        self._by_name = {frozenset(params.items()): place for place, params in enumerate(self.settings)}
+        self._by_key = {key: place for place, key in enumerate(self.keys(self._rows))}
 
-    def place(self, params: Params) -> int | None:
-        """Where exactly these values stand in the list, None where they do not."""
-        return self._places.get(_key(params))
-
-    def nearest(self, params: Params, left: NDArray[np.bool_] | None = None) -> int:
-        """The place of the setting nearest to these values; of several, the first.
-
-        Args:
-            left: [settings] which may be taken; all where it is not given.
+    def place(self, params: Params) -> int:
+        """Where exactly these values stand in the list.
 
         Raises:
-            ValueError: none may be taken.
+            KeyError: nowhere.
         """
-        if left is not None and not left.any():
+        return self._by_name[frozenset(params.items())]
+
+    def take(self, place: int) -> None:
+        """This one may not be drawn any more."""
+        self.left[place] = False
+
+    def nearest(self, params: Params) -> int:
+        """The place of the setting that is left and nearest to these values; of several, the first.
+
+        Raises:
+            ValueError: none is left.
+        """
+        if not self.left.any():
             raise ValueError("no setting is left")
-        away = self._away(self._point(params))
-        return int(np.argmin(away if left is None else np.where(left, away, np.inf)))
+        return int(self._nearest(self.coordinates(params)[None])[0])
 
-    def _away(self, point: NDArray[np.float64]) -> NDArray[np.float64]:
-        """[settings] squared distances."""
-        apart = self._points - point
-        apart = np.where(self._choices, np.abs(apart) > 0.5, apart**2)
-        absent = np.isnan(self._points) != np.isnan(point)
-        return np.asarray(np.where(absent, 1.0, np.nan_to_num(apart)).sum(axis=1))
+    def random(self, rng: np.random.Generator, n: int) -> Array:
+        """n settings drawn at random, some of them more than once."""
+        return self._snapped(super().random(rng, n))
 
-    def _point(self, params: Params) -> NDArray[np.float64]:
-        """[options] nan where the option is not there."""
-        return np.array(
-            [
-                _coordinate(parameter.distribution, params[parameter.name]) if parameter.name in params else np.nan
-                for parameter in self.space
-            ]
-        )
+    def mutated(self, rng: np.random.Generator, rows: Array, *, chance: float, step: float) -> Array:
+        """The nearest that is left to a neighbour of each row."""
+        return self._snapped(super().mutated(rng, rows, chance=chance, step=step))
 
+    def params(self, row: Array) -> dict[str, object]:
+        """The setting with these coordinates, as the list has it."""
+        place = self._by_key.get(self.keys(row[None])[0])
+        return super().params(row) if place is None else dict(self.settings[place])
 
-def _coordinate(distribution: Distribution, value: object) -> float:
-    if distribution.kind == "choice":
-        return float(distribution.choices.index(distribution.checked(value)))
-    assert isinstance(value, int | float)
-    if distribution.kind in ("loguniform", "logint"):
-        return math.log(value / distribution.low) / math.log(distribution.high / distribution.low)
-    return (value - distribution.low) / (distribution.high - distribution.low)
+    def _snapped(self, rows: Array) -> Array:
+        return self._rows[self._nearest(rows)] if self.left.any() else rows
 
-
-def _key(params: Params) -> frozenset[tuple[str, object]]:
-    return frozenset(params.items())
+    def _nearest(self, rows: Array) -> NDArray[np.intp]:
+        left = np.flatnonzero(self.left)
+        points, wanted = self._points[left], self.inputs(rows)
+        away = (points**2).sum(1)[None, :] - 2 * (wanted @ points.T)
+        found: NDArray[np.intp] = left[away.argmin(1)]
+        return found

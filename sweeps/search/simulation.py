@@ -11,26 +11,24 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
+from optuna.distributions import BaseDistribution
 from optuna.samplers import BaseSampler
 
-from sweeps.record import Record
+from sweeps.record import Record, TrialRecord
 from sweeps.running.queues import DONE, End, Job, Queue, Result, Signal, Verdict
 from sweeps.running.simulated import Simulated
 from sweeps.running.tasks.base import PAUSED, Report
 from sweeps.search.controller import Controller
+from sweeps.search.listed import Listed
 from sweeps.search.regret import Finished
 from sweeps.search.field import Policy
 from sweeps.search.study import Asked, Study
 from sweeps.search.tabled import Tabled
 from sweeps.space import Sweep
-from sweeps.space.distributions import Parameter
 
 
 SHARED_MEMORY = "/dev/shm"  # noqa: S108: folders there are made with names of their own
 """A file system without a disk, on Linux: a record that nobody will read waits for none."""
-Suggest = Callable[[Parameter], object]
-Ask = Callable[[Suggest], dict[str, object]]
 
 
 @dataclass
@@ -88,33 +86,25 @@ class Timed:
 class TabledStudy(Study):
     """A study that asks for settings of a table alone: the nearest to what a sampler draws that was not tried."""
 
-    def __init__(self, sweep: Sweep, record: Record, world: Tabled) -> None:
-        self.world = world
-        self.left = np.ones(len(world.listed.settings), dtype=np.bool_)
+    def __init__(self, sweep: Sweep, record: Record, listed: Listed) -> None:
+        """Args: listed: the table's settings; told of those that are tried."""
+        self.listed = listed
         self._optuna = {parameter.name: parameter.distribution.to_optuna() for parameter in sweep.space}
         super().__init__(sweep, record)
 
     def ask(self, sampler: BaseSampler) -> Asked:
         asked = super().ask(sampler)
         assert self._drawn is not None
-        params = self._nearest(asked.params)
+        params = dict(self.listed.settings[self.listed.nearest(asked.params)])
         drawn = self._frozen(self._drawn)
         drawn.distributions = {name: self._optuna[name] for name in params}
         drawn.params = params
         return Asked(params, dict(drawn.distributions), asked.system_attrs)
 
-    def setting(self, suggest: Suggest) -> dict[str, object]:
-        """The nearest setting of the table to what is suggested that was not tried; what is suggested, where all were."""
-        params = self.sweep.ask(suggest)
-        return self._nearest(params) if self.left.any() else params
-
-    def _nearest(self, params: Mapping[str, object]) -> dict[str, object]:
-        return dict(self.world.listed.settings[self.world.listed.nearest(params, self.left)])
-
-    def issued(self, trial: Any, distributions: Any, system_attrs: Mapping[str, Any]) -> None:
-        place = self.world.listed.place(trial.params)
-        assert place is not None
-        self.left[place] = False
+    def issued(
+        self, trial: TrialRecord, distributions: Mapping[str, BaseDistribution], system_attrs: Mapping[str, Any]
+    ) -> None:
+        self.listed.take(self.listed.place(trial.params))
         super().issued(trial, distributions, system_attrs)
 
 
@@ -124,19 +114,18 @@ class _Controller(Controller):
     study: TabledStudy
 
     def _new(self, number: int, params: Mapping[str, object] | None) -> Asked | None:
-        return super()._new(number, params) if self.study.left.any() else None
+        return super()._new(number, params) if self.study.listed.left.any() else None
 
 
 class Trainings:
     """Answers the controller's jobs from a table."""
 
-    def __init__(self, world: Tabled, record: Record) -> None:
-        self._world, self._record = world, record
+    def __init__(self, world: Tabled, record: Record, listed: Listed) -> None:
+        self._world, self._record, self._listed = world, record, listed
 
     def __call__(self, job: Job) -> Iterator[tuple[float, Report]]:
         trial = self._record.trial(job.number)
-        place = self._world.listed.place(trial.params)
-        assert place is not None
+        place = self._listed.place(trial.params)
         begun = trial.rungs[-1] if trial.rungs else None
         piece = self._world.piece(place, 0 if begun is None else begun.epoch, job.work.get("until", self._world.epochs[-1]))
         known: dict[str, Any] = {
@@ -150,8 +139,8 @@ class Trainings:
         yield piece.seconds, {**known, **(piece.values or {}), "outcome": "diverged" if piece.values is None else whole}
 
 
-Chosen = Callable[[Sweep, Ask], Policy | None]
-"""Makes the policy of a search, given how a setting is asked for."""
+Chosen = Callable[[Sweep, Listed], Policy | None]
+"""Makes the policy of a search over these settings."""
 
 
 def simulate(
@@ -167,11 +156,11 @@ def simulate(
     """
     memory = SHARED_MEMORY if os.access(SHARED_MEMORY, os.W_OK) else None
     with tempfile.TemporaryDirectory(prefix="simulated-", dir=memory) as made, Record(folder or Path(made), sweep.objectives) as record:
-        study = TabledStudy(sweep, record, world)
-        chosen = policy(sweep, study.setting)
+        listed = Listed(sweep.space, sweep.ask, world.settings)
+        chosen = policy(sweep, listed)
         controller = _Controller(sweep, record, chosen, lambda event: None, session="simulated")
-        controller.study = study
-        return clocked(controller, world, Trainings(world, record), workers=workers, budget=budget)
+        controller.study = TabledStudy(sweep, record, listed)
+        return clocked(controller, world, Trainings(world, record, listed), workers=workers, budget=budget)
 
 
 def clocked(queue: Queue, world: Tabled, answers: Any, *, workers: int, budget: float) -> Trace:

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 import numpy as np
 
 from robustray.errors import UserError
-from sweeps.search.listed import Listed
 from sweeps.search.regret import Truth
 from sweeps.search.table_rows import METRICS, Array, Split, Weights
 from sweeps.search.tables import Table
@@ -96,7 +95,7 @@ class Tabled:
             UserError: no training of the table came to its end.
         """
         self.objectives = dict(sweep.objectives)
-        self.listed = Listed(sweep.space, curves.settings)
+        self.settings = curves.settings
         self.epochs = curves.epochs
         self._signs = np.array([1.0 if mode == "max" else -1.0 for mode in self.objectives.values()])
         own = seed % curves.seeds

@@ -51,13 +51,15 @@ class Race:
         options: RaceOptions | None = None,
         keep_paused: int | None = None,
         prior: Prior | None = None,
+        encoding: Encoding | None = None,
     ) -> None:
         """Args:
         space: the parameters. ask: draws one setting, given a value for each parameter that it asks for (`Sweep.ask`).
         keep_paused: so many paused trials may go on, the others are given up. prior: of settings.
+        encoding: of settings, where not all of the space can be had.
         """
         self.options = options or RaceOptions()
-        self._encoding = Encoding(space, ask)
+        self._encoding = encoding or Encoding(space, ask)
         self._keep_paused = keep_paused
         self._prior = prior
         self._fits = Fits(self.options.fit_points)
