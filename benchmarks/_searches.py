@@ -38,15 +38,15 @@ class Task:
     """One sweep."""
 
     table: str  # a file
-    settings: str  # of the table: all, even or odd
+    settings: str  # of the table: all, even, odd, or fitted0, fitted1 ...: dense ones of networks of that seed
     search: str  # its name
     number: int  # of the sweep: all its random choices come from it, and which seed of the table it meets
     registry: str = ""  # a checkout of optunahub-registry
 
     @property
     def budget(self) -> int:
-        """Whole trainings."""
-        return BUDGET
+        """Whole trainings; of a table that has few settings, less, or a search would try them all."""
+        return BUDGET if self.settings.startswith("fitted") else min(BUDGET, len(curves(self.table, self.settings)[1].settings) // 5)
 
 
 def run(task: Task) -> dict[str, Any]:
@@ -94,6 +94,10 @@ def curves(table: str, settings: str) -> tuple[Sweep, Curves]:
     """A table, or every other setting of it."""
     sweep = Sweep.from_yaml(Path(table).with_suffix(".yaml"))
     found = Curves.of(Table.read(table, sweep), list(sweep.objectives))
+    if settings.startswith("fitted"):
+        from _fitted import fitted
+
+        return sweep, fitted(sweep, found, int(settings.removeprefix("fitted")), HERE / "build")
     if settings == "all":
         return sweep, found
     keep = slice(0 if settings == "even" else 1, None, 2)
@@ -162,10 +166,29 @@ def halving(sampler: str, eta: float, rungs: tuple[float, ...] | None = None) ->
 
 SEARCHES: dict[str, Callable[[Task, Sweep, Tabled], Trace]] = {
     "race": race(),
-    "race_3": race((1 / 9, 1 / 3)),
-    "halving_tpe": halving("tpe", 3),
-    "halving_tpe_3": halving("tpe", 3, (1 / 9, 1 / 3)),
-    "halving_random": halving("random", 3),
+    "race 1/9 1/3": race((1 / 9, 1 / 3)),
+    "race 2/9": race((2 / 9,)),
+    "race 1/3": race((1 / 3,)),
+    "race 1/2": race((1 / 2,)),
+    "race 1/9 2/9 1/2": race((1 / 9, 2 / 9, 1 / 2)),
+    "race 1/3 2/3": race((1 / 3, 2 / 3)),
+    "race own values": race(own_values=True),
+    "race thompson": race(thompson=True),
+    "race random horizon": race(random_horizon=True),
+    "race no pausing": race(pausing=False),
+    "race random 0": race(random_share=0.0),
+    "race random 0.1": race(random_share=0.1),
+    "race random 0.5": race(random_share=0.5),
+    "race cost 0": race(cost_power=0.0),
+    "race cost 0.5": race(cost_power=0.5),
+    "race start 16": race(start=16),
+    "race start 5": race(start=5),
+    "race no guard": race(guard=0),
+    "race few candidates": race(candidates=60, mutations=60, refinements=40),
+    "halving tpe": halving("tpe", 3),
+    "halving tpe 1/9 1/3": halving("tpe", 3, (1 / 9, 1 / 3)),
+    "halving tpe eta 2": halving("tpe", 2),
+    "halving random": halving("random", 3),
 }
 """Ours, by name."""
 

@@ -10,9 +10,9 @@ by their mean test accuracies with the other seeds; the reference point is the f
 those trials that look non-dominated by what the search was told. Costs to the final median regret of plain OptunaSearch (TPE,
 first in, first out) come with 95 % of 1,000 bootstrap resamples of the sweeps of both.
 
-Variants were chosen on `--part tune` (the first table; every other setting of the second), and are judged on `--part report`:
-other sweeps of the first, the other settings of the second, and all others. What is done is kept in build/, and a run that was
-killed goes on.
+A table is searched as it is, and made dense: 3,000 settings, whose curves small networks were fitted to (`_fitted.py`). Variants
+were chosen on `--part tune`, over networks of seed 0, and are judged on `--part report`: networks of seed 1, the tables as they
+are, other sweeps, and tables that nothing was chosen on. What is done is kept in build/, and a run that was killed goes on.
 """
 
 from __future__ import annotations
@@ -52,8 +52,6 @@ RIVALS = (
 )
 SLOW = ("optuna_gp", "neps_primo", "syne_")
 """How names of searches begin whose sweeps take half a minute and more: they get fewer."""
-HALVED = ("digits_one_cycle",)
-"""Tables of which every other setting is for choosing, and the rest for the report."""
 UNSEEN = ("images_one_cycle",)
 """Tables that nothing was chosen on."""
 LATER = 1000
@@ -70,12 +68,17 @@ def tasks(options: argparse.Namespace, searches: list[str]) -> list[Task]:
         stem = Path(path).stem
         if options.part == "tune" and stem in UNSEEN:
             continue
-        half = {"tune": "even", "report": "odd"}.get(options.part, "all") if stem in HALVED else "all"
         begin = 0 if options.part == "tune" else LATER
-        for search in searches:
-            count = min(options.sweeps, options.slow) if search.startswith(SLOW) else options.sweeps
-            found += [(number, Task(str(path), half, search, number, options.registry)) for number in range(begin, begin + count)]
+        for settings in options.settings.split(",") if options.settings else _parts(options.part):
+            for search in searches:
+                count = min(options.sweeps, options.slow) if search.startswith(SLOW) else options.sweeps
+                for number in range(begin, begin + count):
+                    found.append((number, Task(str(path), settings, search, number, options.registry)))
     return [task for _, task in sorted(found, key=lambda each: each[0] // 12)]
+
+
+def _parts(part: str) -> tuple[str, ...]:
+    return ("fitted0",) if part == "tune" else ("fitted1", "all")
 
 
 def regrets(runs: Runs, wanted: list[Task]) -> dict[str, dict[str, list[tuple[Regrets, dict[str, float]]]]]:
@@ -170,7 +173,8 @@ def install(folder: Path) -> None:
 def main() -> None:
     line = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     line.add_argument("--quick", action="store_true", help="about a minute: 3 sweeps of ours, TPE and random, and the driver")
-    line.add_argument("--part", choices=("tune", "report", "all"), default="report", help="which half; all: every setting")
+    line.add_argument("--part", choices=("tune", "report"), default="report", help="which half")
+    line.add_argument("--settings", help="instead: all, even, odd, fitted0, fitted1 ..., with commas")
     line.add_argument("--table", action="append", help="a table; by default all in benchmarks/tables")
     line.add_argument("--searches", help=f"names, with commas: {', '.join([*SEARCHES, *RIVALS])}")
     line.add_argument("--sweeps", type=int, default=40, help="per table and search")

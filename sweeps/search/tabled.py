@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -74,6 +75,13 @@ class Curves:
     def seeds(self) -> int:
         """How many trainings there are of a setting."""
         return self.seconds.shape[1]
+
+    def digest(self) -> str:
+        """Of all that is in it: equal for equal curves."""
+        found = hashlib.sha256(repr([sorted(each.items()) for each in self.settings]).encode())
+        for array in (np.asarray(self.epochs), self.seconds, self.seen, self.final):
+            found.update(np.ascontiguousarray(array).tobytes())
+        return found.hexdigest()
 
 
 def _measured(table: Table, objectives: Sequence[str], split: Split, *, late: bool) -> Array:
