@@ -54,7 +54,8 @@ def load(folder: Path | str) -> pd.DataFrame:
 
     Columns (accuracies and their 95 % Wilson bounds `_low`, `_high` are fractions; missing is nan, None or <NA>):
 
-    - `trial` its number, `status` (complete, stopped, diverged, out_of_memory, failed, running), `feasible`, `cause`;
+    - `trial` its number, `status` (complete, stopped, diverged, out_of_memory, failed, paused, running), `feasible`,
+      `cause`; a paused trial waits at a rung, and has the numbers that it had there, as one that was stopped there;
     - `option.<parameter>` for every searched option, in the order they were first handed out;
     - what was measured of the checkpoint that counts, by metric: `clean_accuracy`, `robust_accuracy` (tune part of
       validation, cheap attack), `cost_seconds`, `cost_device_hours`, `cost_passes`, and every measure. One whose name
@@ -117,7 +118,7 @@ def _row(
 ) -> dict[str, Any]:
     row: dict[str, Any] = {
         "trial": trial.number,
-        "status": trial.outcome or "running",
+        "status": trial.state,
         "feasible": trial.feasible,
         "cause": trial.cause,
         "replicate_of": trial.replicate_of,
@@ -127,7 +128,8 @@ def _row(
         row |= {"derived": made(trial.params), "parents": ", ".join(made_of[trial.number])}
     else:
         row |= {OPTION + name: value for name, value in trial.params.items()}
-    row |= {_metric(name): value for name, value in trial.metrics.items()}
+    measured_last = trial.rungs[-1].metrics if trial.state == "paused" else trial.metrics
+    row |= {_metric(name): value for name, value in measured_last.items()}
     row |= {VIOLATION + name: value for name, value in trial.violations.items()}
     if trial.outcome == "complete" and snapshot.constraints:
         row["misses"] = "; ".join(standing.shortfalls(snapshot, trial))

@@ -18,7 +18,7 @@ from analysis.points import Stage
 from sweeps.standing import TEST
 
 _MOST_LABELS = 16  # members whose numbers are written beside them; more would be a crowd
-_NEVER_IN_VIEW = ("stopped", "diverged", "failed", "running")  # they would squeeze the frontier into a corner
+_NEVER_IN_VIEW = ("stopped", "diverged", "failed", "paused", "running")  # they would squeeze the frontier into a corner
 _NEAR = 5.0  # points; a trial within the frontier's own span of it, or within this, is in the first view
 
 
@@ -68,6 +68,7 @@ def _looks(now: Stage, judge: str, *, tested: bool) -> dict[str, _Look]:
         "failed": _Look("failed", "x-thin-open", 6, 0.7, coloured=False, outline=1.4),
         "diverged": _Look("diverged", "asterisk-open", 8, 0.8, coloured=False, outline=1.2),
         "stopped": _Look("stopped early", "line-ew-open", 9, 0.8, coloured=False, outline=1.6),
+        "paused": _Look("paused at a rung", "line-ns-open", 9, 0.8, coloured=False, outline=1.6),
         "running": _Look("running", "circle-dot", 8, 0.7, coloured=False),
         "infeasible": _Look("misses a constraint", "square-open", 8, 0.9, outline=1.4),
         "cheap": _Look(f"{words.CHEAP} only", "circle-open", 8, 0.9, outline=1.4),
@@ -100,8 +101,8 @@ def frontier_figure(
 
     Members are joined by the staircase of what is attained, and each is linked to its test result with 95 % Wilson
     intervals, hollow where another member dominates it on test. Trials judged in full, upper bounds of trials proven
-    dominated, and flagged, stopped, diverged and failed trials each have their own mark. Before anything is judged the numbers
-    of the cheap attack are drawn, and the axes say so. Colour is the first searched option, where no objective needs it.
+    dominated, and flagged, stopped, paused, diverged and failed trials each have their own mark. Before anything is judged
+    the numbers of the cheap attack are drawn, and the axes say so. Colour is the first searched option, where no objective needs it.
 
     Points that were derived without training are stars of the same kinds, and the frontier of training alone is a thin line
     where they go beyond it.

@@ -47,7 +47,7 @@ def selection_points(df: pd.DataFrame, objectives: Mapping[str, str] = USUAL) ->
         training), `kind`, `x` and `y` (values of the two axes, as `axes.plane` has them; accuracies in percent) and `hover`
         (plotly's markup, everything in it escaped). Kinds:
         `leader`, `judged`, `flagged`,
-        `bound`, `cheap`, `infeasible`, `stopped`, `diverged`, `failed`, `running`.
+        `bound`, `cheap`, `infeasible`, `stopped`, `diverged`, `failed`, `paused`, `running`.
     """
     leading, named, setting = leaders(df, objectives), options(df), settings(df).tolist()
     plane = axes.plane(objectives)

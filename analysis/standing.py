@@ -10,6 +10,7 @@ import pandas as pd
 from robustray.measures.metrics import ACCURACIES
 from sweeps import record, standing
 from sweeps.frontier import mean, non_dominated
+from sweeps.record.facts import UNFINISHED
 from sweeps.standing import SELECTION
 
 
@@ -67,7 +68,7 @@ def _record(df: pd.DataFrame, objectives: Mapping[str, str]) -> record.Snapshot:
             record.TrialRecord(
                 number=number,
                 params={},
-                outcome=None if row["status"] == "running" else row["status"],
+                outcome=None if row["status"] in UNFINISHED else row["status"],
                 metrics={name: float(row[name]) for name in unjudged},
                 feasible=bool(row["feasible"]),
                 replicate_of=None if pd.isna(row["replicate_of"]) else int(row["replicate_of"]),

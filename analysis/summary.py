@@ -17,6 +17,7 @@ from analysis.volume import largest, volume
 from robustray.judging.flags import MEANING
 from robustray.measures.metrics import ACCURACIES, METRICS, in_order
 from sweeps.record import Snapshot
+from sweeps.record.facts import UNFINISHED
 
 _SMALL = 1000  # images; below, a 95 % interval is wider than 6 points
 
@@ -46,7 +47,7 @@ def verdict(df: pd.DataFrame, objectives: Mapping[str, str]) -> str:
     leading, trained = df[df["trial"].isin(points.leaders(df, objectives))], df[df["derived"].isna()]
     made = len(df) - len(trained)
     total = words.count(len(trained), "trial") + (f" and {words.count(made, 'derived point')}" if made else "")
-    finished = int((df["status"] != "running").sum())
+    finished = int((~df["status"].isin(UNFINISHED)).sum())
     if points.stage(df) == "cheap":
         have = "has" if finished == 1 else "have"
         sentence = f"{finished} of {total} {have} finished; nothing is judged yet."
@@ -192,10 +193,11 @@ def _flagged(df: pd.DataFrame) -> list[str]:
 
 def _unfinished(df: pd.DataFrame, snapshot: Snapshot) -> list[str]:
     found = []
-    running = int((df["status"] == "running").sum())
-    if running:
-        have = "has" if running == 1 else "have"
-        found.append(f"The sweep is not over: {words.count(running, 'trial')} {have} not finished.")
+    unfinished, paused = int(df["status"].isin(UNFINISHED).sum()), int((df["status"] == "paused").sum())
+    if unfinished:
+        have = "has" if unfinished == 1 else "have"
+        of_which = f", of which {paused} {'is' if paused == 1 else 'are'} paused" if paused else ""
+        found.append(f"The sweep is not over: {words.count(unfinished, 'trial')} {have} not finished{of_which}.")
     members = df[df["member"]]
     waiting = members.loc[members["test_clean_accuracy"].isna(), "trial"].tolist()
     if waiting:

@@ -71,7 +71,8 @@ class TrialEnded:
     trial: TrialRecord
     done: int  # trials that have ended
     wanted: int
-    spent: float | None = None  # whole trainings, where that is what `wanted` counts
+    spent: float | None = None  # whole trainings that are paid for, where they are counted, and not trials
+    budget: int = 0  # of them, in all
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,8 @@ Origin = Literal["sampled", "replicate", "retry", "imported", "derived", "lost"]
 
 `lost`: a driver that ended before it handed it out, so nobody has worked on it, and its options may not be all there.
 """
+UNFINISHED = ("paused", "running")
+"""States of a trial before it has an outcome."""
 
 
 @dataclass(frozen=True)
@@ -92,6 +94,16 @@ class TrialRecord:
     def reached(self) -> int:
         """The index of the last rung that was written down; -1 before the first."""
         return self.rungs[-1].index if self.rungs else -1
+
+    @property
+    def trained(self) -> int:
+        """Epochs of its training that are known to be done."""
+        return max([self.epoch, *(rung.epoch for rung in self.rungs)])
+
+    @property
+    def paid(self) -> int:
+        """Epochs of its training that are paid for: of one at work as many as it was sent to train."""
+        return self.trained if self.outcome is not None or self.sent is None else self.sent.epoch
 
     @property
     def state(self) -> str:

@@ -214,7 +214,7 @@ class Controller:
         self._learn(number)
         ended = sum(not derived(self.record.trial(each)) for each in self.record.ended())  # points are counted apart
         spent = None if self.pausing is None else float(self.pausing.progress.spent)
-        self.tell(TrialEnded(self.record.trial(number), ended, self.sweep.wanted, spent))
+        self.tell(TrialEnded(self.record.trial(number), ended, self.sweep.wanted, spent, self.sweep.trials))
 
     def _job(self, number: int) -> Job:
         trial = self.record.trial(number)

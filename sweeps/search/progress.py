@@ -29,6 +29,7 @@ class Progress:
         self.paused: set[int] = set()
         self.running: set[int] = set()
         self.complete = 0
+        self._unbuilt = 0  # draws that nothing could be built of: they were decided, and never sent
         self._curves: list[Curve] = []
         self._places: dict[int, int] = {}  # number -> place among the curves
         self._paid: Counter[int] = Counter()  # by the length of trainings: epochs that have been paid for
@@ -71,7 +72,9 @@ class Progress:
             self._curves[place] = curve
         for state, numbers in (("paused", self.paused), ("running", self.running)):
             (numbers.add if curve.state == state else numbers.discard)(number)
-        self.complete += curve.state == "complete" and (before is None or before.state != "complete")
+        newly = before is None or before.state != curve.state
+        self._unbuilt += newly and trial.sent is None and curve.state == "failed"
+        self.complete += newly and curve.state == "complete"
         self._pay(trial, before, curve)
 
     @property
@@ -86,7 +89,7 @@ class Progress:
             objectives=self.sweep.objectives,
             limits=self.sweep.constraints,
             rungs=self.rungs,
-            decisions=self.record.sent,
+            decisions=self.record.sent + self._unbuilt,
             spent=float(self.spent),
             budget=float(self.sweep.trials),
             seed=self.sweep.search.seed,
@@ -120,7 +123,7 @@ class Progress:
     def _pay(self, trial: TrialRecord, before: Curve | None, curve: Curve) -> None:
         """Counts the epochs of a trial, in place of what was counted before."""
         number, length = trial.number, curve.epochs
-        paid, done = _epochs(trial)
+        paid, done = (0, 0) if trial.sent is None else (trial.paid, trial.trained)
         then_paid, then_done = self._counted.get(number, (0, 0))
         self._counted[number] = paid, done
         self._paid[length] += paid - then_paid
@@ -143,18 +146,10 @@ class Progress:
         for number in self._places:
             trial = self.record.trial(number)
             if trial.order is not None:
-                yield trial.order, number, _epochs(trial)[1], trial.outcome == "complete"
+                yield trial.order, number, trial.trained, trial.outcome == "complete"
             for rung in trial.rungs:
                 if rung.order != trial.order:
                     yield rung.order, number, rung.epoch, False
-
-
-def _epochs(trial: TrialRecord) -> tuple[int, int]:
-    """Of a trial's training, in whole epochs: those that are paid for, and those that are known to be done."""
-    if trial.sent is None:
-        return 0, 0
-    done = max([trial.epoch, *(rung.epoch for rung in trial.rungs)])
-    return (done if trial.outcome is not None else trial.sent.epoch), done
 
 
 def _without_gaps(rungs: tuple[Rung, ...]) -> tuple[Rung, ...]:

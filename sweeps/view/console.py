@@ -39,7 +39,7 @@ from sweeps.view.activity import Activity
 from sweeps.view.points import made
 from sweeps.view.terminal import Screen, output_kept
 from sweeps.view.watch import EVENTS, OUTPUT, Watch
-from sweeps.view.words import accuracies, reason, short
+from sweeps.view.words import accuracies, reason, short, trainings
 
 Show = Literal["quiet", "plain", "verbose", "live"]
 """The outcome only; a line per event; a line per epoch and job as well; a view that is drawn over and over."""
@@ -237,10 +237,14 @@ class Console:
         trial, why = event.trial, reason(event.trial)
         seconds = trial.metrics.get("cost_seconds")
         cost = f"  {seconds:.1f} s" if seconds is not None else ""
-        so_far = f"{event.done} of" if event.spent is None else f"trainings' worth spent: {event.spent:.1f} of"
+        so_far = (
+            f"{event.done} of {event.wanted}"
+            if event.spent is None
+            else f"{trainings(event.spent, event.budget)} spent"
+        )
         (self._detail if trial.outcome == "stopped" and event.spent is not None else self._event)(
             f"trial {trial.number:04d} {trial.outcome}{why}{accuracies(trial.metrics)}{cost}  [{short(trial.params)}]"
-            f"  {so_far} {event.wanted}"
+            f"  {so_far}"
         )
 
     def _paused(self, event: TrialPaused) -> None:

@@ -19,7 +19,7 @@ from sweeps.view.chart import ASCII, MARKS, Marks, Member, chart
 from sweeps.view.outlook import Outlook
 from sweeps.view.overview import Overview
 from sweeps.view.places import Place
-from sweeps.view.words import about, clock, hours, short
+from sweeps.view.words import about, clock, hours, short, trainings
 
 Mood = Literal["at work", "stopping", "over"]
 """Whether a signal has come, and whether this is the frame that stays."""
@@ -122,11 +122,14 @@ class _Drawing:
     def _trials(self) -> Iterable[Text]:
         seen = self.frame.overview
         ended = sum(seen.outcomes.values())
-        parts = [Text(f"{ended:,} of {seen.wanted:,} ended", "bold")]
+        share, parts = ended / max(1, seen.wanted), [Text(f"{ended:,} of {seen.wanted:,} ended", "bold")]
+        if seen.spent is not None:
+            share, parts = seen.spent / seen.budget, [Text(f"{trainings(seen.spent, seen.budget)} spent", "bold")]
         if self.roomy:
-            parts[0] = Text.assemble(_bar(ended / max(1, seen.wanted), self.marks), " ", parts[0])
+            parts[0] = Text.assemble(_bar(share, self.marks), " ", parts[0])
         parts.append(Text(f"{seen.training:,} running", "cyan" if seen.training else ""))
-        parts.append(Text(f"{seen.waiting:,} waiting"))
+        if seen.spent is None or seen.paused:
+            parts.append(Text(f"{seen.waiting:,} waiting" if seen.spent is None else f"{seen.paused:,} paused"))
         for outcome, (words, style) in _OUTCOMES.items():
             count = seen.outcomes.get(outcome, 0)
             if count or outcome == "complete":

@@ -80,7 +80,8 @@ class Countdown:
 def _training(tally: Tally, activity: Activity, overview: Overview) -> tuple[float | None, float]:
     """Device-seconds of training left, and those of the trial at work that will take longest."""
     rows, runs = tally.rows, [run for run in activity.runs.values() if run.job.work["kind"] == "train"]
-    if not runs and not overview.waiting:
+    to_begin = 0.0 if overview.spent is None else max(0.0, overview.budget - overview.spent)
+    if not runs and not overview.waiting and not to_begin:
         return 0.0, 0.0
     begun = [run for run in runs if run.result]
     seconds = float(rows["seconds"].sum()) + sum(_reported(run, "cost_seconds") for run in begun)
@@ -92,13 +93,20 @@ def _training(tally: Tally, activity: Activity, overview: Overview) -> tuple[flo
     wanted = [int(_reported(run, "epochs")) for run in begun]
     usual = float(ended.mean()) if len(ended) else sum(wanted) / len(wanted) if wanted else 0.0
     now = activity.clock()
+    lengths = rows["length"][rows["length"] > 0]
+    ahead = (
+        overview.waiting * usual if overview.spent is None else to_begin * float(lengths.mean() if len(lengths) else 0)
+    )
     left = [max(0.0, _left(run, usual) * _per_epoch(run, per_epoch) - (now - run.heard)) for run in runs]
-    return sum(left) + overview.waiting * usual * per_epoch, max(left, default=0.0)
+    return sum(left) + ahead * per_epoch, max(left, default=0.0)
 
 
 def _left(run: Run, usual: float) -> float:
-    """Epochs a trial at work has left."""
-    return _reported(run, "epochs") - _reported(run, "epoch") if run.result else usual
+    """Epochs a trial at work has left, of its training or until the rung that it was sent to."""
+    end = run.job.work.get("until")
+    if not run.result:
+        return usual if end is None else float(end)
+    return float(end or _reported(run, "epochs")) - _reported(run, "epoch")
 
 
 def _per_epoch(run: Run, usual: float) -> float:
@@ -156,7 +164,7 @@ def _test(tally: Tally, activity: Activity, overview: Overview) -> float | None:
     unread = [number for place in overview.frontier if not place.tested for number in place.numbers]
     if not unread:
         points = overview.points
-        to_come = overview.waiting + overview.training + points.waiting + points.running
+        to_come = overview.waiting + overview.training + overview.paused + points.waiting + points.running
         return None if to_come or points.unplanned else 0.0
     wanted = tally.sweep.judge.images.test
     images = wanted if isinstance(wanted, int) else _test_images(tally, activity)

@@ -62,12 +62,15 @@ class Overview:
     volume: float | None
     device_seconds: float
     images_per_second: float | None  # of all trials in training together
+    paused: int = 0  # trials that wait at a rung, and may go on
+    spent: float | None = None  # whole trainings that are paid for; None where trials are counted
+    budget: int = 0  # of them, in all
     points: Points = Points(0, 0, 0, 0, False)  # made of trials; the numbers of trials above leave them out
 
     @property
     def waiting(self) -> int:
         """Trials that have not begun, and those of an earlier life that have not gone on yet."""
-        return max(0, self.wanted - sum(self.outcomes.values()) - self.training)
+        return max(0, self.wanted - sum(self.outcomes.values()) - self.training - self.paused)
 
     @classmethod
     def of(cls, tally: Tally, activity: Activity) -> Overview:
@@ -88,6 +91,9 @@ class Overview:
             volume=_volume(front, tally.sweep.objectives),
             device_seconds=_spent(tally, training),
             images_per_second=activity.speed * len(training) if activity.speed and training else None,
+            paused=int(np.count_nonzero(rows["paused"])),
+            spent=tally.spent,
+            budget=tally.sweep.trials,
             points=_points(tally, runs),
         )
 

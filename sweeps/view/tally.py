@@ -23,6 +23,9 @@ _TRIAL = np.dtype(
     [
         ("outcome", np.int8),  # 1 + the position in OUTCOMES; 0 for none
         ("feasible", np.bool_),
+        ("paused", np.bool_),  # at a rung
+        ("length", np.int64),  # epochs of its whole training, where it was sent to a rung
+        ("paid", np.int64),  # of them, those that are paid for
         ("derived", np.bool_),  # made of others, without training
         ("making", np.float64),  # seconds that took
         ("timed", np.bool_),  # what its training cost is known
@@ -88,8 +91,16 @@ class Tally:
 
     @property
     def wanted(self) -> int:
-        """Trials that the sweep will have had, derived points apart."""
+        """Trials that the sweep will have had, derived points apart; those so far, where it counts trainings and not trials."""
+        if self.sweep.stopping.pauses:
+            return len(self.trials) - int(np.count_nonzero(self.rows["derived"]))
         return max(self.sweep.wanted, len(self.trials) - int(np.count_nonzero(self.rows["derived"])))
+
+    @property
+    def spent(self) -> float | None:
+        """Whole trainings that are paid for; None where the sweep counts trials."""
+        sent = self.rows[self.rows["length"] > 0]
+        return float((sent["paid"] / sent["length"]).sum()) if self.sweep.stopping.pauses else None
 
     @property
     def unplanned(self) -> bool:
@@ -148,12 +159,16 @@ class Tally:
         self.trials[trial.number] = trial
         row = self.rows[trial.number]
         row["outcome"] = 0 if trial.outcome is None else 1 + OUTCOMES.index(trial.outcome)
-        row["feasible"] = trial.feasible
+        row["feasible"], row["paused"] = trial.feasible, trial.paused
+        if trial.sent is not None:
+            row["length"], row["paid"] = trial.sent.epochs, trial.paid
         row["derived"] = points.derived(trial)
         row["timed"] = "cost_seconds" in trial.metrics and not row["derived"]
         own = points.own_cost(trial, self.trials.__getitem__, "cost_seconds")
         row["seconds"], row["making"] = (0.0, own) if row["derived"] else (own, 0.0)
         row["epoch"] = trial.epoch
+        if trial.paused:  # one that has gone on says itself what it took from the beginning
+            row["timed"], row["seconds"], row["epoch"] = True, trial.rungs[-1].seconds, trial.rungs[-1].epoch
 
     def _mark(self, name: str, of: Iterable[int], marked: Iterable[int]) -> None:
         self.rows[name][list(of)] = False

@@ -43,6 +43,11 @@ def hours(seconds: float) -> str:
     return figures(spent) if spent >= 10 else f"{spent:.2g}"
 
 
+def trainings(spent: float, budget: float) -> str:
+    """`5.3 of 24 trainings`: how much of a budget of whole trainings is spent."""
+    return f"{min(spent, budget):,.1f} of {budget:,} trainings"
+
+
 def accuracies(values: Mapping[str, Any]) -> str:
     """`: clean 90.0%, robust 51.2%`; nothing where neither is known."""
     shown = [f"{METRICS[name].short} {values[name]:.1%}" for name in ACCURACIES if name in values]

@@ -215,9 +215,11 @@ def test_a_training_that_stops_after_an_epoch_is_gone_on_with(options: dict[str,
     report = first.run(until=1)
     assert (report["epoch"], report["done"], "outcome" in report) == (1, False, False)
     assert first.run(until=1) == report  # there is nothing to do
+    worth = first.standing()
     torch.rand(3)
     second = Trainer(config, tmp_path / "parts", device="cpu")
     assert second.report == report
+    assert second.standing() == worth  # and looking changes nothing of what follows
     assert second.run(until=7)["done"]
     assert second.exact
     ends_alike(second, whole)

@@ -93,15 +93,16 @@ def test_only_name_and_judge_are_needed() -> None:
     assert sweep.space == ()
     assert sweep.trial_config({}) == TrialConfig.model_validate({"judge": JUDGE})
     assert sweep.objectives == {"clean_accuracy": "max", "robust_accuracy": "max"}
-    assert (sweep.search.sampler, sweep.search.trials, sweep.search.seed) == ("tpe", "auto", 0)
+    assert (sweep.search.sampler, sweep.search.trials, sweep.search.seed) == ("auto", "auto", 0)
     assert sweep.wanted == 1, "there is one setting"
-    assert sweep.stopping.name == "fifo"
+    assert sweep.stopping.name == "auto"
+    assert (sweep.settled().search.sampler, sweep.settled().stopping.name) == ("tpe", "none")
     assert (sweep.resources.cpus, sweep.resources.gpus, sweep.resources.max_failures) == ("auto", "auto", 3)
 
 
 def test_short_forms() -> None:
     sweep = make(stopping="fifo", resources={"cpus": "1/2", "gpus": 0}, constraints={"clean_accuracy": {"min": "3/4"}})
-    assert sweep.stopping.name == "fifo"
+    assert sweep.stopping.name == "none", "what it was called"
     assert (sweep.resources.cpus, sweep.resources.gpus) == (0.5, 0)
     assert sweep.constraints["clean_accuracy"].min == 0.75
 

@@ -88,7 +88,10 @@ class TrainTask:
     def _count_attempt(self) -> int:
         kept = [path for name in ("last.pt", "script/state.pt") if (path := self.folder / name).exists()]
         written = max((path.stat().st_mtime_ns for path in kept), default=0)
-        return deaths(self.folder / "attempts.json", self.work["session"], written)
+        session = self.work["session"]
+        if until := self.work.get("until"):  # an attempt that ended at a rung is no death on the way to the next
+            session = f"{session} to {until}"
+        return deaths(self.folder / "attempts.json", session, written)
 
     def interrupt(self) -> bool:
         self._interrupted = True

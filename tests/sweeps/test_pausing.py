@@ -1,0 +1,271 @@
+"""Trials that are paused at rungs: what the record keeps, who goes on, and that a kill at any point changes nothing."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import math
+import random
+import tempfile
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from sweeps import record
+from sweeps.driver import drive
+from sweeps.events import Event, TrialEnded, TrialPaused
+from sweeps.record import Record, TrialRecord, journal
+from sweeps.running.queues import End, Job
+from sweeps.running.simulated import Simulated
+from sweeps.running.tasks.base import Report
+from sweeps.search.controller import GIVEN_UP, SPENT, Controller
+from sweeps.search.field import Choice, Field, Nothing, Policy, Start
+from sweeps.search.progress import Progress
+from sweeps.space import Sweep
+from tests.sweeps.paused import Oldest, ToTheEnd
+from tests.sweeps.small import SPACE, small_sweep
+
+EPOCHS = 27
+TEXT = (
+    SPACE.replace("epochs: 3", f"epochs: {EPOCHS}")
+    .replace("trials: 5", "trials: 3")
+    .replace("images: {validation: 60, test: 80}", "trials: none")
+)
+PAUSING = TEXT + "stopping: {name: pareto_halving, rungs: [6, 13]}\n"
+
+
+class Killed(BaseException):
+    """What a kill is to the driver: nothing is told, nothing is closed."""
+
+
+def answers(job: Job, *, diverging: float = 0.0) -> Iterator[tuple[float, Report]]:
+    """A worker that has gone on from the trial's checkpoint: what it reports depends on the trial and its epoch alone."""
+    chance = random.Random(job.number)
+    end, speed = chance.uniform(0.4, 0.9), chance.uniform(1, 3)
+    until = job.work.get("until", EPOCHS)
+    told: Report = {"epoch": until, "epochs": EPOCHS, "done": True, "training_iteration": until}
+    costs = {"cost_seconds": speed * until, "cost_device_hours": speed * until / 3600, "cost_passes": 10.0 * until}
+    values = {"clean_accuracy": end * until / EPOCHS, "robust_accuracy": (1 - end) * until / EPOCHS, **costs}
+    if chance.random() < diverging:
+        yield speed, {**told, "outcome": "diverged", "cause": "the loss is nan", "epoch": 3, **costs}
+    elif until == EPOCHS:
+        yield speed * until, {**told, **values, "outcome": "complete", "weights": f"{job.number:064x}"}
+    else:
+        yield speed * until, {**told, **values, "outcome": "paused"}
+
+
+def searched(
+    sweep: Sweep,
+    folder: Path,
+    policy: Policy,
+    *,
+    slots: int = 1,
+    diverging: float = 0.0,
+    tell: Any = lambda event: None,
+) -> Sequence[TrialRecord]:
+    """The trials of a sweep that has been driven to its end, whatever was there before."""
+    with Record(folder, sweep.objectives) as opened:
+        place = Simulated(lambda job: answers(job, diverging=diverging), slots)
+        assert drive(sweep, opened, lambda: place, policy=policy, tell=tell)
+    return record.read(folder).trials
+
+
+def untimed(trials: Sequence[TrialRecord]) -> list[TrialRecord]:
+    """The same but for the time of day."""
+    return [replace(trial, started=None, finished=None) for trial in trials]
+
+
+@pytest.fixture(scope="module")
+def sweep(tmp_path_factory: pytest.TempPathFactory) -> Sweep:
+    return small_sweep(tmp_path_factory.mktemp("space"), text=PAUSING)
+
+
+def test_trials_go_from_rung_to_rung_and_the_rest_are_stopped_when_the_budget_is_spent(
+    sweep: Sweep, tmp_path: Path
+) -> None:
+    events: list[Event] = []
+    trials = searched(sweep, tmp_path, Oldest(), tell=events.append)
+    assert {trial.outcome for trial in trials} == {"complete", "stopped"}
+    assert len(trials) > sweep.trials
+    paid = sum(Fraction(trial.paid, EPOCHS) for trial in trials)
+    assert sweep.trials <= paid < sweep.trials + Fraction(14, 27), "one job more than the budget at most"
+    for trial in trials:
+        whole = trial.outcome == "complete"
+        assert [(rung.index, rung.epoch) for rung in trial.rungs] == [(0, 6), (1, 13), (2, 27)][: len(trial.rungs)]
+        assert (len(trial.rungs) == 3) is whole
+        assert trial.epoch == trial.rungs[-1].epoch
+        assert trial.metrics == trial.rungs[-1].metrics
+        assert trial.cause == (None if whole else SPENT)
+    orders = [rung.order for trial in trials for rung in trial.rungs]
+    assert len(set(orders)) == len(orders)
+    told = [(event.trial.number, event.rung.epoch, event.epochs) for event in events if isinstance(event, TrialPaused)]
+    assert sorted(told) == [(t.number, r.epoch, 27) for t in trials for r in t.rungs if r.epoch < 27]
+    spent = [event.spent for event in events if isinstance(event, TrialEnded)]
+    assert spent == sorted(spent, key=lambda each: each or 0.0)
+
+
+def test_a_policy_that_finishes_what_it_begins_spends_the_budget_on_as_many_whole_trials(
+    sweep: Sweep, tmp_path: Path
+) -> None:
+    trials = searched(sweep, tmp_path, ToTheEnd())
+    assert [trial.outcome for trial in trials] == ["complete"] * sweep.trials
+    assert sum(trial.paid for trial in trials) == sweep.trials * EPOCHS, "exactly, whatever floats would add up to"
+
+
+class _Kills:
+    """Kills the driver at its n-th write to the journal, before it or right after it."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, number: int, *, after: bool) -> None:
+        write, left = journal._File.append_logs, [number]
+
+        def append(file: journal._File, logs: list[dict[str, Any]]) -> None:
+            left[0] -= 1
+            if left[0] == 0 and not after:
+                raise Killed
+            write(file, logs)
+            if left[0] == 0:
+                raise Killed
+
+        monkeypatch.setattr(journal._File, "append_logs", append)
+
+
+@pytest.mark.parametrize("keep", [None, 2])
+def test_a_kill_at_any_write_changes_no_decision(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, keep: int | None
+) -> None:
+    sweep = small_sweep(tmp_path, "search.trials=2", text=PAUSING)
+    undisturbed = untimed(searched(sweep, tmp_path / "undisturbed", Oldest(2, keep)))
+    writes = len((tmp_path / "undisturbed" / record.JOURNAL).read_text().splitlines())
+    for number in range(3, writes + 1, 1 if keep is None else 3):
+        folder, after = tmp_path / f"{number}", bool(number % 2)
+        with monkeypatch.context() as patch:
+            _Kills(patch, number, after=after)
+            with contextlib.suppress(Killed):
+                searched(sweep, folder, Oldest(2, keep))
+        assert untimed(searched(sweep, folder, Oldest(2, keep))) == undisturbed, (number, after)
+
+
+def test_those_at_work_when_the_driver_died_go_on_first_and_to_where_they_were_sent(
+    sweep: Sweep, tmp_path: Path
+) -> None:
+    with Record(tmp_path, sweep.objectives) as opened:
+        controller = Controller(sweep, opened, Oldest(), lambda event: None, session="one")
+        jobs = [controller.next() for _ in range(4)]
+        assert all(isinstance(job, Job) for job in jobs)
+        waiting, *at_work = [job for job in jobs if isinstance(job, Job)]
+        controller.finish(waiting, End.of(next(answers(waiting))[1]))
+        assert opened.trial(waiting.number).state == "paused"
+        sent = [opened.trial(job.number).sent for job in at_work]
+    with Record(tmp_path, sweep.objectives) as opened:
+        policy = Oldest()
+        controller = Controller(sweep, opened, policy, lambda event: None, session="two")
+        again = [controller.next() for _ in at_work]
+        assert [job.number for job in again if isinstance(job, Job)] == [job.number for job in at_work]
+        assert [job.work["until"] for job in again if isinstance(job, Job)] == [6, 6, 6]
+        assert [opened.trial(job.number).sent for job in at_work] == sent, "nothing is decided anew"
+        assert not policy.asked
+    assert [trial.state for trial in record.read(tmp_path).trials] == ["paused", *["running"] * 3]
+
+
+@settings(max_examples=8, deadline=None)
+@given(
+    slots=st.integers(1, 5),
+    waiting=st.integers(1, 6),
+    keep=st.none() | st.integers(1, 4),
+    diverging=st.sampled_from([0.0, 0.4]),
+)
+def test_the_field_that_is_kept_is_the_one_that_the_record_says(
+    sweep: Sweep, slots: int, waiting: int, keep: int | None, diverging: float
+) -> None:
+    seen: list[Field] = []
+
+    class Watched(Oldest):
+        def choose(self, field: Field) -> Choice:
+            anew = Progress(sweep, controller[0].record)
+            assert anew.field() == field
+            kept = controller[0].pausing
+            assert kept is not None
+            assert (anew.spent, anew.dry, anew.complete) == (
+                kept.progress.spent,
+                kept.progress.dry,
+                kept.progress.complete,
+            )
+            assert (anew.paused, anew.running) == (kept.progress.paused, kept.progress.running)
+            seen.append(replace(field, curves=list(field.curves)))
+            return super().choose(field)
+
+    controller: list[Controller] = []
+    with tempfile.TemporaryDirectory() as folder, Record(Path(folder), sweep.objectives) as opened:
+        controller.append(Controller(sweep, opened, Watched(waiting, keep), lambda event: None, session="one"))
+        place = Simulated(lambda job: answers(job, diverging=diverging), slots)
+        assert not place.run(controller[0])
+        assert {trial.outcome for trial in opened.trials()} <= {"complete", "stopped", "diverged"}
+        assert any(trial.outcome == "complete" for trial in opened.trials())
+    for before, now in itertools.pairwise(seen):
+        same = sum(a is b for a, b in zip(before.curves, now.curves, strict=False))
+        assert same >= len(before.curves) - 2 * slots - waiting, "those of which nothing is new are the same objects"
+
+
+class NeverFinishes(ToTheEnd):
+    """Always finds something better to do."""
+
+    def choose(self, field: Field) -> Choice:
+        return Start()
+
+
+class Idle(ToTheEnd):
+    """Never finds anything worth doing."""
+
+    def choose(self, field: Field) -> Choice:
+        return Nothing()
+
+
+@pytest.mark.parametrize("slots", [1, 3])
+def test_something_finishes_in_every_quarter_whatever_the_policy_thinks(tmp_path: Path, slots: int) -> None:
+    sweep = small_sweep(tmp_path, "search.trials=16", text=PAUSING)
+    trials = searched(sweep, tmp_path / "small", NeverFinishes(), slots=slots)
+    ends = [trial for trial in trials if trial.outcome == "complete"]
+    events = sorted((rung.order, trial.number, rung.epoch) for trial in trials for rung in trial.rungs)
+    come, quarters = dict[int, int](), set[int]()
+    for order, number, epoch in events:
+        come[number] = epoch
+        if order in {trial.rungs[-1].order for trial in ends}:
+            quarters.add(math.ceil(Fraction(sum(come.values()), EPOCHS) / 4))
+    dry = {1, 2, 3} - quarters
+    assert not dry if slots == 1 else len(dry) < 2, "what several workers have begun comes first"
+    assert len(ends) < 8, "and else it has its way"
+
+
+def test_a_policy_that_wants_nothing_is_not_waited_for(sweep: Sweep, tmp_path: Path) -> None:
+    assert [trial.outcome for trial in searched(sweep, tmp_path, Idle())] == ["complete"] * sweep.trials
+
+
+def test_only_the_states_of_those_that_were_given_up_are_deleted(tmp_path: Path) -> None:
+    sweep = small_sweep(tmp_path, "stopping.keep_paused=2", text=PAUSING)
+    folder = tmp_path / "small"
+    kept = ("last.pt", "metrics.csv", "log.txt")
+
+    class Files(Oldest):
+        def choose(self, field: Field) -> Choice:
+            for curve in field.curves:
+                there = folder / "trials" / f"{curve.number:04d}"
+                if there.exists() and curve.state == "paused":
+                    for name in kept:
+                        (there / name).touch()
+            return super().choose(field)
+
+    trials = searched(sweep, folder, Files(4, keep=2))
+    causes = {trial.number: trial.cause for trial in trials}
+    assert set(causes.values()) == {None, GIVEN_UP, SPENT}
+    for number, cause in causes.items():
+        there = {path.name for path in (folder / "trials" / f"{number:04d}").iterdir()}
+        if cause == GIVEN_UP:
+            assert "last.pt" not in there
+        elif "log.txt" in there:
+            assert there >= set(kept)
