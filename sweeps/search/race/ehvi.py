@@ -18,8 +18,8 @@ _DIRECTIONS, _DRAWS = 64, 32
 
 
 def reference(points: Array, floor: Array) -> Array:
-    """[m] from where gains count: the smallest values on the frontier of [n, m], less a tenth of its range, which is taken to be
-    0.05 at least; and no lower than a floor [m], -inf for none.
+    """[m] from where gains count: the smallest values on the frontier of [n, m], less a tenth of its range, which is taken to
+    be 0.05 at least; and no lower than a floor [m], -inf for none.
     """
     front = points[undominated(-points)]
     if not len(front):
@@ -32,9 +32,9 @@ def reference(points: Array, floor: Array) -> Array:
 def gain(mean: Array, variance: Array, points: Array, lowest: Array) -> Array:
     """[k] expected improvement of the hypervolume of `points` by values ~ N(mean, diag(variance)).
 
-    One objective: expected improvement (Jones et al., 1998). Two: closed form (Emmerich et al., 2005, in strips). More: the mean
-    over 64 fixed directions w of the expected gain of min_j max(y_j - ref_j, 0)^m / w_j^m, of which the hypervolume is a multiple
-    (Zhang and Golovin, ICML 2020), over 32 fixed draws.
+    One objective: expected improvement (Jones et al., 1998). Two: closed form (Emmerich et al., 2005, in strips). More: the
+    mean over 64 fixed directions w of the expected gain of min_j max(y_j - ref_j, 0)^m / w_j^m, of which the hypervolume is a
+    multiple (Zhang and Golovin, ICML 2020), over 32 fixed draws.
 
     Args:
         mean, variance: [k, m]. points: [n, m]. lowest: [m] the reference.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -133,7 +134,10 @@ class Encoding:
     def coordinates(self, params: Mapping[str, object]) -> Array:
         """[parameters] of one setting."""
         names = (axis.parameter.name for axis in self.axes)
-        found = [axis.coordinate(params[name]) if name in params else math.nan for axis, name in zip(self.axes, names)]
+        found = [
+            axis.coordinate(params[name]) if name in params else math.nan
+            for axis, name in zip(self.axes, names, strict=True)
+        ]
         return np.array(found, dtype=float)
 
     def params(self, row: Array) -> dict[str, object]:
@@ -203,4 +207,4 @@ class Encoding:
 def _rises(values: Sequence[Scalar]) -> bool:
     """Whether the values of a choice are numbers, each larger than the one before."""
     numbers = [value for value in values if isinstance(value, int | float) and not isinstance(value, bool)]
-    return len(numbers) == len(values) and all(a < b for a, b in zip(numbers, numbers[1:], strict=False))
+    return len(numbers) == len(values) and all(a < b for a, b in pairwise(numbers))

@@ -60,7 +60,7 @@ class Fits:
         size = fit_size(len(at))
         if not size:
             return [None] * values.shape[1]
-        first = np.lexsort((rung, at, orders[at, rung]))[:size]
+        first = np.argsort(orders[at, rung] * values.shape[1] + rung, kind="stable")[:size]
         levels = []
         for place in range(values.shape[1]):
             trials = at[first[rung[first] == place]]

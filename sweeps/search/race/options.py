@@ -16,6 +16,7 @@ class RaceOptions:
         refinements: closer neighbours of the best `refined` of all these.
         chance, step: with which a parameter of a neighbour moves, and how far on a range in [0, 1]. close: of a closer one.
         fit_points: values a rung that hyperparameters are fitted to. model_points: that the model rests on.
+        weighed: paused trials that may be chosen, and finished ones that gains are counted over, at most so many of each.
         guard: at every so many-th decision, where none of as many last reports was the end of a training, the best paused trial
             goes on; 0: never.
         own_values: a trial is predicted from what it measured, and not from what the model says that its setting measures.
@@ -23,7 +24,7 @@ class RaceOptions:
         random_horizon: gains are looked for at a rung that is drawn, and not always at the end (ifBO, ICML 2024).
         pausing: off, a trial that was begun is gone on with before anything else.
         cost_power: of the seconds that a gain is divided by; 0: whatever they cost.
-        sampler_draws: random beginnings are left to the sampler.
+        sampler_draws: the first `start` beginnings are left to the sampler.
         prior_weight: gamma; a score counts exp(gamma log density / n) times at n trials.
     """
 
@@ -38,6 +39,7 @@ class RaceOptions:
     close: float = 0.05
     fit_points: int = 150
     model_points: int = 300
+    weighed: int = 150
     guard: int = 3
     own_values: bool = False
     thompson: bool = False

@@ -35,8 +35,8 @@ class Outlook:
         """Args: rows: of the field, and a model of them."""
         self._rows, self._model, self._region, self._options = rows, model, region, options
         self._encoding = encoding
-        self._paused = _some(rows, PAUSED, options.model_points)
-        done = _some(rows, COMPLETE, options.model_points)
+        self._paused = _some(rows, PAUSED, options.weighed)
+        done = _some(rows, COMPLETE, options.weighed)
         self._costs = [self._cost(place, fits) for place in range(len(region.limits))]
         running = np.flatnonzero(rows.states == RUNNING)
         self._base = np.concatenate([done[self._within(done)], running])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 import numpy as np
@@ -27,11 +27,11 @@ _MODE = 256  # draws among which the likeliest stands for a prior's mode
 class Prior(Protocol):
     """What is believed of settings before anything was measured."""
 
-    def log_density(self, params: dict[str, object]) -> float:
+    def log_density(self, params: Mapping[str, object]) -> float:
         """Of a setting; 0 at the mode, lower away from it."""
         ...
 
-    def draw(self, rng: np.random.Generator) -> dict[str, object]:
+    def draw(self, rng: np.random.Generator) -> Mapping[str, object]:
         """A setting."""
         ...
 
@@ -82,7 +82,7 @@ class Race:
         if not len(rows) and self._prior is not None:
             return Start(self._mode(self._prior, rng))
         if len(rows) < options.start or np.isnan(rows.values).all():
-            return self._at_random(rng, rows, paused)
+            return Start() if options.sampler_draws else self._at_random(rng, rows, paused)
         outlook = self._look(field, rows)
         level = int(rng.integers(len(field.rungs))) if options.random_horizon else None
         outlook.begin(rng, level)
@@ -149,8 +149,6 @@ class Race:
         return drawn
 
     def _at_random(self, rng: np.random.Generator, rows: Rows, paused: NDArray[np.int64]) -> Choice:
-        if self.options.sampler_draws:
-            return Start()
         found = candidates.at_random(self._encoding, rng, rows.tried, self.options.candidates)
         if len(found):
             return Start(self._encoding.params(found[0]))
@@ -158,7 +156,7 @@ class Race:
             return Resume(rows.number(int(paused[0])))
         return Nothing() if (rows.states == RUNNING).any() else Start()
 
-    def _mode(self, prior: Prior, rng: np.random.Generator) -> dict[str, object]:
+    def _mode(self, prior: Prior, rng: np.random.Generator) -> Mapping[str, object]:
         return max((prior.draw(rng) for _ in range(_MODE)), key=prior.log_density)
 
     def _stale(self, field: Field, rows: Rows) -> bool:

@@ -39,14 +39,14 @@ class Region:
 
     def allowed(self, values: Array) -> NDArray[np.bool_]:
         """[k] whether values [k, m] stay below the ceiling."""
-        found: NDArray[np.bool_] = (values <= self.ceiling).all(1)
-        return found
+        return np.asarray((values <= self.ceiling).all(axis=1), dtype=np.bool_)
 
     def chance(self, mean: Array, variance: Array) -> Array:
         """[k] that values ~ N(mean, diag(variance)) do."""
         if np.isinf(self.ceiling).all():
             return np.ones(len(mean))
-        return between(mean, variance, -math.inf, self.ceiling).prod(1)
+        found: Array = between(mean, variance, -math.inf, self.ceiling).prod(1)
+        return found
 
 
 def between(mean: Array, variance: Array, low: float | Array, high: float | Array) -> Array:

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from itertools import compress, count
+from operator import is_not
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -38,6 +41,7 @@ class Rows:
         self._rungs = rungs
         self._seen: list[Curve] = []
         self._keys: list[bytes] = []
+        self._all: dict[str, NDArray[Any]] = {}
         self._room(0, 64)
         self.tried: Counter[bytes] = Counter()
         self.version = 0
@@ -48,7 +52,9 @@ class Rows:
     def update(self, field: Field) -> None:
         """Takes in the curves that are other objects than before."""
         curves = field.curves
-        new = [at for at, (curve, seen) in enumerate(zip(curves, self._seen, strict=False)) if curve is not seen]
+        new = list(
+            compress(count(), map(is_not, curves, self._seen))
+        )  # ten thousand are looked at before every decision
         for at in range(len(curves), len(self._seen)):
             self._forget(at)
         del self._seen[len(curves) :], self._keys[len(curves) :]
