@@ -24,7 +24,7 @@ from sweeps.search.tabled import Curves
 from sweeps.space import Sweep
 
 Array = NDArray[np.float64]
-SETTINGS = 3000
+SETTINGS = 2000
 NETWORKS = 3
 COMPONENTS = 8
 SIMILAR = 20

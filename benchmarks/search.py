@@ -10,7 +10,7 @@ by their mean test accuracies with the other seeds; the reference point is the f
 those trials that look non-dominated by what the search was told. Costs to the final median regret of plain OptunaSearch (TPE,
 first in, first out) come with 95 % of 1,000 bootstrap resamples of the sweeps of both.
 
-A table is searched as it is, and made dense: 3,000 settings, whose curves small networks were fitted to (`_fitted.py`). Variants
+A table is searched as it is, and made dense: 2,000 settings, whose curves small networks were fitted to (`_fitted.py`). Variants
 were chosen on `--part tune`, over networks of seed 0, and are judged on `--part report`: networks of seed 1, the tables as they
 are, other sweeps, and tables that nothing was chosen on. What is done is kept in build/, and a run that was killed goes on.
 """

@@ -29,7 +29,8 @@ class Listed(Encoding):
         self.settings = tuple(dict(params) for params in settings)
         self.left = np.ones(len(self.settings), dtype=np.bool_)
         self._rows = np.array([self.coordinates(params) for params in self.settings]).reshape(-1, len(self.axes))
-        self._points = self.inputs(self._rows)
+        self._points = self.inputs(self._rows).astype(np.float32)  # of many settings the distances are most of the work
+        self._squares = (self._points**2).sum(1)
         self._by_name = {frozenset(params.items()): place for place, params in enumerate(self.settings)}
         self._by_key = {key: place for place, key in enumerate(self.keys(self._rows))}
 
@@ -72,8 +73,7 @@ class Listed(Encoding):
         return self._rows[self._nearest(rows)] if self.left.any() else rows
 
     def _nearest(self, rows: Array) -> NDArray[np.intp]:
-        left = np.flatnonzero(self.left)
-        points, wanted = self._points[left], self.inputs(rows)
-        away = (points**2).sum(1)[None, :] - 2 * (wanted @ points.T)
-        found: NDArray[np.intp] = left[away.argmin(1)]
+        away = self._squares - 2 * (self.inputs(rows).astype(np.float32) @ self._points.T)
+        away[:, ~self.left] = np.inf
+        found: NDArray[np.intp] = away.argmin(1)
         return found

@@ -18,6 +18,7 @@ from sweeps.record import Record, TrialRecord
 from sweeps.running.queues import DONE, End, Job, Queue, Result, Signal, Verdict
 from sweeps.running.simulated import Simulated
 from sweeps.running.tasks.base import PAUSED, Report
+from sweeps.search import sampling
 from sweeps.search.controller import Controller
 from sweeps.search.listed import Listed
 from sweeps.search.regret import Finished
@@ -109,12 +110,20 @@ class TabledStudy(Study):
 
 
 class _Controller(Controller):
-    """A controller that is at its end where the table is."""
+    """A controller that is at its end where the table is, and whose trials have no folders: nobody works in them."""
 
     study: TabledStudy
 
     def _new(self, number: int, params: Mapping[str, object] | None) -> Asked | None:
-        return super()._new(number, params) if self.study.listed.left.any() else None
+        if not self.study.listed.left.any():
+            return None
+        wanted = sampling.sampler(self.sweep, number) if params is None else sampling.Fixed(params)
+        return self.study.ask(wanted)  # one that was tried is not asked for
+
+    def _job(self, number: int) -> Job:
+        self.running.add(number)
+        until = None if self.pausing is None else self.pausing.send(number)
+        return Job(f"trial {number:04d}", number, {} if until is None else {"until": until})
 
 
 class Trainings:
