@@ -1,7 +1,7 @@
 """A table made dense: small networks fitted to its curves, so that nearly every setting of the space can be had.
 
-A searcher that is a Gaussian process meets no Gaussian process here. Truth is what the networks say; a training is the truth and
-the deviation of one training from the mean of its setting, of one of the 20 most similar settings that were trained.
+A searcher that is a Gaussian process meets no Gaussian process here. Truth is what the networks say; a training is the truth
+and the deviation of one training from the mean of its setting, of one of the 20 most similar settings that were trained.
 """
 
 from __future__ import annotations
@@ -115,7 +115,9 @@ def _networks(x: Array, y: Array, seed: int, *, networks: int) -> _Fit:
     nets = []
     for number in range(networks):
         torch.manual_seed(derive(seed, "network", number) % 2**31)
-        net = nn.Sequential(nn.Linear(x.shape[1], 64), nn.Tanh(), nn.Linear(64, 64), nn.Tanh(), nn.Linear(64, len(axes)))
+        net = nn.Sequential(
+            nn.Linear(x.shape[1], 64), nn.Tanh(), nn.Linear(64, 64), nn.Tanh(), nn.Linear(64, len(axes))
+        )
         optimiser = torch.optim.AdamW(net.parameters(), lr=5e-3, weight_decay=0.03)
         rates = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, STEPS)
         for _ in range(STEPS):

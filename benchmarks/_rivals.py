@@ -175,7 +175,7 @@ class HubPruned(OptunaRival):
 
 
 class SyneTune(OptunaRival):
-    """MO-ASHA as published (Schmucker et al., 2021), Syne Tune's: settings by chance, stopped at rungs by non-dominated rank."""
+    """MO-ASHA as published (Schmucker et al., 2021), of Syne Tune: settings by chance, stopped at rungs by dominance."""
 
     def __init__(self, sweep: Sweep, world: Tabled, seed: int, *, first: int) -> None:
         """Args: first: epochs before the first rung; each rung has three times those of the one before."""
@@ -183,7 +183,7 @@ class SyneTune(OptunaRival):
         from syne_tune.optimizer.schedulers.multiobjective.moasha import MOASHA
 
         super().__init__(sweep, world, RandomSampler(seed=seed))
-        np.random.seed(seed)  # noqa: NPY002: it draws from the global generator
+        np.random.seed(seed)  # noqa: NPY002 (what it draws from)
         self._trial = Trial
         whole = world.epochs[-1]
         self._scheduler = MOASHA(
@@ -221,7 +221,7 @@ class Neps:
         from neps.optimizers.ask_and_tell import AskAndTell
 
         warnings.filterwarnings("ignore")
-        np.random.seed(seed)  # noqa: NPY002: it draws from the global generators
+        np.random.seed(seed)  # noqa: NPY002 (what it draws from)
         torch.manual_seed(seed)
         torch.set_num_threads(1)
         self.sweep, self.world = sweep, world
@@ -322,8 +322,10 @@ def _middle(parameter: Any) -> Any:
     own = parameter.distribution
     if own.kind == "choice":
         return own.choices[0]
-    log = own.kind in ("loguniform", "logint")
-    return own.checked(round(math.sqrt(own.low * own.high)) if own.is_int else math.sqrt(own.low * own.high)) if log else own.at(0.5)
+    if own.kind not in ("loguniform", "logint"):
+        return own.at(0.5)
+    middle = math.sqrt(own.low * own.high)
+    return round(middle) if own.is_int else middle
 
 
 def _of_neps(neps: Any, parameter: Any) -> Any:
@@ -366,7 +368,9 @@ def makers(registry: Path | None) -> dict[str, Maker]:
     for first in (1, 3):
         found[f"syne_moasha_{first}"] = lambda s, w, n, first=first: SyneTune(s, w, n, first=first)
     for prior in ("flat", "right"):
-        found[f"neps_primo_{prior}"] = lambda s, w, n, prior=prior: Neps(s, w, n, name="primo", first=1 / 9, prior=prior)
+        found[f"neps_primo_{prior}"] = lambda s, w, n, prior=prior: Neps(
+            s, w, n, name="primo", first=1 / 9, prior=prior
+        )
     if registry is not None:
         for percentile, shares in ((50.0, (2 / 9, 0.5)), (50.0, (1 / 9, 1 / 3)), (25.0, (2 / 9, 0.5))):
             name = f"hub_pruner_{percentile:.0f}_{shares[0]:.2f}"

@@ -58,13 +58,14 @@ class Worker:
     def __init__(self, python: str) -> None:
         environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONWARNINGS": "ignore"}
         environment["PYTHONPATH"] = os.pathsep.join([str(PROGRAM.parent.parent), os.environ.get("PYTHONPATH", "")])
-        self._process = subprocess.Popen(
+        self._process = subprocess.Popen(  # noqa: S603
             [python, str(PROGRAM)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
             env=environment,
         )  # fmt: skip
 
     def run(self, task: Task) -> dict[str, Any]:
-        assert self._process.stdin is not None and self._process.stdout is not None
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
         self._process.stdin.write(json.dumps(asdict(task)) + "\n")
         self._process.stdin.flush()
         for line in self._process.stdout:
@@ -85,7 +86,9 @@ def run_all(tasks: Sequence[Task], runs: Runs, *, workers: int, python: Path | N
         seconds: after which none is begun any more.
     """
     wanted: queue.SimpleQueue[Task] = queue.SimpleQueue()
-    left = [task for task in tasks if runs.get(task) is None and (python or not task.search.startswith(OWN_ENVIRONMENT))]
+    left = [
+        task for task in tasks if runs.get(task) is None and (python or not task.search.startswith(OWN_ENVIRONMENT))
+    ]
     for task in left:
         wanted.put(task)
     begun, broken = time.monotonic(), set[str]()

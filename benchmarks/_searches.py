@@ -46,7 +46,7 @@ class Task:
     @property
     def budget(self) -> int:
         """Whole trainings; of a table that has few settings, less, or a search would try them all."""
-        return BUDGET if self.settings.startswith("fitted") else min(BUDGET, len(curves(self.table, self.settings)[1].settings) // 5)
+        return min(BUDGET, len(curves(self.table, self.settings)[1].settings) // 5)
 
 
 def run(task: Task) -> dict[str, Any]:
@@ -118,13 +118,13 @@ def _world(task: Task) -> tuple[Sweep, Tabled]:
 def _rival(task: Task, sweep: Sweep, world: Tabled) -> Trace:
     from _rivals import Rivals, makers
 
-    queue = Rivals(makers(Path(task.registry) if task.registry else None)[task.search](sweep, world, task.number), world)
+    queue = Rivals(
+        makers(Path(task.registry) if task.registry else None)[task.search](sweep, world, task.number), world
+    )
     return clocked(queue, world, queue.answers, workers=WORKERS, budget=task.budget)
 
 
-def ours(
-    policy: Chosen, *, sampler: str, stopping: Mapping[str, Any]
-) -> Callable[[Task, Sweep, Tabled], Trace]:
+def ours(policy: Chosen, *, sampler: str, stopping: Mapping[str, Any]) -> Callable[[Task, Sweep, Tabled], Trace]:
     """A search through the controller.
 
     Args:

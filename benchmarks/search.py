@@ -5,14 +5,15 @@
 
 Each sweep has 4 workers and the cost of 60 whole trainings, in the mean over the table's settings. Starts, resumptions and
 evaluations are charged a tenth of an epoch each. A search meets one seed of the table, and settings that it draws become the
-nearest of the table that was not tried. Its regret is the share of the best hypervolume that the trials lack which it finished,
-by their mean test accuracies with the other seeds; the reference point is the frontier's nadir less 10 %. `selected` counts only
-those trials that look non-dominated by what the search was told. Costs to the final median regret of plain OptunaSearch (TPE,
-first in, first out) come with 95 % of 1,000 bootstrap resamples of the sweeps of both.
+nearest of the table that was not tried. Its regret is the share of the best hypervolume that the trials lack which it
+finished, by their mean test accuracies with the other seeds; the reference point is the frontier's nadir less 10 %. `selected`
+counts only those trials that look non-dominated by what the search was told. Costs to the final median regret of plain
+OptunaSearch (TPE, first in, first out) come with 95 % of 1,000 bootstrap resamples of the sweeps of both.
 
-A table is searched as it is, and made dense: 2,000 settings, whose curves small networks were fitted to (`_fitted.py`). Variants
-were chosen on `--part tune`, over networks of seed 0, and are judged on `--part report`: networks of seed 1, the tables as they
-are, other sweeps, and tables that nothing was chosen on. What is done is kept in build/, and a run that was killed goes on.
+A table is searched as it is, with a fifth of its settings for a budget, and made dense: 2,000 settings, whose curves small
+networks were fitted to (`_fitted.py`). Variants were chosen on `--part tune`, over networks of seed 0, and are judged on
+`--part report`: networks of seed 1, the tables as they are, other sweeps, and tables that nothing was chosen on. What is done
+is kept in build/, and a run that was killed goes on.
 """
 
 from __future__ import annotations
@@ -72,8 +73,8 @@ def tasks(options: argparse.Namespace, searches: list[str]) -> list[Task]:
         for settings in options.settings.split(",") if options.settings else _parts(options.part):
             for search in searches:
                 count = min(options.sweeps, options.slow) if search.startswith(SLOW) else options.sweeps
-                for number in range(begin, begin + count):
-                    found.append((number, Task(str(path), settings, search, number, options.registry)))
+                numbers = range(begin, begin + count)
+                found += [(number, Task(str(path), settings, search, number, options.registry)) for number in numbers]
     return [task for _, task in sorted(found, key=lambda each: each[0] // 12)]
 
 
@@ -103,23 +104,26 @@ def regrets(runs: Runs, wanted: list[Task]) -> dict[str, dict[str, list[tuple[Re
 def judge(bench: Bench, table: str, found: dict[str, list[tuple[Regrets, dict[str, float]]]]) -> None:
     """Rows of all searches on a table, and the targets of ours."""
     steps = {
-        selected: {name: np.array([each.at(COSTS, selected=selected) for each, _ in sweeps]) for name, sweeps in found.items()}
+        selected: {
+            name: np.array([each.at(COSTS, selected=selected) for each, _ in sweeps]) for name, sweeps in found.items()
+        }
         for selected in (False, True)
     }
     costs: dict[str, float] = {}
     for name, sweeps in found.items():
         judged = steps[False][name]
         medians = np.median(judged, axis=0)
-        counts = {key: round(float(np.mean([each[key] for _, each in sweeps])), 1) for key in ("started", "finished", "seconds")}
+        case, many = f"{table} {name}", {"sweeps": len(sweeps)}
+        counts = {key: round(float(np.mean([each[key] for _, each in sweeps])), 1) for key in sweeps[0][1]}
         for share in (0.25, *QUARTERS):
-            bench.row(f"{table} {name}", f"median regret at {share:.2f} of the budget", medians[_at(share)], sweeps=len(sweeps), **counts)
-        bench.row(f"{table} {name}", "median regret at the end, selected", float(np.median(steps[True][name][:, -1])), sweeps=len(sweeps))
+            bench.row(case, f"median regret at {share:.2f} of the budget", medians[_at(share)], **many, **counts)
+        bench.row(case, "median regret at the end, selected", float(np.median(steps[True][name][:, -1])), **many)
         for selected, word in ((False, ""), (True, ", selected")):
             if BASELINE in found:
                 reached = cost_to(steps[selected][name], steps[selected][BASELINE][:, -1], COSTS / BUDGET)
                 bench.row(
-                    f"{table} {name}", f"cost to TPE's final regret{word}", reached.cost,
-                    low=round(reached.low, 3), high=round(reached.high, 3), sweeps=len(sweeps),
+                    case, f"cost to TPE's final regret{word}", reached.cost,
+                    low=round(reached.low, 3), high=round(reached.high, 3), **many,
                 )  # fmt: skip
                 if not selected:
                     costs[name] = reached.cost
@@ -129,7 +133,7 @@ def judge(bench: Bench, table: str, found: dict[str, list[tuple[Regrets, dict[st
                         bench.target(f"{table}: upper end of it", reached.high, 0.8)
         if "random" in found and name != "random":
             worst = _beyond_chance(judged, steps[False]["random"])
-            bench.row(f"{table} {name}", "most that it is surely worse than random", worst, sweeps=len(sweeps))
+            bench.row(case, "most that it is surely worse than random", worst, **many)
             if name == OURS:
                 bench.target(f"{table}: surely worse than random", worst, 0.0)
     if OURS not in found or BASELINE not in found:
@@ -144,7 +148,7 @@ def judge(bench: Bench, table: str, found: dict[str, list[tuple[Regrets, dict[st
 
 
 def _at(share: float) -> int:
-    return int(round(share * (len(COSTS) - 1)))
+    return round(share * (len(COSTS) - 1))
 
 
 def _beyond_chance(own: Array, chance: Array) -> float:
@@ -163,16 +167,20 @@ def install(folder: Path) -> None:
     """Makes the rivals' environment: it sees the packages of this one, and adds theirs."""
     import sysconfig
 
-    subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(folder)], check=True)
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(folder)], check=True)  # noqa: S603
     inside = next(folder.glob("lib/python*/site-packages"))
     (inside / "beside.pth").write_text(sysconfig.get_path("purelib") + "\n")
-    subprocess.run(["uv", "pip", "install", "--python", str(folder / "bin/python"), *PACKAGES], check=True)  # noqa: S607
-    print(f"{folder}: ready. For the hub's pruner: git clone https://github.com/optuna/optunahub-registry build/registry")
+    subprocess.run(["uv", "pip", "install", "--python", str(folder / "bin/python"), *PACKAGES], check=True)  # noqa: S603, S607
+    print(
+        f"{folder}: ready. For the hub's pruner: git clone https://github.com/optuna/optunahub-registry build/registry"
+    )
 
 
 def main() -> None:
     line = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    line.add_argument("--quick", action="store_true", help="about a minute: 3 sweeps of ours, TPE and random, and the driver")
+    line.add_argument(
+        "--quick", action="store_true", help="about a minute: 3 sweeps of ours, TPE and random, and the driver"
+    )
     line.add_argument("--part", choices=("tune", "report"), default="report", help="which half")
     line.add_argument("--settings", help="instead: all, even, odd, fitted0, fitted1 ..., with commas")
     line.add_argument("--table", action="append", help="a table; by default all in benchmarks/tables")

@@ -4,6 +4,7 @@ sweep, with answers from the table in place of workers.
 
 from __future__ import annotations
 
+import math
 import os
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
@@ -20,15 +21,14 @@ from sweeps.running.simulated import Simulated
 from sweeps.running.tasks.base import PAUSED, Report
 from sweeps.search import sampling
 from sweeps.search.controller import Controller
+from sweeps.search.field import Policy
 from sweeps.search.listed import Listed
 from sweeps.search.regret import Finished
-from sweeps.search.field import Policy
 from sweeps.search.study import Asked, Study
 from sweeps.search.tabled import Tabled
 from sweeps.space import Sweep
 
-
-SHARED_MEMORY = "/dev/shm"  # noqa: S108: folders there are made with names of their own
+SHARED_MEMORY = "/dev/shm"  # noqa: S108 (folders there get names of their own)
 """A file system without a disk, on Linux: a record that nobody will read waits for none."""
 
 
@@ -136,7 +136,9 @@ class Trainings:
         trial = self._record.trial(job.number)
         place = self._listed.place(trial.params)
         begun = trial.rungs[-1] if trial.rungs else None
-        piece = self._world.piece(place, 0 if begun is None else begun.epoch, job.work.get("until", self._world.epochs[-1]))
+        piece = self._world.piece(
+            place, 0 if begun is None else begun.epoch, job.work.get("until", self._world.epochs[-1])
+        )
         known: dict[str, Any] = {
             "place": place,
             "epoch": piece.epoch,
@@ -153,18 +155,20 @@ Chosen = Callable[[Sweep, Listed], Policy | None]
 
 
 def simulate(
-    sweep: Sweep, world: Tabled, policy: Chosen, *, workers: int, budget: float, folder: Path | None = None
+    sweep: Sweep, world: Tabled, policy: Chosen, *, workers: int, budget: float = math.inf, folder: Path | None = None
 ) -> Trace:
     """Searches a table once.
 
     Args:
         world: what the search meets.
         workers: trainings at a time.
-        budget: whole trainings, in the mean over the table's settings, that all workers together may take.
+        budget: whole trainings, in the mean over the table's settings, that all workers together may take; by default what the
+            controller itself makes of `search.trials`.
         folder: of the record; a temporary one where it is not given.
     """
     memory = SHARED_MEMORY if os.access(SHARED_MEMORY, os.W_OK) else None
-    with tempfile.TemporaryDirectory(prefix="simulated-", dir=memory) as made, Record(folder or Path(made), sweep.objectives) as record:
+    scratch = tempfile.TemporaryDirectory(prefix="simulated-", dir=memory)
+    with scratch as made, Record(folder or Path(made), sweep.objectives) as record:
         listed = Listed(sweep.space, sweep.ask, world.settings)
         chosen = policy(sweep, listed)
         controller = _Controller(sweep, record, chosen, lambda event: None, session="simulated")

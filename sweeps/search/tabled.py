@@ -61,10 +61,14 @@ class Curves:
             UserError: it has no column for an objective, or trainings are of several lengths.
         """
         if other := [name for name in objectives if name not in METRICS]:
-            raise UserError(f"{table.path}: has nothing of {other[0]}; searches over tables are for {' and '.join(METRICS)}")
+            raise UserError(
+                f"{table.path}: has nothing of {other[0]}; searches over tables are for {' and '.join(METRICS)}"
+            )
         lengths = sorted({setting.epochs for setting in table.settings})
         if len(lengths) > 1:
-            raise UserError(f"{table.path}: trainings are of {lengths[0]} to {lengths[-1]} epochs; one length is needed")
+            raise UserError(
+                f"{table.path}: trainings are of {lengths[0]} to {lengths[-1]} epochs; one length is needed"
+            )
         late = np.asarray(table.epochs)[:, None] >= AVERAGED_FROM * lengths[0]
         early, averaged = (_measured(table, objectives, "validation", late=each) for each in (False, True))
         final = _measured(table, objectives, "test", late=True)[:, :, -1]
@@ -74,7 +78,7 @@ class Curves:
     @property
     def seeds(self) -> int:
         """How many trainings there are of a setting."""
-        return self.seconds.shape[1]
+        return int(self.seconds.shape[1])
 
     def digest(self) -> str:
         """Of all that is in it: equal for equal curves."""
@@ -85,7 +89,7 @@ class Curves:
 
 
 def _measured(table: Table, objectives: Sequence[str], split: Split, *, late: bool) -> Array:
-    """[settings, seeds, epochs, objectives] of the weights that are measured late in training, or early, or of those there are."""
+    """[settings, seeds, epochs, objectives] of the weights that are measured late, or early, or of those that there are."""
     order: tuple[Weights, Weights] = ("averaged", "raw") if late else ("raw", "averaged")
     for weights in order:
         if all(f"{split}_{weights}_{name}" in table.accuracies for name in objectives):
@@ -111,12 +115,12 @@ class Tabled:
         self._seen = curves.seen[:, own]
         self._seconds = _filled(curves.seconds, curves.epochs)
         self._last = np.where(np.isnan(self._seen).any(axis=2), -1, np.arange(len(self.epochs))).max(axis=1)
-        complete = ~np.isnan(curves.final).any(axis=(1, 2))
+        complete = np.asarray(~np.isnan(curves.final).any(axis=(1, 2)))
         if not complete.any():
             raise UserError("no setting of the table was trained to its end with every seed")
         means = np.where(complete[:, None], curves.final[:, others].mean(axis=1), np.nan)
         self.truth = Truth.of(means * self._signs)
-        whole = [self.piece(place, 0, self.epochs[-1]).seconds for place in np.flatnonzero(complete)]
+        whole = [self.piece(place, 0, self.epochs[-1]).seconds for place in np.flatnonzero(complete).tolist()]
         self.whole = float(np.mean(whole))
         """Seconds of a whole training, overheads included, in the mean over settings: what costs are counted in."""
 
@@ -157,9 +161,11 @@ def _filled(seconds: Array, epochs: tuple[int, ...]) -> Array:
     """
     known = ~np.isnan(seconds)
     count = known.sum(axis=1)
-    means = np.divide(np.where(known, seconds, 0.0).sum(axis=1), count, out=np.full(count.shape, np.nan), where=count > 0)
+    means = np.divide(
+        np.where(known, seconds, 0.0).sum(axis=1), count, out=np.full(count.shape, np.nan), where=count > 0
+    )
     paces = means / np.asarray(epochs)
     usual = float(np.nanmean(paces))
     last = np.where(count > 0, np.arange(len(epochs)), -1).max(axis=1)
     own = np.where(last < 0, usual, paces[np.arange(len(paces)), np.maximum(last, 0)])
-    return np.where(count > 0, means, own[:, None] * np.asarray(epochs))
+    return np.asarray(np.where(count > 0, means, own[:, None] * np.asarray(epochs)))
