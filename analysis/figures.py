@@ -102,7 +102,8 @@ def frontier_figure(
     Members are joined by the staircase of what is attained, and each is linked to its test result with 95 % Wilson
     intervals, hollow where another member dominates it on test. Trials judged in full, upper bounds of trials proven
     dominated, and flagged, stopped, paused, diverged and failed trials each have their own mark. Before anything is judged
-    the numbers of the cheap attack are drawn, and the axes say so. Colour is the first searched option, where no objective needs it.
+    the numbers of the cheap attack are drawn, and the axes say so. Colour is the first searched option, where no objective
+    needs it.
 
     Points that were derived without training are stars of the same kinds, and the frontier of training alone is a thin line
     where they go beyond it.

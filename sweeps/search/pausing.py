@@ -47,7 +47,7 @@ class Pausing:
         rest: Signal = WAIT if at_work else DONE
         if self.progress.spent >= self.sweep.trials:
             return rest if at_work or self._complete() else self._furthest(rest)
-        if self.progress.dry and not self._finishing():
+        if self.progress.dry and not self._pushed():
             found = self._furthest(rest)
             if isinstance(found, int):
                 return found
@@ -94,10 +94,10 @@ class Pausing:
         found = furthest(self.sweep, self.record, self.progress.paused)
         return otherwise if found is None else found
 
-    def _finishing(self) -> bool:
-        """Whether a trial is on its way to the end of training."""
-        sent = [self.record.trial(number).sent for number in self.progress.running]
-        return any(each is not None and each.index == self.last for each in sent)
+    def _pushed(self) -> bool:
+        """Whether a trial at work is as far as any that waits: it goes on next, and other workers are free for other things."""
+        highest = max((self.record.trial(number).reached for number in self.progress.paused), default=0)
+        return any(self.record.trial(number).reached >= highest for number in self.progress.running)
 
     def _complete(self) -> bool:
         """Whether any trial is: a sweep that ends has something to show."""

@@ -97,10 +97,13 @@ class Progress:
 
     @property
     def dry(self) -> bool:
-        """Whether three quarters of a quarter of the budget are done, and no trial has completed in it."""
+        """Whether no trial has completed in a quarter of the budget of which little is left: a fourth, or as much as all workers
+        will have done until one that waits at the first rung is through, up to a half.
+        """
         quarter, done = Fraction(self.sweep.trials, 4), _whole(self._done)
         begin = quarter * (done // quarter)
-        return done >= begin + quarter * Fraction(3, 4) and self._finished_at <= begin
+        through = (1 - Fraction(self.rungs[0])) * (len(self.running) + 1)
+        return self._finished_at <= begin and done >= begin + quarter - min(max(quarter / 4, through), quarter / 2)
 
     def _curve(self, trial: TrialRecord) -> Curve:
         number, done = trial.number, trial.outcome == "complete"

@@ -5,8 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import pytest
-
 from robustray.measures.accuracy import measured
 from robustray.training import Trainer
 from sweeps.running.tasks.base import PAUSED

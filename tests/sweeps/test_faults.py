@@ -81,6 +81,22 @@ def test_a_driver_killed_at_random_moments_loses_nothing(
     assert not [trial for trial in record.read(folder).trials if trial.outcome is None]
 
 
+@pytest.mark.faults
+def test_halving_killed_at_random_moments_decides_as_the_undisturbed_one(tmp_path: Path) -> None:
+    """Which trials begin, wait, go on and are stopped, and what they measured, in every process that takes them up. (A race
+    looks at seconds, too, which are others every time.)
+    """
+    text = SPACE.replace("trials: 5", "trials: 4") + "stopping: {name: pareto_halving, rungs: [1, 2], eta: 2}\n"
+    assert run_quietly(small_sweep(tmp_path / "undisturbed", text=text), tmp_path / "undisturbed" / "small")
+    small_sweep(tmp_path, text=text)
+    assert _killed_until_done(tmp_path / "small.yaml", tmp_path / "small", random.Random("halving"), damage=True) >= 3
+    assert facts(tmp_path / "small") == facts(tmp_path / "undisturbed" / "small")
+    both = [record.read(folder / "small").trials for folder in (tmp_path, tmp_path / "undisturbed")]
+    ours, theirs = ([(t.sent, [(r.index, r.epoch, r.order) for r in t.rungs]) for t in trials] for trials in both)
+    assert ours == theirs
+    assert {trial.outcome for trial in both[0]} == {"complete", "stopped"}
+
+
 def test_sigterm_stops_within_a_step_and_the_same_command_goes_on(tmp_path: Path, undisturbed: dict[str, Any]) -> None:
     small_sweep(tmp_path)
     folder = tmp_path / "small"

@@ -18,7 +18,7 @@ from rich.console import Console
 
 from sweeps.events import AttackDone, JobBegun, JobEnded, JobHeard
 from sweeps.frontier import dominates
-from sweeps.record import Judged, Members, Outcome, Skipped, Snapshot, TrialRecord
+from sweeps.record import Judged, Members, Outcome, Rung, Sent, Skipped, Snapshot, TrialRecord
 from sweeps.record.points import PLANNED, name_of
 from sweeps.running.nodes import JobResumed, JobReturned
 from sweeps.running.queues import End, Job
@@ -31,7 +31,7 @@ from sweeps.view.outlook import Countdown, Outlook
 from sweeps.view.overview import Overview, Points
 from sweeps.view.tally import Tally
 from sweeps.view.watch import Watch
-from tests.sweeps.small import small_sweep
+from tests.sweeps.small import SPACE, small_sweep
 
 ACCURACIES = ("clean_accuracy", "robust_accuracy")
 TWO = {"clean_accuracy": "max", "robust_accuracy": "max"}
@@ -469,6 +469,37 @@ def test_time_left_in_a_regular_world_is_exact(sweep: Sweep) -> None:
     shard = scene.attack(2, "apgd-ce", 0)
     scene.activity(JobEnded(shard, End("complete", result={"seconds": 15.0})))
     assert scene.outlook.judging == pytest.approx(10 * 40 - 15)
+
+
+def test_paused_trials_are_neither_running_nor_stopped_and_the_budget_is_of_trainings(tmp_path: Path) -> None:
+    """Trials of 30 epochs of a second, which are compared after 6 and 15 of them."""
+    text = SPACE.replace("epochs: 3", "epochs: 30") + "stopping: {name: pareto_halving, rungs: [6, 15]}\n"
+    scene = Scene(small_sweep(tmp_path, "search.trials=4", "judge.trials=none", text=text))
+    assert (scene.overview.spent, scene.overview.waiting) == (0.0, 0)
+    for number in range(3):
+        rung = Rung(0, 6, number, {"clean_accuracy": 0.5, "robust_accuracy": 0.2}, 6.0)
+        scene.trials.append(TrialRecord(number, {}, None, rungs=(rung,), sent=Sent(0, 6, 30, number)))
+    seen = scene.overview
+    assert (seen.paused, seen.training, seen.waiting, seen.outcomes) == (3, 0, 0, {})
+    assert (seen.spent, seen.device_seconds) == (pytest.approx(3 * 6 / 30), 18.0)
+    assert scene.outlook.training == pytest.approx((4 - 0.6) * 30)
+    scene.trials[0] = replace(scene.trials[0], sent=Sent(1, 15, 30, 3))
+    job = Job("trial 0000", 0, {"kind": "train", "until": 15})
+    scene.activity(JobBegun(job))
+    scene.activity(JobHeard(job, {"epoch": 7, "epochs": 30, "cost_seconds": 7.0}))
+    seen = scene.overview
+    assert (seen.paused, seen.training, seen.device_seconds) == (2, 1, 19.0)
+    assert seen.spent == pytest.approx((15 + 6 + 6) / 30), "one at work counts as far as it was sent"
+    assert scene.outlook.training == pytest.approx((15 - 7) + (4 - 0.9) * 30)
+    scene.activity(JobEnded(job, End("paused")))
+    scene.trials[1] = replace(
+        scene.trials[1], outcome="stopped", epoch=6, metrics=dict(scene.trials[1].rungs[0].metrics)
+    )
+    text = "\n".join(drawn(scene.frame(), 120, 40))
+    assert "0.9 of 4 trainings spent" in text
+    assert "1 paused" in text
+    assert "1 stopped" in text
+    assert "waiting" not in text.partition("judging")[0]
 
 
 def test_test_of_unknown_size_is_not_guessed(sweep: Sweep) -> None:

@@ -26,7 +26,10 @@ from sweeps.running.simulated import Simulated
 from sweeps.running.tasks.base import Report
 from sweeps.search.controller import GIVEN_UP, SPENT, Controller
 from sweeps.search.field import Choice, Field, Nothing, Policy, Start
+from sweeps.search.halving import ParetoHalving
 from sweeps.search.progress import Progress
+from sweeps.search.race import Race
+from sweeps.search.study import Study
 from sweeps.space import Sweep
 from tests.sweeps.paused import Oldest, ToTheEnd
 from tests.sweeps.small import SPACE, small_sweep
@@ -49,15 +52,16 @@ def answers(job: Job, *, diverging: float = 0.0) -> Iterator[tuple[float, Report
     chance = random.Random(job.number)
     end, speed = chance.uniform(0.4, 0.9), chance.uniform(1, 3)
     until = job.work.get("until", EPOCHS)
+    seconds = speed * (until - {6: 0, 13: 6, EPOCHS: 13}[until])
     told: Report = {"epoch": until, "epochs": EPOCHS, "done": True, "training_iteration": until}
     costs = {"cost_seconds": speed * until, "cost_device_hours": speed * until / 3600, "cost_passes": 10.0 * until}
     values = {"clean_accuracy": end * until / EPOCHS, "robust_accuracy": (1 - end) * until / EPOCHS, **costs}
     if chance.random() < diverging:
         yield speed, {**told, "outcome": "diverged", "cause": "the loss is nan", "epoch": 3, **costs}
     elif until == EPOCHS:
-        yield speed * until, {**told, **values, "outcome": "complete", "weights": f"{job.number:064x}"}
+        yield seconds, {**told, **values, "outcome": "complete", "weights": f"{job.number:064x}"}
     else:
-        yield speed * until, {**told, **values, "outcome": "paused"}
+        yield seconds, {**told, **values, "outcome": "paused"}
 
 
 def searched(
@@ -135,20 +139,30 @@ class _Kills:
         monkeypatch.setattr(journal._File, "append_logs", append)
 
 
-@pytest.mark.parametrize("keep", [None, 2])
+@pytest.mark.parametrize(
+    ("name", "every"), [("oldest", 1), ("oldest, two kept", 3), ("race", 5), ("pareto_halving", 5)]
+)
 def test_a_kill_at_any_write_changes_no_decision(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, keep: int | None
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, every: int
 ) -> None:
-    sweep = small_sweep(tmp_path, "search.trials=2", text=PAUSING)
-    undisturbed = untimed(searched(sweep, tmp_path / "undisturbed", Oldest(2, keep)))
+    trials = 4 if name == "race" else 2
+    sweep = small_sweep(tmp_path, f"search.trials={trials}", text=PAUSING)
+
+    def policy() -> Policy:
+        """A new one, as every life of the driver has it."""
+        if name == "race":
+            return Race(sweep.space, sweep.ask)
+        return ParetoHalving() if name == "pareto_halving" else Oldest(2, 2 if "kept" in name else None)
+
+    undisturbed = untimed(searched(sweep, tmp_path / "undisturbed", policy()))
     writes = len((tmp_path / "undisturbed" / record.JOURNAL).read_text().splitlines())
-    for number in range(3, writes + 1, 1 if keep is None else 3):
+    for number in range(3, writes + 1, every):
         folder, after = tmp_path / f"{number}", bool(number % 2)
         with monkeypatch.context() as patch:
             _Kills(patch, number, after=after)
             with contextlib.suppress(Killed):
-                searched(sweep, folder, Oldest(2, keep))
-        assert untimed(searched(sweep, folder, Oldest(2, keep))) == undisturbed, (number, after)
+                searched(sweep, folder, policy())
+        assert untimed(searched(sweep, folder, policy())) == undisturbed, (number, after)
 
 
 def test_those_at_work_when_the_driver_died_go_on_first_and_to_where_they_were_sent(
@@ -198,6 +212,8 @@ def test_the_field_that_is_kept_is_the_one_that_the_record_says(
             )
             assert (anew.paused, anew.running) == (kept.progress.paused, kept.progress.running)
             seen.append(replace(field, curves=list(field.curves)))
+            studies = [_told(controller[0].study), _told(Study(sweep, controller[0].record))]
+            assert studies[0] == studies[1], "what samplers learn from is a function of the record, too"
             return super().choose(field)
 
     controller: list[Controller] = []
@@ -210,6 +226,18 @@ def test_the_field_that_is_kept_is_the_one_that_the_record_says(
     for before, now in itertools.pairwise(seen):
         same = sum(a is b for a, b in zip(before.curves, now.curves, strict=False))
         assert same >= len(before.curves) - 2 * slots - waiting, "those of which nothing is new are the same objects"
+
+
+def _told(study: Study) -> list[Any]:
+    """What a sampler sees: a paused trial is at work to it, one that was stopped is worth what it measured last."""
+    seen = [(each.state.name, each.values, each.params) for each in study._study.get_trials(deepcopy=False)]
+    for number, place in study._places.items():
+        trial = study.record.trial(number)
+        expected = {"paused": "RUNNING", "running": "RUNNING"}.get(trial.state, "COMPLETE")
+        assert seen[place][0] == expected
+        if trial.outcome == "stopped":
+            assert seen[place][1] == [trial.rungs[-1].metrics[name] for name in study.sweep.objectives]
+    return seen
 
 
 class NeverFinishes(ToTheEnd):
@@ -237,8 +265,9 @@ def test_something_finishes_in_every_quarter_whatever_the_policy_thinks(tmp_path
         come[number] = epoch
         if order in {trial.rungs[-1].order for trial in ends}:
             quarters.add(math.ceil(Fraction(sum(come.values()), EPOCHS) / 4))
-    dry = {1, 2, 3} - quarters
-    assert not dry if slots == 1 else len(dry) < 2, "what several workers have begun comes first"
+    if slots == 1:
+        assert {1, 2, 3} <= quarters
+    assert len(quarters) >= 2, "beside what others begin, a slow trial may end a little late for its quarter"
     assert len(ends) < 8, "and else it has its way"
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import OrderedDict
+from hashlib import blake2b
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,7 +15,7 @@ from sweeps.search.race.encoding import Encoding
 from sweeps.search.race.gp import GP, Hyper, fit
 from sweeps.search.race.options import RaceOptions
 from sweeps.search.race.rows import FAILED, Rows
-from sweeps.search.race.warping import half_rank
+from sweeps.search.race.warping import half_rank, where
 
 Array = NDArray[np.float64]
 Places = NDArray[np.int64]
@@ -55,22 +56,24 @@ class Fits:
 
     def of_levels(self, x: Array, values: Array, orders: NDArray[np.int64], *, own: bool) -> list[Hyper | None]:
         """Of each rung's process. Args: x: [n, d]. values: [n, rungs, m], orders: [n, rungs]. own: see `CoKriging`."""
-        measured = ~np.isnan(values).any(2)
+        measured = ~np.isnan(values[:, :, 0])
         at, rung = np.nonzero(measured)
         size = fit_size(len(at))
         if not size:
             return [None] * values.shape[1]
         first = np.argsort(orders[at, rung] * values.shape[1] + rung, kind="stable")[:size]
-        levels = []
-        for place in range(values.shape[1]):
-            trials = at[first[rung[first] == place]]
-            trials = trials[evenly(len(trials), self.points)]
-            before = values[trials, place - 1] if place else np.zeros_like(values[trials, 0])
-            levels.append(Level(x[trials], values[trials, place], before))
-        key = b"".join(array.tobytes() for level in levels for array in (level.x, level.y))
+        at, rung = at[first], rung[first]
+        key = blake2b(np.concatenate([x[at], values[at, rung], rung[:, None]], axis=1).tobytes()).digest()
         if key not in self._known:
-            warped = [Level(each.x, half_rank(each.y), each.before) for each in levels]
-            self._remember(key, CoKriging(warped, own=own).hypers)
+            known = np.full_like(values[: at.max() + 1], np.nan)
+            known[at, rung] = values[at, rung]
+            levels = []
+            for place in range(values.shape[1]):
+                trials = at[rung == place]
+                known[trials, place] = half_rank(known[trials, place])
+                trials = trials[evenly(len(trials), self.points)]
+                levels.append(Level(x[trials], known[trials, place], known[trials, max(place - 1, 0)]))
+            self._remember(key, CoKriging(levels, own=own).hypers)
         return self._known[key]
 
     def of_values(self, x: Array, y: Array, orders: NDArray[np.int64]) -> Hyper:
@@ -80,7 +83,7 @@ class Fits:
             return Hyper.usual(x.shape[1])
         first = np.argsort(orders, kind="stable")[:size]
         first = first[evenly(size, self.points)]
-        key = x[first].tobytes() + y[first].tobytes()
+        key = blake2b(np.concatenate([x[first], y[first]], axis=1).tobytes()).digest()
         if key not in self._known:
             self._remember(key, [fit(x[first], y[first])])
         return self._known[key][0] or Hyper.usual(x.shape[1])
@@ -103,18 +106,18 @@ class Model:
         """Args: rows: of the field. scales: [m] that objectives are divided by. fits: remembered."""
         self._encoding, self._options = encoding, options
         self.values = rows.values / scales
-        if not (~np.isnan(self.values)).any():
+        if not rows.measured.any():
             raise ValueError("nothing was measured")
-        x = encoding.inputs(rows.settings)
+        x = rows.inputs
         hypers = fits.of_levels(x, self.values, rows.orders, own=options.own_values)
         self._fail(rows)
         levels = []
         for place in range(self.values.shape[1]):
-            at = np.flatnonzero(~np.isnan(self.values[:, place]).any(1))
+            at = np.flatnonzero(~np.isnan(self.values[:, place, 0]))
+            self._measured = self.values[at, place]  # at last, of the last rung
             kept = at[thinned(self.values[at, place], options.model_points)]
             self.values[at, place] = half_rank(self.values[at, place])
-            before = self.values[kept, place - 1] if place else np.zeros_like(self.values[kept, 0])
-            levels.append(Level(x[kept], self.values[kept, place], before))
+            levels.append(Level(x[kept], self.values[kept, place], self.values[kept, max(place - 1, 0)]))
         self.finals = CoKriging(levels, hypers, own=options.own_values)
         self._x = x
         self._seconds = self._process(rows.seconds, rows.orders[:, 0], fits)
@@ -126,6 +129,10 @@ class Model:
     def new(self, settings: Array, upto: int | None = None) -> tuple[Array, Array]:
         """Likewise of new settings."""
         return self.finals.predict(self._encoding.inputs(settings), None, upto)
+
+    def limits(self, limits: Array) -> Array:
+        """[m] limits of objectives among the values that the model believes in."""
+        return where(limits, self._measured)
 
     def seconds(self, settings: Array) -> Array:
         """[k] of whole trainings of settings."""
@@ -152,6 +159,6 @@ class Model:
         for place in range(self.values.shape[1]):
             here = self.values[:, place]
             failed = (rows.states == FAILED) & (rows.reached == place - 1)
-            measured = ~np.isnan(here).any(1)
+            measured = ~np.isnan(here[:, 0])
             if failed.any() and measured.any():
                 here[failed] = here[measured].min(0)

@@ -20,7 +20,8 @@ class RaceOptions:
         guard: at every so many-th decision, where none of as many last reports was the end of a training, the best paused trial
             goes on; 0: never.
         own_values: a trial is predicted from what it measured, and not from what the model says that its setting measures.
-        thompson: one draw of the model's beliefs is taken for the truth, of paused and new trials alike.
+        thompson: in place of expected gains, those of one draw for each trial, paused or new, from what is believed of it
+            alone.
         random_horizon: gains are looked for at a rung that is drawn, and not always at the end (ifBO, ICML 2024).
         pausing: off, a trial that was begun is gone on with before anything else.
         cost_power: of the seconds that a gain is divided by; 0: whatever they cost.
@@ -38,7 +39,7 @@ class RaceOptions:
     step: float = 0.15
     close: float = 0.05
     fit_points: int = 150
-    model_points: int = 300
+    model_points: int = 200
     weighed: int = 150
     guard: int = 3
     own_values: bool = False

@@ -33,7 +33,8 @@ class Outlook:
         self, rows: Rows, model: Model, region: Region, encoding: Encoding, options: RaceOptions, fits: Fits
     ) -> None:
         """Args: rows: of the field, and a model of them."""
-        self._rows, self._model, self._region, self._options = rows, model, region, options
+        self._rows, self._model, self._options = rows, model, options
+        self._region = region.seen_by(model.limits)
         self._encoding = encoding
         self._paused = _some(rows, PAUSED, options.weighed)
         done = _some(rows, COMPLETE, options.weighed)
@@ -114,7 +115,7 @@ class Outlook:
         at = np.flatnonzero(~np.isnan(measured))
         if len(at) < FEWEST:
             return None
-        x, y = self._encoding.inputs(self._rows.settings[at]), measured[at][:, None]
+        x, y = self._rows.inputs[at], measured[at][:, None]
         hyper = fits.of_values(x, y, self._rows.orders[at, -1])
         kept = evenly(len(at), self._options.fit_points)
         return GP(x[kept], y[kept], hyper)

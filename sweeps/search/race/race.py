@@ -81,7 +81,7 @@ class Race:
             return Resume(rows.number(int(paused[0])))
         if not len(rows) and self._prior is not None:
             return Start(self._mode(self._prior, rng))
-        if len(rows) < options.start or np.isnan(rows.values).all():
+        if len(rows) < options.start or not rows.measured.any():
             return Start() if options.sampler_draws else self._at_random(rng, rows, paused)
         outlook = self._look(field, rows)
         level = int(rng.integers(len(field.rungs))) if options.random_horizon else None
@@ -111,7 +111,7 @@ class Race:
             return ()
         rows = self._read(field)
         paused = np.flatnonzero(rows.states == PAUSED)
-        if len(paused) <= self._keep_paused or np.isnan(rows.values).all():
+        if len(paused) <= self._keep_paused or not rows.measured.any():
             return ()
         outlook = self._look(field, rows)
         outlook.begin(None, None)
@@ -136,7 +136,7 @@ class Race:
     def _score(self, outlook: Outlook, settings: Array, n: int) -> Array:
         scores = outlook.score(settings)
         if self._prior is not None:
-            beliefs = [self._prior.log_density(self._encoding.params(row)) for row in settings]
+            beliefs = [self._prior.log_density(self._encoding.plain(row)) for row in settings]
             scores = scores * np.exp(np.array(beliefs) * self.options.prior_weight / n)
         return scores
 
@@ -171,6 +171,8 @@ class Race:
 
 def _scales(field: Field, rows: Rows) -> Array:
     """[m] the unit of each objective: 1 of shares, the range of what was measured of anything else."""
-    low, high = np.nanmin(rows.values, axis=(0, 1)), np.nanmax(rows.values, axis=(0, 1))
-    wide = np.where(high > low, high - low, 1.0)
-    return np.where([is_share(name) for name in field.objectives], 1.0, wide)
+    scales = np.ones(len(field.objectives))
+    for place, name in enumerate(field.objectives):
+        if not is_share(name):
+            scales[place] = np.ptp(rows.values[:, :, place][rows.measured]) or 1.0
+    return scales

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from copy import copy
 
 import numpy as np
 from numpy.typing import NDArray
@@ -36,6 +38,12 @@ class Region:
                 low, high = -high, -low
             place = names.index(name)
             self.floor[place], self.ceiling[place] = low / scales[place], high / scales[place]
+
+    def seen_by(self, place: Callable[[Array], Array]) -> Region:
+        """The same, with limits of objectives where a model sees them."""
+        found = copy(self)
+        found.floor, found.ceiling = place(self.floor), place(self.ceiling)
+        return found
 
     def allowed(self, values: Array) -> NDArray[np.bool_]:
         """[k] whether values [k, m] stay below the ceiling."""

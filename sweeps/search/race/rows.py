@@ -23,8 +23,8 @@ class Rows:
     """Arrays with a row for each of a field's curves, in their order.
 
     Attributes:
-        settings: [n, parameters] coordinates.
-        values: [n, rungs, objectives] better when larger, nan where nothing was measured.
+        settings: [n, parameters] coordinates. inputs: [n, width] what a model sees of them.
+        values: [n, rungs, objectives] better when larger; all nan where one was not measured.
         orders: [n, rungs] of the reports; -1 for what came with a whole trial from elsewhere.
         limited: [n, limits] what whole trials measured of metrics with limits that are no objectives; nan where nothing.
         states: [n] codes. reached, until: [n] indices of rungs, -1 for none. share: [n] of training that is done.
@@ -67,11 +67,17 @@ class Rows:
         for name, array in self._all.items():
             setattr(self, name, array[: len(curves)])
 
+    @property
+    def measured(self) -> NDArray[np.bool_]:
+        """[n, rungs] whether all objectives were."""
+        return ~np.isnan(self.values[:, :, 0])
+
     def number(self, at: int) -> int:
         """Of the trial in a row."""
         return self._seen[at].number
 
     settings: Array
+    inputs: Array
     values: Array
     orders: NDArray[np.int64]
     limited: Array
@@ -90,6 +96,7 @@ class Rows:
     def _room(self, used: int, room: int) -> None:
         shapes: dict[str, tuple[tuple[int, ...], type]] = {
             "settings": ((len(self._encoding.axes),), float),
+            "inputs": ((self._encoding.width,), float),
             "values": ((self._rungs, len(self._signs)), float),
             "orders": ((self._rungs,), int),
             "limited": ((len(self._limited),), float),
@@ -123,6 +130,7 @@ class Rows:
             self._seen.append(curve)
             self._keys.append(b"")
         to["settings"][at] = self._encoding.coordinates(curve.params)
+        to["inputs"][at] = self._encoding.inputs(to["settings"][at : at + 1])[0]
         self._keys[at] = self._encoding.keys(to["settings"][at : at + 1])[0]
         self.tried[self._keys[at]] += 1
         to["states"][at] = _CODES[curve.state]
@@ -148,4 +156,6 @@ class Rows:
         to["limited"][at] = [whole.get(name, np.nan) for name in self._limited]
 
     def _oriented(self, metrics: Mapping[str, float]) -> list[float]:
-        return [sign * metrics.get(name, np.nan) for name, sign in self._signs.items()]
+        if not metrics.keys() >= self._signs.keys():
+            return [np.nan] * len(self._signs)
+        return [sign * metrics[name] for name, sign in self._signs.items()]

@@ -31,10 +31,38 @@ def half_rank(values: Array) -> Array:
     for column in warped.T:
         median = np.median(column)
         below = column < median
-        over = column[~below] - median
-        scale = np.sqrt(np.mean(over**2)) or np.std(column)  # where all of the upper half are equal
-        column[below] = median + scale * ndtri((_ranks(column)[below] + 0.5) / len(column))
+        column[below] = median + _scale(column) * ndtri((_ranks(column)[below] + 0.5) / len(column))
     return warped
+
+
+def where(limits: Array, values: Array) -> Array:
+    """Where limits lie among values that were warped: on the same side of each.
+
+    A limit below the median, with k values below it, becomes median + s * Phi^-1(k / n); with none below, a quarter for k.
+
+    Args:
+        limits: [m], infinite for none. values: [n, m] as measured.
+
+    Returns:
+        [m]
+    """
+    from scipy.special import ndtri
+
+    if len(values) < FEWEST:
+        return limits
+    found = limits.copy()
+    for place, (limit, column) in enumerate(zip(limits, values.T, strict=True)):
+        median = np.median(column)
+        if np.isfinite(limit) and limit < median:
+            below = max(float((column < limit).sum()), 0.25)
+            found[place] = median + _scale(column) * ndtri(below / len(column))
+    return found
+
+
+def _scale(column: Array) -> float:
+    """The root mean square over the upper half; the standard deviation where all of that are equal."""
+    median = np.median(column)
+    return float(np.sqrt(np.mean((column[column >= median] - median) ** 2)) or np.std(column))
 
 
 def _ranks(column: Array) -> Array:
