@@ -6,7 +6,7 @@ import hashlib
 import json
 import random
 import statistics
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -65,12 +65,15 @@ def trainings(sweep: Sweep, wanted: int, seeds: int, piece: tuple[int, int] = (1
             yield from (Training(setting, seed, params) for seed in range(seeds))
 
 
-def identity(path: Path, overrides: Sequence[str]) -> str:
-    """SHA-256 of all that curves depend on: the space as it is in its file, and overrides but those of where the images are."""
-    sweep = Sweep.from_yaml(path)
-    tree = sweep.resolved()
-    said = [text for text in overrides if not text.strip().startswith("judge.data")]
-    parts = [tree["judge"], tree["trial"], sweep.search.seed, said]
+def identity(sweep: Sweep) -> str:
+    """SHA-256 of what curves and the order of settings depend on in a space.
+
+    Where its images lie is no part of it, and neither are options at their defaults: new ones change no old table.
+    """
+    judge = sweep.judge.model_dump(mode="json", exclude_defaults=True)
+    judge["data"] = {key: value for key, value in judge.get("data", {}).items() if not isinstance(value, str)}
+    names = [sweep.judge.data.name, sweep.judge.cheap.name]
+    parts = [names, judge, sweep.resolved()["trial"], sweep.search.seed]
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
 
@@ -96,7 +99,10 @@ class Made:
         kept = self.folder / ABOUT
         if not kept.exists():
             write_whole(kept, json.dumps(self.about, indent=1) + "\n")
-        said: list[tuple[Path, dict[str, Any]]] = [(self.folder, json.loads(kept.read_text()))]
+        try:
+            said: list[tuple[Path, dict[str, Any]]] = [(self.folder, json.loads(kept.read_text()))]
+        except ValueError:
+            raise UserError(f"{kept}: is damaged; remove it if these parts are of this space") from None
         if self.path.exists():
             said.append((self.path, read_rows(self.path)[1]))
         for where, about in said:
@@ -154,13 +160,13 @@ class Made:
         return Table.read(self.path, sweep)
 
 
-def about(path: Path, overrides: Sequence[str], sweep: Sweep, device: str) -> dict[str, Any]:
+def about(sweep: Sweep, device: str) -> dict[str, Any]:
     """What makes a table, as its metadata say it."""
     import torch
 
     return {
         "name": sweep.name,
-        "space": identity(path, overrides),
+        "space": identity(sweep),
         "made_by": "benchmarks/make_table.py",
         "drawn": f"Sobol sequence of search.seed {sweep.search.seed}, or all settings",
         "robust_accuracy": f"judge.cheap: {sweep.judge.cheap.model_dump_json(exclude_defaults=True)}",

@@ -9,8 +9,9 @@ training is a file in `results/tables/NAME/`, renamed into place when it is whol
 table that was joined before. As it ends (not with a slice: copy the parts into one folder, then `--join`), `NAME.parquet`
 beside the space has every setting with all its seeds; `sweeps/search/tables.py` says what its columns are.
 
-Accuracies are of the project's own trainer, on validation and on test images, of raw and of averaged weights, robust ones by
-the space's `judge.cheap`. Seconds are of training steps alone, on one thread; the load of the machine stands beside them.
+Accuracies are of the project's own trainer, on validation and, at the end, on test images, of raw and of averaged weights,
+robust ones by the space's `judge.cheap`. Seconds are of training steps alone, on one thread; the load of the machine stands
+beside them.
 """
 
 from __future__ import annotations
@@ -82,9 +83,7 @@ def main(arguments: list[str] | None = None) -> None:
     try:
         sweep = Sweep.from_yaml(options.space, overrides=options.set)
         out = options.parts / f"{sweep.name}.parquet" if options.quick else options.space.with_suffix(".parquet")
-        made = Made(
-            options.parts / sweep.name, options.out or out, about(options.space, options.set, sweep, options.device)
-        )
+        made = Made(options.parts / sweep.name, options.out or out, about(sweep, options.device))
         if not options.join:
             number = sweep.trials if options.settings is None else options.settings
             wanted = list(trainings(sweep, number, options.seeds, options.slice))[: options.limit]

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import yaml
 from _curves import RUNGS, curve, rungs
-from _tables import Made, settings, trainings
+from _tables import Made, identity, settings, trainings
 from make_table import main
 
 from robustray.errors import UserError
@@ -114,6 +114,18 @@ def test_parts_of_another_space_are_refused(space: Path) -> None:
     Made(space.parent / "parts", space.with_suffix(".parquet"), {"space": "a"})
     with pytest.raises(UserError, match="was made of another space"):
         Made(space.parent / "parts", space.with_suffix(".parquet"), {"space": "b"})
+    (space.parent / "parts" / "about.json").write_text("{")
+    with pytest.raises(UserError, match="is damaged"):
+        Made(space.parent / "parts", space.with_suffix(".parquet"), {"space": "a"})
+
+
+def test_where_images_lie_is_no_part_of_a_space() -> None:
+    def named(**data: Any) -> str:
+        judge = {**SPACE["judge"], "data": {"name": "npz", "train": "a.npz", "test": "b.npz", **data}}
+        return identity(Sweep.model_validate({**SPACE, "judge": judge}))
+
+    assert named() == named(train="elsewhere.npz")
+    assert len({named(), named(validation=50), named(images=500)}) == 3
 
 
 def test_a_mistake_is_one_line(space: Path) -> None:
