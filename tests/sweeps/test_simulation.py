@@ -51,7 +51,11 @@ def rows(diverged: int | None = None) -> list[dict[str, object]]:
                     continue
                 clean, robust = (1 - share**2) * epoch / 10, share * epoch / 10 - 0.001 * seed * share
                 accuracies = {"clean_accuracy": clean, "robust_accuracy": max(robust, 0.0)}
-                measured = {f"{split}_raw_{name}": value for split in ("validation", "test") for name, value in accuracies.items()}
+                measured = {
+                    f"{split}_raw_{name}": value
+                    for split in ("validation", "test")
+                    for name, value in accuracies.items()
+                }
                 known = {"setting": setting, "seed": seed, "epoch": epoch, "epochs": 10, "seconds": 2.0 * epoch}
                 outcome = "diverged" if setting == diverged else "complete"
                 found.append({**known, "outcome": outcome, "defense.beta": round(0.1 * setting, 1), **measured})
@@ -87,7 +91,9 @@ def test_regret_of_two_points_is_the_area_that_is_lacking() -> None:
 
 
 @given(POINTS, st.randoms(use_true_random=False))
-def test_regret_never_rises_and_does_not_ask_in_which_order_equals_came(points: list[tuple[int, int]], shuffle: object) -> None:
+def test_regret_never_rises_and_does_not_ask_in_which_order_equals_came(
+    points: list[tuple[int, int]], shuffle: object
+) -> None:
     values = np.array(points, dtype=float)
     truth = Truth.of(values)
     trials = [Finished(float(n), n, tuple(values[n])) for n in range(len(values))]
@@ -253,7 +259,7 @@ def test_the_command_compares_searches_and_keeps_every_sweep(made: Callable[...,
 )
 def test_mistakes_are_one_line(made: Callable[..., Path], more: list[str], said: str) -> None:
     path = made()
-    found = CliRunner().invoke(app, ["simulate", *(word.format(table=path) for word in more)])
+    found = CliRunner().invoke(app, ["simulate", *(word.replace("{table}", str(path)) for word in more)])
     assert isinstance(found.exception, UserError)
     assert said in str(found.exception)
     assert "\n" not in str(found.exception)
