@@ -51,7 +51,8 @@ def rows(diverged: int | None = None) -> list[dict[str, object]]:
                     continue
                 clean, robust = (1 - share**2) * epoch / 10, share * epoch / 10 - 0.001 * seed * share
                 accuracies = {"clean_accuracy": clean, "robust_accuracy": max(robust, 0.0)}
-                measured = {
+                both = ("validation", "test")
+                measured = {f"{split}_raw_{name}": value for split in both for name, value in accuracies.items()}
                     f"{split}_raw_{name}": value
                     for split in ("validation", "test")
                     for name, value in accuracies.items()
