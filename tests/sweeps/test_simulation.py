@@ -53,10 +53,6 @@ def rows(diverged: int | None = None) -> list[dict[str, object]]:
                 accuracies = {"clean_accuracy": clean, "robust_accuracy": max(robust, 0.0)}
                 both = ("validation", "test")
                 measured = {f"{split}_raw_{name}": value for split in both for name, value in accuracies.items()}
-                    f"{split}_raw_{name}": value
-                    for split in ("validation", "test")
-                    for name, value in accuracies.items()
-                }
                 known = {"setting": setting, "seed": seed, "epoch": epoch, "epochs": 10, "seconds": 2.0 * epoch}
                 outcome = "diverged" if setting == diverged else "complete"
                 found.append({**known, "outcome": outcome, "defense.beta": round(0.1 * setting, 1), **measured})
