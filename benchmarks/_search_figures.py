@@ -41,7 +41,7 @@ def figure(path: Path, title: str, costs: Array, curves: dict[str, Array]) -> No
         paper_bgcolor=look.paper, plot_bgcolor=look.paper, font={"color": look.ink},
         xaxis={**axis, "title": "cost, whole trainings"},
         yaxis={**axis, "title": "share of the best hypervolume that is lacking (median)", "range": [0, 1]},
-        width=860, height=520, margin={"l": 60, "r": 20, "t": 90, "b": 50},
+        width=860, height=560, margin={"l": 60, "r": 20, "t": 110, "b": 50},
     )  # fmt: skip
     path.parent.mkdir(exist_ok=True)
     try:
