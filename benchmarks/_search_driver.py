@@ -63,7 +63,7 @@ def crowd(space: Sweep, trials: int) -> list[Curve]:
 
 
 def decision(policy: Policy, space: Sweep, curves: list[Curve]) -> float:
-    """Milliseconds of the processor for a decision, the median over several, each after one more trial came to its first rung."""
+    """Milliseconds of the processor for a decision: the median of several, each after one more trial came to a rung."""
     taken = []
     for n in range(TIMES + 1):
         known = curves[: len(curves) - TIMES + n]
