@@ -97,8 +97,8 @@ class Progress:
 
     @property
     def dry(self) -> bool:
-        """Whether no trial has completed in a quarter of the budget of which little is left: a fourth, or as much as all workers
-        will have done until one that waits at the first rung is through, up to a half.
+        """Whether no trial has completed in a quarter of the budget of which little is left: a fourth, or what all workers will
+        have done until one that waits at the first rung is through, up to a half.
         """
         quarter, done = Fraction(self.sweep.trials, 4), _whole(self._done)
         begin = quarter * (done // quarter)

@@ -22,6 +22,8 @@ LEAST_TRIALS = 8
 """A race begins with so many settings drawn at random."""
 PAUSING = ("race", "pareto_halving")
 """The names of policies that pause trials at rungs."""
+BEFORE = "fifo"
+"""What `none` was called, and may be."""
 ETA = 3
 
 
@@ -36,6 +38,7 @@ class Stopping(Options):
         f"end; auto is race where search.sampler is auto, search.trials at least {LEAST_TRIALS}, and every trial has at least "
         f"{LEAST_EPOCHS} epochs, and none otherwise. With race and pareto_halving, search.trials counts whole trainings' worth "
         "of epochs: more trials begin, and fewer end",
+        json_schema_extra={"enum": ["auto", *PAUSING, "none", BEFORE]},
     )
     rungs: Literal["auto"] | tuple[Annotated[Real, Field(gt=0)], ...] = Field(
         "auto",
@@ -53,7 +56,7 @@ class Stopping(Options):
     @field_validator("name", mode="before")
     @classmethod
     def _of_before(cls, value: Any) -> Any:
-        return "none" if value == "fifo" else value  # first in, first out: what it was called
+        return "none" if value == BEFORE else value
 
     @field_validator("rungs")
     @classmethod

@@ -25,8 +25,9 @@ from sweeps.events import (
     Said,
     TrialEnded,
     TrialJudged,
+    TrialPaused,
 )
-from sweeps.record import Judged, Members, Reached, Skipped, TrialRecord
+from sweeps.record import Judged, Members, Reached, Rung, Skipped, TrialRecord
 from sweeps.running.nodes import JobResumed, JobReturned, JobWaits, Node, NodeAvoided, NodeLost
 from sweeps.running.queues import End, Job
 from sweeps.view import console
@@ -36,6 +37,7 @@ JOB = Job("trial 0007", 7, {"kind": "train"})
 EPOCH = {"epoch": 3, "epochs": 30, "clean_accuracy": 0.9, "robust_accuracy": 0.512}
 METRICS = {"clean_accuracy": 0.9, "robust_accuracy": 0.512, "cost_seconds": 12.34}
 TRIAL = TrialRecord(7, {"defense.trades.beta": 2.345}, "complete", METRICS)
+RUNGS = (Rung(0, 6, 0, METRICS, 4.0), Rung(1, 14, 1, METRICS, 9.0))
 DIVERGED = TrialRecord(8, {}, "diverged", cause="the loss is nan")
 CODES = "\x1b[1mthe \x1b]8;;http://x\x07loss\x1b]8;;\x07\x1b[0m is\nnan\x07"  # bold, a link, and a bell
 LISTED = {"schedule.boundaries.0": 12.7, "schedule.boundaries.2": 49.3, "defense.trades.beta": 2.345}
@@ -56,6 +58,18 @@ LINES: list[tuple[Event, str]] = [
     (
         TrialEnded(TRIAL, 3, 12),
         "TIME  trial 0007 complete: clean 90.0%, robust 51.2%  12.3 s  [beta 2.35]  3 of 12",
+    ),
+    (
+        TrialEnded(TRIAL, 3, 12, 5.26, 12),
+        "TIME  trial 0007 complete: clean 90.0%, robust 51.2%  12.3 s  [beta 2.35]  5.3 of 12 trainings spent",
+    ),
+    (
+        TrialPaused(replace(TRIAL, outcome=None, rungs=RUNGS[:1]), RUNGS[0], 27),
+        "TIME  trial 0007 paused at epoch 6 of 27: clean 90.0%, robust 51.2%  4.0 s  [beta 2.35]",
+    ),
+    (
+        TrialPaused(replace(TRIAL, outcome=None, rungs=RUNGS), RUNGS[1], 27),
+        "TIME  trial 0007 paused at epoch 14 of 27: clean 90.0%, robust 51.2%  9.0 s",
     ),
     (TrialEnded(DIVERGED, 4, 12), "TIME  trial 0008 diverged (the loss is nan)  []  4 of 12"),
     (
@@ -128,6 +142,11 @@ DETAILS: list[tuple[Event, str]] = [
     (JobBegun(JOB), "TIME  trial 0007 begins"),
     (JobHeard(JOB, EPOCH), "TIME  trial 0007 epoch 3/30: clean 90.0%, robust 51.2%"),
     (JobHeard(JOB, {"epoch": 1, "epochs": 2, "loss": 1.23456}), "TIME  trial 0007 epoch 1/2: loss 1.235"),
+    (
+        TrialEnded(replace(TRIAL, outcome="stopped", cause="others promise more"), 3, 12, 5.26, 12),
+        "TIME  trial 0007 stopped (others promise more): clean 90.0%, robust 51.2%  12.3 s  [beta 2.35]  5.3 of 12 trainings "
+        "spent",
+    ),
     (JobEnded(JOB, End("stopped")), "TIME  trial 0007 ends: stopped"),
 ]
 SIGNS: list[tuple[Event, str]] = [

@@ -17,7 +17,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sweeps import record
+from analysis import collect, summary
+from sweeps import record, standing
 from sweeps.driver import drive
 from sweeps.events import Event, TrialEnded, TrialPaused
 from sweeps.record import Record, TrialRecord, journal
@@ -184,7 +185,11 @@ def test_those_at_work_when_the_driver_died_go_on_first_and_to_where_they_were_s
         assert [job.work["until"] for job in again if isinstance(job, Job)] == [6, 6, 6]
         assert [opened.trial(job.number).sent for job in at_work] == sent, "nothing is decided anew"
         assert not policy.asked
-    assert [trial.state for trial in record.read(tmp_path).trials] == ["paused", *["running"] * 3]
+    table = collect.table(record.read(tmp_path))
+    assert list(table["status"]) == ["paused", *["running"] * 3]
+    assert table["clean_accuracy"].notna().tolist() == [True, False, False, False]
+    assert standing.frontier(record.read(tmp_path)) == {}
+    assert "of which 1 is paused" in " ".join(summary._unfinished(table, record.read(tmp_path)))
 
 
 @settings(max_examples=8, deadline=None)
