@@ -5,8 +5,9 @@
 `members`: settings whose mean over seeds, after the whole training, no other is at least as good as everywhere and better
 somewhere. `beyond noise`: of them, from the cleanest on, those that are apart from the last one counted by more than two
 standard deviations of a single seed in some accuracy; the deviation is the root mean square over members. `tau`: Kendall's,
-over settings, of one seed at a rung to the mean of the other seeds at the end; the mean over seeds, clean/robust; `good`:
-among settings in the upper half of robust accuracy at the end. A training that broke off counts as the worst.
+over settings, of one seed at a rung to the mean of the other seeds at the end; the mean over seeds, clean/robust, nan where
+all settings are alike; `good`: among settings in the upper half of robust accuracy at the end. A training that broke off
+counts as the worst.
 """
 
 from __future__ import annotations

@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import yaml
 from _curves import RUNGS, curve, rungs
@@ -133,3 +134,20 @@ def test_a_mistake_is_one_line(space: Path) -> None:
         make(space, "--join")
     with pytest.raises(SystemExit, match="betta"):
         make(space, "--set", "trial.defense.betta=1")
+
+
+@pytest.mark.parametrize(
+    "path", sorted((Path(__file__).parents[2] / "benchmarks" / "tables").glob("*.parquet")), ids=lambda path: path.stem
+)
+def test_tables_that_are_shipped_are_whole(path: Path) -> None:
+    assert path.stat().st_size < 5_000_000
+    table = Table.read(path)
+    sweep = Sweep.from_yaml(path.with_suffix(".yaml"))
+    assert table.about["space"] == identity(sweep)  # they can be gone on with
+    drawn = settings(sweep, max(setting.number for setting in table.settings) + 1)
+    for setting in table.settings:
+        assert drawn[setting.number] == pytest.approx(setting.params)
+    assert len(table.seeds) == 3
+    assert all(None not in outcomes for outcomes in table.outcomes)
+    end = table.values(split="test")[:, :, -1]
+    assert not np.isnan(end[table.complete]).any()
