@@ -1,0 +1,380 @@
+"""Other searches over a table of learning curves, each as its package has it, as queues of work for the simulated clock.
+
+A rival draws settings; each becomes the nearest of the table that was not tried, and the rival is told that it was that one.
+"""
+
+from __future__ import annotations
+
+import math
+import sys
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from datetime import datetime
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import optuna
+from optuna.samplers import BaseSampler, GPSampler, NSGAIISampler, RandomSampler, TPESampler
+from optuna.trial import TrialState
+
+from sweeps.running.queues import DONE, WAIT, End, Job, Result, Signal, Verdict
+from sweeps.running.tasks.base import Report
+from sweeps.search.listed import Listed
+from sweeps.search.sampling import population, suggest
+from sweeps.search.tabled import Tabled
+from sweeps.space import Sweep
+
+BUDGET = 60
+"""Whole trainings of a search."""
+
+
+@dataclass(frozen=True)
+class Work:
+    """A piece of training that a rival wants."""
+
+    number: int  # of its trial
+    place: int  # of the setting in the table
+    begun: int  # epochs that it has behind it
+    until: int
+    looks: tuple[int, ...] = ()  # epochs between, at which the rival is told and may stop it
+
+
+class Rival(Protocol):
+    """A search that is asked by a free worker."""
+
+    def ask(self) -> Work | None:
+        """What to do next; None: nothing before something else has ended."""
+        ...
+
+    def look(self, work: Work, epoch: int, values: Mapping[str, float]) -> bool:
+        """Whether a training that was looked at on the way is stopped."""
+        ...
+
+    def tell(self, work: Work, values: Mapping[str, float] | None) -> None:
+        """A piece has ended, with what was measured; None where the training broke off."""
+        ...
+
+
+class Rivals:
+    """A rival as a queue, and its answers from the table."""
+
+    def __init__(self, rival: Rival, world: Tabled) -> None:
+        self.rival, self.world = rival, world
+        self._works: dict[str, Work] = {}
+
+    def next(self) -> Job | Signal:
+        work = self.rival.ask()
+        if work is None:  # for good, where nothing is at work that could change it
+            return WAIT if self._works else DONE
+        job = Job(f"trial {work.number} from {work.begun}", work.number, {})
+        self._works[job.name] = work
+        return job
+
+    def report(self, job: Job, result: Result) -> Verdict:
+        values = {name: float(result[name]) for name in self.world.objectives}
+        return "stop" if self.rival.look(self._works[job.name], int(result["epoch"]), values) else "go"
+
+    def finish(self, job: Job, end: End) -> None:
+        work = self._works.pop(job.name)
+        if end.outcome == "stopped":  # it was the rival that said so
+            return
+        broken = end.outcome == "diverged"
+        self.rival.tell(work, None if broken else {name: float(end.result[name]) for name in self.world.objectives})
+
+    def answers(self, job: Job) -> Iterator[tuple[float, Report]]:
+        """What a job reports, and when."""
+        work, world = self._works[job.name], self.world
+        spent = 0.0
+        for extra, epoch in enumerate(work.looks):  # one evaluation more for each
+            piece = world.piece(work.place, work.begun, epoch)
+            now = piece.seconds + extra * world.evaluation(work.place)
+            if piece.values is None:
+                break
+            yield now - spent, {**piece.values, "epoch": epoch, "training_iteration": epoch, "done": False}
+            spent = now
+        piece = world.piece(work.place, work.begun, work.until)
+        now = piece.seconds + len(work.looks) * world.evaluation(work.place)
+        complete = "complete" if work.until == world.epochs[-1] else "paused"
+        known = {"place": work.place, "epoch": piece.epoch, "training_iteration": piece.epoch, "done": True}
+        outcome = "diverged" if piece.values is None else complete
+        yield max(now - spent, 0.0), {**known, **(piece.values or {}), "outcome": outcome}
+
+
+class OptunaRival:
+    """A sampler of Optuna's, asked as Ray Tune's OptunaSearch does: one for the whole search, first in, first out."""
+
+    def __init__(self, sweep: Sweep, world: Tabled, sampler: BaseSampler, *, flat: bool = False, **more: Any) -> None:
+        """Args: flat: ask for every option of every branch, for samplers that learn only from what all trials have."""
+        optuna.logging.set_verbosity(optuna.logging.ERROR)
+        self.sweep, self.world, self.flat = sweep, world, flat
+        self.listed = Listed(sweep.space, sweep.ask, world.settings)
+        directions = ["maximize" if mode == "max" else "minimize" for mode in world.objectives.values()]
+        self.study = optuna.create_study(directions=directions, sampler=sampler, **more)
+        self.trials: list[optuna.Trial] = []
+        self._worst: dict[str, float] = {}
+
+    looks: tuple[int, ...] = ()
+
+    def ask(self) -> Work | None:
+        if not self.listed.left.any():
+            return None
+        trial = self.study.ask()
+        drawn: dict[str, object] = {}
+        if self.flat:
+            drawn = {parameter.name: suggest(trial, parameter) for parameter in self.sweep.space}
+            chosen = self.sweep.ask(lambda parameter: drawn[parameter.name])
+        else:
+            chosen = self.sweep.ask(lambda parameter: suggest(trial, parameter))
+        place = self.listed.nearest(chosen)
+        self.listed.take(place)
+        self._was(trial, {**drawn, **self.world.settings[place]})
+        self.trials.append(trial)
+        return Work(len(self.trials) - 1, place, 0, self.world.epochs[-1], self.looks)
+
+    def _was(self, trial: optuna.Trial, params: Mapping[str, Any]) -> None:
+        """Writes into the study what became of a draw."""
+        frozen = self.study.get_trials(deepcopy=False)[trial.number]
+        known = {parameter.name: parameter.distribution.to_optuna() for parameter in self.sweep.space}
+        frozen.distributions = {name: known[name] for name in params}
+        frozen.params = dict(params)
+
+    def look(self, work: Work, epoch: int, values: Mapping[str, float]) -> bool:
+        return False
+
+    def tell(self, work: Work, values: Mapping[str, float] | None) -> None:
+        trial = self.trials[work.number]
+        if values is None:
+            self.study.tell(trial, state=TrialState.FAIL)
+        else:
+            self.study.tell(trial, [values[name] for name in self.world.objectives])
+
+
+class HubPruned(OptunaRival):
+    """TPE with OptunaHub's MultiMetricPruner over a percentile: a trial that looks bad at a look is pruned."""
+
+    def __init__(
+        self, sweep: Sweep, world: Tabled, seed: int, hub: Any, *, percentile: float, shares: tuple[float, ...]
+    ) -> None:
+        """Args: hub: the module of the pruner."""
+        directions = {name: "maximize" if mode == "max" else "minimize" for name, mode in world.objectives.items()}
+        base = optuna.pruners.PercentilePruner(percentile, n_startup_trials=5)
+        pruner = hub.MultiMetricPruner(base, metric_directions=directions, joint=True)
+        super().__init__(sweep, world, TPESampler(seed=seed), pruner=pruner)
+        self.hub = hub
+        self.looks = tuple(sorted({epoch_at(world, share) for share in shares}))
+
+    def look(self, work: Work, epoch: int, values: Mapping[str, float]) -> bool:
+        trial = self.hub.MultiMetricPrunerTrial(self.trials[work.number])
+        trial.report(dict(values), epoch)
+        if not trial.should_prune():
+            return False
+        self.study.tell(self.trials[work.number], state=TrialState.PRUNED)
+        return True
+
+
+class SyneTune(OptunaRival):
+    """MO-ASHA as published (Schmucker et al., 2021), of Syne Tune: settings by chance, stopped at rungs by dominance."""
+
+    def __init__(self, sweep: Sweep, world: Tabled, seed: int, *, first: int) -> None:
+        """Args: first: epochs before the first rung; each rung has three times those of the one before."""
+        from syne_tune.backend.trial_status import Trial
+        from syne_tune.optimizer.schedulers.multiobjective.moasha import MOASHA
+
+        super().__init__(sweep, world, RandomSampler(seed=seed))
+        np.random.seed(seed)  # noqa: NPY002 (what it draws from)
+        self._trial = Trial
+        whole = world.epochs[-1]
+        self._scheduler = MOASHA(
+            {}, list(world.objectives), False, "epoch", max_t=whole, grace_period=first, random_seed=seed
+        )
+        self._known: set[int] = set()
+        self.looks = tuple(epoch for n in range(9) if (epoch := first * 3**n) < whole)
+
+    def look(self, work: Work, epoch: int, values: Mapping[str, float]) -> bool:
+        from syne_tune.optimizer.scheduler import SchedulerDecision
+
+        trial = self._trial(work.number, {}, datetime.now())
+        if work.number not in self._known:
+            self._known.add(work.number)
+            self._scheduler.on_trial_add(trial)
+        stopped = self._scheduler.on_trial_result(trial, {**values, "epoch": epoch}) == SchedulerDecision.STOP
+        if stopped:
+            self.study.tell(self.trials[work.number], state=TrialState.PRUNED)
+        return bool(stopped)
+
+
+def epoch_at(world: Tabled, share: float) -> int:
+    """The epoch that the table looked at, at or after a share of training."""
+    wanted = share * world.epochs[-1]
+    return next(epoch for epoch in world.epochs if epoch >= wanted - 1e-9)
+
+
+class Neps:
+    """An optimiser of NePS, asked and told: MO-ASHA, and PriMO. NePS knows no conditions: every option is always drawn."""
+
+    def __init__(self, sweep: Sweep, world: Tabled, seed: int, *, name: str, first: float, prior: str = "flat") -> None:
+        """Args: name: moasha or primo. first: share of training of the lowest rung. prior: flat, or right."""
+        import neps
+        import torch
+        from neps.optimizers.ask_and_tell import AskAndTell
+
+        warnings.filterwarnings("ignore")
+        np.random.seed(seed)  # noqa: NPY002 (what it draws from)
+        torch.manual_seed(seed)
+        torch.set_num_threads(1)
+        self.sweep, self.world = sweep, world
+        self.listed = Listed(sweep.space, sweep.ask, world.settings)
+        self._numbers: dict[str, int] = {}
+        self._places: dict[str, int] = {}
+        self._trials: dict[int, Any] = {}
+        whole = world.epochs[-1]
+        options: dict[str, Any] = {_flat(parameter.name): _of_neps(neps, parameter) for parameter in sweep.space}
+        options["epoch"] = neps.HPOInteger(max(epoch_at(world, first), 1), whole, is_fidelity=True)
+        self._names = {_flat(parameter.name): parameter for parameter in sweep.space}
+        space = neps.SearchSpace(options)
+        if name == "moasha":
+            self.optimiser = neps.algorithms.moasha(space)
+            self._bracket = self.optimiser
+        else:
+            centres = self._centres() if prior == "right" else {}
+            sure = {own: dict.fromkeys(centre, 0.75) for own, centre in centres.items()}
+            self.optimiser = neps.algorithms.primo(space, prior_centers=centres, prior_confidences=sure)
+            self._bracket = self.optimiser.bracket_optimizer
+        self.loop = AskAndTell(self._numbered)
+        self._reached: dict[str, int] = {}
+
+    def _centres(self) -> dict[str, dict[str, Any]]:
+        """For each objective the best setting that there is: what an expert knows who has seen the answer."""
+        truth = self.world.truth.values
+        found = {}
+        for at, name in enumerate(self.world.objectives):
+            best = self.world.settings[int(np.nanargmax(truth[:, at]))]
+            found[name] = {own: best.get(each.name, _middle(each)) for own, each in self._names.items()}
+        return found
+
+    def ask(self) -> Work | None:
+        if not self.listed.left.any():
+            return None
+        trial = self._ask()
+        key = trial.id.split("_rung_")[0]
+        until = self._epoch(trial.config["epoch"])
+        if key not in self._places:
+            drawn = {self._names[own].name: _plain(value) for own, value in trial.config.items() if own != "epoch"}
+            chosen = self.sweep.ask(lambda parameter: drawn[parameter.name])
+            self._places[key] = place = self.listed.nearest(chosen)
+            self.listed.take(place)
+            self._numbers[key] = len(self._numbers)
+            was = {own: self.world.settings[place].get(each.name) for own, each in self._names.items()}
+            trial.config = {**trial.config, **{own: value for own, value in was.items() if value is not None}}
+        work = Work(self._numbers[key], self._places[key], self._reached.get(key, 0), until)
+        self._trials[work.number] = (trial, key)
+        return work
+
+    def _numbered(self, trials: Any, budget: Any, count: Any) -> Any:
+        """What the optimiser wants; PriMO's own numbers come again while a trial of that number is at work."""
+        sampled = self.optimiser(trials, budget, count)
+        return sampled if "_rung_" in sampled.id else replace(sampled, id=str(self._new()))
+
+    def _new(self) -> int:
+        return 1 + max((int(own.split("_")[0]) for own in self.loop.trials), default=0)
+
+    def _ask(self) -> Any:
+        try:
+            return self.loop.ask()
+        except ValueError as error:  # NePS 0.17 ranks a rung of which nothing has ended yet, and breaks
+            if "at least one array" not in str(error):
+                raise
+        from neps.optimizers.optimizer import SampledConfig
+
+        bracket = self._bracket
+        config = {**bracket.sampler.sample_config(to=bracket.encoder), "epoch": bracket.rung_to_fid[0]}
+        first = SampledConfig(id=f"{self._new()}_rung_0", config=config)
+        self.loop.optimizer = lambda *_: first
+        try:
+            return self.loop.ask()
+        finally:
+            self.loop.optimizer = self._numbered
+
+    def _epoch(self, wanted: float) -> int:
+        return next(epoch for epoch in self.world.epochs if epoch >= wanted)
+
+    def look(self, work: Work, epoch: int, values: Mapping[str, float]) -> bool:
+        return False
+
+    def tell(self, work: Work, values: Mapping[str, float] | None) -> None:
+        trial, key = self._trials[work.number]
+        self._reached[key] = work.until
+        gains = (0.0,) * len(self.world.objectives) if values is None else self.world.gains(values)
+        self.loop.tell(trial, {"objective_to_minimize": [1.0 - gain for gain in gains], "cost": 1.0})
+
+
+def _flat(name: str) -> str:
+    return name.replace(".", "_")
+
+
+def _plain(value: Any) -> Any:
+    return value.item() if isinstance(value, np.generic) else value
+
+
+def _middle(parameter: Any) -> Any:
+    own = parameter.distribution
+    if own.kind == "choice":
+        return own.choices[0]
+    if own.kind not in ("loguniform", "logint"):
+        return own.at(0.5)
+    middle = math.sqrt(own.low * own.high)
+    return round(middle) if own.is_int else middle
+
+
+def _of_neps(neps: Any, parameter: Any) -> Any:
+    """A parameter as NePS has it; values in steps as a choice of them, where whole numbers will not do."""
+    own = parameter.distribution
+    if own.kind == "choice":
+        return neps.HPOCategorical(list(own.choices))
+    log = own.kind in ("loguniform", "logint")
+    if own.kind == "stepped" and not (own.is_int and own.step == 1):
+        return neps.HPOFloat(own.low, own.high)  # the nearest setting is a step
+    return neps.HPOInteger(own.low, own.high, log=log) if own.is_int else neps.HPOFloat(own.low, own.high, log=log)
+
+
+def hub(registry: Path) -> Any:
+    """OptunaHub's module of MultiMetricPruner, from a checkout of github.com/optuna/optunahub-registry."""
+    sys.path.insert(0, str(registry / "package/pruners"))
+    import multi_metric_pruner
+
+    return multi_metric_pruner
+
+
+Maker = Callable[[Sweep, Tabled, int], Rival]
+
+
+def plain(sampler: Callable[[int], BaseSampler], *, flat: bool = False) -> Maker:
+    """A maker of an Optuna sampler's search."""
+    return lambda sweep, world, seed: OptunaRival(sweep, world, sampler(seed), flat=flat)
+
+
+def makers(registry: Path | None) -> dict[str, Maker]:
+    """All rivals by name; those whose packages are not here fail when they are made."""
+    found: dict[str, Maker] = {
+        "optuna_tpe": plain(lambda seed: TPESampler(seed=seed)),
+        "random": plain(lambda seed: RandomSampler(seed=seed)),
+        "optuna_nsga2": plain(lambda seed: NSGAIISampler(population_size=population(BUDGET), seed=seed)),
+        "optuna_gp": plain(lambda seed: GPSampler(seed=seed, warn_independent_sampling=False), flat=True),
+    }
+    for first, word in ((1 / 27, "27"), (1 / 9, "9")):
+        found[f"neps_moasha_{word}"] = lambda s, w, n, first=first: Neps(s, w, n, name="moasha", first=first)
+    for first in (1, 3):
+        found[f"syne_moasha_{first}"] = lambda s, w, n, first=first: SyneTune(s, w, n, first=first)
+    for prior in ("flat", "right"):
+        found[f"neps_primo_{prior}"] = lambda s, w, n, prior=prior: Neps(
+            s, w, n, name="primo", first=1 / 9, prior=prior
+        )
+    if registry is not None:
+        for percentile, shares in ((50.0, (2 / 9, 0.5)), (50.0, (1 / 9, 1 / 3)), (25.0, (2 / 9, 0.5))):
+            name = f"hub_pruner_{percentile:.0f}_{shares[0]:.2f}"
+            found[name] = lambda s, w, n, p=percentile, at=shares: HubPruned(
+                s, w, n, hub(registry), percentile=p, shares=at
+            )
+    return found

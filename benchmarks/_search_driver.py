@@ -1,0 +1,104 @@
+"""What the search itself costs: a decision with 10,000 trials in the record, and a frontier of 10,000 points."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Callable
+
+import numpy as np
+from _bench import Bench
+
+from sweeps.frontier import undominated
+from sweeps.search.field import Curve, Field, Policy, Rung, State
+from sweeps.search.regret import hypervolume
+from sweeps.space import Sweep
+
+TRIALS, FEW = 10_000, 1000
+TIMES = 9
+SPACE = """
+name: driver
+judge: {data: digits, threat: {norm: linf, eps: 0.1}}
+trial:
+  model: {name: small_cnn, width: 1}
+  defense: {name: trades, beta: {loguniform: [0.1, 10]}}
+  threat: {norm: linf, eps: {uniform: [0.02, 0.2]}}
+  optimiser: {name: sgd, weight_decay: {loguniform: [0.00001, 0.01]}}
+  schedule: {epochs: 27, lr: {loguniform: [0.01, 1]}}
+"""
+
+
+def sweep() -> Sweep:
+    """A space of four numbers."""
+    import yaml
+
+    return Sweep.model_validate(yaml.safe_load(SPACE))
+
+
+def crowd(space: Sweep, trials: int) -> list[Curve]:
+    """Trials in all states, most of them paused or stopped, a few at work."""
+    rng = np.random.default_rng(0)
+    found, order = [], 0
+    epochs = (6, 14, 27)
+    for number in range(trials):
+        shares = rng.random(len(space.space))
+        params = {
+            each.name: each.distribution.low * (each.distribution.high / each.distribution.low) ** share
+            for each, share in zip(space.space, shares.tolist(), strict=True)
+        }
+        reached = int(rng.choice([0, 1, 2, 3], p=[0.001, 0.5, 0.2, 0.299]))
+        clean = 0.9 - 0.2 * shares[0] ** 2 - 0.1 * (shares[3] - 0.6) ** 2
+        robust = 0.4 + 0.3 * shares[0] - 0.2 * (shares[3] - 0.5) ** 2
+        rungs = []
+        for index in range(reached):
+            grown = 1 - 0.5 * 0.6 ** (2 * index + 1)
+            noise = rng.normal(0, 0.01, 2).tolist()
+            metrics = {"clean_accuracy": clean * grown + noise[0], "robust_accuracy": robust * grown + noise[1]}
+            rungs.append(Rung(index, epochs[index], order, metrics, 2.0 * epochs[index]))
+            order += 1
+        state: State = ("running", "paused", "paused", "complete")[reached]
+        final = rungs[-1].metrics if state == "complete" else None
+        found.append(Curve(number, params, state, 27, tuple(rungs), min(reached, 2), final))
+    return found
+
+
+def decision(policy: Policy, space: Sweep, curves: list[Curve]) -> float:
+    """Milliseconds of the processor for a decision: the median of several, each after one more trial came to a rung."""
+    taken = []
+    for n in range(TIMES + 1):
+        known = curves[: len(curves) - TIMES + n]
+        field = Field(known, space.objectives, (2 / 9, 0.5, 1.0), decisions=2 * len(known), spent=1.0, budget=1e9)
+        begun = time.process_time()
+        policy.choose(field)
+        policy.given_up(field)
+        taken.append(1000 * (time.process_time() - begun))
+    return statistics.median(taken[1:])  # the first one reads all
+
+
+def _milliseconds(work: Callable[[], object]) -> float:
+    taken = []
+    for _ in range(TIMES):
+        begun = time.process_time()
+        work()
+        taken.append(1000 * (time.process_time() - begun))
+    return statistics.median(taken)
+
+
+def driver(bench: Bench, *, quick: bool) -> None:
+    """Rows and targets of the driver's own cost."""
+    from sweeps.search.halving import ParetoHalving
+    from sweeps.search.race import Race
+
+    space = sweep()
+    curves = crowd(space, TRIALS)
+    race = decision(Race(space.space, space.ask), space, curves)
+    halving = decision(ParetoHalving(eta=3), space, curves[:FEW])
+    bench.row(f"{TRIALS} trials", "a decision of the race", race, unit="ms")
+    bench.row(f"{FEW} trials", "a decision of Pareto halving", halving, unit="ms")
+    values = np.random.default_rng(0).random((TRIALS, 2))
+    front = _milliseconds(lambda: undominated(values))
+    volume = _milliseconds(lambda: hypervolume(values, np.zeros(2)))
+    bench.row(f"{TRIALS} points", "frontier and hypervolume", front + volume, unit="ms")
+    bench.target(f"ms of a decision at {TRIALS:,} trials", race, 30)
+    bench.target(f"ms of a decision of Pareto halving at {FEW:,} trials", halving, 1)
+    bench.target(f"ms of frontier and hypervolume at {TRIALS:,} points", front + volume, 50)

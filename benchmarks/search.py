@@ -1,0 +1,232 @@
+"""Whether our search reaches the frontier at less cost than others do: simulated sweeps over tables of learning curves.
+
+    python benchmarks/search.py [--quick] [--part tune|report] [--table PATH ...] [--searches NAME,...] [--sweeps N]
+    python benchmarks/search.py --install-rivals
+
+Each sweep has 4 workers and the cost of 60 whole trainings, in the mean over the table's settings. Starts, resumptions and
+evaluations are charged a tenth of an epoch each. A search meets one seed of the table, and settings that it draws become the
+nearest of the table that was not tried. Its regret is the share of the best hypervolume that the trials lack which it
+finished, by their mean test accuracies with the other seeds; the reference point is the frontier's nadir less 10 %. `selected`
+counts only those trials that look non-dominated by what the search was told. Costs to the final median regret of plain
+OptunaSearch (TPE, first in, first out) come with 95 % of 1,000 bootstrap resamples of the sweeps of both.
+
+A table is searched as it is, with a fifth of its settings for a budget, and made dense: 2,000 settings, whose curves small
+networks were fitted to (`_fitted.py`). Variants were chosen on `--part tune`, over networks of seed 0, and are judged on
+`--part report`: networks of seed 1, the tables as they are, other sweeps, and tables that nothing was chosen on. What is done
+is kept in build/, and a run that was killed goes on.
+"""
+
+from __future__ import annotations
+
+import argparse
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+from _bench import Bench
+from _search_driver import driver
+from _search_figures import figure
+from _search_runs import OWN_ENVIRONMENT, Runs, run_all
+from _searches import BUDGET, SEARCHES, TABLES, Task, curves
+from numpy.typing import NDArray
+
+from sweeps.search.regret import Finished, Regrets, cost_to
+from sweeps.search.tabled import Tabled
+
+Array = NDArray[np.float64]
+BUILD = Path(__file__).parent.parent / "build"
+FIGURES = Path(__file__).parent.parent / "docs/performance"
+BASELINE = "optuna_tpe"
+OURS = "race"
+RIVALS = (
+    "optuna_tpe",
+    "random",
+    "optuna_nsga2",
+    "optuna_gp",
+    "hub_pruner_50_0.22",
+    "hub_pruner_50_0.11",
+    "neps_moasha_9",
+    "syne_moasha_3",
+    "neps_primo_flat",
+    "neps_primo_right",
+)
+SLOW = ("optuna_gp", "neps_primo", "syne_")
+"""How names of searches begin whose sweeps take half a minute and more: they get fewer."""
+UNSEEN = ("images_one_cycle",)
+"""Tables that nothing was chosen on."""
+LATER = 1000
+"""Numbers of the report's sweeps begin here."""
+QUARTERS = (1 / 3, 0.5, 0.75, 1.0)
+COSTS = np.linspace(0, BUDGET, 601)
+PACKAGES = ("neural-pipeline-search==0.17.*", "syne-tune==0.16.*", "dill", "optunahub")
+
+
+def tasks(options: argparse.Namespace, searches: list[str]) -> list[Task]:
+    """All sweeps, in the order in which they are worth most: first few of everything."""
+    found = []
+    for path in options.table or sorted(TABLES.glob("*.parquet")):
+        stem = Path(path).stem
+        if options.part == "tune" and stem in UNSEEN:
+            continue
+        begin = 0 if options.part == "tune" else LATER
+        for settings in options.settings.split(",") if options.settings else _parts(options.part):
+            for search in searches:
+                count = min(options.sweeps, options.slow) if search.startswith(SLOW) else options.sweeps
+                numbers = range(begin, begin + count)
+                found += [(number, Task(str(path), settings, search, number, options.registry)) for number in numbers]
+    return [task for _, task in sorted(found, key=lambda each: each[0] // 12)]
+
+
+def _parts(part: str) -> tuple[str, ...]:
+    return ("fitted0",) if part == "tune" else ("fitted1", "all")
+
+
+def regrets(runs: Runs, wanted: list[Task]) -> dict[str, dict[str, list[tuple[Regrets, dict[str, float]]]]]:
+    """By table and search: those of each sweep that was run, with what else it came to."""
+    found: dict[str, dict[str, list[tuple[Regrets, dict[str, float]]]]] = {}
+    worlds: dict[tuple[str, str, int], Tabled] = {}
+    for task in wanted:
+        known = runs.get(task)
+        if known is None:
+            continue
+        sweep, table = curves(task.table, task.settings)
+        own = (task.table, task.settings, task.number % table.seeds)
+        if own not in worlds:
+            worlds[own] = Tabled(sweep, table, task.number)
+        trials = [Finished(cost, int(place), tuple(seen)) for cost, place, *seen in known["finished"]]
+        counts = {"started": known["started"], "finished": len(trials), "seconds": known["seconds"]}
+        name = Path(task.table).stem + ("" if task.settings == "all" else f" ({task.settings})")
+        found.setdefault(name, {}).setdefault(task.search, []).append((Regrets.of(worlds[own].truth, trials), counts))
+    return found
+
+
+def judge(bench: Bench, table: str, found: dict[str, list[tuple[Regrets, dict[str, float]]]]) -> None:
+    """Rows of all searches on a table, and the targets of ours."""
+    steps = {
+        selected: {
+            name: np.array([each.at(COSTS, selected=selected) for each, _ in sweeps]) for name, sweeps in found.items()
+        }
+        for selected in (False, True)
+    }
+    costs: dict[str, float] = {}
+    for name, sweeps in found.items():
+        judged = steps[False][name]
+        medians = np.median(judged, axis=0)
+        case, many = f"{table} {name}", {"sweeps": len(sweeps)}
+        counts = {key: round(float(np.mean([each[key] for _, each in sweeps])), 1) for key in sweeps[0][1]}
+        for share in (0.25, *QUARTERS):
+            bench.row(case, f"median regret at {share:.2f} of the budget", medians[_at(share)], **many, **counts)
+        bench.row(case, "median regret at the end, selected", float(np.median(steps[True][name][:, -1])), **many)
+        for selected, word in ((False, ""), (True, ", selected")):
+            if BASELINE in found:
+                reached = cost_to(steps[selected][name], steps[selected][BASELINE][:, -1], COSTS / BUDGET)
+                bench.row(
+                    case, f"cost to TPE's final regret{word}", reached.cost,
+                    low=round(reached.low, 3), high=round(reached.high, 3), **many,
+                )  # fmt: skip
+                if not selected:
+                    costs[name] = reached.cost
+                    if name == OURS:
+                        bench.target(f"{table}: cost to TPE's final regret", reached.cost, 1 / 3)
+                        bench.target(f"{table}: the same, that would do", reached.cost, 1 / 2)
+                        bench.target(f"{table}: upper end of it", reached.high, 0.8)
+        if "random" in found and name != "random":
+            worst = _beyond_chance(judged, steps[False]["random"])
+            bench.row(case, "most that it is surely worse than random", worst, **many)
+            if name == OURS:
+                bench.target(f"{table}: surely worse than random", worst, 0.0)
+    if OURS not in found or BASELINE not in found:
+        return
+    rivals = {name: min(cost, 1.0) for name, cost in costs.items() if name in RIVALS}
+    best = min(rivals, key=lambda name: rivals[name])
+    bench.row(f"{table} {best}", "the best rival's cost to TPE's final regret", rivals[best])
+    bench.target(f"{table}: cost beside the best rival's, {best}", costs[OURS] / rivals[best], 0.6)
+    ours, plain = (np.median(steps[False][name], axis=0) for name in (OURS, BASELINE))
+    above = sum(bool(ours[_at(share)] >= plain[_at(share)] and plain[_at(share)] > 0) for share in QUARTERS)
+    bench.target(f"{table}: of 4 quarters from 1/3 on, above TPE's median", above, 0)
+
+
+def _at(share: float) -> int:
+    return round(share * (len(COSTS) - 1))
+
+
+def _beyond_chance(own: Array, chance: Array) -> float:
+    """The highest lower end of 95 % of resamples of (median - random's median), from 5 whole trainings on."""
+    rng = np.random.default_rng(0)
+    late = slice(int(np.searchsorted(COSTS, 5)), None, 10)
+    differences = [
+        np.median(own[rng.integers(len(own), size=len(own))][:, late], axis=0)
+        - np.median(chance[rng.integers(len(chance), size=len(chance))][:, late], axis=0)
+        for _ in range(1000)
+    ]
+    return float(np.quantile(differences, 0.025, axis=0).max())
+
+
+def install(folder: Path) -> None:
+    """Makes the rivals' environment: it sees the packages of this one, and adds theirs."""
+    import sysconfig
+
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(folder)], check=True)  # noqa: S603
+    inside = next(folder.glob("lib/python*/site-packages"))
+    (inside / "beside.pth").write_text(sysconfig.get_path("purelib") + "\n")
+    subprocess.run(["uv", "pip", "install", "--python", str(folder / "bin/python"), *PACKAGES], check=True)  # noqa: S603, S607
+    print(
+        f"{folder}: ready. For the hub's pruner: git clone https://github.com/optuna/optunahub-registry build/registry"
+    )
+
+
+def main() -> None:
+    line = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    line.add_argument(
+        "--quick", action="store_true", help="about a minute: 3 sweeps of ours, TPE and random, and the driver"
+    )
+    line.add_argument("--part", choices=("tune", "report"), default="report", help="which half")
+    line.add_argument("--settings", help="instead: all, even, odd, fitted0, fitted1 ..., with commas")
+    line.add_argument("--table", action="append", help="a table; by default all in benchmarks/tables")
+    line.add_argument("--searches", help=f"names, with commas: {', '.join([*SEARCHES, *RIVALS])}")
+    line.add_argument("--sweeps", type=int, default=40, help="per table and search")
+    line.add_argument("--slow", type=int, default=12, help="at most so many of searches that take half a minute each")
+    line.add_argument("--workers", type=int, default=1, help="sweeps at a time")
+    line.add_argument("--seconds", type=float, default=float("inf"), help="after which no sweep is begun")
+    line.add_argument("--rivals", type=Path, default=BUILD / "rivals", help="their environment")
+    line.add_argument("--registry", default=str(BUILD / "registry"), help="a checkout of optunahub-registry")
+    line.add_argument("--cache", type=Path, default=BUILD / "searches.jsonl", help="where sweeps are kept")
+    line.add_argument("--only-run", action="store_true", help="run sweeps, and report nothing")
+    line.add_argument("--install-rivals", action="store_true", help="make the rivals' environment, with uv")
+    options = line.parse_args()
+    if options.install_rivals:
+        install(options.rivals)
+        return
+    if options.quick:
+        options.sweeps = min(options.sweeps, 3)
+    searches = ["random", BASELINE, OURS] if options.quick else [*SEARCHES, *RIVALS]
+    searches = list(dict.fromkeys(options.searches.split(",") if options.searches else searches))
+    python = options.rivals / "bin/python"
+    options.registry = options.registry if Path(options.registry).is_dir() else ""
+    left_out = [name for name in searches if name.startswith(OWN_ENVIRONMENT) and not python.exists()]
+    left_out += [name for name in searches if name.startswith("hub_") and not options.registry and name not in left_out]
+    if left_out:
+        print(f"not installed, left out: {', '.join(left_out)}; see --install-rivals")
+    searches = [name for name in searches if name not in left_out]
+    runs, wanted = Runs(options.cache), tasks(options, searches)
+    there = python.absolute() if python.exists() else None
+    run_all(wanted, runs, workers=options.workers, python=there, seconds=options.seconds)
+    if options.only_run:
+        return
+    bench = Bench(f"search-{options.part}" if options.part != "report" else "search", options.quick)
+    found = regrets(runs, wanted)
+    for table, by_search in found.items():
+        judge(bench, table, by_search)
+        if not options.quick:
+            shown = {name: np.array([each.at(COSTS) for each, _ in sweeps]) for name, sweeps in by_search.items()}
+            order = sorted(shown, key=lambda name: (name != OURS, name != BASELINE, name))
+            name = table.replace(" (", "-").rstrip(")")
+            title = f"Searches over {table}"
+            figure(FIGURES / f"search-{name}.png", title, COSTS[::5], {each: shown[each][:, ::5] for each in order})
+    driver(bench, quick=options.quick)
+    bench.close()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,168 @@
+"""Searches over a table beside each other: the same space with other policies and samplers, each in several sweeps."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from robustray.errors import UserError
+from sweeps.search.field import Policy
+from sweeps.search.listed import Listed
+from sweeps.search.regret import Regrets
+from sweeps.search.simulation import Trace, simulate
+from sweeps.search.stopping import policy
+from sweeps.search.tabled import Curves, Tabled
+from sweeps.search.tables import Table
+from sweeps.space import Sweep
+
+
+@dataclass(frozen=True)
+class Variant:
+    """One way to search a table."""
+
+    name: str  # policy and sampler
+    sweep: Sweep
+    curves: Curves
+
+    @property
+    def described(self) -> str:
+        """The table in a few words."""
+        seeds = f"{self.curves.seeds} seeds" if self.curves.seeds > 1 else "1 seed"
+        members = len(Tabled(self.sweep, self.curves, 0).truth.members)
+        return f"{len(self.curves.settings)} settings, {seeds}, a frontier of {members}"
+
+
+@dataclass(frozen=True)
+class Once:
+    """One sweep."""
+
+    seed: int
+    trace: Trace
+    whole: float  # seconds of a whole training
+    regrets: Regrets
+
+
+@dataclass(frozen=True)
+class Searched:
+    """All sweeps of a variant.
+
+    Attributes:
+        budget: whole trainings.
+    """
+
+    name: str
+    budget: float
+    sweeps: Sequence[Once]
+
+    def regret(self, share: float, *, selected: bool = False) -> float:
+        """The median when a share of the budget had been paid."""
+        return float(np.median([self._at(each, share, selected=selected) for each in self.sweeps]))
+
+    def quartiles(self) -> tuple[float, float]:
+        """Of the sweeps at their ends."""
+        low, high = np.quantile([each.regrets.judged[-1] for each in self.sweeps], [0.25, 0.75])
+        return float(low), float(high)
+
+    def counts(self) -> tuple[float, float]:
+        """Trials that were started, and that were trained to their end, in the mean."""
+        started = float(np.mean([each.trace.started for each in self.sweeps]))
+        return started, float(np.mean([len(each.trace.finished) for each in self.sweeps]))
+
+    def plain(self) -> dict[str, Any]:
+        """As JSON has it; costs in whole trainings."""
+        return {
+            "search": self.name,
+            "budget": self.budget,
+            "sweeps": [
+                {
+                    "seed": each.seed,
+                    "started": each.trace.started,
+                    "paid": each.trace.paid / each.whole,
+                    "costs": (each.regrets.costs / each.whole).tolist(),
+                    "settings": [trial.setting for trial in each.trace.finished],
+                    "regrets": each.regrets.judged.tolist(),
+                    "regrets_selected": each.regrets.selected.tolist(),
+                }
+                for each in self.sweeps
+            ],
+        }
+
+    def rows(self) -> Iterator[dict[str, Any]]:
+        """A row for each trial that was trained to its end."""
+        for each in self.sweeps:
+            for at, trial in enumerate(each.trace.finished, 1):
+                yield {
+                    "search": self.name,
+                    "sweep": each.seed,
+                    "cost": trial.cost / each.whole,
+                    "setting": trial.setting,
+                    "regret": float(each.regrets.judged[at]),
+                    "regret_selected": float(each.regrets.selected[at]),
+                }
+
+    def _at(self, each: Once, share: float, *, selected: bool) -> float:
+        return float(each.regrets.at(np.array([share * self.budget * each.whole]), selected=selected)[0])
+
+
+def variants(
+    table: Path,
+    space: Path | None,
+    overrides: Sequence[str],
+    *,
+    policies: Sequence[str | None],
+    samplers: Sequence[str | None],
+) -> list[Variant]:
+    """The space with every policy and sampler that is asked for, None standing for its own; those that go together.
+
+    Raises:
+        UserError: table or space cannot be read, or no two of them go together.
+    """
+    path = space or table.with_suffix(".yaml")
+    if not table.is_file():
+        raise UserError(f"{table}: no such file")
+    if not path.is_file():
+        raise UserError(f"{path}: no such file; name the table's space after it")
+    curves: Curves | None = None
+    found, wrong = [], None
+    for stopping in policies:
+        for sampler in samplers:
+            more = [f"stopping={stopping}"] if stopping else []
+            more += [f"search.sampler={sampler}"] if sampler else []
+            if sampler is None and stopping is not None:  # whatever the space says goes with its own policy
+                more.append("search.sampler=auto")
+            try:
+                sweep = Sweep.from_yaml(path, overrides=[*overrides, *more]).settled()
+            except UserError as error:
+                wrong = error
+                continue
+            if curves is None:
+                curves = Curves.of(Table.read(table, sweep), list(sweep.objectives))
+            found.append(Variant(f"{sweep.stopping.name}, {_sampler(sweep)}", sweep, curves))
+    if not found and wrong is not None:
+        raise wrong
+    return found
+
+
+def searched(variant: Variant, *, workers: int, sweeps: int) -> Searched:
+    """Sweeps with seeds from that of the space on; each meets another seed of the table."""
+    done = []
+    for number in range(sweeps):
+        search = variant.sweep.search.model_copy(update={"seed": variant.sweep.search.seed + number})
+        sweep = variant.sweep.model_copy(update={"search": search})
+        world = Tabled(sweep, variant.curves, number)
+        trace = simulate(sweep, world, chosen, workers=workers)
+        done.append(Once(search.seed, trace, world.whole, Regrets.of(world.truth, trace.finished)))
+    return Searched(variant.name, float(variant.sweep.trials), done)
+
+
+def chosen(sweep: Sweep, listed: Listed) -> Policy | None:
+    """The policy that a space asks for, over settings of a table."""
+    return policy(sweep, listed)
+
+
+def _sampler(sweep: Sweep) -> str:
+    return "its own model" if sweep.search.sampler == "auto" else sweep.search.sampler

@@ -1,0 +1,184 @@
+"""A search over a table of learning curves, on a clock that takes no time: the controller, the record and the policies of a
+sweep, with answers from the table in place of workers.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from optuna.distributions import BaseDistribution
+from optuna.samplers import BaseSampler
+
+from sweeps.record import Record, TrialRecord
+from sweeps.running.queues import DONE, End, Job, Queue, Result, Signal, Verdict
+from sweeps.running.simulated import Simulated
+from sweeps.running.tasks.base import PAUSED, Report
+from sweeps.search import sampling
+from sweeps.search.controller import Controller
+from sweeps.search.field import Policy
+from sweeps.search.listed import Listed
+from sweeps.search.regret import Finished
+from sweeps.search.study import Asked, Study
+from sweeps.search.tabled import Tabled
+from sweeps.space import Sweep
+
+SHARED_MEMORY = "/dev/shm"  # noqa: S108 (folders there get names of their own)
+"""A file system without a disk, on Linux: a record that nobody will read waits for none."""
+
+
+@dataclass
+class Trace:
+    """What a search came to.
+
+    Attributes:
+        finished: trials that were trained to their end, in order.
+        started: trials that were begun.
+        paid: seconds of all workers together, as far as they were at work within the budget.
+    """
+
+    finished: list[Finished] = field(default_factory=list)
+    started: int = 0
+    paid: float = 0.0
+
+
+class Timed:
+    """A queue on a clock: after the budget nothing is begun, and what ends later counts as if it had not."""
+
+    def __init__(self, queue: Queue, world: Tabled, seconds: float) -> None:
+        """Args: seconds: of the clock, after which the search is over."""
+        self.trace = Trace()
+        self.place: Simulated | None = None
+        self._queue, self._world, self._seconds = queue, world, seconds
+        self._begun: dict[str, float] = {}
+        self._known: set[int] = set()
+
+    def next(self) -> Job | Signal:
+        if self._now >= self._seconds:
+            return DONE
+        found = self._queue.next()
+        if isinstance(found, Job):
+            self._begun[found.name] = self._now
+            self._known.add(found.number)
+            self.trace.started = len(self._known)
+        return found
+
+    def report(self, job: Job, result: Result) -> Verdict:
+        return self._queue.report(job, result)
+
+    def finish(self, job: Job, end: End) -> None:
+        self.trace.paid += max(min(self._now, self._seconds) - self._begun.pop(job.name), 0.0)
+        if end.outcome == "complete" and self._now <= self._seconds:
+            assert self.place is not None
+            seen = self._world.gains(end.result)
+            self.trace.finished.append(Finished(self._now * self.place.slots, int(end.result["place"]), seen))
+        self._queue.finish(job, end)
+
+    @property
+    def _now(self) -> float:
+        return self.place.now if self.place is not None else 0.0
+
+
+class TabledStudy(Study):
+    """A study that asks for settings of a table alone: the nearest to what a sampler draws that was not tried."""
+
+    def __init__(self, sweep: Sweep, record: Record, listed: Listed) -> None:
+        """Args: listed: the table's settings; told of those that are tried."""
+        self.listed = listed
+        self._optuna = {parameter.name: parameter.distribution.to_optuna() for parameter in sweep.space}
+        super().__init__(sweep, record)
+
+    def ask(self, sampler: BaseSampler) -> Asked:
+        asked = super().ask(sampler)
+        assert self._drawn is not None
+        params = dict(self.listed.settings[self.listed.nearest(asked.params)])
+        drawn = self._frozen(self._drawn)
+        drawn.distributions = {name: self._optuna[name] for name in params}
+        drawn.params = params
+        return Asked(params, dict(drawn.distributions), asked.system_attrs)
+
+    def issued(
+        self, trial: TrialRecord, distributions: Mapping[str, BaseDistribution], system_attrs: Mapping[str, Any]
+    ) -> None:
+        self.listed.take(self.listed.place(trial.params))
+        super().issued(trial, distributions, system_attrs)
+
+
+class _Controller(Controller):
+    """A controller that is at its end where the table is, and whose trials have no folders: nobody works in them."""
+
+    study: TabledStudy
+
+    def _new(self, number: int, params: Mapping[str, object] | None) -> Asked | None:
+        if not self.study.listed.left.any():
+            return None
+        wanted = sampling.sampler(self.sweep, number) if params is None else sampling.Fixed(params)
+        return self.study.ask(wanted)  # one that was tried is not asked for
+
+    def _job(self, number: int) -> Job:
+        self.running.add(number)
+        until = None if self.pausing is None else self.pausing.send(number)
+        return Job(f"trial {number:04d}", number, {} if until is None else {"until": until})
+
+
+class Trainings:
+    """Answers the controller's jobs from a table."""
+
+    def __init__(self, world: Tabled, record: Record, listed: Listed) -> None:
+        self._world, self._record, self._listed = world, record, listed
+
+    def __call__(self, job: Job) -> Iterator[tuple[float, Report]]:
+        trial = self._record.trial(job.number)
+        place = self._listed.place(trial.params)
+        begun = trial.rungs[-1] if trial.rungs else None
+        piece = self._world.piece(
+            place, 0 if begun is None else begun.epoch, job.work.get("until", self._world.epochs[-1])
+        )
+        known: dict[str, Any] = {
+            "place": place,
+            "epoch": piece.epoch,
+            "training_iteration": piece.epoch,
+            "cost_seconds": piece.seconds + (0.0 if begun is None else begun.seconds),
+            "done": True,
+        }
+        whole = "complete" if piece.epoch == self._world.epochs[-1] else PAUSED
+        yield piece.seconds, {**known, **(piece.values or {}), "outcome": "diverged" if piece.values is None else whole}
+
+
+Chosen = Callable[[Sweep, Listed], Policy | None]
+"""Makes the policy of a search over these settings."""
+
+
+def simulate(
+    sweep: Sweep, world: Tabled, policy: Chosen, *, workers: int, budget: float = math.inf, folder: Path | None = None
+) -> Trace:
+    """Searches a table once.
+
+    Args:
+        world: what the search meets.
+        workers: trainings at a time.
+        budget: whole trainings, in the mean over the table's settings, that all workers together may take; by default what the
+            controller itself makes of `search.trials`.
+        folder: of the record; a temporary one where it is not given.
+    """
+    memory = SHARED_MEMORY if os.access(SHARED_MEMORY, os.W_OK) else None
+    scratch = tempfile.TemporaryDirectory(prefix="simulated-", dir=memory)
+    with scratch as made, Record(folder or Path(made), sweep.objectives) as record:
+        listed = Listed(sweep.space, sweep.ask, world.settings)
+        chosen = policy(sweep, listed)
+        controller = _Controller(sweep, record, chosen, lambda event: None, session="simulated")
+        controller.study = TabledStudy(sweep, record, listed)
+        return clocked(controller, world, Trainings(world, record, listed), workers=workers, budget=budget)
+
+
+def clocked(queue: Queue, world: Tabled, answers: Any, *, workers: int, budget: float) -> Trace:
+    """Drives a queue over a table until the budget is spent; whatever the queue is."""
+    timed = Timed(queue, world, budget * world.whole / workers)
+    timed.place = Simulated(answers, workers)
+    timed.place.run(timed)
+    return timed.trace

@@ -1,0 +1,262 @@
+"""Searches over tables: regret in closed form, what a piece of training costs, and the command."""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from typer.testing import CliRunner
+
+from robustray.errors import UserError
+from sweeps import record as records
+from sweeps.__main__ import app
+from sweeps.search.field import Field, Nothing, Resume, Start
+from sweeps.search.listed import Listed
+from sweeps.search.regret import Finished, Regrets, Truth, cost_to
+from sweeps.search.simulated_sweeps import chosen
+from sweeps.search.simulation import simulate
+from sweeps.search.tabled import Curves, Tabled
+from sweeps.search.tables import Table
+from sweeps.space import Sweep
+
+SPACE = """
+name: curves
+judge: {data: digits, threat: {norm: linf, eps: 0.1}}
+trial:
+  model: {name: small_cnn, width: 1}
+  defense: {name: trades, beta: {stepped: [0, 2.4, 0.1]}}
+  schedule: {epochs: 10, lr: 0.1}
+search: {sampler: random, trials: 12}
+stopping: none
+"""
+EPOCHS = (1, 2, 5, 10)
+POINTS = st.lists(st.tuples(*[st.integers(0, 9)] * 2), min_size=1, max_size=8)
+
+
+def rows(diverged: int | None = None) -> list[dict[str, object]]:
+    """25 settings on a line from clean to robust, 2 seeds; one may break off after epoch 2."""
+    found = []
+    for setting in range(25):
+        share = setting / 24
+        for seed in range(2):
+            for epoch in EPOCHS:
+                if setting == diverged and epoch > 2:
+                    continue
+                clean, robust = (1 - share**2) * epoch / 10, share * epoch / 10 - 0.001 * seed * share
+                accuracies = {"clean_accuracy": clean, "robust_accuracy": max(robust, 0.0)}
+                both = ("validation", "test")
+                measured = {f"{split}_raw_{name}": value for split in both for name, value in accuracies.items()}
+                known = {"setting": setting, "seed": seed, "epoch": epoch, "epochs": 10, "seconds": 2.0 * epoch}
+                outcome = "diverged" if setting == diverged else "complete"
+                found.append({**known, "outcome": outcome, "defense.beta": round(0.1 * setting, 1), **measured})
+    return found
+
+
+@pytest.fixture
+def made(tmp_path: Path) -> Callable[..., Path]:
+    """Writes a table and its space, and gives its path."""
+
+    def write(diverged: int | None = None) -> Path:
+        (tmp_path / "curves.yaml").write_text(SPACE)
+        path = tmp_path / "curves.jsonl"
+        path.write_text("".join(json.dumps(row) + "\n" for row in rows(diverged)))
+        return path
+
+    return write
+
+
+def world(path: Path, *, seed: int = 0, overrides: tuple[str, ...] = ()) -> tuple[Sweep, Tabled]:
+    sweep = Sweep.from_yaml(path.with_suffix(".yaml"), overrides=overrides).settled()
+    return sweep, Tabled(sweep, Curves.of(Table.read(path, sweep), list(sweep.objectives)), seed)
+
+
+def test_regret_of_two_points_is_the_area_that_is_lacking() -> None:
+    truth = Truth.of(np.array([[1.0, 0.0], [0.0, 1.0], [np.nan, np.nan]]))
+    np.testing.assert_allclose(truth.reference, [-0.1, -0.1])
+    area = 2 * 1.1 * 0.1 - 0.1**2  # two strips and the corner that they share
+    assert truth.best == pytest.approx(area)
+    assert truth.regret([0]) == pytest.approx(1 - 0.11 / area)
+    assert truth.regret([]) == truth.regret([2]) == 1.0
+    assert truth.regret([0, 1]) == 0.0
+
+
+@given(POINTS, st.randoms(use_true_random=False))
+def test_regret_never_rises_and_does_not_ask_in_which_order_equals_came(
+    points: list[tuple[int, int]], shuffle: object
+) -> None:
+    values = np.array(points, dtype=float)
+    truth = Truth.of(values)
+    trials = [Finished(float(n), n, tuple(values[n])) for n in range(len(values))]
+    found = Regrets.of(truth, trials)
+    assert (np.diff(found.judged) <= 1e-12).all()
+    assert found.judged[0] == 1.0
+    assert found.judged[-1] == pytest.approx(0.0, abs=1e-12)
+    np.testing.assert_allclose(found.selected, found.judged, atol=1e-12)  # what is told is true here
+    np.testing.assert_array_equal(found.at(np.array([-0.5, 0.0, 0.5]) + len(trials) - 1)[1:], found.judged[[-1, -1]])
+
+
+def test_a_trial_that_only_seems_good_hides_the_better_one_from_selection() -> None:
+    truth = Truth.of(np.array([[1.0, 1.0], [0.5, 0.5], [0.0, 2.0], [2.0, 0.0]]))
+    found = Regrets.of(truth, [Finished(1.0, 0, (0.6, 0.6)), Finished(2.0, 1, (0.7, 0.7))])
+    assert found.judged[2] == found.judged[1]
+    assert found.selected[2] > found.judged[2]
+
+
+def test_cost_to_a_goal_is_where_the_median_comes_to_it() -> None:
+    costs = np.array([0.0, 1.0, 2.0, 3.0])
+    regrets = np.array([[1.0, 0.6, 0.2, 0.1]] * 5)
+    assert cost_to(regrets, np.array([0.2] * 5), costs).cost == 2.0
+    assert cost_to(regrets, np.array([0.05] * 5), costs).cost == math.inf
+    reached = cost_to(regrets, np.array([0.2] * 5), costs)
+    assert (reached.low, reached.high) == (2.0, 2.0)
+
+
+@given(wanted=st.lists(st.integers(0, 24), min_size=1, max_size=25))
+@settings(max_examples=20)
+def test_the_nearest_setting_is_one_that_is_left(wanted: list[int]) -> None:
+    sweep = Sweep.model_validate(_plain())
+    listed = Listed(sweep.space, sweep.ask, [{"defense.beta": round(0.1 * n, 1)} for n in range(25)])
+    taken: set[int] = set()
+    for n in wanted:
+        found = listed.nearest({"defense.beta": round(0.1 * n, 1)})
+        assert found not in taken
+        free = [each for each in range(25) if each not in taken]
+        assert abs(found - n) == min(abs(each - n) for each in free)
+        taken.add(found)
+        listed.take(found)
+    drawn = listed.random(np.random.default_rng(0), 50)
+    if len(taken) < 25:
+        assert {listed.place(listed.params(row)) for row in drawn}.isdisjoint(taken)
+    else:
+        with pytest.raises(ValueError, match="no setting is left"):
+            listed.nearest({"defense.beta": 0.0})
+
+
+def _plain() -> dict[str, object]:
+    import yaml
+
+    return dict(yaml.safe_load(SPACE))
+
+
+def test_pieces_of_a_training_take_what_the_whole_takes_and_two_overheads_more_each(made: Callable[..., Path]) -> None:
+    _, table = world(made())
+    whole = table.piece(3, 0, 10)
+    assert whole.seconds == pytest.approx(20.0 + 2 * 0.1 * 2.0)
+    parts = [table.piece(3, 0, 2), table.piece(3, 2, 7), table.piece(3, 7, 10)]
+    assert sum(each.seconds for each in parts) == pytest.approx(whole.seconds + 4 * 0.1 * 2.0)
+    assert parts[-1].values == whole.values
+    assert parts[1].values == table.values(3, 5)  # as it was looked at last
+    assert table.whole == pytest.approx(whole.seconds)
+
+
+def test_a_training_that_breaks_off_ends_where_the_table_has_no_more(made: Callable[..., Path]) -> None:
+    _, table = world(made(diverged=4))
+    broken = table.piece(4, 0, 10)
+    assert broken.values is None
+    assert broken.epoch == 5
+    assert table.piece(4, 0, 2).values is not None
+    assert 4 not in table.truth.members
+
+
+def test_truth_is_of_the_seeds_that_a_search_does_not_meet(made: Callable[..., Path]) -> None:
+    path = made()
+    tables = [world(path, seed=seed)[1] for seed in range(2)]
+    robust = [each.truth.values[24, 1] for each in tables]
+    assert robust == pytest.approx([0.999, 1.0])
+    assert [each.values(24, 10)["robust_accuracy"] for each in tables] == pytest.approx([1.0, 0.999])
+
+
+@pytest.mark.parametrize("workers", [1, 3])
+def test_first_in_first_out_pays_for_whole_trainings(made: Callable[..., Path], workers: int, tmp_path: Path) -> None:
+    sweep, table = world(made())
+    folder = tmp_path / "record"
+    trace = simulate(sweep, table, chosen, workers=workers, folder=folder)
+    assert trace.started == len(trace.finished) == 12
+    assert len({each.setting for each in trace.finished}) == 12
+    assert trace.paid == pytest.approx(12 * table.whole)
+    ends = sorted(each.cost for each in trace.finished)
+    assert ends == pytest.approx([table.whole * (n + workers - n % workers) for n in range(12)])
+    assert [trial.outcome for trial in records.read(folder).trials] == ["complete"] * 12
+
+
+def test_nothing_counts_that_ends_after_the_budget(made: Callable[..., Path]) -> None:
+    sweep, table = world(made())
+    trace = simulate(sweep, table, chosen, workers=2, budget=5)
+    assert len(trace.finished) == 4
+    assert trace.started == 6
+    assert trace.paid == pytest.approx(5 * table.whole)
+
+
+class AllPaused:
+    """Begins everything, and goes on with whoever has come least far."""
+
+    def choose(self, field: Field) -> Start | Resume | Nothing:
+        paused = [curve for curve in field.curves if curve.state == "paused"]
+        if len(paused) >= 5:
+            return Resume(min(paused, key=lambda curve: (len(curve.rungs), curve.number)).number)
+        return Start()
+
+    def given_up(self, field: Field) -> tuple[int, ...]:
+        return ()
+
+
+def test_paused_trials_go_on_from_where_they_were(made: Callable[..., Path], tmp_path: Path) -> None:
+    stops = ("stopping={name: pareto_halving, rungs: [2, 5]}",)
+    sweep, table = world(made(), overrides=stops)
+    folder = tmp_path / "record"
+    trace = simulate(sweep, table, lambda sweep, listed: AllPaused(), workers=2, folder=folder)
+    known = records.read(folder).trials
+    assert {trial.outcome for trial in known} == {"complete", "stopped"}
+    pieces = sum(len(trial.rungs) for trial in known)
+    epochs = sum(trial.rungs[-1].epoch for trial in known)
+    assert trace.paid == pytest.approx(2.0 * epochs + 2 * 0.1 * 2.0 * pieces)
+    assert len(trace.finished) == sum(trial.outcome == "complete" for trial in known)
+
+
+@pytest.mark.parametrize("stopping", ["race", "pareto_halving"])
+def test_a_search_is_the_same_again_and_ends_where_the_table_does(made: Callable[..., Path], stopping: str) -> None:
+    sweep, table = world(made(), overrides=(f"stopping={stopping}", "search.sampler=auto", "search.trials=40"))
+    first, second = (simulate(sweep, table, chosen, workers=4) for _ in range(2))
+    assert first == second
+    assert first.started == 25
+    assert Regrets.of(table.truth, first.finished).judged[-1] < 0.2
+
+
+def test_the_command_compares_searches_and_keeps_every_sweep(made: Callable[..., Path], tmp_path: Path) -> None:
+    path = made()
+    to_json, to_csv = tmp_path / "out.json", tmp_path / "out.csv"
+    asked = ["simulate", str(path), "--policy", "none,pareto_halving", "--seeds", "2", "--trials", "6"]
+    found = CliRunner().invoke(app, [*asked, "--json", str(to_json), "--csv", str(to_csv)])
+    assert found.exit_code == 0, found.output
+    assert "25 settings, 2 seeds" in found.output
+    assert "a minute" in found.output
+    kept = json.loads(to_json.read_text())
+    assert [each["search"] for each in kept] == ["none, tpe", "pareto_halving, tpe"]
+    assert [len(each["sweeps"]) for each in kept] == [2, 2]
+    with to_csv.open() as file:
+        assert sum(row["search"] == "none, tpe" for row in csv.DictReader(file)) == 12
+
+
+@pytest.mark.parametrize(
+    ("more", "said"),
+    [
+        (["nowhere.jsonl"], "nowhere.jsonl: no such file"),
+        (["{table}", "nowhere.yaml"], "nowhere.yaml: no such file"),
+        (["{table}", "--policy", "rase"], "rase"),
+        (["{table}", "--set", "search.trails=3"], "trails"),
+        (["{table}", "--set", "objectives={clean_accuracy: max, cost_seconds: min}"], "has nothing of cost_seconds"),
+    ],
+)
+def test_mistakes_are_one_line(made: Callable[..., Path], more: list[str], said: str) -> None:
+    path = made()
+    found = CliRunner().invoke(app, ["simulate", *(word.replace("{table}", str(path)) for word in more)])
+    assert isinstance(found.exception, UserError)
+    assert said in str(found.exception)
+    assert "\n" not in str(found.exception)
