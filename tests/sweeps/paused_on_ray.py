@@ -26,7 +26,7 @@ if __name__ == "__main__":
         kept(trial, status)
 
     Trial.set_status = noted
-    stopping.POLICIES["pareto_halving"] = lambda sweep: Oldest(waiting=4)
+    stopping.POLICIES["pareto_halving"] = lambda sweep, encoding: Oldest(waiting=4)
     folder = Path(sys.argv[1])
     assert sweeps.run(small_sweep(folder, text=TEXT), folder / "small", "ray", write=print)
     print(*sorted(seen))
