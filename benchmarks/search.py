@@ -25,10 +25,11 @@ from pathlib import Path
 
 import numpy as np
 from _bench import Bench
+from _fitted import FAITHFUL, fit_error
 from _search_driver import driver
 from _search_figures import figure
 from _search_runs import OWN_ENVIRONMENT, Runs, run_all
-from _searches import BUDGET, SEARCHES, TABLES, Task, curves
+from _searches import SEARCHES, TABLES, Task, curves
 from numpy.typing import NDArray
 
 from sweeps.search.regret import Finished, Regrets, cost_to
@@ -53,12 +54,13 @@ RIVALS = (
 )
 SLOW = ("optuna_gp", "neps_primo", "syne_")
 """How names of searches begin whose sweeps take half a minute and more: they get fewer."""
-UNSEEN = ("images_one_cycle",)
+UNSEEN = ("digits_one_cycle", "images_one_cycle")
 """Tables that nothing was chosen on."""
 LATER = 1000
 """Numbers of the report's sweeps begin here."""
 QUARTERS = (1 / 3, 0.5, 0.75, 1.0)
-COSTS = np.linspace(0, BUDGET, 601)
+SHARES = np.linspace(0, 1, 601)
+"""Of the budget, at which regrets are looked at."""
 PACKAGES = ("neural-pipeline-search==0.17.*", "syne-tune==0.16.*", "dill", "optunahub")
 
 
@@ -70,7 +72,7 @@ def tasks(options: argparse.Namespace, searches: list[str]) -> list[Task]:
         if options.part == "tune" and stem in UNSEEN:
             continue
         begin = 0 if options.part == "tune" else LATER
-        for settings in options.settings.split(",") if options.settings else _parts(options.part):
+        for settings in options.settings.split(",") if options.settings else _parts(options.part, str(path)):
             for search in searches:
                 count = min(options.sweeps, options.slow) if search.startswith(SLOW) else options.sweeps
                 numbers = range(begin, begin + count)
@@ -78,13 +80,26 @@ def tasks(options: argparse.Namespace, searches: list[str]) -> list[Task]:
     return [task for _, task in sorted(found, key=lambda each: each[0] // 12)]
 
 
-def _parts(part: str) -> tuple[str, ...]:
-    return ("fitted0",) if part == "tune" else ("fitted1", "all")
+def _parts(part: str, table: str) -> tuple[str, ...]:
+    """What of a table is searched; none that is made dense where the networks do not fit it."""
+    sweep, known = curves(table, "all")
+    error = fit_error(sweep, known, BUILD)
+    faithful = bool((error >= FAITHFUL).all())
+    said = ", ".join(f"{name} {value:.2f}" for name, value in zip(sweep.objectives, error.tolist(), strict=True))
+    print(
+        f"{Path(table).stem}: R^2 of settings that networks have not seen: {said}{'' if faithful else '; not made dense'}"
+    )
+    if part == "tune":
+        return ("fitted0",) if faithful else ()
+    return ("fitted1", "all") if faithful else ("all",)
 
 
-def regrets(runs: Runs, wanted: list[Task]) -> dict[str, dict[str, list[tuple[Regrets, dict[str, float]]]]]:
-    """By table and search: those of each sweep that was run, with what else it came to."""
-    found: dict[str, dict[str, list[tuple[Regrets, dict[str, float]]]]] = {}
+Sweeps = list[tuple[Regrets, dict[str, float]]]
+
+
+def regrets(runs: Runs, wanted: list[Task]) -> dict[tuple[str, int], dict[str, Sweeps]]:
+    """By table and its budget, and by search: those of each sweep that was run, with what else it came to."""
+    found: dict[tuple[str, int], dict[str, Sweeps]] = {}
     worlds: dict[tuple[str, str, int], Tabled] = {}
     for task in wanted:
         known = runs.get(task)
@@ -97,15 +112,18 @@ def regrets(runs: Runs, wanted: list[Task]) -> dict[str, dict[str, list[tuple[Re
         trials = [Finished(cost, int(place), tuple(seen)) for cost, place, *seen in known["finished"]]
         counts = {"started": known["started"], "finished": len(trials), "seconds": known["seconds"]}
         name = Path(task.table).stem + ("" if task.settings == "all" else f" ({task.settings})")
-        found.setdefault(name, {}).setdefault(task.search, []).append((Regrets.of(worlds[own].truth, trials), counts))
+        found.setdefault((name, task.budget), {}).setdefault(task.search, []).append(
+            (Regrets.of(worlds[own].truth, trials), counts)
+        )
     return found
 
 
-def judge(bench: Bench, table: str, found: dict[str, list[tuple[Regrets, dict[str, float]]]]) -> None:
+def judge(bench: Bench, table: str, budget: int, found: dict[str, Sweeps]) -> None:
     """Rows of all searches on a table, and the targets of ours."""
     steps = {
         selected: {
-            name: np.array([each.at(COSTS, selected=selected) for each, _ in sweeps]) for name, sweeps in found.items()
+            name: np.array([each.at(budget * SHARES, selected=selected) for each, _ in sweeps])
+            for name, sweeps in found.items()
         }
         for selected in (False, True)
     }
@@ -120,7 +138,7 @@ def judge(bench: Bench, table: str, found: dict[str, list[tuple[Regrets, dict[st
         bench.row(case, "median regret at the end, selected", float(np.median(steps[True][name][:, -1])), **many)
         for selected, word in ((False, ""), (True, ", selected")):
             if BASELINE in found:
-                reached = cost_to(steps[selected][name], steps[selected][BASELINE][:, -1], COSTS / BUDGET)
+                reached = cost_to(steps[selected][name], steps[selected][BASELINE][:, -1], SHARES)
                 bench.row(
                     case, f"cost to TPE's final regret{word}", reached.cost,
                     low=round(reached.low, 3), high=round(reached.high, 3), **many,
@@ -132,7 +150,7 @@ def judge(bench: Bench, table: str, found: dict[str, list[tuple[Regrets, dict[st
                         bench.target(f"{table}: the same, that would do", reached.cost, 1 / 2)
                         bench.target(f"{table}: upper end of it", reached.high, 0.8)
         if "random" in found and name != "random":
-            worst = _beyond_chance(judged, steps[False]["random"])
+            worst = _beyond_chance(judged, steps[False]["random"], 5 / budget)
             bench.row(case, "most that it is surely worse than random", worst, **many)
             if name == OURS:
                 bench.target(f"{table}: surely worse than random", worst, 0.0)
@@ -148,13 +166,13 @@ def judge(bench: Bench, table: str, found: dict[str, list[tuple[Regrets, dict[st
 
 
 def _at(share: float) -> int:
-    return round(share * (len(COSTS) - 1))
+    return round(share * (len(SHARES) - 1))
 
 
-def _beyond_chance(own: Array, chance: Array) -> float:
-    """The highest lower end of 95 % of resamples of (median - random's median), from 5 whole trainings on."""
+def _beyond_chance(own: Array, chance: Array, begin: float) -> float:
+    """The highest lower end of 95 % of resamples of (median - random's median), from a share of the budget on."""
     rng = np.random.default_rng(0)
-    late = slice(int(np.searchsorted(COSTS, 5)), None, 10)
+    late = slice(int(np.searchsorted(SHARES, begin)), None, 10)
     differences = [
         np.median(own[rng.integers(len(own), size=len(own))][:, late], axis=0)
         - np.median(chance[rng.integers(len(chance), size=len(chance))][:, late], axis=0)
@@ -216,14 +234,21 @@ def main() -> None:
         return
     bench = Bench(f"search-{options.part}" if options.part != "report" else "search", options.quick)
     found = regrets(runs, wanted)
-    for table, by_search in found.items():
-        judge(bench, table, by_search)
+    for (table, budget), by_search in found.items():
+        judge(bench, table, budget, by_search)
         if not options.quick:
-            shown = {name: np.array([each.at(COSTS) for each, _ in sweeps]) for name, sweeps in by_search.items()}
+            shown = {
+                name: np.array([each.at(budget * SHARES) for each, _ in sweeps]) for name, sweeps in by_search.items()
+            }
             order = sorted(shown, key=lambda name: (name != OURS, name != BASELINE, name))
             name = table.replace(" (", "-").rstrip(")")
             title = f"Searches over {table}"
-            figure(FIGURES / f"search-{name}.png", title, COSTS[::5], {each: shown[each][:, ::5] for each in order})
+            figure(
+                FIGURES / f"search-{name}.png",
+                title,
+                budget * SHARES[::5],
+                {each: shown[each][:, ::5] for each in order},
+            )
     driver(bench, quick=options.quick)
     bench.close()
 
