@@ -21,7 +21,7 @@ import numpy as np
 from scipy.stats import kendalltau
 
 from robustray.errors import UserError
-from sweeps.search.table_rows import Array, Split, Weights
+from sweeps.search.table_arrays import Array, Split, Weights
 from sweeps.search.tables import Table
 
 

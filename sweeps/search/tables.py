@@ -25,8 +25,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from robustray.errors import UserError, nearest
+from sweeps.search.table_arrays import COMPLETE, METRICS, Array, Arrays, Split, Weights
 from sweeps.search.table_files import read_rows, write_rows
-from sweeps.search.table_rows import COMPLETE, METRICS, Array, Arrays, Split, Weights, assembled
+from sweeps.search.table_rows import assembled
 from sweeps.space import Sweep
 
 
