@@ -175,6 +175,7 @@ SEARCHES: dict[str, Callable[[Task, Sweep, Tabled], Trace]] = {
     "race 1/9 2/9 1/2": race((1 / 9, 2 / 9, 1 / 2)),
     "race 1/3 2/3": race((1 / 3, 2 / 3)),
     "race 1/2 random 0.1": race((1 / 2,), random_share=0.1),
+    "race 1/2 random 0.05": race((1 / 2,), random_share=0.05),
     "race 1/2 random 0": race((1 / 2,), random_share=0.0),
     "race 2/3": race((2 / 3,)),
     "race 1/2 3/4": race((1 / 2, 3 / 4)),
