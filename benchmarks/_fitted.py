@@ -29,6 +29,8 @@ NETWORKS = 3
 COMPONENTS = 8
 SIMILAR = 20
 STEPS = 1200
+FAITHFUL = 0.75
+"""R^2 of the worst objective, from which on a dense table stands for the table."""
 FOLDS = 5
 _LOW, _HIGH = 0.003, 0.997
 GRAIN = 0.005
@@ -52,8 +54,16 @@ def fitted(sweep: Sweep, curves: Curves, seed: int, keep: Path) -> Curves:
         return Curves(settings, curves.epochs, arrays["seconds"], arrays["seen"], arrays["final"])
 
 
-def fit_error(sweep: Sweep, curves: Curves) -> Array:
+def fit_error(sweep: Sweep, curves: Curves, keep: Path) -> Array:
     """[objectives] R^2 of final values of settings that the networks have not seen, in the scale of accuracies."""
+    file = keep / f"fitted-{curves.digest()[:16]}-{VERSION}.json"
+    if not file.exists():
+        keep.mkdir(parents=True, exist_ok=True)
+        file.write_text(json.dumps(_fit_error(sweep, curves).tolist()))
+    return np.array(json.loads(file.read_text()))
+
+
+def _fit_error(sweep: Sweep, curves: Curves) -> Array:
     x, y, _ = _data(sweep, curves)
     folds = np.random.default_rng(0).permutation(len(x)) % FOLDS
     found = np.zeros_like(y)

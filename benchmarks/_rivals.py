@@ -5,11 +5,9 @@ A rival draws settings; each becomes the nearest of the table that was not tried
 
 from __future__ import annotations
 
-import math
 import sys
-import warnings
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Protocol
@@ -211,140 +209,18 @@ def epoch_at(world: Tabled, share: float) -> int:
     return next(epoch for epoch in world.epochs if epoch >= wanted - 1e-9)
 
 
-class Neps:
-    """An optimiser of NePS, asked and told: MO-ASHA, and PriMO. NePS knows no conditions: every option is always drawn."""
-
-    def __init__(self, sweep: Sweep, world: Tabled, seed: int, *, name: str, first: float, prior: str = "flat") -> None:
-        """Args: name: moasha or primo. first: share of training of the lowest rung. prior: flat, or right."""
-        import neps
-        import torch
-        from neps.optimizers.ask_and_tell import AskAndTell
-
-        warnings.filterwarnings("ignore")
-        np.random.seed(seed)  # noqa: NPY002 (what it draws from)
-        torch.manual_seed(seed)
-        torch.set_num_threads(1)
-        self.sweep, self.world = sweep, world
-        self.listed = Listed(sweep.space, sweep.ask, world.settings)
-        self._numbers: dict[str, int] = {}
-        self._places: dict[str, int] = {}
-        self._trials: dict[int, Any] = {}
-        whole = world.epochs[-1]
-        options: dict[str, Any] = {_flat(parameter.name): _of_neps(neps, parameter) for parameter in sweep.space}
-        options["epoch"] = neps.HPOInteger(max(epoch_at(world, first), 1), whole, is_fidelity=True)
-        self._names = {_flat(parameter.name): parameter for parameter in sweep.space}
-        space = neps.SearchSpace(options)
-        if name == "moasha":
-            self.optimiser = neps.algorithms.moasha(space)
-            self._bracket = self.optimiser
-        else:
-            centres = self._centres() if prior == "right" else {}
-            sure = {own: dict.fromkeys(centre, 0.75) for own, centre in centres.items()}
-            self.optimiser = neps.algorithms.primo(space, prior_centers=centres, prior_confidences=sure)
-            self._bracket = self.optimiser.bracket_optimizer
-        self.loop = AskAndTell(self._numbered)
-        self._reached: dict[str, int] = {}
-
-    def _centres(self) -> dict[str, dict[str, Any]]:
-        """For each objective the best setting that there is: what an expert knows who has seen the answer."""
-        truth = self.world.truth.values
-        found = {}
-        for at, name in enumerate(self.world.objectives):
-            best = self.world.settings[int(np.nanargmax(truth[:, at]))]
-            found[name] = {own: best.get(each.name, _middle(each)) for own, each in self._names.items()}
-        return found
-
-    def ask(self) -> Work | None:
-        if not self.listed.left.any():
-            return None
-        trial = self._ask()
-        key = trial.id.split("_rung_")[0]
-        until = self._epoch(trial.config["epoch"])
-        if key not in self._places:
-            drawn = {self._names[own].name: _plain(value) for own, value in trial.config.items() if own != "epoch"}
-            chosen = self.sweep.ask(lambda parameter: drawn[parameter.name])
-            self._places[key] = place = self.listed.nearest(chosen)
-            self.listed.take(place)
-            self._numbers[key] = len(self._numbers)
-            was = {own: self.world.settings[place].get(each.name) for own, each in self._names.items()}
-            trial.config = {**trial.config, **{own: value for own, value in was.items() if value is not None}}
-        work = Work(self._numbers[key], self._places[key], self._reached.get(key, 0), until)
-        self._trials[work.number] = (trial, key)
-        return work
-
-    def _numbered(self, trials: Any, budget: Any, count: Any) -> Any:
-        """What the optimiser wants; PriMO's own numbers come again while a trial of that number is at work."""
-        sampled = self.optimiser(trials, budget, count)
-        return sampled if "_rung_" in sampled.id else replace(sampled, id=str(self._new()))
-
-    def _new(self) -> int:
-        return 1 + max((int(own.split("_")[0]) for own in self.loop.trials), default=0)
-
-    def _ask(self) -> Any:
-        try:
-            return self.loop.ask()
-        except ValueError as error:  # NePS 0.17 ranks a rung of which nothing has ended yet, and breaks
-            if "at least one array" not in str(error):
-                raise
-        from neps.optimizers.optimizer import SampledConfig
-
-        bracket = self._bracket
-        config = {**bracket.sampler.sample_config(to=bracket.encoder), "epoch": bracket.rung_to_fid[0]}
-        first = SampledConfig(id=f"{self._new()}_rung_0", config=config)
-        self.loop.optimizer = lambda *_: first
-        try:
-            return self.loop.ask()
-        finally:
-            self.loop.optimizer = self._numbered
-
-    def _epoch(self, wanted: float) -> int:
-        return next(epoch for epoch in self.world.epochs if epoch >= wanted)
-
-    def look(self, work: Work, epoch: int, values: Mapping[str, float]) -> bool:
-        return False
-
-    def tell(self, work: Work, values: Mapping[str, float] | None) -> None:
-        trial, key = self._trials[work.number]
-        self._reached[key] = work.until
-        gains = (0.0,) * len(self.world.objectives) if values is None else self.world.gains(values)
-        self.loop.tell(trial, {"objective_to_minimize": [1.0 - gain for gain in gains], "cost": 1.0})
-
-
-def _flat(name: str) -> str:
-    return name.replace(".", "_")
-
-
-def _plain(value: Any) -> Any:
-    return value.item() if isinstance(value, np.generic) else value
-
-
-def _middle(parameter: Any) -> Any:
-    own = parameter.distribution
-    if own.kind == "choice":
-        return own.choices[0]
-    if own.kind not in ("loguniform", "logint"):
-        return own.at(0.5)
-    middle = math.sqrt(own.low * own.high)
-    return round(middle) if own.is_int else middle
-
-
-def _of_neps(neps: Any, parameter: Any) -> Any:
-    """A parameter as NePS has it; values in steps as a choice of them, where whole numbers will not do."""
-    own = parameter.distribution
-    if own.kind == "choice":
-        return neps.HPOCategorical(list(own.choices))
-    log = own.kind in ("loguniform", "logint")
-    if own.kind == "stepped" and not (own.is_int and own.step == 1):
-        return neps.HPOFloat(own.low, own.high)  # the nearest setting is a step
-    return neps.HPOInteger(own.low, own.high, log=log) if own.is_int else neps.HPOFloat(own.low, own.high, log=log)
-
-
 def hub(registry: Path) -> Any:
     """OptunaHub's module of MultiMetricPruner, from a checkout of github.com/optuna/optunahub-registry."""
     sys.path.insert(0, str(registry / "package/pruners"))
     import multi_metric_pruner
 
     return multi_metric_pruner
+
+
+def _neps(sweep: Sweep, world: Tabled, seed: int, **options: Any) -> Rival:
+    from _neps_rivals import Neps
+
+    return Neps(sweep, world, seed, **options)
 
 
 Maker = Callable[[Sweep, Tabled, int], Rival]
@@ -364,11 +240,11 @@ def makers(registry: Path | None) -> dict[str, Maker]:
         "optuna_gp": plain(lambda seed: GPSampler(seed=seed, warn_independent_sampling=False), flat=True),
     }
     for first, word in ((1 / 27, "27"), (1 / 9, "9")):
-        found[f"neps_moasha_{word}"] = lambda s, w, n, first=first: Neps(s, w, n, name="moasha", first=first)
+        found[f"neps_moasha_{word}"] = lambda s, w, n, first=first: _neps(s, w, n, name="moasha", first=first)
     for first in (1, 3):
         found[f"syne_moasha_{first}"] = lambda s, w, n, first=first: SyneTune(s, w, n, first=first)
     for prior in ("flat", "right"):
-        found[f"neps_primo_{prior}"] = lambda s, w, n, prior=prior: Neps(
+        found[f"neps_primo_{prior}"] = lambda s, w, n, prior=prior: _neps(
             s, w, n, name="primo", first=1 / 9, prior=prior
         )
     if registry is not None:

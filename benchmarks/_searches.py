@@ -25,6 +25,7 @@ from sweeps.search.simulation import Chosen, Trace, clocked, simulate
 from sweeps.search.tabled import Curves, Tabled
 from sweeps.search.tables import Table
 from sweeps.space import Sweep
+from sweeps.space.stopping import RUNGS
 
 WORKERS = 4
 BUDGET = 60
@@ -83,7 +84,7 @@ def _digest(path: Path) -> str:
 @cache
 def _digest_of_ours() -> str:
     """Of the files that our policies are made of."""
-    found = hashlib.sha256()
+    found = hashlib.sha256(repr(RUNGS).encode() if RUNGS != (2 / 9, 1 / 2, 1.0) else b"")
     for path in sorted([*(HERE / "sweeps/search/race").glob("*.py"), *(HERE / "sweeps/search").glob("halving*.py")]):
         found.update(path.read_bytes())
     return found.hexdigest()[:12]
@@ -166,12 +167,25 @@ def halving(sampler: str, eta: float, rungs: tuple[float, ...] | None = None) ->
 
 SEARCHES: dict[str, Callable[[Task, Sweep, Tabled], Trace]] = {
     "race": race(),
+    "race 2/9 1/2": race((2 / 9, 1 / 2)),
     "race 1/9 1/3": race((1 / 9, 1 / 3)),
     "race 2/9": race((2 / 9,)),
     "race 1/3": race((1 / 3,)),
     "race 1/2": race((1 / 2,)),
     "race 1/9 2/9 1/2": race((1 / 9, 2 / 9, 1 / 2)),
     "race 1/3 2/3": race((1 / 3, 2 / 3)),
+    "race 1/2 random 0.1": race((1 / 2,), random_share=0.1),
+    "race 1/2 random 0.05": race((1 / 2,), random_share=0.05),
+    "race 1/2 random 0": race((1 / 2,), random_share=0.0),
+    "race 2/3": race((2 / 3,)),
+    "race 1/2 3/4": race((1 / 2, 3 / 4)),
+    "race 1/2 start 5": race((1 / 2,), start=5),
+    "race 1/2 cost 1.5": race((1 / 2,), cost_power=1.5),
+    "race 1/2 cost 0.5": race((1 / 2,), cost_power=0.5),
+    "race 1/2 more candidates": race((1 / 2,), candidates=600, mutations=600, refinements=400),
+    "race 1/2 random 0.1 no guard": race((1 / 2,), random_share=0.1, guard=0),
+    "race 1/3 1/2": race((1 / 3, 1 / 2)),
+    "race 2/9 1/3 1/2 2/3": race((2 / 9, 1 / 3, 1 / 2, 2 / 3)),
     "race own values": race(own_values=True),
     "race thompson": race(thompson=True),
     "race random horizon": race(random_horizon=True),

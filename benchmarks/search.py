@@ -25,40 +25,21 @@ from pathlib import Path
 
 import numpy as np
 from _bench import Bench
+from _fitted import FAITHFUL, fit_error
 from _search_driver import driver
 from _search_figures import figure
 from _search_runs import OWN_ENVIRONMENT, Runs, run_all
-from _searches import BUDGET, SEARCHES, TABLES, Task, curves
-from numpy.typing import NDArray
+from _search_scores import BASELINE, OURS, RIVALS, SHARES, judge, regrets
+from _searches import SEARCHES, TABLES, Task, curves
 
-from sweeps.search.regret import Finished, Regrets, cost_to
-from sweeps.search.tabled import Tabled
-
-Array = NDArray[np.float64]
 BUILD = Path(__file__).parent.parent / "build"
 FIGURES = Path(__file__).parent.parent / "docs/performance"
-BASELINE = "optuna_tpe"
-OURS = "race"
-RIVALS = (
-    "optuna_tpe",
-    "random",
-    "optuna_nsga2",
-    "optuna_gp",
-    "hub_pruner_50_0.22",
-    "hub_pruner_50_0.11",
-    "neps_moasha_9",
-    "syne_moasha_3",
-    "neps_primo_flat",
-    "neps_primo_right",
-)
-SLOW = ("optuna_gp", "neps_primo", "syne_")
-"""How names of searches begin whose sweeps take half a minute and more: they get fewer."""
-UNSEEN = ("images_one_cycle",)
+SLOW, LESS = ("optuna_gp", "neps_primo"), ("hub_", "neps_moasha", "syne_", "halving")
+"""How names of searches begin whose sweeps take half a minute and more, or some seconds: they get few, or a half."""
+UNSEEN = ("digits_one_cycle", "images_one_cycle")
 """Tables that nothing was chosen on."""
 LATER = 1000
 """Numbers of the report's sweeps begin here."""
-QUARTERS = (1 / 3, 0.5, 0.75, 1.0)
-COSTS = np.linspace(0, BUDGET, 601)
 PACKAGES = ("neural-pipeline-search==0.17.*", "syne-tune==0.16.*", "dill", "optunahub")
 
 
@@ -70,97 +51,27 @@ def tasks(options: argparse.Namespace, searches: list[str]) -> list[Task]:
         if options.part == "tune" and stem in UNSEEN:
             continue
         begin = 0 if options.part == "tune" else LATER
-        for settings in options.settings.split(",") if options.settings else _parts(options.part):
+        for settings in options.settings.split(",") if options.settings else _parts(options.part, str(path)):
             for search in searches:
-                count = min(options.sweeps, options.slow) if search.startswith(SLOW) else options.sweeps
+                count = options.sweeps if not search.startswith(LESS) else (options.sweeps + 1) // 2
+                count = min(count, options.slow) if search.startswith(SLOW) else count
                 numbers = range(begin, begin + count)
                 found += [(number, Task(str(path), settings, search, number, options.registry)) for number in numbers]
     return [task for _, task in sorted(found, key=lambda each: each[0] // 12)]
 
 
-def _parts(part: str) -> tuple[str, ...]:
-    return ("fitted0",) if part == "tune" else ("fitted1", "all")
-
-
-def regrets(runs: Runs, wanted: list[Task]) -> dict[str, dict[str, list[tuple[Regrets, dict[str, float]]]]]:
-    """By table and search: those of each sweep that was run, with what else it came to."""
-    found: dict[str, dict[str, list[tuple[Regrets, dict[str, float]]]]] = {}
-    worlds: dict[tuple[str, str, int], Tabled] = {}
-    for task in wanted:
-        known = runs.get(task)
-        if known is None:
-            continue
-        sweep, table = curves(task.table, task.settings)
-        own = (task.table, task.settings, task.number % table.seeds)
-        if own not in worlds:
-            worlds[own] = Tabled(sweep, table, task.number)
-        trials = [Finished(cost, int(place), tuple(seen)) for cost, place, *seen in known["finished"]]
-        counts = {"started": known["started"], "finished": len(trials), "seconds": known["seconds"]}
-        name = Path(task.table).stem + ("" if task.settings == "all" else f" ({task.settings})")
-        found.setdefault(name, {}).setdefault(task.search, []).append((Regrets.of(worlds[own].truth, trials), counts))
-    return found
-
-
-def judge(bench: Bench, table: str, found: dict[str, list[tuple[Regrets, dict[str, float]]]]) -> None:
-    """Rows of all searches on a table, and the targets of ours."""
-    steps = {
-        selected: {
-            name: np.array([each.at(COSTS, selected=selected) for each, _ in sweeps]) for name, sweeps in found.items()
-        }
-        for selected in (False, True)
-    }
-    costs: dict[str, float] = {}
-    for name, sweeps in found.items():
-        judged = steps[False][name]
-        medians = np.median(judged, axis=0)
-        case, many = f"{table} {name}", {"sweeps": len(sweeps)}
-        counts = {key: round(float(np.mean([each[key] for _, each in sweeps])), 1) for key in sweeps[0][1]}
-        for share in (0.25, *QUARTERS):
-            bench.row(case, f"median regret at {share:.2f} of the budget", medians[_at(share)], **many, **counts)
-        bench.row(case, "median regret at the end, selected", float(np.median(steps[True][name][:, -1])), **many)
-        for selected, word in ((False, ""), (True, ", selected")):
-            if BASELINE in found:
-                reached = cost_to(steps[selected][name], steps[selected][BASELINE][:, -1], COSTS / BUDGET)
-                bench.row(
-                    case, f"cost to TPE's final regret{word}", reached.cost,
-                    low=round(reached.low, 3), high=round(reached.high, 3), **many,
-                )  # fmt: skip
-                if not selected:
-                    costs[name] = reached.cost
-                    if name == OURS:
-                        bench.target(f"{table}: cost to TPE's final regret", reached.cost, 1 / 3)
-                        bench.target(f"{table}: the same, that would do", reached.cost, 1 / 2)
-                        bench.target(f"{table}: upper end of it", reached.high, 0.8)
-        if "random" in found and name != "random":
-            worst = _beyond_chance(judged, steps[False]["random"])
-            bench.row(case, "most that it is surely worse than random", worst, **many)
-            if name == OURS:
-                bench.target(f"{table}: surely worse than random", worst, 0.0)
-    if OURS not in found or BASELINE not in found:
-        return
-    rivals = {name: min(cost, 1.0) for name, cost in costs.items() if name in RIVALS}
-    best = min(rivals, key=lambda name: rivals[name])
-    bench.row(f"{table} {best}", "the best rival's cost to TPE's final regret", rivals[best])
-    bench.target(f"{table}: cost beside the best rival's, {best}", costs[OURS] / rivals[best], 0.6)
-    ours, plain = (np.median(steps[False][name], axis=0) for name in (OURS, BASELINE))
-    above = sum(bool(ours[_at(share)] >= plain[_at(share)] and plain[_at(share)] > 0) for share in QUARTERS)
-    bench.target(f"{table}: of 4 quarters from 1/3 on, above TPE's median", above, 0)
-
-
-def _at(share: float) -> int:
-    return round(share * (len(COSTS) - 1))
-
-
-def _beyond_chance(own: Array, chance: Array) -> float:
-    """The highest lower end of 95 % of resamples of (median - random's median), from 5 whole trainings on."""
-    rng = np.random.default_rng(0)
-    late = slice(int(np.searchsorted(COSTS, 5)), None, 10)
-    differences = [
-        np.median(own[rng.integers(len(own), size=len(own))][:, late], axis=0)
-        - np.median(chance[rng.integers(len(chance), size=len(chance))][:, late], axis=0)
-        for _ in range(1000)
-    ]
-    return float(np.quantile(differences, 0.025, axis=0).max())
+def _parts(part: str, table: str) -> tuple[str, ...]:
+    """What of a table is searched; none that is made dense where the networks do not fit it."""
+    sweep, known = curves(table, "all")
+    error = fit_error(sweep, known, BUILD)
+    faithful = bool((error >= FAITHFUL).all())
+    said = ", ".join(f"{name} {value:.2f}" for name, value in zip(sweep.objectives, error.tolist(), strict=True))
+    print(
+        f"{Path(table).stem}: R^2 of settings that networks have not seen: {said}{'' if faithful else '; not made dense'}"
+    )
+    if part == "tune":
+        return ("fitted0",) if faithful else ()
+    return ("fitted1", "all") if faithful else ("all",)
 
 
 def install(folder: Path) -> None:
@@ -216,14 +127,21 @@ def main() -> None:
         return
     bench = Bench(f"search-{options.part}" if options.part != "report" else "search", options.quick)
     found = regrets(runs, wanted)
-    for table, by_search in found.items():
-        judge(bench, table, by_search)
+    for (table, budget), by_search in found.items():
+        judge(bench, table, budget, by_search)
         if not options.quick:
-            shown = {name: np.array([each.at(COSTS) for each, _ in sweeps]) for name, sweeps in by_search.items()}
+            shown = {
+                name: np.array([each.at(budget * SHARES) for each, _ in sweeps]) for name, sweeps in by_search.items()
+            }
             order = sorted(shown, key=lambda name: (name != OURS, name != BASELINE, name))
             name = table.replace(" (", "-").rstrip(")")
             title = f"Searches over {table}"
-            figure(FIGURES / f"search-{name}.png", title, COSTS[::5], {each: shown[each][:, ::5] for each in order})
+            figure(
+                FIGURES / f"search-{name}.png",
+                title,
+                budget * SHARES[::5],
+                {each: shown[each][:, ::5] for each in order},
+            )
     driver(bench, quick=options.quick)
     bench.close()
 

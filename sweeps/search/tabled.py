@@ -10,7 +10,7 @@ import numpy as np
 
 from robustray.errors import UserError
 from sweeps.search.regret import Truth
-from sweeps.search.table_rows import METRICS, Array, Split, Weights
+from sweeps.search.table_arrays import METRICS, Array, Split, Weights
 from sweeps.search.tables import Table
 from sweeps.space import Sweep
 
