@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from sweeps.search.race.encoding import Encoding
 from sweeps.search.sampling import at
 from sweeps.search.tabled import Curves
 from sweeps.space import Sweep
+from sweeps.space.distributions import Parameter
 
 Array = NDArray[np.float64]
 SETTINGS = 2000
@@ -102,7 +104,7 @@ def _data(sweep: Sweep, curves: Curves) -> tuple[Array, Array, Array]:
     ruined = np.nan_to_num(curves.seen, nan=_LOW)  # a training that broke off classifies nothing
     odds = np.log(np.clip(ruined, _LOW, _HIGH) / (1 - np.clip(ruined, _LOW, _HIGH)))
     mean = odds.mean(1)
-    kept = ~np.isnan(curves.seen).any(axis=(1, 2, 3))
+    kept = np.asarray(~np.isnan(curves.seen).any(axis=(1, 2, 3)))
     spread = np.where(kept[:, None, None, None], odds - mean[:, None], 0.0)
     spread *= np.sqrt(curves.seeds / max(curves.seeds - 1, 1))  # what the mean of few takes away
     return x, mean.reshape(len(x), -1), spread
@@ -153,13 +155,20 @@ def _paces(x: Array, curves: Curves, points: Array) -> Array:
     paces = np.where(known, curves.seconds, np.nan) / np.asarray(curves.epochs)
     y = np.log(np.nanmedian(paces.reshape(len(x), -1), axis=1))
     kept = ~np.isnan(y)
-    features = lambda each: np.column_stack([np.ones(len(each)), each, each**2])  # noqa: E731
-    a = features(x[kept])
-    return np.asarray(features(points) @ np.linalg.solve(a.T @ a + 1e-3 * np.eye(a.shape[1]), a.T @ y[kept]))
+    a = _features(x[kept])
+    return np.asarray(_features(points) @ np.linalg.solve(a.T @ a + 1e-3 * np.eye(a.shape[1]), a.T @ y[kept]))
+
+
+def _features(points: Array) -> Array:
+    return np.column_stack([np.ones(len(points)), points, points**2])
 
 
 def _shares(odds: Array) -> Array:
     return np.asarray(1 / (1 + np.exp(-odds)))
+
+
+def _value(values: Mapping[str, object], parameter: Parameter) -> object:
+    return values[parameter.name]
 
 
 def _draws(sweep: Sweep, seed: int) -> list[dict[str, object]]:
@@ -173,8 +182,8 @@ def _draws(sweep: Sweep, seed: int) -> list[dict[str, object]]:
     while len(found) < SETTINGS:
         before = len(found)
         for row in engine.random(1024).tolist():
-            shares = dict(zip(names, row, strict=True))
-            params = sweep.ask(lambda parameter, s=shares: at(s[parameter.name], known[parameter.name]))
+            values = {name: at(share, known[name]) for name, share in zip(names, row, strict=True)}
+            params = sweep.ask(partial(_value, values))
             found.setdefault(frozenset(params.items()), params)
         if len(found) == before:
             break

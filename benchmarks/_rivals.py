@@ -9,6 +9,7 @@ import sys
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -17,6 +18,7 @@ import optuna
 from optuna.samplers import BaseSampler, GPSampler, NSGAIISampler, RandomSampler, TPESampler
 from optuna.trial import TrialState
 
+from sweeps.record import DIRECTIONS
 from sweeps.running.queues import DONE, WAIT, End, Job, Result, Signal, Verdict
 from sweeps.running.tasks.base import Report
 from sweeps.search.listed import Listed
@@ -108,7 +110,7 @@ class OptunaRival:
         optuna.logging.set_verbosity(optuna.logging.ERROR)
         self.sweep, self.world, self.flat = sweep, world, flat
         self.listed = Listed(sweep.space, sweep.ask, world.settings)
-        directions = ["maximize" if mode == "max" else "minimize" for mode in world.objectives.values()]
+        directions = [DIRECTIONS[mode] for mode in world.objectives.values()]
         self.study = optuna.create_study(directions=directions, sampler=sampler, **more)
         self.trials: list[optuna.Trial] = []
         self._worst: dict[str, float] = {}
@@ -231,6 +233,13 @@ def plain(sampler: Callable[[int], BaseSampler], *, flat: bool = False) -> Maker
     return lambda sweep, world, seed: OptunaRival(sweep, world, sampler(seed), flat=flat)
 
 
+def _pruned(
+    registry: Path, percentile: float, shares: tuple[float, ...], sweep: Sweep, world: Tabled, seed: int
+) -> HubPruned:
+    """With the pruner of the hub, which is imported when it is made."""
+    return HubPruned(sweep, world, seed, hub(registry), percentile=percentile, shares=shares)
+
+
 def makers(registry: Path | None) -> dict[str, Maker]:
     """All rivals by name; those whose packages are not here fail when they are made."""
     found: dict[str, Maker] = {
@@ -240,17 +249,13 @@ def makers(registry: Path | None) -> dict[str, Maker]:
         "optuna_gp": plain(lambda seed: GPSampler(seed=seed, warn_independent_sampling=False), flat=True),
     }
     for first, word in ((1 / 27, "27"), (1 / 9, "9")):
-        found[f"neps_moasha_{word}"] = lambda s, w, n, first=first: _neps(s, w, n, name="moasha", first=first)
+        found[f"neps_moasha_{word}"] = partial(_neps, name="moasha", first=first)
     for first in (1, 3):
-        found[f"syne_moasha_{first}"] = lambda s, w, n, first=first: SyneTune(s, w, n, first=first)
+        found[f"syne_moasha_{first}"] = partial(SyneTune, first=first)
     for prior in ("flat", "right"):
-        found[f"neps_primo_{prior}"] = lambda s, w, n, prior=prior: _neps(
-            s, w, n, name="primo", first=1 / 9, prior=prior
-        )
+        found[f"neps_primo_{prior}"] = partial(_neps, name="primo", first=1 / 9, prior=prior)
     if registry is not None:
         for percentile, shares in ((50.0, (2 / 9, 0.5)), (50.0, (1 / 9, 1 / 3)), (25.0, (2 / 9, 0.5))):
             name = f"hub_pruner_{percentile:.0f}_{shares[0]:.2f}"
-            found[name] = lambda s, w, n, p=percentile, at=shares: HubPruned(
-                s, w, n, hub(registry), percentile=p, shares=at
-            )
+            found[name] = partial(_pruned, registry, percentile, shares)
     return found
