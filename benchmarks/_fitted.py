@@ -102,7 +102,7 @@ def _data(sweep: Sweep, curves: Curves) -> tuple[Array, Array, Array]:
     ruined = np.nan_to_num(curves.seen, nan=_LOW)  # a training that broke off classifies nothing
     odds = np.log(np.clip(ruined, _LOW, _HIGH) / (1 - np.clip(ruined, _LOW, _HIGH)))
     mean = odds.mean(1)
-    kept = ~np.isnan(curves.seen).any(axis=(1, 2, 3))
+    kept = np.asarray(~np.isnan(curves.seen).any(axis=(1, 2, 3)))
     spread = np.where(kept[:, None, None, None], odds - mean[:, None], 0.0)
     spread *= np.sqrt(curves.seeds / max(curves.seeds - 1, 1))  # what the mean of few takes away
     return x, mean.reshape(len(x), -1), spread
@@ -153,9 +153,12 @@ def _paces(x: Array, curves: Curves, points: Array) -> Array:
     paces = np.where(known, curves.seconds, np.nan) / np.asarray(curves.epochs)
     y = np.log(np.nanmedian(paces.reshape(len(x), -1), axis=1))
     kept = ~np.isnan(y)
-    features = lambda each: np.column_stack([np.ones(len(each)), each, each**2])  # noqa: E731
-    a = features(x[kept])
-    return np.asarray(features(points) @ np.linalg.solve(a.T @ a + 1e-3 * np.eye(a.shape[1]), a.T @ y[kept]))
+    a = _features(x[kept])
+    return np.asarray(_features(points) @ np.linalg.solve(a.T @ a + 1e-3 * np.eye(a.shape[1]), a.T @ y[kept]))
+
+
+def _features(x: Array) -> Array:
+    return np.column_stack([np.ones(len(x)), x, x**2])
 
 
 def _shares(odds: Array) -> Array:
