@@ -9,12 +9,14 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from optuna.distributions import BaseDistribution
 from torch import nn
 
 from robustray.seeding import derive
@@ -22,6 +24,7 @@ from sweeps.search.race.encoding import Encoding
 from sweeps.search.sampling import at
 from sweeps.search.tabled import Curves
 from sweeps.space import Sweep
+from sweeps.space.distributions import Parameter
 
 Array = NDArray[np.float64]
 SETTINGS = 2000
@@ -177,8 +180,12 @@ def _draws(sweep: Sweep, seed: int) -> list[dict[str, object]]:
         before = len(found)
         for row in engine.random(1024).tolist():
             shares = dict(zip(names, row, strict=True))
-            params = sweep.ask(lambda parameter, s=shares: at(s[parameter.name], known[parameter.name]))
+            params = sweep.ask(partial(_at, shares, known))
             found.setdefault(frozenset(params.items()), params)
         if len(found) == before:
             break
     return list(found.values())[:SETTINGS]
+
+
+def _at(shares: dict[str, float], known: dict[str, BaseDistribution], parameter: Parameter) -> object:
+    return at(shares[parameter.name], known[parameter.name])
