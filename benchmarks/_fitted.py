@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from optuna.distributions import BaseDistribution
 from torch import nn
 
 from robustray.seeding import derive
@@ -159,8 +160,8 @@ def _paces(x: Array, curves: Curves, points: Array) -> Array:
     return np.asarray(_features(points) @ np.linalg.solve(a.T @ a + 1e-3 * np.eye(a.shape[1]), a.T @ y[kept]))
 
 
-def _features(points: Array) -> Array:
-    return np.column_stack([np.ones(len(points)), points, points**2])
+def _features(x: Array) -> Array:
+    return np.column_stack([np.ones(len(x)), x, x**2])
 
 
 def _shares(odds: Array) -> Array:
@@ -182,9 +183,13 @@ def _draws(sweep: Sweep, seed: int) -> list[dict[str, object]]:
     while len(found) < SETTINGS:
         before = len(found)
         for row in engine.random(1024).tolist():
-            values = {name: at(share, known[name]) for name, share in zip(names, row, strict=True)}
-            params = sweep.ask(partial(_value, values))
+            shares = dict(zip(names, row, strict=True))
+            params = sweep.ask(partial(_at, shares, known))
             found.setdefault(frozenset(params.items()), params)
         if len(found) == before:
             break
     return list(found.values())[:SETTINGS]
+
+
+def _at(shares: dict[str, float], known: dict[str, BaseDistribution], parameter: Parameter) -> object:
+    return at(shares[parameter.name], known[parameter.name])

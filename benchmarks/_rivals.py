@@ -16,6 +16,7 @@ from typing import Any, Protocol
 import numpy as np
 import optuna
 from optuna.samplers import BaseSampler, GPSampler, NSGAIISampler, RandomSampler, TPESampler
+from optuna.study import StudyDirection
 from optuna.trial import TrialState
 
 from sweeps.record import DIRECTIONS
@@ -110,7 +111,8 @@ class OptunaRival:
         optuna.logging.set_verbosity(optuna.logging.ERROR)
         self.sweep, self.world, self.flat = sweep, world, flat
         self.listed = Listed(sweep.space, sweep.ask, world.settings)
-        directions = [DIRECTIONS[mode] for mode in world.objectives.values()]
+        ways = {"max": StudyDirection.MAXIMIZE, "min": StudyDirection.MINIMIZE}
+        directions = [ways[mode] for mode in world.objectives.values()]
         self.study = optuna.create_study(directions=directions, sampler=sampler, **more)
         self.trials: list[optuna.Trial] = []
         self._worst: dict[str, float] = {}
@@ -155,14 +157,14 @@ class HubPruned(OptunaRival):
     """TPE with OptunaHub's MultiMetricPruner over a percentile: a trial that looks bad at a look is pruned."""
 
     def __init__(
-        self, sweep: Sweep, world: Tabled, seed: int, hub: Any, *, percentile: float, shares: tuple[float, ...]
+        self, sweep: Sweep, world: Tabled, seed: int, *, registry: Path, percentile: float, shares: tuple[float, ...]
     ) -> None:
-        """Args: hub: the module of the pruner."""
+        """Args: registry: a checkout of the hub's. percentile: better ones go on. shares: of training, at which it looks."""
+        self.hub = hub(registry)
         directions = {name: "maximize" if mode == "max" else "minimize" for name, mode in world.objectives.items()}
         base = optuna.pruners.PercentilePruner(percentile, n_startup_trials=5)
-        pruner = hub.MultiMetricPruner(base, metric_directions=directions, joint=True)
+        pruner = self.hub.MultiMetricPruner(base, metric_directions=directions, joint=True)
         super().__init__(sweep, world, TPESampler(seed=seed), pruner=pruner)
-        self.hub = hub
         self.looks = tuple(sorted({epoch_at(world, share) for share in shares}))
 
     def look(self, work: Work, epoch: int, values: Mapping[str, float]) -> bool:
@@ -250,12 +252,12 @@ def makers(registry: Path | None) -> dict[str, Maker]:
     }
     for first, word in ((1 / 27, "27"), (1 / 9, "9")):
         found[f"neps_moasha_{word}"] = partial(_neps, name="moasha", first=first)
-    for first in (1, 3):
-        found[f"syne_moasha_{first}"] = partial(SyneTune, first=first)
+    for grace in (1, 3):
+        found[f"syne_moasha_{grace}"] = partial(SyneTune, first=grace)
     for prior in ("flat", "right"):
         found[f"neps_primo_{prior}"] = partial(_neps, name="primo", first=1 / 9, prior=prior)
     if registry is not None:
         for percentile, shares in ((50.0, (2 / 9, 0.5)), (50.0, (1 / 9, 1 / 3)), (25.0, (2 / 9, 0.5))):
             name = f"hub_pruner_{percentile:.0f}_{shares[0]:.2f}"
-            found[name] = partial(_pruned, registry, percentile, shares)
+            found[name] = partial(HubPruned, registry=registry, percentile=percentile, shares=shares)
     return found
