@@ -19,7 +19,6 @@ from optuna.samplers import BaseSampler, GPSampler, NSGAIISampler, RandomSampler
 from optuna.study import StudyDirection
 from optuna.trial import TrialState
 
-from sweeps.record import DIRECTIONS
 from sweeps.running.queues import DONE, WAIT, End, Job, Result, Signal, Verdict
 from sweeps.running.tasks.base import Report
 from sweeps.search.listed import Listed
@@ -233,13 +232,6 @@ Maker = Callable[[Sweep, Tabled, int], Rival]
 def plain(sampler: Callable[[int], BaseSampler], *, flat: bool = False) -> Maker:
     """A maker of an Optuna sampler's search."""
     return lambda sweep, world, seed: OptunaRival(sweep, world, sampler(seed), flat=flat)
-
-
-def _pruned(
-    registry: Path, percentile: float, shares: tuple[float, ...], sweep: Sweep, world: Tabled, seed: int
-) -> HubPruned:
-    """With the pruner of the hub, which is imported when it is made."""
-    return HubPruned(sweep, world, seed, hub(registry), percentile=percentile, shares=shares)
 
 
 def makers(registry: Path | None) -> dict[str, Maker]:

@@ -168,7 +168,7 @@ MISTAKES = {
     _train("objects"): "objects.npz: not a readable .npz file",
     _train("other_names"): "other_names.npz: no array 'images'; known: x$",
     _train("floats"): r"from 0 to 1; save round\(255 \* images\) as uint8$",
-    _train("outside"): "images must be uint8 .* not float64 .* from -1 to 1$",
+    _train("outside"): "images must be uint8 .* not float64 .* from -1 to 1; save round",
     _train("five_sides"): "five_sides.npz: images must be uint8 ",
     _train("empty"): "empty.npz: .* at least one$",
     _train("negative"): "negative.npz: labels must be 0 or more",

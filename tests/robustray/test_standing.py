@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from robustray.measures.accuracy import measured
 from robustray.training import Trainer
 from sweeps.running.tasks.base import PAUSED
@@ -35,6 +37,15 @@ def test_live_weights_before_a_quarter_of_training_and_averaged_ones_after(tmp_p
     assert _rows(looked) == _rows(whole), "costs too: looking is no part of the training"
 
 
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"averaging": "none"},
+        {"model": {"name": "resnet18", "width": 2}, "averaging": {"name": "ema", "buffers": "estimate"}},
+    ],
+    ids=["copied", "no average", "statistics estimated anew"],
+)
 def test_where_nothing_was_validated_it_is_what_validation_would_have_found(
     options: dict[str, Any], tmp_path: Path
 ) -> None:
