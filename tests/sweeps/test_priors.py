@@ -234,7 +234,9 @@ def test_editors_know_priors() -> None:
 
     def right(beta: object) -> bool:
         trial = {"defense": {"name": "trades", "beta": beta}}
-        return validator.is_valid({"name": "x", "judge": {"data": "digits", "threat": {"eps": 0.1}}, "trial": trial})
+        return bool(
+            validator.is_valid({"name": "x", "judge": {"data": "digits", "threat": {"eps": 0.1}}, "trial": trial})
+        )
 
     assert right({"uniform": [0, 1], "prior": 0.5})
     assert right({"choice": [1, 6], "prior": 6})
