@@ -56,7 +56,7 @@ class Neps:
         found = {}
         for at, name in enumerate(self.world.objectives):
             best = self.world.settings[int(np.nanargmax(truth[:, at]))]
-            found[name] = {own: best.get(each.name, _middle(each)) for own, each in self._names.items()}
+            found[name] = {own: _told(each, best.get(each.name, _middle(each))) for own, each in self._names.items()}
         return found
 
     def ask(self) -> Work | None:
@@ -66,12 +66,17 @@ class Neps:
         key = trial.id.split("_rung_")[0]
         until = self._epoch(trial.config["epoch"])
         if key not in self._places:
-            drawn = {self._names[own].name: _plain(value) for own, value in trial.config.items() if own != "epoch"}
+            drawn = {
+                self._names[own].name: _drawn(self._names[own], value)
+                for own, value in trial.config.items()
+                if own != "epoch"
+            }
             chosen = self.sweep.ask(lambda parameter: drawn[parameter.name])
             self._places[key] = place = self.listed.nearest(chosen)
             self.listed.take(place)
             self._numbers[key] = len(self._numbers)
-            was = {own: self.world.settings[place].get(each.name) for own, each in self._names.items()}
+            got = self.world.settings[place]
+            was = {own: _told(each, got.get(each.name)) for own, each in self._names.items()}
             trial.config = {**trial.config, **{own: value for own, value in was.items() if value is not None}}
         work = Work(self._numbers[key], self._places[key], self._reached.get(key, 0), until)
         self._trials[work.number] = (trial, key)
@@ -119,8 +124,21 @@ def _flat(name: str) -> str:
     return name.replace(".", "_")
 
 
-def _plain(value: Any) -> Any:
-    return value.item() if isinstance(value, np.generic) else value
+def _by_index(parameter: Any) -> bool:
+    """Whether NePS draws the place of a value among its steps: it has no steps but of 1."""
+    return parameter.distribution.kind == "stepped"
+
+
+def _drawn(parameter: Any, value: Any) -> Any:
+    """What NePS drew as the space has it."""
+    plain = value.item() if isinstance(value, np.generic) else value
+    return parameter.distribution.nth(int(plain)) if _by_index(parameter) else plain
+
+
+def _told(parameter: Any, value: Any) -> Any:
+    """A value of the space as NePS has it."""
+    own = parameter.distribution
+    return round((value - own.low) / own.step) if _by_index(parameter) and value is not None else value
 
 
 def _middle(parameter: Any) -> Any:
@@ -134,11 +152,11 @@ def _middle(parameter: Any) -> Any:
 
 
 def _of_neps(neps: Any, parameter: Any) -> Any:
-    """A parameter as NePS has it; values in steps as a choice of them, where whole numbers will not do."""
+    """A parameter as NePS has it."""
     own = parameter.distribution
     if own.kind == "choice":
         return neps.HPOCategorical(list(own.choices))
     log = own.kind in ("loguniform", "logint")
-    if own.kind == "stepped" and not (own.is_int and own.step == 1):
-        return neps.HPOFloat(own.low, own.high)  # the nearest setting is a step
+    if _by_index(parameter):
+        return neps.HPOInteger(0, int(own.count) - 1)
     return neps.HPOInteger(own.low, own.high, log=log) if own.is_int else neps.HPOFloat(own.low, own.high, log=log)

@@ -29,6 +29,8 @@ RIVALS = (
     "neps_primo_right",
 )
 QUARTERS = (1 / 3, 0.5, 0.75, 1.0)
+ENOUGH = 8
+"""Sweeps of a rival, from which on it may be the best."""
 SHARES = np.linspace(0, 1, 601)
 """Of the budget, at which regrets are looked at."""
 Sweeps = list[tuple[Regrets, dict[str, float]]]
@@ -93,7 +95,8 @@ def judge(bench: Bench, table: str, budget: int, found: dict[str, Sweeps]) -> No
                 bench.target(f"{table}: surely worse than random", worst, 0.0)
     if OURS not in found or BASELINE not in found:
         return
-    rivals = {name: min(cost, 1.0) for name, cost in costs.items() if name in RIVALS}
+    many = {name: len(sweeps) for name, sweeps in found.items()}
+    rivals = {name: min(cost, 1.0) for name, cost in costs.items() if name in RIVALS and many[name] >= ENOUGH}
     best = min(rivals, key=lambda name: rivals[name])
     bench.row(f"{table} {best}", "the best rival's cost to TPE's final regret", rivals[best])
     bench.target(f"{table}: cost beside the best rival's, {best}", costs[OURS] / rivals[best], 0.6)
