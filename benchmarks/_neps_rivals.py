@@ -126,7 +126,7 @@ def _flat(name: str) -> str:
 
 def _by_index(parameter: Any) -> bool:
     """Whether NePS draws the place of a value among its steps: it has no steps but of 1."""
-    return parameter.distribution.kind == "stepped"
+    return bool(parameter.distribution.kind == "stepped")
 
 
 def _drawn(parameter: Any, value: Any) -> Any:
