@@ -88,6 +88,7 @@ def render(
         merits=summary.merits(df, snapshot, spent),
         warnings=summary.warnings(df, snapshot, sheet),
         stage=points.stage(df),
+        cut=points.cut(df),
         judge=words.judge_name(df),
         selection_set=words.SELECTION_SET,
         unseen=out_of_view(df, snapshot.objectives),
@@ -141,7 +142,7 @@ def _judging(df: pd.DataFrame, seconds: Mapping[str, float]) -> list[tuple[str, 
     cut = words.count(int(skipped["dominated_by"].isna().sum()), "trial")
     failed = [("judging failed", words.count(int(ways["failed"]), "trial"))] if "failed" in ways else []
     return [
-        ("version", words.judge_name(df) or "nothing is judged yet"),
+        ("version", words.judge_name(df) or ("none to its end" if points.cut(df) else "nothing is judged yet")),
         (f"{words.SELECTION_SET}, images", listed["judged"] or "\N{EM DASH}"),
         ("test, images", listed["test"] or "\N{EM DASH}"),
         ("judged in full", words.count(int(ways.get("full", 0)), "trial")),

@@ -31,6 +31,11 @@ def stage(df: pd.DataFrame) -> Stage:
     return "judging" if (df["judging"] == "full").any() else "cheap"
 
 
+def cut(df: pd.DataFrame) -> bool:
+    """Whether the judging of every complete trial has ended before its last attack: each misses a constraint at best."""
+    return set(df.loc[df["status"] == "complete", "judging"]) == {"skipped"}
+
+
 def leaders(df: pd.DataFrame, objectives: Mapping[str, str] = USUAL) -> set[int]:
     """Trials on the frontier: its members, or before they are fixed those that would be by the best numbers so far."""
     now = stage(df)

@@ -50,7 +50,8 @@ def verdict(df: pd.DataFrame, objectives: Mapping[str, str]) -> str:
     finished = int((~df["status"].isin(UNFINISHED)).sum())
     if points.stage(df) == "cheap":
         have = "has" if finished == 1 else "have"
-        sentence = f"{finished} of {total} {have} finished; nothing is judged yet."
+        judged = "none had to be judged to the end" if points.cut(df) else "nothing is judged yet"
+        sentence = f"{finished} of {total} {have} finished; {judged}."
         span = _span(leading, "", objectives)
         if closest := outside.nothing_inside(df):
             return f"{sentence} {closest}"

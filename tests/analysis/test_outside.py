@@ -66,6 +66,20 @@ def test_where_no_trial_is_inside_the_nearest_is_named(tmp_path: Path) -> None:
     assert said in report.write(folder).read_text()
 
 
+def test_where_every_judging_was_cut_nothing_is_awaited(tmp_path: Path) -> None:
+    with Record(tmp_path, OBJECTIVES, constraints=FLOOR) as record:
+        record.issue(Issued({"beta": 1.0}))
+        record.finish(0, "complete", metrics=CHEAP, weights="0" * 64)
+        record.skip(0, Skipped(None, "apgd-ce", 58, 90, 100, missed={"robust_accuracy": 0.02}))
+    said = summary.verdict(load(tmp_path), OBJECTIVES)
+    assert said.startswith(
+        "1 of 1 trial has finished; none had to be judged to the end. No trial keeps to the constraints."
+    )
+    page = report.write(tmp_path).read_text()
+    assert said in page
+    assert "judged yet" not in page
+
+
 def test_without_constraints_nobody_is_outside(tmp_path: Path) -> None:
     table = load(_sweep(tmp_path, None, best=57))
     assert table["feasible"].all()
