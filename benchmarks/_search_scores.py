@@ -97,9 +97,10 @@ def judge(bench: Bench, table: str, budget: int, found: dict[str, Sweeps]) -> No
         return
     many = {name: len(sweeps) for name, sweeps in found.items()}
     rivals = {name: min(cost, 1.0) for name, cost in costs.items() if name in RIVALS and many[name] >= ENOUGH}
-    best = min(rivals, key=lambda name: rivals[name])
-    bench.row(f"{table} {best}", "the best rival's cost to TPE's final regret", rivals[best])
-    bench.target(f"{table}: cost beside the best rival's, {best}", costs[OURS] / rivals[best], 0.6)
+    if rivals:
+        best = min(rivals, key=lambda name: rivals[name])
+        bench.row(f"{table} {best}", "the best rival's cost to TPE's final regret", rivals[best])
+        bench.target(f"{table}: cost beside the best rival's, {best}", costs[OURS] / rivals[best], 0.6)
     ours, plain = (np.median(steps[False][name], axis=0) for name in (OURS, BASELINE))
     above = sum(bool(ours[_at(share)] >= plain[_at(share)] and plain[_at(share)] > 0) for share in QUARTERS)
     bench.target(f"{table}: of 4 quarters from 1/3 on, above TPE's median", above, 0)

@@ -11,12 +11,14 @@ import _search_runs
 import _searches
 import numpy as np
 import pytest
+from _bench import Bench
 from _fitted import _draws, _paces
 from _rivals import OptunaRival, Rivals, Work, makers
-from _search_scores import _beyond_chance
+from _search_scores import Sweeps, _beyond_chance, judge
 from _searches import Task, key
 from optuna.samplers import RandomSampler
 
+from sweeps.search.regret import Finished, Regrets
 from sweeps.search.simulation import clocked
 from sweeps.search.tabled import Curves, Tabled
 from sweeps.space import Sweep
@@ -115,6 +117,23 @@ def test_nobody_is_surely_worse_than_himself() -> None:
     draw = np.random.default_rng(0).random((30, 601))
     assert _beyond_chance(draw, draw, 0.1) <= 0
     assert _beyond_chance(draw + 2, draw, 0.1) > 1
+
+
+def test_targets_need_no_rival() -> None:
+    """The quick form has random search and TPE beside ours, with three sweeps each."""
+    truth = world()[1].truth
+    chance = np.random.default_rng(0)
+    searches: dict[str, Sweeps] = {
+        name: [
+            (Regrets.of(truth, [Finished(float(i + 1), int(chance.integers(40)), (0.5, 0.5)) for i in range(9)]), {})
+            for _ in range(3)
+        ]
+        for name in ("random", "optuna_tpe", "race")
+    }
+    bench = Bench("search", quick=True, kept=False)
+    judge(bench, "curves", 10, searches)
+    assert not [line for line in bench.targets if "rival" in line]
+    assert [line for line in bench.targets if "quarters" in line]
 
 
 def test_dense_settings_are_of_the_space_and_take_what_the_tables_do() -> None:
