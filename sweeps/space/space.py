@@ -330,7 +330,7 @@ class Sweep(Options):
             name = then.stopping.name if then else "race" if why is None else "none"
             asked = asked.model_copy(update={"name": name})
         if asked.pauses and asked.rungs == "auto":
-            asked = asked.model_copy(update={"rungs": then.stopping.rungs if then else stopping.RUNGS})
+            asked = asked.model_copy(update={"rungs": then.stopping.rungs if then else stopping.RUNGS[asked.name]})
         if sampler == "auto" and asked.name != "race":
             sampler = then.search.sampler if then else "tpe"
         search = self.search.model_copy(update={"sampler": sampler})

@@ -14,8 +14,8 @@ from robustray.options.yaml import show
 from robustray.registry import Count, Options, Real
 from robustray.trial import TrialConfig
 
-RUNGS = (2 / 9, 1 / 2, 1.0)
-"""Shares of training. Before 2/9 of a training whose rate warms up, accuracies rank settings backwards."""
+RUNGS = {"race": (1 / 2, 1.0), "pareto_halving": (2 / 9, 1 / 2, 1.0)}
+"""Shares of training, by policy. Before 2/9 of a training whose rate warms up, accuracies rank settings backwards."""
 LEAST_EPOCHS = 9
 """Of every trial: shorter trainings leave nothing to save."""
 LEAST_TRIALS = 8
@@ -43,7 +43,7 @@ class Stopping(Options):
     rungs: Literal["auto"] | tuple[Annotated[Real, Field(gt=0)], ...] = Field(
         "auto",
         description="where a trial is paused and compared: shares of its own training, as [0.2, 0.5], or epochs, as [3, 9], "
-        "where all trials have as many; auto is 2/9 and 1/2. The end of training is the last in any case",
+        "where all trials have as many; auto is 1/2, and 2/9 before it for pareto_halving. The end of training is always the last",
     )
     eta: Real = Field(ETA, gt=1, description="pareto_halving goes on with one in so many trials of a rung")
     keep_paused: Count | None = Field(
@@ -81,13 +81,13 @@ class Stopping(Options):
         return self.name in PAUSING
 
     def shares(self, epochs: int) -> tuple[float, ...]:
-        """The rungs as shares of a training, 1 the last.
+        """The rungs as shares of a training, 1 the last, of a policy that pauses.
 
         Args:
             epochs: of all trials, where rungs are epochs.
         """
         if self.rungs == "auto":
-            return RUNGS
+            return RUNGS[self.name]
         found = tuple(rung / epochs for rung in self.rungs) if _epochs(self.rungs) else self.rungs
         return (*(share for share in found if share < 1), 1.0)
 
@@ -147,7 +147,7 @@ def unwanted(
 
 
 def described(stopping: Stopping, epochs: int) -> str:
-    """`race at 2/9, 1/2 and all of training`: a policy that pauses, in words."""
+    """`race at 1/2 and all of training`: a policy that pauses, in words."""
     shares = [Fraction(share).limit_denominator(100) for share in stopping.shares(epochs)[:-1]]
     before = ", ".join(map(str, shares))
     return f"{stopping.name} at {f'{before} and ' if before else ''}all of training"

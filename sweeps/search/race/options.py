@@ -30,7 +30,7 @@ class RaceOptions:
     """
 
     start: int = 8
-    random_share: float = 0.25
+    random_share: float = 0.1
     candidates: int = 250
     mutations: int = 250
     refinements: int = 160
