@@ -43,7 +43,7 @@ class Stopping(Options):
     rungs: Literal["auto"] | tuple[Annotated[Real, Field(gt=0)], ...] = Field(
         "auto",
         description="where a trial is paused and compared: shares of its own training, as [0.2, 0.5], or epochs, as [3, 9], "
-        "where all trials have as many; auto is 1/2, and 2/9 before it for pareto_halving. The end of training is always the last",
+        "where all trials have as many; auto is 1/2, and 2/9 before it for pareto_halving. The end of training comes last",
     )
     eta: Real = Field(ETA, gt=1, description="pareto_halving goes on with one in so many trials of a rung")
     keep_paused: Count | None = Field(
