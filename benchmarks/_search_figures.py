@@ -33,14 +33,16 @@ def figure(path: Path, title: str, costs: Array, curves: dict[str, Array]) -> No
                 line={"width": 0}, showlegend=False, hoverinfo="skip",
             )  # fmt: skip
         line = {"color": colour, "shape": "hv", "dash": dashes[place // len(look.categories)]}
-        drawn.add_scatter(x=costs, y=np.median(regrets, axis=0), name=name, mode="lines", line=line)
+        drawn.add_scatter(
+            x=costs, y=np.median(regrets, axis=0), name=f"{name} ({len(regrets)})", mode="lines", line=line
+        )
     axis = {"gridcolor": look.grid, "linecolor": look.muted}
-    sweeps = "; ".join(f"{name} {len(regrets)}" for name, regrets in curves.items())
+    said = "medians over sweeps, their number in brackets; bands: the middle half of the first two"
     drawn.update_layout(
-        title={"text": f"{title}<br><sub>sweeps: {sweeps[:110]}<br>{machine()}</sub>", "x": 0.02},
+        title={"text": f"{title}<br><sub>{said}<br>{machine()}</sub>", "x": 0.02},
         paper_bgcolor=look.paper, plot_bgcolor=look.paper, font={"color": look.ink},
         xaxis={**axis, "title": "cost, whole trainings"},
-        yaxis={**axis, "title": "share of the best hypervolume that is lacking (median)", "range": [0, 1]},
+        yaxis={**axis, "title": "share of the best hypervolume lacking", "range": [0, 1]},
         width=860, height=560, margin={"l": 60, "r": 20, "t": 110, "b": 50},
     )  # fmt: skip
     path.parent.mkdir(exist_ok=True)

@@ -29,7 +29,7 @@ from _fitted import FAITHFUL, fit_error
 from _search_driver import driver
 from _search_figures import figure
 from _search_runs import OWN_ENVIRONMENT, Runs, run_all
-from _search_scores import BASELINE, OURS, RIVALS, SHARES, judge, regrets
+from _search_scores import BASELINE, ENOUGH, OURS, RIVALS, SHARES, judge, regrets
 from _searches import SEARCHES, TABLES, Task, curves
 
 BUILD = Path(__file__).parent.parent / "build"
@@ -131,7 +131,9 @@ def main() -> None:
         judge(bench, table, budget, by_search)
         if not options.quick:
             shown = {
-                name: np.array([each.at(budget * SHARES) for each, _ in sweeps]) for name, sweeps in by_search.items()
+                name: np.array([each.at(budget * SHARES) for each, _ in sweeps])
+                for name, sweeps in by_search.items()
+                if len(sweeps) >= ENOUGH
             }
             order = sorted(shown, key=lambda name: (name != OURS, name != BASELINE, name))
             name = table.replace(" (", "-").rstrip(")")
