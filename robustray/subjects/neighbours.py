@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import importlib
+import os
 import sys
 from collections.abc import Iterator, Sequence
 from importlib.abc import MetaPathFinder
@@ -69,11 +70,13 @@ def _taken(folder: Path) -> dict[str, ModuleType]:
 
 
 def _others(name: str, folder: Path) -> bool:
-    """Whether a module that is loaded comes from beside another file of the user's, and one of that name lies here too."""
-    if not _there(name, folder):
+    """Whether a module that is loaded lies beside another file of the user's, and one of that name lies here too."""
+    if name == KEPT or not _there(name, folder):
         return False
-    held = getattr(sys.modules[name], "__file__", None) or next(iter(getattr(sys.modules[name], "__path__", ())), None)
-    return held is not None and bool((_first - {folder.resolve()}) & set(Path(str(held)).resolve().parents))
+    file = getattr(sys.modules[name], "__file__", None)
+    held = Path(str(file)) if file else Path(next(iter(getattr(sys.modules[name], "__path__", ())), os.devnull))
+    beside = held.parent.parent if held.name == "__init__.py" else held.parent
+    return beside.resolve() in _first - {folder.resolve()}
 
 
 def _there(name: str, folder: Path) -> bool:

@@ -16,7 +16,7 @@ import analysis
 from robustray import astray
 from robustray.errors import UserError
 from robustray.subjects import load
-from robustray.subjects.neighbours import OURS
+from robustray.subjects.neighbours import OURS, first
 from sweeps import driver
 from tests.sweeps.small import small_sweep
 
@@ -102,6 +102,20 @@ def test_two_factories_each_have_a_module_of_one_name(tmp_path: Path) -> None:
         )
         found = load(f"{tmp_path}/{name}/net.py:make", architecture=None, data=None, norm="linf")
         assert [layer.out_features for layer in found.model.modules() if isinstance(layer, nn.Linear)] == [width]
+
+
+def test_this_package_stays_wherever_factories_lie(tmp_path: Path) -> None:
+    """Beside it, or in a folder above it: it is nobody's neighbour, nor is what lies deeper than a file's own folder."""
+    for folder in (OURS, OURS.parent):
+        with first(folder):
+            pass
+    spec = _factory(tmp_path / "his", "robustray", True)
+    with pytest.raises(UserError, match=r"No module named 'robustray\.heads'"):
+        load(spec, architecture=None, data=None, norm="linf")
+    (tmp_path / "his" / "torch.py").write_text("raise ImportError('hidden')\n")
+    with first(tmp_path / "his"):
+        import torch
+    assert torch.nn is nn
 
 
 def test_what_lies_beside_a_factory_hides_nobody_elses_package_afterwards(tmp_path: Path) -> None:
