@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import csv
 import io
-import logging
 from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -17,9 +16,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from sweeps.record.lines import Lines
+from sweeps.record.lines import Sheet
 
-log = logging.getLogger("sweeps")
 FILE = "ledger.csv"
 _COLUMNS = ("at", "kind", "trial", "outcome", "device_seconds", "job")
 
@@ -70,36 +68,23 @@ class Ledger:
     def __init__(self, folder: Path) -> None:
         self.path = folder / FILE
         self.spent = read(folder) or Spent()
-        self._lines: Lines | None = None
+        self._sheet: Sheet | None = None
 
     def __enter__(self) -> Ledger:
-        self._lines = Lines(self.path)
-        there = self.path.read_bytes() if self.path.exists() else b""
-        if not there:
-            self._append(_row(_COLUMNS))
-        elif not there.endswith(b"\n"):  # a life that was killed while it wrote
-            self._append("\n")
+        self._sheet = Sheet(self.path, _row(_COLUMNS))
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, where: TracebackType | None
     ) -> None:
-        self._lines = None
+        self._sheet = None
 
     def add(self, work: Mapping[str, Any], name: str, number: int, outcome: str, seconds: float) -> None:
         """A job has ended."""
         self.spent.add(str(work["kind"]), number, seconds)
         at = datetime.now(UTC).isoformat(timespec="seconds")
-        self._append(_row((at, str(work["kind"]), str(number), outcome, f"{seconds:.3f}", name)))
-
-    def _append(self, text: str) -> None:
-        if self._lines is None:
-            return
-        try:
-            self._lines.append(text)
-        except OSError as error:
-            self._lines = None
-            log.warning("%s: no longer written (%s)", self.path, error.strerror)
+        if self._sheet is not None:
+            self._sheet.append(_row((at, str(work["kind"]), str(number), outcome, f"{seconds:.3f}", name)))
 
 
 def _row(values: tuple[str, ...]) -> str:

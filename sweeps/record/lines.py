@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 from pathlib import Path
+
+log = logging.getLogger("sweeps")
 
 
 class Lines:
@@ -59,3 +62,26 @@ class Lines:
             except OSError as stuck:  # the next life cuts it off
                 self._refused = self._refused or stuck
             raise
+
+
+class Sheet:
+    """A table that grows beside the record. A full disk ends it and not the sweep: one line says so."""
+
+    def __init__(self, path: Path, heading: str) -> None:
+        """Opens it. `heading` comes first in a new one; the torn last line of a killed writer gets its end."""
+        self._lines: Lines | None = Lines(path)
+        there = path.read_bytes() if path.exists() else b""
+        if not there:
+            self.append(heading)
+        elif not there.endswith(b"\n"):
+            self.append("\n")
+
+    def append(self, text: str) -> None:
+        """Adds lines, as long as that has not failed."""
+        if self._lines is None:
+            return
+        try:
+            self._lines.append(text)
+        except OSError as error:
+            log.warning("%s: no longer written (%s)", self._lines.path, error.strerror)
+            self._lines = None

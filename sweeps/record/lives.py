@@ -7,16 +7,14 @@ of the record: a sweep goes on without it, and folders of before have none.
 from __future__ import annotations
 
 import csv
-import logging
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
 
-from sweeps.record.lines import Lines
+from sweeps.record.lines import Sheet
 
-log = logging.getLogger("sweeps")
 FILE = "lives.csv"
 EVERY = 60.0
 """Seconds between two lines. A life that is killed counts as far as its last one."""
@@ -53,7 +51,7 @@ class Lives:
         self._before = read(folder)
         self._since: float | None = None
         self._written = 0.0
-        self._lines: Lines | None = None
+        self._sheet: Sheet | None = None
 
     @property
     def seconds(self) -> float:
@@ -65,12 +63,7 @@ class Lives:
         return 0.0 if self._since is None else self._clock() - self._since
 
     def __enter__(self) -> Lives:
-        self._since, self._lines = self._clock(), Lines(self.path)
-        there = self.path.read_bytes() if self.path.exists() else b""
-        if not there:
-            self._append(_HEADING)
-        elif not there.endswith(b"\n"):  # a life that was killed while it wrote
-            self._append("\n")
+        self._since, self._sheet = self._clock(), Sheet(self.path, _HEADING)
         self._write()
         return self
 
@@ -78,7 +71,7 @@ class Lives:
         self, kind: type[BaseException] | None, error: BaseException | None, where: TracebackType | None
     ) -> None:
         self._write()
-        self._before, self._since, self._lines = self.seconds, None, None
+        self._before, self._since, self._sheet = self.seconds, None, None
 
     def beat(self) -> None:
         """The driver is at work: written down from time to time."""
@@ -88,13 +81,5 @@ class Lives:
     def _write(self) -> None:
         self._written = self._lasted
         at = datetime.now(UTC).isoformat(timespec="seconds")
-        self._append(f"{self._life},{at},{self._written:.3f}\n")
-
-    def _append(self, text: str) -> None:
-        if self._lines is None:
-            return
-        try:
-            self._lines.append(text)
-        except OSError as error:
-            self._lines = None
-            log.warning("%s: no longer written (%s)", self.path, error.strerror)
+        if self._sheet is not None:
+            self._sheet.append(f"{self._life},{at},{self._written:.3f}\n")
