@@ -23,7 +23,8 @@ from sweeps.space import Sweep
 from sweeps.space.budget import Budget
 from sweeps.space.distributions import MEANING, OF_A_PRIOR, PRIOR
 from sweeps.space.measuring import Measuring
-from sweeps.space.space import SHARED, Bound, Resources, Search
+from sweeps.space.searching import Search
+from sweeps.space.space import SHARED, Bound, Resources
 from sweeps.space.stopping import Stopping
 
 FOLDER = Path(__file__).parents[2] / "docs" / "reference"

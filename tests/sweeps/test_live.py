@@ -23,7 +23,7 @@ from sweeps.record.points import PLANNED, name_of
 from sweeps.running.nodes import JobResumed, JobReturned
 from sweeps.running.queues import End, Job
 from sweeps.space import Sweep
-from sweeps.space.space import Search
+from sweeps.space.searching import Search
 from sweeps.view.activity import Activity
 from sweeps.view.chart import ASCII, MARKS, Member, chart
 from sweeps.view.live import Frame, Mood

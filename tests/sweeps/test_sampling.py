@@ -19,7 +19,7 @@ from sweeps.search.controller import Controller
 from sweeps.search.sampling import Sobol, at, population, sampler
 from sweeps.search.stopping import first_in_first_out
 from sweeps.space import Sweep
-from sweeps.space.space import Search
+from sweeps.space.searching import Search
 from tests.sweeps.small import small_sweep
 
 NAMES = [name for name in get_args(Search.model_fields["sampler"].annotation) if name != "grid"]
