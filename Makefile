@@ -6,6 +6,8 @@ PYTHON := $(BIN)/python
 UV := $(shell command -v uv 2>/dev/null || echo .venv/uv/bin/uv)
 INSTALL = $(UV) pip install --quiet --compile-bytecode --python $(PYTHON) $(if $(TORCH_BACKEND),--torch-backend $(TORCH_BACKEND))
 
+QUICK := not e2e and not cluster and not browser and not faults
+
 .DEFAULT_GOAL := help
 
 help:  ## List the chores
@@ -33,7 +35,10 @@ sweep: .venv/run.stamp  ## The main job on real data, about 3 minutes: a frontie
 	$(PYTHON) run_sweep.py search_spaces/trades_beta.yaml
 
 test: .venv/dev.stamp  ## All tests but the slow suites
-	$(PYTHON) -m pytest -n 2 --dist loadfile -m 'not cluster and not browser and not faults'
+	$(PYTHON) -m pytest -n 2 --dist loadfile -m '$(QUICK)'
+
+test-e2e: .venv/dev.stamp  ## A user's commands from end to end
+	$(PYTHON) -m pytest -n 2 --dist load -m e2e
 
 test-cluster: .venv/dev.stamp  ## Sweeps on a local Ray cluster, killed and resumed
 	$(PYTHON) -m pytest -m cluster
@@ -47,9 +52,9 @@ test-browser: .venv/dev.stamp  ## The report in headless Chromium
 test-oldest: | $(UV)  ## All tests but the slow suites, on the oldest versions that pyproject.toml allows
 	$(UV) venv --quiet --allow-existing --python '>=3.11' .venv/oldest
 	$(UV) pip install --quiet --compile-bytecode --python .venv/oldest/bin/python --resolution lowest-direct -e '.[dashboard,png,dev]'
-	.venv/oldest/bin/python -m pytest -n 2 --dist loadfile -m 'not cluster and not browser and not faults'
+	.venv/oldest/bin/python -m pytest -n 2 --dist loadfile -m '$(QUICK)'
 
-test-all: test test-cluster test-faults test-browser  ## Everything
+test-all: test test-e2e test-cluster test-faults test-browser  ## Everything
 
 lint: .venv/dev.stamp  ## Style
 	$(BIN)/ruff check .

@@ -95,6 +95,7 @@ def test_a_mistake_is_one_line_and_exit_code_2_and_nothing_is_lost(
     assert not (tmp_path / "results").exists()
 
 
+@pytest.mark.e2e
 def test_a_package_that_is_missing_costs_what_needs_it_and_no_more(tmp_path: Path) -> None:
     (tmp_path / "good.yaml").write_text(SPACE)
     arguments = ["good.yaml", "--trials", "1"]
@@ -141,6 +142,7 @@ def test_a_sweep_in_which_nothing_completed_says_so_and_is_no_success(tmp_path: 
     assert done.returncode == 4, done.stderr
 
 
+@pytest.mark.e2e
 def test_a_sweep_whose_judgements_failed_is_no_success_until_they_are_done(tmp_path: Path) -> None:
     """Something else lies where verdicts of the second trial would."""
     (tmp_path / "small.yaml").write_text(SPACE)
@@ -157,6 +159,7 @@ def test_a_sweep_whose_judgements_failed_is_no_success_until_they_are_done(tmp_p
     assert done.stdout.splitlines()[0] == "all done: 2 complete"
 
 
+@pytest.mark.e2e
 def test_the_life_of_a_sweep(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Run, run again, extend, change, begin anew."""
     monkeypatch.setenv("FORCE_COLOR", "1")  # rich would take any stream for a terminal
@@ -206,6 +209,7 @@ def test_the_life_of_a_sweep(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     assert len(record.read(old[0]).trials) == 3, "nothing is ever deleted"
 
 
+@pytest.mark.e2e
 def test_a_sweep_whose_time_is_over_says_so_by_its_exit_code_and_goes_on(tmp_path: Path) -> None:
     (tmp_path / "small.yaml").write_text(SPACE)
     long = ("small.yaml", "--backend", "local", "--trials", "1", "--set", "trial.schedule.epochs=100000")
@@ -224,6 +228,7 @@ def test_a_sweep_whose_time_is_over_says_so_by_its_exit_code_and_goes_on(tmp_pat
     assert re.search(r"3\s+the\s+time\s+of\s+--for\s+is\s+over", said)
 
 
+@pytest.mark.e2e
 def test_one_model_is_trained_and_judged_without_a_sweep(tmp_path: Path) -> None:
     pixels = np.random.default_rng(0).integers(0, 256, (90, 6, 6), dtype=np.uint8)
     labels = np.arange(90) % 4

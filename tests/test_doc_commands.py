@@ -100,6 +100,7 @@ def follow(page: Path, folder: Path, at_most: int = 100) -> str:
     return "\n".join(printed)
 
 
+@pytest.mark.e2e
 def test_the_tutorial_works_as_far_as_its_report(tmp_path: Path) -> None:
     printed = follow(QUICK, tmp_path, at_most=2)
     assert "arXiv:1901.08573" in printed

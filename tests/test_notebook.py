@@ -64,6 +64,7 @@ def test_every_cell_shows_something(path: Path, home: Path, monkeypatch: pytest.
 
 
 @every_notebook
+@pytest.mark.e2e
 def test_it_runs_in_jupyter(path: Path, home: Path) -> None:
     nbclient = pytest.importorskip("nbclient", reason="nbclient comes with the dev extra")
     nbformat = pytest.importorskip("nbformat")

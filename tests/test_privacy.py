@@ -63,6 +63,7 @@ def test_the_guard_lets_this_machine_talk_to_itself(tmp_path: Path) -> None:
     assert guarded(tmp_path, "-c", talk).returncode == 0
 
 
+@pytest.mark.e2e
 def test_a_sweep_calls_nobody(tmp_path: Path) -> None:
     """Training, judging, reading test, and the report."""
     (tmp_path / "small.yaml").write_text(SPACE)
@@ -73,6 +74,7 @@ def test_a_sweep_calls_nobody(tmp_path: Path) -> None:
     assert (tmp_path / "results" / "small" / "report" / "index.html").exists()
 
 
+@pytest.mark.e2e
 def test_judging_one_model_calls_nobody(tmp_path: Path) -> None:
     """An attack in processes of its own."""
     (tmp_path / "net.py").write_text(

@@ -142,6 +142,7 @@ def test_report_of_a_sweep_that_is_not_finished(half: Path) -> None:
     assert len(found) == len(EXPECTED["half"]["rows"])
 
 
+@pytest.mark.e2e
 def test_finished_sweep_is_done(old: Path) -> None:
     """Nothing is trained, judged or asked for again."""
     before, journal = files(old, "*.pt", "*.parquet", "metrics.csv"), (old / "study.journal").read_text()
@@ -155,6 +156,7 @@ def test_finished_sweep_is_done(old: Path) -> None:
     assert differ(rows(old), EXPECTED["finished"]["rows"]) == []
 
 
+@pytest.mark.e2e
 def test_goes_on_from_inside_an_epoch(half: Path) -> None:
     """As the code of then went on, bit for bit."""
     state = checkpoint(half / "trials" / "0002" / "last.pt")
@@ -170,6 +172,7 @@ def test_goes_on_from_inside_an_epoch(half: Path) -> None:
         assert differ(found, before) == []
 
 
+@pytest.mark.e2e
 def test_extended(old: Path) -> None:
     """One trial more, the one that the code of then would have tried; those before stay as they are."""
     before = files(old, "*.pt")

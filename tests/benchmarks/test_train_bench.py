@@ -264,6 +264,7 @@ def test_references_refuse_a_trial_that_they_cannot_follow(tmp_path: Path, folde
             REFERENCES["trades"].step(folders["trades"], torch.nn.Linear(1, 1), config)
 
 
+@pytest.mark.e2e
 def test_a_process_of_ours_answers_with_its_steps(tmp_path: Path) -> None:
     tiny = contest(tmp_path / "work", "--precision=fp32")
     order = next(order for each, order in tiny.orders.items() if each.who == OURS)
@@ -286,6 +287,7 @@ def test_a_process_that_fails_is_told_with_its_last_line(
     assert "Traceback" in capsys.readouterr().err
 
 
+@pytest.mark.e2e
 def test_one_that_fails_costs_the_others_nothing(
     tmp_path: Path, folders: dict[str, Path], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -167,6 +167,7 @@ def test_shards_are_fewer_where_one_keeps_two_workers_busy(monkeypatch: pytest.M
     ]
 
 
+@pytest.mark.e2e
 def test_two_processes_say_what_one_says(command: Command, tmp_path: Path) -> None:
     written(tmp_path)
     asked = ("net.py:make", "--data", "digits", "--eps", "0.1", "--images", "40", "--version", "+".join(ATTACKS))

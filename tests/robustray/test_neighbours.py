@@ -131,6 +131,7 @@ def test_what_lies_beside_a_factory_hides_nobody_elses_package_afterwards(tmp_pa
 
 
 @pytest.mark.parametrize("here", ["the project's folder", "the user's folder"])
+@pytest.mark.e2e
 def test_the_command_finds_both(here: str, tmp_path: Path) -> None:
     spec = _factory(tmp_path / "his", "analysis", True)
     command = [sys.executable, "-m", "robustray", "judge", spec, "--data", "digits", "--eps", "0.05", "--images", "10"]

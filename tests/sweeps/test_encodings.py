@@ -48,6 +48,7 @@ def test_a_sweep_in_a_folder_with_such_a_name(latin: Path, tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize("terminal", TERMINALS)
+@pytest.mark.e2e
 def test_a_terminal_that_cannot_show_every_letter(latin: Path, terminal: str) -> None:
     """The mistake names the folder, and a letter that few terminals have."""
     (latin / "\u0142.yaml").write_text("name: x\n\u0142: 1\n", encoding="utf-8")

@@ -97,6 +97,7 @@ def test_halving_killed_at_random_moments_decides_as_the_undisturbed_one(tmp_pat
     assert {trial.outcome for trial in both[0]} == {"complete", "stopped"}
 
 
+@pytest.mark.e2e
 def test_sigterm_stops_within_a_step_and_the_same_command_goes_on(tmp_path: Path, undisturbed: dict[str, Any]) -> None:
     small_sweep(tmp_path)
     folder = tmp_path / "small"

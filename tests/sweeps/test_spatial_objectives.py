@@ -42,6 +42,7 @@ def test_what_a_remedy_says_is_valid(tmp_path: Path) -> None:
     assert small_sweep(tmp_path, judged, "objectives={spatial_grid_accuracy: max}", text=THREE)
 
 
+@pytest.mark.e2e
 def test_a_sweep_of_three_objectives_from_end_to_end(tmp_path: Path) -> None:
     """Points that are derived are measured as trials are; the page has a column of it."""
     sweep: Sweep = small_sweep(tmp_path, text=THREE)

@@ -108,6 +108,7 @@ def _on_a_terminal(terminal: str, space: str, folder: str, ending: str) -> None:
 @pytest.mark.parametrize(
     ("ending", "code"), [("done", 0), (signal.SIGINT, 130), (signal.SIGTERM, 130), ("error", 1)], ids=str
 )
+@pytest.mark.e2e
 def test_a_live_view_is_never_written_over_and_leaves_the_terminal_as_it_was(
     tmp_path: Path, ending: str | signal.Signals, code: int
 ) -> None:
