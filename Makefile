@@ -76,5 +76,19 @@ reference: .venv/dev.stamp  ## docs/reference, from the fields of the options
 schema: .venv/dev.stamp  ## search_spaces/schema.json for editors, from the same fields
 	$(PYTHON) -m sweeps.space.schema
 
+docs: .venv/dev.stamp  ## The documentation as a site, in site/; a link that leads nowhere is a failure
+	$(BIN)/zensical build --clean --strict
+
+release: | $(UV)  ## Build wheel and sdist in dist/, check both, and sweep with each in an environment of its own
+	rm -rf dist
+	$(UV) build --quiet --out-dir dist .
+	$(UV) tool run --quiet twine check --strict dist/*.whl dist/*.tar.gz
+	for built in dist/*.whl dist/*.tar.gz; do \
+	    $(UV) venv --quiet --clear --python '>=3.11' dist/env && \
+	    $(UV) pip install --quiet --compile-bytecode --python dist/env/bin/python $$built && \
+	    (cd dist && env/bin/run-sweep trades_beta --fresh --backend local --trials 2 --set trial.schedule.epochs=1 && \
+	     env/bin/python -m analysis report results/trades_beta --no-png && env/bin/robustray doctor) || exit 1; \
+	done
+
 clean:  ## Remove the environment and caches; results stay
-	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf .venv dist site .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
