@@ -29,6 +29,15 @@ class JudgedSplit(StrEnum):
     validation = "validation"
 
 
+class ToyName(StrEnum):
+    """Small arguments of the papers."""
+
+    score = "score"
+    splines = "splines"
+    separation = "separation"
+    landscape = "landscape"
+
+
 class RadiusForm(StrEnum):
     """Forms of a certified radius."""
 
@@ -217,6 +226,29 @@ def curve(
     for note in written.notes:
         typer.echo(f"note: {note}", err=True)
     typer.echo(written.page)
+
+
+@app.command()
+def toy(
+    name: Annotated[
+        ToyName,
+        typer.Argument(
+            help="score: robust risks and a known posterior; splines: a staircase fitted robustly; separation: distances "
+            "between classes of digits; landscape: the loss around weights"
+        ),
+    ],
+    out: Annotated[
+        Path | None, typer.Option(help="where tables and figures go; default: results/toys/NAME", show_default=False)
+    ] = None,
+) -> None:
+    """Compute and draw one of the papers' small arguments, about a minute: CSV, HTML, PNG, SVG and PDF."""
+    from analysis.toys import publish
+
+    drawn = publish(name.value, out or Path("results/toys") / name.value)
+    for note in drawn.notes:
+        typer.echo(f"note: {note}", err=True)
+    for path in drawn.files:
+        typer.echo(path)
 
 
 commands.add(app)

@@ -10,12 +10,13 @@ from robustray.commands.export import export
 from robustray.commands.front import front
 from robustray.commands.judge import judge
 from robustray.commands.measure import measure
+from robustray.commands.toy import toy
 from robustray.commands.train import train
 from robustray.errors import told_in_one_line
 
 app = front(
     "Train, judge and measure one robust classifier.",
-    *(train, judge, measure, certify, export, data, doctor, check),
+    *(train, judge, measure, certify, export, data, doctor, check, toy),
 )
 
 

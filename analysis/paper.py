@@ -1,0 +1,57 @@
+"""Figures for a paper: one style, and each as HTML, PNG, SVG and PDF."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import plotly.graph_objects as go
+
+from analysis import picture
+from analysis.palette import FONT, Theme
+from robustray.files import write_whole
+
+FORMATS: tuple[picture.Format, ...] = ("png", "svg", "pdf")
+
+
+@dataclass
+class Written:
+    """Files that were written, and why others were not."""
+
+    files: list[Path] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+
+def styled(figure: go.Figure, look: Theme, *, width: int, height: int) -> go.Figure:
+    """Axes, fonts and legend as all figures of this package have them; sizes in pixels, 96 to an inch."""
+    axis = {"gridcolor": look.grid, "zeroline": False, "linecolor": look.muted, "showline": True, "ticks": "outside"}
+    ticks = {"tickcolor": look.muted, "ticklen": 4, "tickfont": {"color": look.muted, "size": 11}}
+    figure.update_xaxes(**axis, **ticks, automargin=True)
+    figure.update_yaxes(**axis, **ticks, automargin=True)
+    figure.update_annotations(font={"size": 12, "color": look.ink})
+    figure.update_layout(
+        template="none", paper_bgcolor=look.paper, plot_bgcolor=look.paper, hovermode="closest", width=width,
+        height=height, font={"family": FONT, "color": look.ink, "size": 12}, margin={"l": 62, "r": 16, "t": 64, "b": 56},
+        legend={"orientation": "h", "yref": "container", "y": 1, "yanchor": "top", "x": 0},
+    )  # fmt: skip
+    return figure
+
+
+def written(figure: go.Figure, stem: Path) -> Written:
+    """Writes STEM.html, and STEM.png, .svg and .pdf where a browser can be had; a picture that cannot be drawn is a note."""
+    done = Written()
+    page = stem.with_suffix(".html")
+    write_whole(page, figure.to_html(include_plotlyjs=True))
+    done.files.append(page)
+    size = int(figure.layout.width), int(figure.layout.height)
+    for kind in FORMATS:
+        path = stem.with_suffix(f".{kind}")
+        try:
+            content = picture.drawn(figure, *size, kind)
+        except Exception as error:  # a browser can fail in any way, and the page is whole without a picture
+            path.unlink(missing_ok=True)
+            done.notes.append(f"{path.name} was not drawn: {picture.why_not(error)}")
+            break
+        write_whole(path, content)
+        done.files.append(path)
+    return done

@@ -1,0 +1,273 @@
+"""Figures of the papers' small arguments, from the tables that `python -m robustray toy` writes."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+import plotly.graph_objects as go
+from plotly.subplots import make_subplots
+
+from analysis import palette, paper
+from analysis.palette import ThemeName
+from robustray.errors import UserError
+
+ABOUT = "toy.json"
+TOYS = ("score", "splines", "separation", "landscape")
+Tables = Mapping[str, pd.DataFrame]
+DIVERGENCES = {"kl": "KL", "js_sqrt": "√JS", "lse": "squared l2", "l2": "l2", "lp": "l1", "linf": "l∞"}
+OBJECTIVES = {"standard": "standard", "madry": "adversarial training", "score": "SCORE", "trades": "TRADES"}
+METHODS = {"natural": "natural", "gr": "GR", "llr": "LLR", "at": "AT", "rst": "RST", "trades": "TRADES"}
+_DASHES = ("solid", "dash", "dot", "dashdot")  # lines are told apart in grey print too
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """A folder with its tables, and the files that were drawn into it."""
+
+    folder: Path
+    files: list[Path]
+    notes: list[str]
+
+
+def publish(name: str, folder: Path) -> Drawn:
+    """Computes a toy where its folder is not whole yet, and draws each of its figures as HTML, PNG, SVG and PDF.
+
+    Raises:
+        UserError: its tables could not be computed or read.
+    """
+    if not (folder / ABOUT).is_file():
+        command = [sys.executable, "-m", "robustray", "toy", name, "--out", str(folder)]
+        done = subprocess.run(command, stdout=subprocess.DEVNULL, check=False)  # noqa: S603  a program of ours
+        if (code := done.returncode) != 0:
+            raise UserError(f"{' '.join(command[1:])} ended with exit code {code}; its last line says why")
+    tables = read(name, folder)
+    files, notes = list[Path](), list[str]()
+    for figure_name, draw in FIGURES[name].items():
+        written = paper.written(draw(tables), folder / figure_name)
+        files += written.files
+        notes += written.notes
+    return Drawn(folder, files, list(dict.fromkeys(notes)))
+
+
+def read(name: str, folder: Path) -> Tables:
+    """The tables of a folder.
+
+    Raises:
+        UserError: they are of another toy, or damaged.
+    """
+    try:
+        about = json.loads((folder / ABOUT).read_text(encoding="utf-8"))
+        there = about["toy"]
+        tables = {table: pd.read_csv(folder / f"{table}.csv") for table in about["tables"]}
+    except (OSError, ValueError, KeyError, TypeError):
+        raise UserError(f"{folder}: its tables are damaged; remove {ABOUT} and give the same command again") from None
+    if there != name:
+        raise UserError(f"{folder} holds the tables of {there}, not of {name}: choose another --out")
+    return tables
+
+
+def posterior(tables: Tables, *, theme: ThemeName = "light") -> go.Figure:
+    """P(y = 0 | x), true and learnt: a panel for each objective and divergence (Pang et al. 2022, Figure 2)."""
+    look, df = palette.THEMES[theme], tables["posterior"]
+    rows, columns = [each for each in DIVERGENCES if each in set(df["divergence"])], list(OBJECTIVES)
+    titles = [OBJECTIVES[name] for name in columns] + [""] * (len(columns) * (len(rows) - 1))
+    figure = make_subplots(
+        rows=len(rows), cols=len(columns), shared_xaxes=True, shared_yaxes=True, subplot_titles=titles,
+        horizontal_spacing=0.02, vertical_spacing=0.02,
+    )  # fmt: skip
+    for row, divergence in enumerate(rows, 1):
+        for column, objective in enumerate(columns, 1):
+            here = df[(df["divergence"] == divergence) & (df["objective"] == objective) & df["x"].between(-8, 8)]
+            first = row == column == 1
+            for name, dash, colour in (("truth", "dash", look.muted), ("learnt", "solid", look.plain)):
+                line = {"color": colour, "dash": dash, "width": 1.6}
+                figure.add_trace(_curve(here["x"], here[name], name, line, first), row=row, col=column)
+        figure.update_yaxes(title_text=DIVERGENCES[divergence], row=row, col=1)
+    figure.update_xaxes(tickvals=[-5, 0, 5])
+    figure.update_yaxes(range=[0.3, 1.02], tickvals=[0.5, 1])
+    for column in range(1, len(columns) + 1):
+        figure.update_xaxes(title_text="x", row=len(rows), col=column)
+    return paper.styled(figure, look, width=760, height=120 + 118 * len(rows))
+
+
+def traces(tables: Tables, *, theme: ThemeName = "light") -> go.Figure:
+    """Standard risk and SCORE over iterations, a panel for each divergence (Pang et al. 2022, Figure 1)."""
+    look, df = palette.THEMES[theme], tables["trace"]
+    names = [each for each in DIVERGENCES if each in set(df["divergence"])]
+    wide = 3
+    figure = make_subplots(
+        rows=-(-len(names) // wide), cols=min(wide, len(names)), subplot_titles=[DIVERGENCES[name] for name in names],
+        horizontal_spacing=0.09, vertical_spacing=0.16,
+    )  # fmt: skip
+    for at, divergence in enumerate(names):
+        row, column = at // wide + 1, at % wide + 1
+        for number, (objective, title) in enumerate(OBJECTIVES.items()):
+            here = df[(df["divergence"] == divergence) & (df["objective"] == objective) & (df["iteration"] > 0)]
+            line = {"color": look.categories[number], "dash": _DASHES[number], "width": 1.8}
+            trace = _curve(here["iteration"], here["score"], title, line, at == 0)
+            figure.add_trace(trace, row=row, col=column)
+        figure.update_yaxes(type="log", title_text="SCORE's risk" if column == 1 else None, row=row, col=column)
+        figure.update_xaxes(title_text="iteration", row=row, col=column)
+    figure.update_yaxes(exponentformat="power", dtick=1)
+    return paper.styled(figure, look, width=760, height=250 * -(-len(names) // wide) + 60)
+
+
+def staircase(tables: Tables, *, theme: ThemeName = "light") -> go.Figure:
+    """Fits of the staircase to few points and to many: natural, by adversarial training, by TRADES."""
+    look, df, points = palette.THEMES[theme], tables["curves"], tables["points"]
+    sizes = sorted(df["points"].unique())
+    figure = make_subplots(
+        rows=1, cols=len(sizes), shared_yaxes=True, horizontal_spacing=0.04,
+        subplot_titles=[f"{size:,} points" for size in sizes],
+    )  # fmt: skip
+    shown = (("natural", 0.0), ("at", 1.0), ("trades", 6.0))
+    for column, size in enumerate(sizes, 1):
+        if column == 1:
+            marks = {"size": 6, "color": look.muted, "symbol": "circle-open"}
+            figure.add_trace(
+                go.Scatter(x=points["x"], y=points["y"], mode="markers", name="points", marker=marks), row=1, col=1
+            )
+        for number, (method, strength) in enumerate(shown):
+            here = df[(df["points"] == size) & (df["method"] == method) & (df["strength"] == strength)]
+            line = {"color": look.categories[number], "dash": _DASHES[number], "width": 1.8}
+            trace = _curve(here["x"], here["f"], _named(method, strength), line, column == 1)
+            figure.add_trace(trace, row=1, col=column)
+        figure.update_xaxes(title_text="x", row=1, col=column)
+    figure.update_yaxes(title_text="f(x)", row=1, col=1)
+    return paper.styled(figure, look, width=760, height=380)
+
+
+def spline_errors(tables: Tables, *, theme: ThemeName = "light") -> go.Figure:
+    """Test error of every fit, as points are and at their worst moves, with the spread over seeds."""
+    look, df = palette.THEMES[theme], tables["errors"]
+    sizes = sorted(df["points"].unique())
+    figure = make_subplots(
+        rows=1, cols=len(sizes), shared_yaxes=True, horizontal_spacing=0.04,
+        subplot_titles=[f"{size:,} points" for size in sizes],
+    )  # fmt: skip
+    for column, size in enumerate(sizes, 1):
+        here = df[df["points"] == size]
+        means = here.groupby(["method", "strength"], sort=False)[["test", "worst_test"]].agg(["mean", "std"])
+        names = [_named(str(method), float(strength)) for method, strength in means.index]
+        for number, (key, title) in enumerate((("test", "as they are"), ("worst_test", "worst within eps"))):
+            marks = {"size": 8, "color": look.categories[number], "symbol": ("circle", "diamond")[number]}
+            spread = {"type": "data", "array": means[(key, "std")].fillna(0).tolist(), "thickness": 1, "width": 3}
+            trace = go.Scatter(
+                x=names, y=means[(key, "mean")].tolist(), mode="markers", name=title, marker=marks, error_y=spread,
+                showlegend=column == 1, legendgroup=title,
+            )  # fmt: skip
+            figure.add_trace(trace, row=1, col=column)
+    figure.update_yaxes(type="log", dtick=1)
+    figure.update_yaxes(title_text="mean squared error on test", row=1, col=1)
+    return paper.styled(figure, look, width=760, height=400)
+
+
+def distances(tables: Tables, *, theme: ThemeName = "light") -> go.Figure:
+    """Distances to the nearest training image of another class, and under random labels (Yang et al. 2020, Appendix D)."""
+    look, df = palette.THEMES[theme], tables["distances"]
+    splits = list(dict.fromkeys(df["split"]))
+    figure = make_subplots(
+        rows=1, cols=len(splits), shared_yaxes=True, subplot_titles=[f"{split} to train" for split in splits],
+        horizontal_spacing=0.04,
+    )  # fmt: skip
+    bins = {"start": 0, "end": 1, "size": 0.05}
+    for column, split in enumerate(splits, 1):
+        here = df[df["split"] == split]
+        for number, (key, title) in enumerate((("distance", "classes"), ("random_labels", "random labels"))):
+            trace = go.Histogram(
+                x=here[key], xbins=bins, histnorm="probability", name=title, opacity=0.75, legendgroup=title,
+                marker={"color": look.categories[number], "pattern": {"shape": ("", "/")[number]}}, showlegend=column == 1,
+            )  # fmt: skip
+            figure.add_trace(trace, row=1, col=column)
+        least = float(here["distance"].min())
+        line = {"color": look.ink, "dash": "dot", "width": 1}
+        figure.add_vline(x=least, line=line, annotation_text=f"least {least:.2f}", row=1, col=column)  # type: ignore[arg-type]
+        figure.update_xaxes(title_text="linf distance, pixels", range=[0, 1], row=1, col=column)
+    figure.update_yaxes(title_text="share of images", row=1, col=1)
+    figure.update_layout(barmode="overlay")
+    return paper.styled(figure, look, width=760, height=360)
+
+
+def neighbours(tables: Tables, *, theme: ThemeName = "light") -> go.Figure:
+    """Accuracy of the nearest neighbour that is certain within a radius."""
+    look, df = palette.THEMES[theme], tables["certain"]
+    figure = go.Figure()
+    for number, (split, here) in enumerate(df.groupby("split", sort=False)):
+        line = {"color": look.categories[number], "dash": _DASHES[number], "width": 2}
+        figure.add_trace(_curve(here["radius"], 100 * here["share"], str(split), line, True))
+    figure.update_xaxes(title_text="linf radius, pixels")
+    figure.update_yaxes(title_text="certain accuracy of the nearest neighbour, %", range=[0, 101])
+    return paper.styled(figure, look, width=480, height=360)
+
+
+def lines(tables: Tables, *, theme: ThemeName = "light") -> go.Figure:
+    """Loss along random directions of weight space: the mean, and from the least to the most of the directions."""
+    look, df = palette.THEMES[theme], tables["lines"]
+    kinds = list(dict.fromkeys(df["of"]))
+    figure = make_subplots(
+        rows=1, cols=len(kinds), subplot_titles=[f"{kind} loss" for kind in kinds], horizontal_spacing=0.1
+    )
+    for column, kind in enumerate(kinds, 1):
+        for number, (training, here) in enumerate(df[df["of"] == kind].groupby("training", sort=False)):
+            along = here.groupby("s")["loss"].agg(["mean", "min", "max"]).reset_index()
+            colour = look.categories[number]
+            back = along.iloc[::-1]
+            figure.add_trace(
+                go.Scatter(
+                    x=[*along["s"], *back["s"]], y=[*along["max"], *back["min"]], fill="toself", fillcolor=colour,
+                    opacity=0.15, line={"width": 0}, mode="lines", hoverinfo="skip", showlegend=False,
+                ),
+                row=1, col=column,
+            )  # fmt: skip
+            line = {"color": colour, "dash": _DASHES[number], "width": 2}
+            figure.add_trace(_curve(along["s"], along["mean"], str(training), line, column == 1), row=1, col=column)
+        figure.update_xaxes(title_text="distance, in halves of a layer's length", row=1, col=column)
+    figure.update_yaxes(title_text="cross-entropy", row=1, col=1)
+    return paper.styled(figure, look, width=760, height=360)
+
+
+def planes(tables: Tables, *, theme: ThemeName = "light") -> go.Figure:
+    """The robust loss in a plane of two random directions, a panel for each training, on one scale."""
+    look, df = palette.THEMES[theme], tables["plane"]
+    names = list(dict.fromkeys(df["training"]))
+    figure = make_subplots(rows=1, cols=len(names), subplot_titles=names, shared_yaxes=True, horizontal_spacing=0.05)
+    for column, name in enumerate(names, 1):
+        grid = df[df["training"] == name].pivot_table(index="t", columns="s", values="loss")
+        contour = go.Contour(
+            x=grid.columns.tolist(), y=grid.index.tolist(), z=grid.to_numpy(), coloraxis="coloraxis",
+            contours={"showlabels": True, "labelfont": {"size": 10}},
+        )  # fmt: skip
+        figure.add_trace(contour, row=1, col=column)
+        figure.update_xaxes(title_text="s", constrain="domain", row=1, col=column)
+    figure.update_yaxes(title_text="t", row=1, col=1)
+    scale = [[at / (len(look.scale) - 1), colour] for at, colour in enumerate(look.scale)]
+    figure.update_layout(
+        coloraxis={"colorscale": scale, "colorbar": {"title": {"text": "robust loss", "side": "right"}}}
+    )
+    return paper.styled(figure, look, width=760, height=380)
+
+
+FIGURES: Mapping[str, Mapping[str, Callable[[Tables], go.Figure]]] = {
+    "score": {"posterior": posterior, "traces": traces},
+    "splines": {"staircase": staircase, "errors": spline_errors},
+    "separation": {"distances": distances, "neighbours": neighbours},
+    "landscape": {"lines": lines, "plane": planes},
+}
+"""Pure functions of a toy's tables, by the names of the files they are drawn into."""
+
+
+def _curve(x: pd.Series[float], y: pd.Series[float], name: str, line: Mapping[str, object], legend: bool) -> go.Scatter:
+    return go.Scatter(
+        x=x.tolist(), y=y.tolist(), mode="lines", name=name, line=dict(line), showlegend=legend, legendgroup=name
+    )
+
+
+def _named(method: str, strength: float) -> str:
+    """`TRADES 6`."""
+    return METHODS[method] if method in ("natural", "at") else f"{METHODS[method]} {strength:g}"
