@@ -9,6 +9,7 @@ from typing import Annotated
 
 import typer
 
+from analysis.deciding import commands as deciding
 from analysis.search import commands
 from robustray.errors import UserError, told_in_one_line
 from robustray.files import write_whole
@@ -219,6 +220,7 @@ def curve(
     typer.echo(written.page)
 
 
+deciding.add(app)
 commands.add(app)
 
 
