@@ -32,7 +32,7 @@ class Rule(StrEnum):
 
 def add(app: typer.Typer) -> None:
     """Adds them."""
-    for command in (choose, gate):
+    for command in (choose, gate, trial):
         app.command()(command)
 
 
@@ -118,6 +118,19 @@ def gate(
             typer.echo(line)
     if not found.passed:
         raise typer.Exit(1)
+
+
+def trial(
+    folder: Annotated[Path, typer.Argument(help="the sweep's folder, results/NAME")],
+    number: Annotated[int, typer.Argument(help="the trial's number", min=0)],
+) -> None:
+    """Say what became of one trial: why it ended, where it stood, how it was judged, and the command that trains it again."""
+    from analysis.deciding.one_trial import about
+
+    said = about(folder, number)
+    width = max(len(subject) for subject, _ in said)
+    for subject, sentence in said:
+        typer.echo(f"{subject:<{width}}  {sentence}")
 
 
 def _export(trial: Path, out: Path) -> None:

@@ -26,13 +26,14 @@ def compare(
     from rich.console import Console
 
     from analysis.frontiers import compared, figure, written
+    from analysis.frontiers.differing import SERIOUS
     from robustray.errors import UserError
 
     if published and out is None:
         raise UserError("--published draws into a figure: name a folder with --out")
     below = figure.beneath(published)
     found = compared.compare(folders, split=split)
-    notes = [*found.notes, *figure.elsewhere(found, below)]
+    notes = sorted([*found.notes, *figure.elsewhere(found, below)], key=lambda note: not note.startswith(SERIOUS))
     # Where nobody watches there is no width to keep to.
     Console(width=None if sys.stdout.isatty() else _WIDE).print(written.shown(found))
     if out is not None:
