@@ -28,6 +28,7 @@ SIZE = 900, 600  # pixels
 _SYMBOLS = ("circle", "square", "diamond", "triangle-up", "cross", "star", "hexagon")
 _DASHES = ("solid", "dash", "dot", "dashdot", "longdash", "longdashdot", "solid")
 _FEWEST = 5  # models of a class that is drawn where none is named
+_NEAR = 0.03, 0.015  # of both accuracies: names of models so close would cover each other
 _HALF = 50  # percent of repetitions
 
 
@@ -158,9 +159,18 @@ def cost_figure(of: Compared, *, theme: ThemeName = "light") -> go.Figure:
 
 
 def _sides(below: pd.DataFrame) -> dict[str, str]:
-    """Where the name of each class stands, so that neighbours do not cover each other."""
+    """Where the name of each class stands: left of its most robust model, right where its neighbour's name would be."""
     best = below.sort_values("robust_accuracy").groupby("label").tail(1).sort_values("clean_accuracy")
-    return {str(label): ("top left", "top right")[at % 2] for at, label in enumerate(best["label"])}
+    places = best[["label", *ACCURACIES]].to_numpy().tolist()
+    sides: dict[str, str] = {}
+    before: list[Any] | None = None
+    for label, clean, robust in places:
+        near = before is not None and clean - before[1] < _NEAR[0] and abs(robust - before[2]) < _NEAR[1]
+        sides[str(label)] = (
+            "top right" if near and before is not None and sides[str(before[0])] == "top left" else "top left"
+        )
+        before = [label, clean, robust]
+    return sides
 
 
 def _view(of: Compared, below: pd.DataFrame) -> list[list[float]]:
