@@ -9,6 +9,7 @@ from typing import Annotated
 
 import typer
 
+from analysis.deciding import commands as deciding
 from analysis.search import commands
 from robustray.errors import UserError, told_in_one_line
 from robustray.files import write_whole
@@ -61,18 +62,39 @@ def report(
 
 @app.command()
 def compare(
-    folder: Annotated[Path, typer.Argument(help="a sweep's folder, results/NAME, or one model's judgement")],
-    other: Annotated[Path | None, typer.Argument(help="another model's judgement", show_default=False)] = None,
+    folders: Annotated[
+        list[Path], typer.Argument(help="one sweep's folder, two sweeps or more, or two models' judgements")
+    ],
     split: Annotated[JudgedSplit, typer.Option(help="validation is the selection set")] = JudgedSplit.test,
     csv: Annotated[Path | None, typer.Option(help="write all numbers into this file too", show_default=False)] = None,
+    published: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="of sweeps: published frontiers beneath, cifar10:linf or cifar10:linf:resnet18", show_default=False
+        ),
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="of sweeps: write page, figures and tables into this folder", show_default=False)
+    ] = None,
+    png: Annotated[bool, typer.Option(help="of sweeps: draw figures as PNG too, which takes a browser")] = True,
 ) -> None:
-    """Compare the judged trials of a sweep, or two models, image by image."""
+    """Compare the trials of a sweep or two models, image by image, or the frontiers of sweeps."""
+    from analysis.frontiers import commands as frontiers
+
+    if frontiers.are_sweeps(folders):
+        frontiers.compare(folders, split.value, csv, published or [], out, png=png)
+        return
     from rich.console import Console
 
     from analysis import printed
     from analysis.comparison import compare as compared
 
-    found = compared(folder, other, split=split.value)
+    if published or out:
+        raise UserError("--published and --out go with two sweeps or more")
+    if len(folders) > 2:
+        raise UserError(f"{folders[2]}: compare takes sweeps alone, however many, or two models' judgements")
+    other = folders[1] if len(folders) > 1 else None
+    found = compared(folders[0], other, split=split.value)
     # Where nobody watches there is no width to keep to.
     Console(width=None if sys.stdout.isatty() else _WIDE).print(printed.pair(found) if other else printed.trials(found))
     if csv is not None:
@@ -251,6 +273,7 @@ def toy(
         typer.echo(path)
 
 
+deciding.add(app)
 commands.add(app)
 
 

@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
@@ -233,23 +234,23 @@ def lines(tables: Tables, *, theme: ThemeName = "light") -> go.Figure:
 
 
 def planes(tables: Tables, *, theme: ThemeName = "light") -> go.Figure:
-    """The robust loss in a plane of two random directions, a panel for each training, on one scale."""
+    """How far the robust loss rises above its value at the weights, in a plane of two random directions, on one scale."""
     look, df = palette.THEMES[theme], tables["plane"]
     names = list(dict.fromkeys(df["training"]))
     figure = make_subplots(rows=1, cols=len(names), subplot_titles=names, shared_yaxes=True, horizontal_spacing=0.05)
-    for column, name in enumerate(names, 1):
-        grid = df[df["training"] == name].pivot_table(index="t", columns="s", values="loss")
+    grids = [df[df["training"] == name].pivot_table(index="t", columns="s", values="loss") for name in names]
+    rises = [grid - grid.loc[0.0, 0.0] for grid in grids]
+    least, most = (extreme(float(pick(rise.to_numpy())) for rise in rises) for extreme, pick in ((min, np.min), (max, np.max)))
+    scale = [[at / (len(look.scale) - 1), colour] for at, colour in enumerate(look.scale)]
+    for column, rise in enumerate(rises, 1):
         contour = go.Contour(
-            x=grid.columns.tolist(), y=grid.index.tolist(), z=grid.to_numpy(), coloraxis="coloraxis",
-            contours={"showlabels": True, "labelfont": {"size": 10}},
+            x=rise.columns.tolist(), y=rise.index.tolist(), z=rise.to_numpy(), zmin=least, zmax=most, colorscale=scale,
+            contours={"start": least, "end": most, "size": (most - least) / 12, "showlabels": False},
+            showscale=column == len(names), colorbar={"title": {"text": "rise of the robust loss", "side": "right"}},
         )  # fmt: skip
         figure.add_trace(contour, row=1, col=column)
-        figure.update_xaxes(title_text="s", constrain="domain", row=1, col=column)
+        figure.update_xaxes(title_text="s", row=1, col=column)
     figure.update_yaxes(title_text="t", row=1, col=1)
-    scale = [[at / (len(look.scale) - 1), colour] for at, colour in enumerate(look.scale)]
-    figure.update_layout(
-        coloraxis={"colorscale": scale, "colorbar": {"title": {"text": "robust loss", "side": "right"}}}
-    )
     return paper.styled(figure, look, width=760, height=380)
 
 

@@ -35,6 +35,11 @@ def interval(low: Any, high: Any) -> str:
     return "" if missing(low) or missing(high) else f"{100 * low:.1f}{_DASH}{100 * high:.1f}"
 
 
+def interval_of_points(low: Any, high: Any) -> str:
+    """`-1.2 to +3.4`, the ends of a difference of accuracies in points."""
+    return "" if missing(low) or missing(high) else f"{points(low)} to {points(high)}"
+
+
 def probability(p: Any) -> str:
     """`0.97`, from resamples: `<0.01` and `>0.99` also where all of them agree, for others may not."""
     if missing(p):

@@ -1,0 +1,156 @@
+"""A comparison of sweeps as tables for a terminal and a page, and as files in a folder."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import jinja2
+import pandas as pd
+from markupsafe import Markup
+from rich.console import Group
+from rich.text import Text
+
+from analysis import picture, printed, words
+from analysis.frontiers import figure
+from analysis.frontiers.compared import Compared
+from analysis.frontiers.differing import SERIOUS
+from analysis.tables import Cell, Head, Table
+from robustray.files import write_whole
+
+_MINUS = "\N{MINUS SIGN}"
+_INDICATOR = {"hypervolume": "hypervolume, points", "epsilon": "epsilon, points"}
+LEGEND = {
+    "hypervolume": "area under the frontier, of 100: larger is better",
+    "epsilon": "points of both accuracies that it lacks to be as good as the best of all sweeps: smaller is better",
+    "lacks": "points of both accuracies by which one's frontier falls short of covering the other's, at its worst place",
+}
+
+
+def sweeps(of: Compared) -> Table:
+    """A row for each sweep."""
+    at = f"at {of.budget:.3g} device-hours" if of.budget == of.budget else ""
+    heads = [
+        Head("sweep"), Head("repetition of"), Head("members", numeric=True), Head("hypervolume", "of 100", numeric=True),
+        Head("epsilon", "points", numeric=True), Head("device-hours", "all of it", numeric=True),
+        Head("hypervolume", f"cheap, {at}", numeric=True),
+    ]  # fmt: skip
+    rows = [
+        [
+            Cell(row["sweep"]),
+            Cell("" if row["search"] == row["sweep"] else row["search"]),
+            Cell(str(row["points"])),
+            *(_number(100 * row[name]) for name in ("hypervolume", "epsilon")),
+            Cell(f"{row['device_hours']:.3g}", sort=row["device_hours"]),
+            _number(100 * row["hypervolume_at"]),
+        ]
+        for row in of.sweeps.to_dict("records")
+    ]
+    return Table(heads, rows)
+
+
+def pairs(of: Compared) -> Table:
+    """Two rows for each pair of searches."""
+    heads = [
+        Head("a"), Head("b"), Head("indicator"), Head("a \N{MINUS SIGN} b", "95 % interval", numeric=True),
+        Head("p", "Holm", numeric=True), Head("by"), Head("a lacks", "points", numeric=True),
+        Head("b lacks", "points", numeric=True),
+    ]  # fmt: skip
+    rows = [
+        [
+            Cell(row["a"]),
+            Cell(row["b"]),
+            Cell(_INDICATOR[row["indicator"]]),
+            Cell(words.points(row["difference"]), remark=words.interval_of_points(row["low"], row["high"])),
+            Cell(words.p_value(row["p"]), sort=row["p"]),
+            Cell(row["test"]),
+            *(_number(100 * row[name]) for name in ("a_lacks", "b_lacks")),
+        ]
+        for row in of.pairs.to_dict("records")
+    ]
+    return Table(heads, rows)
+
+
+def conditions(of: Compared) -> Table:
+    """A row for each condition."""
+    names = [front.name for front in of.fronts]
+    heads = [Head("condition"), *(Head(name) for name in names), Head("differs")]
+    rows = [
+        [Cell(str(row["condition"])), *(Cell(str(row[name])) for name in names), Cell(str(row["differs"]))]
+        for row in of.conditions.to_dict("records")
+    ]
+    return Table(heads, rows)
+
+
+def shown(of: Compared) -> Group:
+    """All of it for a terminal; notes are said apart."""
+    parts: list[Any] = [printed.of_page(sweeps(of))]
+    if len(of.pairs):
+        parts.append(printed.of_page(pairs(of)))
+    parts += [Text(f"{name}: {said}", style="dim") for name, said in LEGEND.items()]
+    return Group(*parts)
+
+
+def publish(
+    of: Compared, below: pd.DataFrame, out: Path, *, png: bool = True, notes: Sequence[str] = ()
+) -> tuple[Path, list[str]]:
+    """Writes `index.html`, `frontiers.png`, `cost.png`, `points.csv`, `sweeps.csv`, `pairs.csv` and `conditions.csv`.
+
+    A picture that cannot be drawn is a note, not an error, and an older one is removed.
+
+    Returns:
+        The page, and the notes with those on pictures.
+    """
+    out.mkdir(parents=True, exist_ok=True)
+    told = list(notes)
+    figures = {"frontiers": figure.frontiers_figure(of, below)}
+    if len(of.curves):
+        figures["cost"] = figure.cost_figure(of)
+    for name, table in {
+        "points": of.points,
+        "sweeps": of.sweeps,
+        "pairs": of.pairs,
+        "conditions": of.conditions,
+    }.items():
+        write_whole(out / f"{name}.csv", table.to_csv(index=False))
+    write_whole(out / "index.html", _page(of, figures, notes))
+    for name in ("frontiers", "cost"):
+        image, content = out / f"{name}.png", None
+        if png and name in figures:
+            try:
+                content = picture.png(figures[name], *figure.SIZE)
+            except Exception as error:  # a browser can fail in any way, and the page is whole without a picture
+                told.append(f"{image.name} was not drawn: {picture.why_not(error)}")
+        if content is None:
+            image.unlink(missing_ok=True)
+        else:
+            write_whole(image, content)
+    return out / "index.html", told
+
+
+def _page(of: Compared, figures: Mapping[str, Any], notes: Sequence[str]) -> str:
+    environment = jinja2.Environment(
+        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    text = resources.files("analysis.frontiers").joinpath("page.html").read_text(encoding="utf-8")
+    drawn = [
+        Markup(each.to_html(full_html=False, include_plotlyjs=number == 0))  # noqa: S704 - its texts are escaped
+        for number, each in enumerate(figures.values())
+    ]
+    return environment.from_string(text).render(
+        names=[front.name for front in of.fronts],
+        split=of.split,
+        notes=list(notes),
+        serious=any(note.startswith(SERIOUS) for note in notes),
+        figures=drawn,
+        sweeps=sweeps(of),
+        pairs=pairs(of),
+        conditions=conditions(of),
+        legend=LEGEND,
+    )
+
+
+def _number(value: float) -> Cell:
+    return Cell("" if words.missing(value) else f"{value:.1f}".replace("-", _MINUS), sort=value)
