@@ -10,7 +10,6 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from analysis import collect
-from analysis.pareto import frontier
 from analysis.volume import largest, volume
 from robustray.errors import UserError
 from robustray.measures.metrics import COSTS
@@ -76,15 +75,14 @@ def reached(snapshot: record.Snapshot, df: pd.DataFrame) -> pd.DataFrame:
     numbers = [trial.number for trial in sorted(ended, key=lambda trial: (trial.finished, trial.number))]
     rows = known.loc[numbers]
     fit, worst = counted(rows, snapshot.objectives), largest(rows, snapshot.objectives)
-    volumes, beyond, so_far = [], 0.0, np.zeros(len(rows), dtype=bool)
-    for at, fits in enumerate(fit):
-        so_far[at] = fits
-        if fits:  # what is dominated adds nothing, and is not carried along
-            beyond_now = frontier(rows[so_far], snapshot.objectives).index
-            changed = rows.index[at] in beyond_now
-            so_far &= rows.index.isin(beyond_now)
-            beyond = volume(rows[so_far], snapshot.objectives, worst) if changed else beyond
-        volumes.append(beyond)
+    signs = np.array([1 if mode == "max" else -1 for mode in snapshot.objectives.values()])
+    better = signs * rows[list(snapshot.objectives)].to_numpy(dtype=float)
+    standing, volumes, so_far = list[int](), list[float](), 0.0
+    for at in range(len(rows)):
+        if fit[at] and not (better[standing] >= better[at]).all(axis=1).any():  # else it adds nothing
+            standing = [other for other in standing if not (better[at] >= better[other]).all()] + [at]
+            so_far = volume(rows.iloc[standing], snapshot.objectives, worst)
+        volumes.append(so_far)
     own = {name: [points.own_cost(by_number[n], by_number.__getitem__, name) for n in numbers] for name in COSTS}
     spent = pd.DataFrame(own).cumsum()
     finished = {trial.number: trial.finished for trial in ended}

@@ -48,8 +48,17 @@ const page = (() => {
       });
   };
 
+  // What both themes have is there once, in the light one.
+  const whole = (id, { data, layout }) => ({
+    layout: structuredClone(layout),
+    data: structuredClone(data).map(({ same = [], ...trace }, at) => {
+      for (const name of same) trace[name] = structuredClone(figures.light[id].data[at][name]);
+      return trace;
+    }),
+  });
+
   const draw = () => {
-    Object.entries(figures[theme()] ?? {}).forEach(([id, figure]) => put(id, structuredClone(figure)));
+    Object.entries(figures[theme()] ?? {}).forEach(([id, figure]) => put(id, whole(id, figure)));
     for (const paint of painters) paint();
   };
 

@@ -243,7 +243,21 @@ def _figures(
         theme: {place: _plain(figure) for place, figure in both.items() if figure is not None}
         for theme, both in drawn.items()
     }
+    for place, figure in drawn["dark"].items():
+        _share(drawn["light"][place], figure)
     return _json(drawn)
+
+
+def _share(light: Mapping[str, Any], dark: Mapping[str, Any]) -> None:
+    """Leaves out of the dark figure's traces what the light one's have as well, and says so under `same`: half of a page."""
+    for mine, theirs in zip(dark["data"], light["data"], strict=True):
+        mine["same"] = [
+            name
+            for name, value in mine.items()
+            if isinstance(value, list | dict) and value and value == theirs.get(name)
+        ]
+        for name in mine["same"]:
+            del mine[name]
 
 
 def _json(data: Any) -> Markup:

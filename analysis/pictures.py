@@ -77,10 +77,11 @@ def _strip(one: dict[str, Any], attack: str, number: int, split: str) -> Strip:
     clean, attacked = (np.moveaxis(one[name], 0, -1) for name in ("x", "x_adv"))
     moved = attacked.astype(np.float64) - clean
     stretched = 127.5 * (1 + moved / max(float(np.abs(moved).max()), 1.0))
-    joined = np.concatenate([clean, attacked, stretched.round().astype(np.uint8)], axis=1)
-    picture = Image.fromarray(joined[..., :3] if joined.shape[-1] >= 3 else joined[..., 0])
+    gap = np.zeros((clean.shape[0], max(1, clean.shape[1] // 12), 4), dtype=np.uint8)
+    first, second, third = (_seen(part) for part in (clean, attacked, stretched.round().astype(np.uint8)))
+    picture = Image.fromarray(np.concatenate([first, gap, second, gap, third], axis=1))
     if clean.shape[0] > _SHOWN:
-        picture = picture.resize((3 * _SHOWN * clean.shape[1] // clean.shape[0], _SHOWN))
+        picture = picture.resize((round(_SHOWN * picture.width / picture.height), _SHOWN))
     buffer = io.BytesIO()
     picture.save(buffer, format="PNG", optimize=True)
     label, predicted, row = int(one["label"]), int(one["predicted"]), int(one["image"])
@@ -93,3 +94,9 @@ def _strip(one: dict[str, Any], attack: str, number: int, split: str) -> Strip:
         attack,
         f"image {row} of {split}, label {label}, taken for {predicted} by trial {number} after {attack}",
     )
+
+
+def _seen(pixels: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    """[H, W, 4] of an image [H, W, C]: three channels in colour, else the first in grey; nothing shows through."""
+    colours = pixels[..., :3] if pixels.shape[-1] >= 3 else np.repeat(pixels[..., :1], 3, axis=-1)
+    return np.concatenate([colours, np.full_like(colours[..., :1], 255)], axis=-1)

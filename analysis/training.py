@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ from analysis import curves, points, words
 from robustray.measures.metrics import ACCURACIES
 from sweeps.record import Snapshot
 
-_MOST = 80  # epochs of a trial that are drawn; of longer trainings every second, third ...
+_MOST = 40  # epochs of a trial that are drawn; of longer trainings every second, third ...
 _SHORT = dict(zip(("clean", "robust"), ACCURACIES, strict=True))
 
 
@@ -34,7 +34,9 @@ def training(folder: Path, snapshot: Snapshot) -> dict[int, dict[str, Any]]:
         return {}
     rows = rows.dropna(subset=list(ACCURACIES), how="all")
     chosen = {trial.number: trial.epoch for trial in snapshot.trials if trial.outcome is not None}
-    return {int(number): _one(part, chosen.get(int(number))) for number, part in rows.groupby("trial")}
+    return {
+        number: _one(rows[rows["trial"] == number], chosen.get(number)) for number in rows["trial"].unique().tolist()
+    }
 
 
 def _one(rows: pd.DataFrame, chosen: int | None) -> dict[str, Any]:
@@ -46,16 +48,16 @@ def _one(rows: pd.DataFrame, chosen: int | None) -> dict[str, Any]:
 
 
 def _percent(values: np.ndarray[Any, Any]) -> list[float | None]:
-    return [None if np.isnan(value) else round(100 * float(value), 2) for value in values]
+    return [None if np.isnan(value) else round(100 * float(value), 1) for value in values]
 
 
-def lost(curve: dict[str, Any]) -> float | None:
+def lost(curve: Mapping[str, Any]) -> float | None:
     """What a training lost of robust accuracy from its best epoch to its last, in points; None where nothing was measured."""
     robust = [value for value in curve["robust"] if value is not None]
     return max(robust) - robust[-1] if robust else None
 
 
-def said(df: pd.DataFrame, objectives: dict[str, str], found: dict[int, dict[str, Any]]) -> str:
+def said(df: pd.DataFrame, objectives: Mapping[str, str], found: Mapping[int, Mapping[str, Any]]) -> str:
     """Whether members would have been worse at their last epoch, and which one most."""
     leading: Sequence[int] = [number for number in sorted(points.leaders(df, objectives)) if number in found]
     falls = {number: fall for number in leading if (fall := lost(found[number])) is not None}

@@ -80,14 +80,11 @@ async def _file(request: web.Request) -> web.Response:
         raise web.HTTPNotFound(text=f"there is no {name} yet\n")
     answer = web.Response(text=text, content_type=_TYPES[Path(name).suffix])
     answer.headers["X-Version"] = str(request.app[_SOURCE].version)
-    answer.enable_compression()
     return answer
 
 
 async def _plotly(request: web.Request) -> web.Response:
-    answer = web.Response(text=get_plotlyjs(), content_type=_TYPES[".js"])
-    answer.enable_compression()
-    return answer
+    return web.Response(text=get_plotlyjs(), content_type=_TYPES[".js"])
 
 
 async def _events(request: web.Request) -> web.StreamResponse:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
 from robustray.files import write_whole
 
@@ -45,10 +46,10 @@ def save(folder: Path, stage: str, batch: Batch, found: Found) -> None:
         "x_adv": _levels(found.x_adv[at]),
     }
     buffer = io.BytesIO()
-    np.savez_compressed(buffer, **kept)  # type: ignore[arg-type]  # numpy takes any name
+    np.savez_compressed(buffer, **kept)
     (folder / FOLDER).mkdir(exist_ok=True)
     write_whole(folder / FOLDER / f"{stage}.npz", buffer.getvalue())
 
 
-def _levels(x: Tensor) -> np.ndarray:  # type: ignore[type-arg]
-    return (255 * x.detach().float().clamp(0, 1)).round().byte().cpu().numpy()
+def _levels(x: Tensor) -> NDArray[np.uint8]:
+    return np.asarray((255 * x.detach().float().clamp(0, 1)).round().byte().cpu())

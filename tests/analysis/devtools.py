@@ -19,7 +19,7 @@ _FLAGS = (
     "--headless", "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking",
     "--disable-component-update", "--disable-sync", "--hide-scrollbars", "--remote-debugging-port=0", "--disable-dev-shm-usage",
 )  # fmt: skip
-_PATIENCE = 90.0  # seconds for one answer; the machine may be busy
+_PATIENCE = 240.0  # seconds for one answer; the machine may be busy
 
 
 class Tab:
@@ -120,17 +120,17 @@ def tab(browser: str) -> Iterator[Tab]:
         command = [browser, *_FLAGS, f"--user-data-dir={profile}", "about:blank"]
         process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         loop = asyncio.new_event_loop()
+        session = loop.run_until_complete(_session())
         try:
-            session = loop.run_until_complete(_session())
             socket = loop.run_until_complete(_connect(session, Path(profile) / "DevToolsActivePort"))
             found = Tab(loop, socket)
             for domain in ("Page", "Runtime", "Log"):
                 found.call(f"{domain}.enable")
             yield found
-            loop.run_until_complete(session.close())
         finally:
             process.kill()
             process.wait()
+            loop.run_until_complete(session.close())
             loop.close()
 
 
