@@ -57,9 +57,22 @@ const page = (() => {
     }),
   });
 
+  // The frontier at once, the others one by one when there is time: the page is there before they are.
+  let turn = 0;
   const draw = () => {
-    Object.entries(figures[theme()] ?? {}).forEach(([id, figure]) => put(id, whole(id, figure)));
-    for (const paint of painters) paint();
+    const shown = Object.entries(figures[theme()] ?? {}).map(([id, figure]) => () => put(id, whole(id, figure)));
+    const [first, ...others] = [...shown, ...painters];
+    const mine = (turn += 1);
+    first?.();
+    if (printing) return others.forEach((one) => one());
+    const next = () => {
+      if (mine !== turn) return;
+      const one = others.shift();
+      if (!one) return api.selected !== null && api.select(api.selected, { quietly: true });
+      one();
+      setTimeout(next);
+    };
+    setTimeout(next);
   };
 
   const renew = () => {

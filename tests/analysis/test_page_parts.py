@@ -142,6 +142,18 @@ def _examples(judgement: Path, attack: str, **changed: Any) -> None:
     np.savez_compressed(judgement / "examples" / f"{attack}.npz", **(columns | changed))
 
 
+@pytest.mark.browser
+def test_a_thousand_trials_fit_eight_megabytes(tmp_path: Path) -> None:
+    """Of fewer trials: what they add to a page grows with their number, and Plotly does not. Here for the time it takes."""
+    from plotly.offline import get_plotlyjs
+
+    folder, trials = the.sweep(tmp_path / "s", trials=120), 120
+    for number in range(trials):
+        _metrics(folder, number, [value / 200 for value in range(1, 61)])
+    added = publish(folder, picture=False).index.stat().st_size - len(get_plotlyjs().encode())
+    assert added * 1000 / trials + len(get_plotlyjs().encode()) < 8e6
+
+
 def test_kept_examples_are_pictures_and_damaged_ones_are_none(tmp_path: Path) -> None:
     folder = the.sweep(tmp_path / "s", trials=6)
     df, snapshot = load(folder), record.read(folder)
