@@ -65,6 +65,8 @@ def _why(df: pd.DataFrame, objectives: Mapping[str, str], number: int, named: Se
     prefix = "" if points.stage(df) == "cheap" else "judged_"
     if len(named) == 1:
         return [f"It has the best {axes.spoken(named[0].name)}."]
+    if len(points.leaders(df, objectives)) == 1:
+        return ["It is the only one on the frontier."]
     product = (
         "clean times robust accuracy is largest there"
         if set(objectives) == set(ACCURACIES)

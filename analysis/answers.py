@@ -73,7 +73,7 @@ def _sure(df: pd.DataFrame, snapshot: Snapshot, comparisons: Mapping[str, Compar
     if split in comparisons:
         chances = comparisons[split].trials.set_index("trial")["nondominated"]
         likely = int((chances[chances.index.isin(known["trial"])] >= 0.95).sum())
-        sentences.append(f"{likely} of {len(known)} would stay so with other images, at 95 % and more.")
+        sentences.append(f"{likely} of {len(known)} would not be dominated with other images either, at 95 % and more.")
     again = sum(trial.replicate_of is not None for trial in snapshot.trials)
     sentences.append(
         f"{words.count(again, 'training')} with other seeds {'is' if again == 1 else 'are'} in this."

@@ -48,6 +48,12 @@ def test_with_one_objective_it_is_the_best(table: pd.DataFrame) -> None:
     assert (found.trial, found.why) == (1, ["It has the best robust accuracy."])
 
 
+def test_the_only_one_has_no_neighbours(table: pd.DataFrame) -> None:
+    found = advice(_frontier(table, [(0.9, 0.2)]), the.OBJECTIVES)
+    assert found is not None
+    assert found.why == ["It is the only one on the frontier."]
+
+
 def test_neighbours_say_what_they_would_give_and_take(table: pd.DataFrame) -> None:
     found = advice(_frontier(table, [(0.9, 0.2), (0.8, 0.5), (0.6, 0.55)]), the.OBJECTIVES)
     assert found is not None
