@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import shlex
 import sys
-from contextlib import nullcontext
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -90,6 +91,9 @@ def sweep(
     verbose: Annotated[
         bool, typer.Option("--verbose", "-v", help="A line per epoch and job as well, and no live view.")
     ] = False,
+    watch: Annotated[
+        bool, typer.Option("--watch", help="Serve the report to browsers on this machine while the sweep runs.")
+    ] = False,
     explain: Annotated[
         str | None,
         typer.Option(
@@ -137,7 +141,7 @@ def sweep(
     until = None if deadline is None else deadline.left
     kept = "every step and every whole shard is kept"
     try:
-        with deadline or nullcontext():
+        with deadline or nullcontext(), _served(folder) if watch else nullcontext():
             finished = driver.run(wanted, folder, backend.value, fresh=fresh, show=shown, until=until)
     except AtOnce:
         finished, kept = False, "trials at work go on from their last checkpoints"
@@ -180,6 +184,16 @@ def _find(space: Path) -> Path:
     if not space.suffix:
         raise UserError(f"{space}: no such file, and no search space of that name; {nearest(str(space), shipped)}")
     return space
+
+
+@contextmanager
+def _served(folder: Path) -> Iterator[None]:
+    """The report is served while the block runs; where it is, is said before the view takes the terminal."""
+    from analysis.live.watch import beside
+
+    with beside(folder) as address:
+        _say(f"live page: {address}")
+        yield
 
 
 def _say(line: str) -> None:

@@ -50,8 +50,27 @@ class RadiusForm(StrEnum):
 def report(
     folder: Annotated[Path, typer.Argument(help="the sweep's folder, results/NAME")],
     png: Annotated[bool, typer.Option(help="draw frontier.png, which takes a browser")] = True,
+    watch: Annotated[
+        bool,
+        typer.Option(
+            "--watch", help="write nothing: serve the page to browsers on this machine, renewed as the sweep runs"
+        ),
+    ] = False,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="of --watch; 0 is a free one")] = 0,
 ) -> None:
-    """Write FOLDER/report/: index.html, frontier.csv, trials.csv and frontier.png."""
+    """Write FOLDER/report/: index.html, frontier.csv, trials.csv and frontier.png. Or serve it while the sweep runs."""
+    if watch:
+        from analysis.live import place
+        from analysis.live import watch as live
+
+        if not folder.is_dir():
+            raise UserError(f"{folder}: no sweep here; name the folder of one, results/NAME")
+        live.needs()
+        with place.listening(port) as at:
+            typer.echo(f"{place.address(at)}  (Ctrl-C ends it; the sweep goes on)")
+            live.watch(folder, at)
+        return
+
     from analysis.report import publish
 
     written = publish(folder, picture=png)

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from analysis import axes, collect, judgements, paired, points, standing
 from analysis.paired import Floats
@@ -35,6 +36,8 @@ class Paired:
     broken: Sequence[
         Mapping[str, int]
     ] = ()  # [K] images by what broke them first, in the order of attacks, `clean` first
+    stages: tuple[str, ...] = ()  # what any of them was broken by, in order, `clean` first
+    first: NDArray[np.int8] | None = None  # [K, N] which of the stages broke the image first; -1: it stands
 
 
 @dataclass(frozen=True)
@@ -133,7 +136,11 @@ def read(folder: Path, snapshot: record.Snapshot, split: str) -> Paired | None:
     if not found:
         return None
     broken = [_broken(one) for one in found.values()]
-    return Paired(split, list(found), np.array([_both(one) for one in found.values()]), broken)
+    stages = tuple(dict.fromkeys(name for one in broken for name in one))
+    verdicts = np.array([_both(one) for one in found.values()])
+    return Paired(
+        split, list(found), verdicts, broken, stages, np.stack([_first(one, stages) for one in found.values()])
+    )
 
 
 def table(
@@ -217,6 +224,14 @@ def _broken(judgement: judgements.Judgement) -> dict[str, int]:
     """How many images each attack broke that stood before it; under `clean`, those that are wrong as they are."""
     by = judgement.verdicts.broken_by
     return {name: int((by == name).sum()) for name in (CLEAN, *judgement.parts["stages"])}
+
+
+def _first(judgement: judgements.Judgement, stages: Sequence[str]) -> NDArray[np.int8]:
+    """[N] which of the stages broke each image first; -1 where it stands."""
+    by, found = judgement.verdicts.broken_by, np.full(len(judgement.verdicts), -1, dtype=np.int8)
+    for at, name in enumerate(stages):
+        found[by == name] = at
+    return found
 
 
 def _nondominated(

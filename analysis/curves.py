@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from analysis import collect
 from analysis.volume import largest, volume
@@ -24,11 +27,16 @@ def training_curves(folder: Path | str) -> pd.DataFrame:
         UserError: there is no readable record in the folder, or a file of it is damaged.
     """
     folder = Path(folder)
+    return epochs(folder, [trial.number for trial in record.read(folder).trials])
+
+
+def epochs(folder: Path, numbers: Iterable[int]) -> pd.DataFrame:
+    """The rows of `training_curves` for these trials."""
     parts = []
-    for trial in record.read(folder).trials:
-        path = folder / "trials" / f"{trial.number:04d}" / "metrics.csv"
+    for number in numbers:
+        path = folder / "trials" / f"{number:04d}" / "metrics.csv"
         if path.exists():
-            parts.append(_epochs(path).assign(trial=trial.number))
+            parts.append(_epochs(path).assign(trial=number))
     if not parts:
         return pd.DataFrame({"trial": pd.Series(dtype="int64"), "epoch": pd.Series(dtype="int64")})
     rows = pd.concat(parts, ignore_index=True).astype({"epoch": "int64"})
@@ -56,19 +64,25 @@ def hypervolume_curve(folder: Path | str) -> pd.DataFrame:
         UserError: there is no readable record in the folder.
     """
     snapshot = record.read(Path(folder))
-    known = collect.table(snapshot).set_index("trial")
+    return reached(snapshot, collect.table(snapshot))
+
+
+def reached(snapshot: record.Snapshot, df: pd.DataFrame) -> pd.DataFrame:
+    """The rows of `hypervolume_curve`, from a record already read and the table that was made of it."""
+    known = df.set_index("trial")
     ended = [trial for trial in snapshot.trials if trial.outcome is not None and trial.finished is not None]
     by_number = {trial.number: trial for trial in snapshot.trials}
     numbers = [trial.number for trial in sorted(ended, key=lambda trial: (trial.finished, trial.number))]
     rows = known.loc[numbers]
-    counts = (
-        (rows["status"] == "complete")
-        & rows["feasible"]
-        & (rows["flags"] == "")
-        & rows[list(snapshot.objectives)].notna().all(axis=1)
-    )
-    counted, worst = counts.to_numpy(dtype=bool), largest(rows, snapshot.objectives)
-    reached = [volume(rows[:end][counted[:end]], snapshot.objectives, worst) for end in range(1, len(numbers) + 1)]
+    fit, worst = counted(rows, snapshot.objectives), largest(rows, snapshot.objectives)
+    signs = np.array([1 if mode == "max" else -1 for mode in snapshot.objectives.values()])
+    better = signs * rows[list(snapshot.objectives)].to_numpy(dtype=float)
+    standing, volumes, so_far = list[int](), list[float](), 0.0
+    for at in range(len(rows)):
+        if fit[at] and not (better[standing] >= better[at]).all(axis=1).any():  # else it adds nothing
+            standing = [other for other in standing if not (better[at] >= better[other]).all()] + [at]
+            so_far = volume(rows.iloc[standing], snapshot.objectives, worst)
+        volumes.append(so_far)
     own = {name: [points.own_cost(by_number[n], by_number.__getitem__, name) for n in numbers] for name in COSTS}
     spent = pd.DataFrame(own).cumsum()
     finished = {trial.number: trial.finished for trial in ended}
@@ -76,7 +90,14 @@ def hypervolume_curve(folder: Path | str) -> pd.DataFrame:
         [
             pd.DataFrame({"trial": numbers, "finished": [finished[number] for number in numbers]}),
             spent,
-            pd.Series(reached, name="hypervolume", dtype="float64"),
+            pd.Series(volumes, name="hypervolume", dtype="float64"),
         ],
         axis=1,
     )
+
+
+def counted(rows: pd.DataFrame, objectives: Mapping[str, str]) -> NDArray[np.bool_]:
+    """Which trials count in what a search has reached: complete, feasible, without flags, with numbers in all objectives."""
+    numbers = rows[list(objectives)].notna().all(axis=1)
+    fits = (rows["status"] == "complete") & rows["feasible"] & (rows["flags"] == "") & numbers
+    return fits.to_numpy(dtype=bool)

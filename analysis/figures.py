@@ -314,10 +314,10 @@ def _draw(
         "textfont": {"color": look.muted, "size": 11},
     }
     figure.add_scatter(
-        x=part["x"], y=part["y"], marker=marker, name=style.label, legendgroup=group, showlegend=False,
+        x=part["x"].tolist(), y=part["y"].tolist(), marker=marker, name=style.label, legendgroup=group, showlegend=False,
         mode="markers+text" if labelled else "markers",
         hovertext=part["hover"], hovertemplate="%{hovertext}<extra></extra>",
-        meta={"kind": kind, "derived": derived}, customdata=part["trial"],
+        meta={"kind": kind, "derived": derived}, customdata=part["trial"].tolist(),
         **bars, **(text if labelled else {}),
     )  # fmt: skip
     # Coloured marks would lend the legend the colour of their first trial: a mark without a place speaks for them.

@@ -87,6 +87,7 @@ def _marks(part: pd.DataFrame, name: str, axis: Axis, look: Theme, *, front: boo
             "opacity": 1.0 if front else 0.45,
         },
         "text": [f"trial {number}" + (", on the frontier" if front else "") for number in known["trial"]],
+        "customdata": known["trial"].tolist(),
         "hovertemplate": "%{text}<br>%{x}<br>%{y:.1f} %<extra></extra>",
         "meta": {"kind": "leader" if front else "other", "option": name, "metric": axis.name},
     }

@@ -1,8 +1,7 @@
 "use strict";
 
-// The figures, in the theme the reader's system asks for.
-(() => {
-  const figures = JSON.parse(document.getElementById("figures").textContent);
+// What the other scripts of the page share: figures, what lies over them, and the one trial that is looked at.
+const page = (() => {
   const dark = window.matchMedia("(prefers-color-scheme: dark)");
   const narrow = window.matchMedia("(max-width: 640px)");
   const config = {
@@ -13,65 +12,107 @@
     plotlyServerURL: "",
     modeBarButtons: [["toImage"], ["zoom2d", "pan2d"], ["autoScale2d", "resetScale2d"]],
   };
-  const drawOne = (id, figure) => {
-    const { data, layout } = structuredClone(figure);
+  const read = (id) => JSON.parse(document.getElementById(id).textContent);
+  const overlays = {}; // by figure, by who drew it: shapes
+  const painters = []; // of figures that are made from data here
+  let figures = {};
+  let printing = false;
+
+  const theme = () => (dark.matches && !printing ? "dark" : "light");
+
+  const put = (id, { data, layout }) => {
+    const place = document.getElementById(id);
+    if (!place) return;
     if (narrow.matches && layout.coloraxis) {
       // A phone has no room beside the plot: the colour bar goes on top.
       Object.assign(layout.coloraxis.colorbar, { orientation: "h", x: 0.5, y: 1.02, yanchor: "bottom", len: 1 });
       layout.coloraxis.colorbar.title.side = "top";
     }
-    // Its buttons would lie on the options' topmost panels.
-    const bar = id === "frontier" ? {} : { displayModeBar: false };
-    return Plotly.react(document.getElementById(id), data, layout, { ...config, ...bar });
-  };
-  const draw = (theme) => Object.entries(figures[theme]).forEach(([id, figure]) => drawOne(id, figure));
-  const redraw = () => draw(dark.matches ? "dark" : "light");
-  redraw();
-  dark.addEventListener("change", redraw);
-  narrow.addEventListener("change", redraw);
-  window.addEventListener("beforeprint", () => draw("light"));
-  window.addEventListener("afterprint", redraw);
-})();
-
-// Tables: a click on a header sorts, words in the box filter.
-(() => {
-  const compare = (a, b) =>
-    typeof a === "number" && typeof b === "number" ? a - b : String(a).localeCompare(String(b), "en", { numeric: true });
-
-  const key = (row, column) => {
-    const cell = row.cells[column];
-    const raw = cell.dataset.sort ?? cell.textContent.trim();
-    return cell.dataset.sort !== undefined && raw !== "" ? Number(raw) : raw;
+    if (narrow.matches && id === "options")
+      // Nor between two plots: names are short there.
+      for (const [name, axis] of Object.entries(layout))
+        if (/^[xy]axis/.test(name) && axis.title)
+          Object.assign(axis.title, {
+            text: name[0] === "x" ? axis.title.text.split(".").pop() : axis.title.text.split(" ")[0],
+            standoff: 2,
+            font: { size: 10 },
+          });
+    layout.shapes = Object.values(overlays[id] ?? {}).flat();
+    const fresh = !place.classList.contains("js-plotly-plot");
+    // Its buttons would lie on the topmost panels of the other figures.
+    Plotly.react(place, data, layout, { ...config, ...(id === "frontier" ? {} : { displayModeBar: false }) });
+    if (fresh)
+      place.on("plotly_click", ({ points }) => {
+        const found = points.find((point) => Number.isInteger(point.customdata));
+        if (found) api.select(found.customdata);
+      });
   };
 
-  const sort = (table, header) => {
-    const column = header.cellIndex;
-    const descending = header.getAttribute("aria-sort") === "ascending";
-    for (const other of table.tHead.rows[0].cells) other.removeAttribute("aria-sort");
-    header.setAttribute("aria-sort", descending ? "descending" : "ascending");
-    const rows = [...table.tBodies[0].rows].map((row) => ({ row, value: key(row, column) }));
-    rows.sort((a, b) => {
-      // What is missing stays last, whichever way the rest runs.
-      if (a.value === "" || b.value === "") return (a.value === "") - (b.value === "");
-      return descending ? compare(b.value, a.value) : compare(a.value, b.value);
-    });
-    table.tBodies[0].append(...rows.map(({ row }) => row));
-  };
+  // What both themes have is there once, in the light one.
+  const whole = (id, { data, layout }) => ({
+    layout: structuredClone(layout),
+    data: structuredClone(data).map(({ same = [], ...trace }, at) => {
+      for (const name of same) trace[name] = structuredClone(figures.light[id].data[at][name]);
+      return trace;
+    }),
+  });
 
-  for (const table of document.querySelectorAll("table.sortable"))
-    for (const header of table.tHead.rows[0].cells)
-      header.querySelector("button").addEventListener("click", () => sort(table, header));
-
-  for (const box of document.querySelectorAll("input[data-filters]")) {
-    const rows = [...document.getElementById(box.dataset.filters).tBodies[0].rows];
-    const shown = document.getElementById(box.dataset.filters + "-shown");
-    const filter = () => {
-      const words = box.value.toLowerCase().split(/\s+/).filter(Boolean);
-      for (const row of rows) row.hidden = !words.every((word) => row.textContent.toLowerCase().includes(word));
-      const visible = rows.filter((row) => !row.hidden).length;
-      shown.textContent = visible === rows.length ? `${rows.length} trials` : `${visible} of ${rows.length} trials`;
+  // The frontier at once, the others one by one when there is time: the page is there before they are.
+  let turn = 0;
+  const draw = () => {
+    const shown = Object.entries(figures[theme()] ?? {}).map(([id, figure]) => () => put(id, whole(id, figure)));
+    const [first, ...others] = [...shown, ...painters];
+    const mine = (turn += 1);
+    first?.();
+    if (printing) return others.forEach((one) => one());
+    const next = () => {
+      if (mine !== turn) return;
+      const one = others.shift();
+      if (!one) return api.selected !== null && api.select(api.selected, { quietly: true });
+      one();
+      setTimeout(next);
     };
-    box.addEventListener("input", filter);
-    filter();
-  }
+    setTimeout(next);
+  };
+
+  const renew = () => {
+    figures = read("figures");
+    draw();
+    document.dispatchEvent(new CustomEvent("renewed"));
+    api.select(api.selected, { quietly: true });
+  };
+
+  const api = {
+    narrow,
+    read,
+    put,
+    theme,
+    draw,
+    renew,
+    selected: null,
+    /** Draws a figure that is made here, now and whenever the theme changes. */
+    paints: (paint) => painters.push(paint),
+    /** Shapes over a figure, in place of those that the same `owner` drew before. */
+    overlay: (id, owner, shapes) => {
+      (overlays[id] ??= {})[owner] = shapes;
+      const place = document.getElementById(id);
+      if (place?.classList.contains("js-plotly-plot"))
+        Plotly.relayout(place, { shapes: Object.values(overlays[id]).flat() });
+    },
+    /** Looks at one trial everywhere; at none with null. */
+    select: (trial, { quietly = false } = {}) => {
+      api.selected = trial;
+      document.dispatchEvent(new CustomEvent("selected", { detail: { trial, quietly } }));
+    },
+  };
+
+  dark.addEventListener("change", draw);
+  narrow.addEventListener("change", draw);
+  const print = (on) => () => {
+    printing = on;
+    draw();
+  };
+  window.addEventListener("beforeprint", print(true));
+  window.addEventListener("afterprint", print(false));
+  return api;
 })();

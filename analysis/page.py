@@ -1,7 +1,7 @@
 """The report page: one file that needs nothing from outside and runs no code but its own.
 
-Everything a sweep brought along is escaped by the template. On top of that the page's security policy names its two
-scripts by their hashes and allows no request at all, so nothing that slipped through could run or call home.
+Everything a sweep brought along is escaped by the template. On top of that the page's security policy names its scripts
+by their hashes and allows no request at all, so nothing that slipped through could run or call home.
 """
 
 from __future__ import annotations
@@ -23,7 +23,26 @@ import yaml
 from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 
-from analysis import axes, budgets, derivation, explained, imports, points, summary, tables, words
+from analysis import (
+    axes,
+    budgets,
+    derivation,
+    endings,
+    explained,
+    imports,
+    picking,
+    pictures,
+    points,
+    summary,
+    tables,
+    weaker,
+    words,
+)
+from analysis import progress as progress_of
+from analysis import training as training_of
+from analysis.advice import advice
+from analysis.answers import answers
+from analysis.attack_map import attack_map
 from analysis.cards import cards
 from analysis.comparison import Comparison
 from analysis.device_time import DeviceTime
@@ -37,6 +56,8 @@ from sweeps.record import Snapshot
 from sweeps.standing import SELECTION, TEST
 
 _NAMES = {"space_hash": "space hash"}
+_SCRIPTS = ("page.js", "page_tables.js", "page_search.js", "page_selected.js", "page_begin.js")
+_LIVE = "page_live.js"
 
 
 @dataclass(frozen=True)
@@ -54,6 +75,9 @@ def render(
     folder: Path,
     comparisons: Mapping[str, Comparison],
     spent: DeviceTime,
+    trained: Mapping[int, Mapping[str, Any]] | None = None,
+    *,
+    live: bool = False,
 ) -> str:
     """The whole page as HTML.
 
@@ -64,18 +88,16 @@ def render(
         folder: the sweep's folder; only its name is shown, and only where the sheet has none.
         comparisons: what verdicts say, by split, where there are any.
         spent: device time.
+        trained: epochs of trials, as `training.training` gives them.
+        live: whether it is served and renewed: then it may ask for `plotly.js` and the newest page, from where it comes from.
     """
     chosen = comparisons.get(SELECTION)
     decisive = comparisons.get(TEST) or comparisons.get(SELECTION)
-    search = explain(df, snapshot)
-    plotly, script, style = _asset(get_plotlyjs()), _asset(_read("page.js")), _asset(_read("page.css"))
-    environment = jinja2.Environment(
-        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
-    environment.filters["time"] = words.time
-    template = environment.from_string(_read("template.html"))
+    search, progress = explain(df, snapshot), progress_of.progress(df, snapshot)
+    scripts = [] if live else [_asset(get_plotlyjs())]
+    scripts += [_asset(_read(name)) for name in (*_SCRIPTS, *([_LIVE] if live else []))]
     name = sheet.name(folder)
-    return template.render(
+    return _template("template.html").render(
         name=name,
         description=words.value(sheet.space.get("description")),
         subject=axes.subject(snapshot.objectives),
@@ -86,6 +108,14 @@ def render(
         verdict=summary.verdict(df, snapshot.objectives),
         derivation=derivation.sentences(df, snapshot.objectives, spent, chosen.verdicts if chosen else None),
         merits=summary.merits(df, snapshot, spent),
+        answers=answers(df, snapshot, spent, comparisons, advice(df, snapshot.objectives)),
+        limit=picking.limit(df, snapshot.objectives),
+        facts_of_page=_json(picking.facts(df, snapshot.objectives) | {"progress": progress, "training": trained}),
+        progress=None if progress is None else progress_of.said(progress),
+        trained=training_of.said(df, snapshot.objectives, trained) if trained else None,
+        weaker=weaker.table(decisive, df, snapshot.objectives) if decisive else tables.Table([]),
+        pictured=pictures.of_sweep(folder, snapshot, df, TEST if TEST in comparisons else SELECTION),
+        endings=endings.table(df, snapshot.objectives),
         warnings=summary.warnings(df, snapshot, sheet),
         stage=points.stage(df),
         cut=points.cut(df),
@@ -122,10 +152,29 @@ def render(
         space=yaml.safe_dump(sheet.space, sort_keys=False, allow_unicode=True, width=100) if sheet.space else "",
         written=words.time(datetime.now(UTC).isoformat()),
         figures=_figures(df, snapshot, sheet, decisive, search),
-        plotly=plotly,
-        script=script,
-        style=style,
+        live=live,
+        scripts=scripts,
+        style=_asset(_read("page.css")),
     )
+
+
+def blank(folder: Path, said: str) -> str:
+    """The page that is served where there is no sweep to show: why, and it is renewed once there is.
+
+    Args:
+        folder: the sweep's; its name alone is shown.
+        said: why; plain text.
+    """
+    style, script = _asset(_read("page.css")), _asset(_read(_LIVE))
+    return _template("blank.html").render(name=folder.name, said=said, script=script, style=style)
+
+
+def _template(name: str) -> jinja2.Template:
+    environment = jinja2.Environment(
+        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    environment.filters["time"] = words.time
+    return environment.from_string(_read(name))
 
 
 def figure_title(sheet: Sheet, folder: Path, objectives: Mapping[str, str]) -> str:
@@ -183,6 +232,9 @@ def _figures(
                 df, objectives=snapshot.objectives, theme=theme, threat=sheet.threat, compared=compared
             ),
             "options": option_figure(df, objectives=snapshot.objectives, theme=theme),
+            "attack-map": attack_map(comparison.verdicts, df, objectives=snapshot.objectives, theme=theme)
+            if comparison and comparison.verdicts
+            else None,
             "importance": importance_figure(search.importance.table, theme=theme) if search.importance else None,
         }
         for theme in ("light", "dark")
@@ -191,7 +243,26 @@ def _figures(
         theme: {place: _plain(figure) for place, figure in both.items() if figure is not None}
         for theme, both in drawn.items()
     }
-    text = json.dumps(drawn, separators=(",", ":"))
+    for place, figure in drawn["dark"].items():
+        _share(drawn["light"][place], figure)
+    return _json(drawn)
+
+
+def _share(light: Mapping[str, Any], dark: Mapping[str, Any]) -> None:
+    """Leaves out of the dark figure's traces what the light one's have as well, and says so under `same`: half of a page."""
+    for mine, theirs in zip(dark["data"], light["data"], strict=True):
+        mine["same"] = [
+            name
+            for name, value in mine.items()
+            if isinstance(value, list | dict) and value and value == theirs.get(name)
+        ]
+        for name in mine["same"]:
+            del mine[name]
+
+
+def _json(data: Any) -> Markup:
+    """Data for the scripts, which no string in it can end early."""
+    text = json.dumps(data, separators=(",", ":"))
     for character in "<>&\u2028\u2029":
         text = text.replace(character, f"\\u{ord(character):04x}")
     return Markup(text)  # noqa: S704 - nothing in it is markup any more

@@ -9,7 +9,7 @@ from typing import Any
 
 import pandas as pd
 
-from analysis import axes, collect, comparison, device_time, imports, measured, page, sheet, standing
+from analysis import axes, collect, comparison, device_time, imports, measured, page, sheet, standing, training
 from analysis import picture as picture_of
 from analysis.figures import frontier_figure
 from robustray.errors import UserError
@@ -63,26 +63,15 @@ def publish(folder: Path | str, *, picture: bool = True) -> Report:
     Raises:
         UserError: there is no readable record in the folder.
     """
-    folder = Path(folder)
-    snapshot, about = record.read(folder), sheet.read(folder)
-    df = collect.table(snapshot)
-    notes: list[str] = []
-    comparisons = _comparisons(folder, snapshot, df, notes)
+    folder, notes = Path(folder), list[str]()
+    found = _read(folder, notes)
     target = folder / FOLDER
     target.mkdir(exist_ok=True)
     index, image = target / "index.html", target / "frontier.png"
-    contents: dict[Path, str | bytes] = {
-        target / "trials.csv": df.to_csv(index=False),
-        target / "frontier.csv": members(df, snapshot.objectives, comparisons, measured.columns(snapshot)).to_csv(
-            index=False
-        ),
-        index: page.render(df, snapshot, about, folder, comparisons, device_time.of_sweep(folder, snapshot)),
-    }
-    if not (learnt := imports.frame(snapshot)).empty:
-        contents[target / "imported.csv"] = learnt.to_csv(index=False)
+    contents: dict[Path, str | bytes] = {target / name: text for name, text in _texts(found, folder).items()}
     if picture:
         try:
-            contents[image] = _picture(df, snapshot, about, folder)
+            contents[image] = _picture(found.df, found.snapshot, found.about, folder)
         except Exception as error:  # a browser can fail in any way, and the report is whole without a picture
             notes.append(f"{image.name} was not drawn: {picture_of.why_not(error)}")
     if image not in contents:
@@ -90,6 +79,48 @@ def publish(folder: Path | str, *, picture: bool = True) -> Report:
     for path, content in contents.items():
         write_whole(path, content)
     return Report(index, list(contents), notes)
+
+
+def live(folder: Path) -> dict[str, str]:
+    """The texts of a report by file name, with a page that renews itself from where it is served. Writes nothing.
+
+    Raises:
+        UserError: there is no readable record in the folder.
+    """
+    return _texts(_read(folder, []), folder, live=True)
+
+
+@dataclass(frozen=True)
+class _Found:
+    """What a report is made from."""
+
+    snapshot: record.Snapshot
+    about: sheet.Sheet
+    df: pd.DataFrame
+    comparisons: Mapping[str, comparison.Comparison]
+    trained: Mapping[int, Mapping[str, Any]]
+
+
+def _read(folder: Path, notes: list[str]) -> _Found:
+    snapshot, about = record.read(folder), sheet.read(folder)
+    df = collect.table(snapshot)
+    comparisons = _comparisons(folder, snapshot, df, notes)
+    return _Found(snapshot, about, df, comparisons, _trained(folder, snapshot, notes))
+
+
+def _texts(found: _Found, folder: Path, *, live: bool = False) -> dict[str, str]:
+    """The files of a report that are text, by name."""
+    df, snapshot, comparisons = found.df, found.snapshot, found.comparisons
+    spent = device_time.of_sweep(folder, snapshot)
+    frontier = members(df, snapshot.objectives, comparisons, measured.columns(snapshot))
+    texts = {
+        "trials.csv": df.to_csv(index=False),
+        "frontier.csv": frontier.to_csv(index=False),
+        "index.html": page.render(df, snapshot, found.about, folder, comparisons, spent, found.trained, live=live),
+    }
+    if not (learnt := imports.frame(snapshot)).empty:
+        texts["imported.csv"] = learnt.to_csv(index=False)
+    return texts
 
 
 def members(
@@ -146,6 +177,15 @@ def _comparisons(
         if found is not None:
             result[split] = found
     return result
+
+
+def _trained(folder: Path, snapshot: record.Snapshot, notes: list[str]) -> dict[int, dict[str, Any]]:
+    """Epochs of trials. A damaged file is a note: the rest of a report does without curves."""
+    try:
+        return training.training(folder, snapshot)
+    except UserError as error:
+        notes.append(f"no training curves: {error}")
+        return {}
 
 
 def _picture(df: pd.DataFrame, snapshot: record.Snapshot, about: sheet.Sheet, folder: Path) -> bytes:

@@ -79,7 +79,8 @@ class Store:
         """One shard's rows; None where the stage has not been run on it, or its file is damaged: it is run again."""
         try:
             with self.path(folder, stage, shard).open("rb") as file:  # pyarrow takes no name that is not UTF-8
-                table = pq.read_table(file)
+                # One small file: `read_table` and its threads take five times as long.
+                table = pq.ParquetFile(file).read(use_threads=False)
             metadata = table.schema.metadata or {}
             columns = {name: table.column(name).to_numpy() for name in self.schema.names}
             rows = Rows(stage, shard, columns, json.loads(metadata[b"robustray"]))

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from robustray.attacks.mode import attack_mode
-from robustray.judging import images
+from robustray.judging import examples, images
 from robustray.judging.answers import seeded
 from robustray.judging.bench import Batch, Bench
 from robustray.judging.plan import CLAIMED, Plan
@@ -66,6 +66,8 @@ def judge_shard(
     image = rows.astype(np.int32)
     if saves:
         images.save(folder, stage, shard, image, found.x_adv, found.correct == 0)
+    if shard == 0 and stage not in (CLEAN, CLAIMED):
+        examples.save(folder, stage, batch, found)
     verdicts = Shard(
         stage,
         shard,

@@ -81,7 +81,7 @@ def test_headers_sort_by_number_both_ways_and_keep_the_missing_last(
 def test_words_filter(browser: str, made: Path, tmp_path: Path) -> None:
     script = """
         const box = document.querySelector("input[data-filters]");
-        box.value = "Stopped"; box.dispatchEvent(new Event("input"));
+        box.value = "Stopped"; box.dispatchEvent(new Event("input", { bubbles: true }));
         const rows = [...document.getElementById("trials").tBodies[0].rows].filter((row) => !row.hidden);
         return [rows.map((row) => row.cells[0].textContent.trim()), document.getElementById("trials-shown").textContent];
     """

@@ -1,0 +1,149 @@
+"""One trial looked at, in a real browser: by the mouse, by the keyboard, by a limit; and what axe-core says of the page."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from tests.analysis import made as the
+from tests.analysis.devtools import Tab, tab
+
+pytestmark = [pytest.mark.browser, pytest.mark.timeout(600)]
+
+_PRESSED = "[...document.querySelectorAll('.pick[aria-pressed=true]')].map((one) => one.closest('table')?.id)"
+_FIGURES = "[...document.querySelectorAll('.js-plotly-plot')]"
+_RINGS = f"Object.fromEntries({_FIGURES}.map((one) => [one.id, one.layout.shapes.length]))"
+
+
+@pytest.fixture(scope="module")
+def shown(browser: str, made: Path) -> Iterator[Tab]:
+    """The page of the made sweep. Each test leaves it with no trial looked at."""
+    with tab(browser) as found:
+        found.size(1280, 900)
+        found.open((made / "report" / "index.html").absolute().as_uri())
+        found.until("document.querySelectorAll('.js-plotly-plot').length >= 5")
+        yield found
+        assert found.errors == []
+
+
+def _middle(shown: Tab, selector: str) -> tuple[float, float]:
+    """Scrolls to an element, and where in the window its middle is then."""
+    script = (
+        f"(() => {{ const one = document.querySelector({json.dumps(selector)}); one.scrollIntoView({{block: 'center'}});"
+        "const at = one.getBoundingClientRect(); return [at.x + at.width / 2, at.y + at.height / 2]; })()"
+    )
+    x, y = shown.says(script)
+    return x, y
+
+
+def test_a_click_on_a_row_shows_the_trial_everywhere(shown: Tab, table: pd.DataFrame) -> None:
+    member = int(table.loc[table["member"], "trial"].iloc[1])
+    shown.click(*_middle(shown, f"#members tr[data-trial='{member}'] td:nth-child(2)"))
+    shown.until(f"page.selected === {member}")
+    assert {"members", "trials", "attacks", "weaker"} <= set(shown.says(_PRESSED))
+    rings = shown.says(_RINGS)
+    assert rings["frontier"] == 2  # where it was chosen, and on test
+    assert rings["progress"] >= 1
+    assert rings["options"] >= 2
+    assert shown.says("document.getElementById('selected-name').textContent") == f"Trial {member}"
+    command = shown.says("document.getElementById('selected-command').textContent")
+    assert command == f"python -m robustray train trials/{member:04d}/trial.yaml --folder again"
+    assert shown.says("location.hash") == f"#trial-{member}"
+    shown.press("Escape", 27)
+    shown.until("page.selected === null")
+    assert set(shown.says(_RINGS).values()) == {0}
+    assert shown.says("document.getElementById('selected').hidden")
+
+
+def test_a_click_on_a_mark_selects_its_trial(shown: Tab, table: pd.DataFrame) -> None:
+    member = int(table.loc[table["member"], "trial"].iloc[-1])
+    _middle(shown, "#frontier")
+    x, y = shown.says(
+        f"(() => {{ const gd = document.getElementById('frontier'); const at = gd.getBoundingClientRect();"
+        f"const trace = gd.data.find((one) => one.meta?.kind === 'test' && one.customdata.includes({member}));"
+        f"const row = trace.customdata.indexOf({member}); const {{ xaxis, yaxis }} = gd._fullLayout;"
+        "return [at.x + xaxis._offset + xaxis.d2p(trace.x[row]), at.y + yaxis._offset + yaxis.d2p(trace.y[row])]; })()"
+    )
+    shown.move(x - 3, y)
+    shown.click(x, y)
+    shown.until(f"page.selected === {member}")
+    shown.click(*_middle(shown, "#selected-close"))
+    shown.until("page.selected === null")
+
+
+def test_the_keyboard_goes_from_row_to_row_and_from_member_to_member(shown: Tab, table: pd.DataFrame) -> None:
+    shown.says("document.querySelector('#trials .pick').focus()")
+    shown.press("ArrowDown", 40)
+    shown.press("ArrowDown", 40)
+    assert shown.says("document.activeElement.dataset.trial") == "2"
+    assert shown.says("document.querySelectorAll('#trials .pick[tabindex=\"0\"]').length") == 1
+    shown.says("document.activeElement.click()")  # as Enter does on a button
+    assert shown.says("page.selected") == 2
+    members = shown.says("page.read('facts').members")
+    clean = table.set_index("trial")["judged_clean_accuracy"]
+    assert [clean[trial] for trial in members] == sorted(clean[members])
+    shown.says("document.querySelector('[data-step=\"1\"]').click()")
+    shown.says("document.querySelector('[data-step=\"1\"]').click()")
+    assert shown.says("page.selected") == members[1]
+    shown.press("Escape", 27)
+    shown.until("page.selected === null")
+
+
+def test_a_limit_names_the_best_member_that_keeps_to_it(shown: Tab, table: pd.DataFrame) -> None:
+    members = table[table["member"]]
+    least = 88.5
+    keeps = members[100 * members["judged_clean_accuracy"] >= least]
+    best = keeps.sort_values("judged_robust_accuracy")["trial"].tolist()[-1]
+    shown.says(
+        f"(() => {{ const one = document.getElementById('limit'); one.value = {least};"
+        "one.dispatchEvent(new Event('input', { bubbles: true })); })()"
+    )
+    shown.until(f"page.selected === {best}")
+    said = shown.says("document.getElementById('limit-said').textContent")
+    assert said.startswith(f"{least} %: trial {best}, ")
+    shown.says("page.select(null); page.overlay('frontier', 'limit', [])")
+
+
+def test_the_slider_over_cost_shows_what_was_known_then(shown: Tab) -> None:
+    half = (
+        "(() => { const one = document.getElementById('share'); one.value = 50;"
+        "one.dispatchEvent(new Event('input', { bubbles: true })); })()"
+    )
+    shown.says(half)
+    ended = len(the.STOPPED + the.DIVERGED + the.FAILED + the.OUT_OF_MEMORY)
+    shown.until("document.getElementById('share-said').textContent.includes('trials had ended')")
+    shown.until("document.getElementById('progress').data[1].x.length < 22")
+    known = shown.says("document.getElementById('progress').data[1].x.length")
+    assert ended < known < the.TRIALS - len(the.RUNNING)
+
+
+def test_nothing_is_wider_than_the_window(shown: Tab) -> None:
+    for width in (1600, 400):
+        for dark in (False, True):
+            shown.size(width, dark=dark)
+            shown.until(f"innerWidth === {width}")
+            assert shown.says("document.documentElement.scrollWidth") <= width
+    shown.size(1280, 900)
+
+
+def test_axe_finds_nothing(shown: Tab) -> None:
+    """The rules of WCAG 2.1 A and AA, and axe's own, in both themes. What Plotly draws is its own, and said in tables too."""
+    engine = importlib.util.find_spec("axe_core_python")
+    if engine is None or engine.origin is None:
+        pytest.skip("axe-core is not installed")
+    shown.says(Path(engine.origin).with_name("axe.min.js").read_text(encoding="utf-8") + "; true")
+    shown.says("page.select(page.read('facts').members[0])")
+    for dark in (False, True):
+        shown.size(1280, 900, dark=dark)
+        found = shown.says(
+            "axe.run({ exclude: [['.js-plotly-plot']] }, { resultTypes: ['violations'] }).then(({ violations }) =>"
+            "violations.map(({ id, nodes }) => [id, nodes.length, nodes[0].html.slice(0, 120)]))"
+        )
+        assert found == [], dark
+    shown.size(1280, 900)
+    shown.press("Escape", 27)
