@@ -114,7 +114,7 @@ def traces(tables: Tables, *, theme: ThemeName = "light") -> go.Figure:
             trace = _curve(here["iteration"], here["score"], title, line, at == 0)
             figure.add_trace(trace, row=row, col=column)
         figure.update_yaxes(type="log", title_text="SCORE's risk" if column == 1 else None, row=row, col=column)
-        figure.update_xaxes(title_text="iteration", row=row, col=column)
+        figure.update_xaxes(title_text="iteration" if at + wide >= len(names) else None, row=row, col=column)
     figure.update_yaxes(exponentformat="power", dtick=1)
     return paper.styled(figure, look, width=760, height=250 * -(-len(names) // wide) + 60)
 
@@ -188,7 +188,7 @@ def distances(tables: Tables, *, theme: ThemeName = "light") -> go.Figure:
             figure.add_trace(trace, row=1, col=column)
         least = float(here["distance"].min())
         line = {"color": look.ink, "dash": "dot", "width": 1}
-        figure.add_vline(x=least, line=line, annotation_text=f"least {least:.2f}", row=1, col=column)  # type: ignore[arg-type]
+        figure.add_vline(x=least, line=line, annotation_text=f"least {least:.2f}", row=1, col=column)
         figure.update_xaxes(title_text="linf distance, pixels", range=[0, 1], row=1, col=column)
     figure.update_yaxes(title_text="share of images", row=1, col=1)
     figure.update_layout(barmode="overlay")
@@ -240,13 +240,16 @@ def planes(tables: Tables, *, theme: ThemeName = "light") -> go.Figure:
     figure = make_subplots(rows=1, cols=len(names), subplot_titles=names, shared_yaxes=True, horizontal_spacing=0.05)
     grids = [df[df["training"] == name].pivot_table(index="t", columns="s", values="loss") for name in names]
     rises = [grid - grid.loc[0.0, 0.0] for grid in grids]
-    least, most = (extreme(float(pick(rise.to_numpy())) for rise in rises) for extreme, pick in ((min, np.min), (max, np.max)))
+    least, most = (
+        extreme(float(pick(rise.to_numpy())) for rise in rises) for extreme, pick in ((min, np.min), (max, np.max))
+    )
     scale = [[at / (len(look.scale) - 1), colour] for at, colour in enumerate(look.scale)]
+    bar = {"title": {"text": "rise of the robust loss", "side": "right"}, "tickformat": ".1f"}
     for column, rise in enumerate(rises, 1):
         contour = go.Contour(
             x=rise.columns.tolist(), y=rise.index.tolist(), z=rise.to_numpy(), zmin=least, zmax=most, colorscale=scale,
             contours={"start": least, "end": most, "size": (most - least) / 12, "showlabels": False},
-            showscale=column == len(names), colorbar={"title": {"text": "rise of the robust loss", "side": "right"}},
+            showscale=column == len(names), colorbar=bar,
         )  # fmt: skip
         figure.add_trace(contour, row=1, col=column)
         figure.update_xaxes(title_text="s", row=1, col=column)
