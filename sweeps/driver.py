@@ -270,8 +270,12 @@ def look_ahead(sweep: Sweep) -> list[str]:
     train = data.load("train")
     images, (height, width, _) = len(train), train.shape
     for config in sweep.examples():
-        if config.script is None and config.batch.size > images:
-            raise UserError(f"trial.batch.size is {config.batch.size}, but there are only {images} training images")
+        drawn = config.batch.among(images)
+        if config.script is None and drawn > images:
+            raise UserError(f"trial.batch.images is {drawn}, but there are only {images} training images")
+        if config.script is None and config.batch.size > drawn:
+            few = "only" if drawn == images else "by batch.images only"
+            raise UserError(f"trial.batch.size is {config.batch.size}, but there are {few} {drawn} training images")
         if config.script is not None:
             config.network()
         config.model.check()
