@@ -14,6 +14,8 @@ import argparse
 import json
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +36,7 @@ from sweeps.search.looks import Looks
 from sweeps.search.race import Race
 from sweeps.search.regret import Regrets
 from sweeps.search.simulation import TableController, TabledStudy, Trainings, clocked
-from sweeps.search.tabled import Tabled
+from sweeps.search.tabled import Curves, Tabled
 from sweeps.space import Sweep
 from sweeps.space.fidelity import Fidelity
 from sweeps.space.stopping import Stopping
@@ -103,6 +105,22 @@ class Looking(Trainings):
         yield seconds, {**told, **look, "outcome": "complete" if look else "diverged"}
 
 
+@cache
+def world(epochs: int, seed: int) -> tuple[Sweep, Curves, dict[int, Look]]:
+    """The table as far as there are looks, and these by place."""
+    sweep, known = curves(str(TABLE), "all")
+    looks = taken(epochs, seed)
+    there = sorted(looks)
+    part = replace(
+        known,
+        settings=[known.settings[place] for place in there],
+        seconds=known.seconds[there],
+        seen=known.seen[there],
+        final=known.final[there],
+    )
+    return sweep, part, {at: looks[place] for at, place in enumerate(there)}
+
+
 def policy(name: str, sweep: Sweep, listed: Listed) -> Policy | None:
     """A policy over the table's settings."""
     if name == "none":
@@ -110,38 +128,35 @@ def policy(name: str, sweep: Sweep, listed: Listed) -> Policy | None:
     return ParetoHalving() if name == "pareto_halving" else Race(sweep.space, sweep.ask, encoding=listed)
 
 
-def search(
-    name: str, looks: Mapping[int, Look] | None, epochs: int, seed: int, number: int, budget: int
-) -> list[float]:
+def search(name: str, epochs: int, seed: int, number: int, budget: int, *, with_looks: bool) -> list[float]:
     """One search: its regret at the end, and how many trials it began and finished."""
-    base, known = curves(str(TABLE), "all")
+    base, known, looks = world(epochs, seed)
     sampler = "auto" if name == "race" else "tpe"
     options = base.search.model_copy(update={"seed": number, "trials": 4 * budget, "sampler": sampler})
     sweep = base.model_copy(
         update={
             "search": options,
             "stopping": Stopping(name=name),
-            "fidelity": None if looks is None else fidelity(epochs),
+            "fidelity": fidelity(epochs) if with_looks else None,
         }
     )
     sweep.__dict__.pop("trials", None)  # kept from the table's own space
-    world = Tabled(sweep, known, seed)
+    table = Tabled(sweep, known, seed)
     with tempfile.TemporaryDirectory() as folder, Record(Path(folder), sweep.objectives) as record:
-        listed = Listed(sweep.space, sweep.ask, world.settings)
+        listed = Listed(sweep.space, sweep.ask, table.settings)
         controller: Controller = TableController(
             sweep, record, policy(name, sweep, listed), lambda event: None, session=""
         )
         controller.study = TabledStudy(sweep, record, listed)
-        trace = clocked(controller, world, Looking(world, record, listed, looks or {}), workers=WORKERS, budget=budget)
+        trace = clocked(controller, table, Looking(table, record, listed, looks), workers=WORKERS, budget=budget)
     finished = trace.finished
-    return [float(Regrets.of(world.truth, finished).judged[-1]), trace.started, len(finished)]
+    return [float(Regrets.of(table.truth, finished).judged[-1]), trace.started, len(finished)]
 
 
 def compare(epochs: int, seed: int, names: Sequence[str]) -> None:
     """Prints the agreement of looks with whole trainings, and every kind of search at every budget."""
-    looks = taken(epochs, seed)
+    sweep, known, looks = world(epochs, seed)
     costs = [json.loads(line)["cost"] for line in kept(epochs, seed).read_text(encoding="utf-8").splitlines()]
-    sweep, known = curves(str(TABLE), "all")
     there = [place for place, look in looks.items() if look and not np.isnan(known.final[place]).any()]
     others = [each for each in range(known.seeds) if each != seed]
     final = known.final[:, others].mean(1)
@@ -158,9 +173,7 @@ def compare(epochs: int, seed: int, names: Sequence[str]) -> None:
     for budget in BUDGETS:
         for name in names:
             for with_looks in (False, True) if name != "none" else (False,):
-                found = np.array(
-                    [search(name, looks if with_looks else None, epochs, seed, n, budget) for n in range(SWEEPS)]
-                )
+                found = np.array([search(name, epochs, seed, n, budget, with_looks=with_looks) for n in range(SWEEPS)])
                 low, middle, high = np.quantile(found[:, 0], [0.25, 0.5, 0.75])
                 label = f"{name}{' with looks' if with_looks else ''}"
                 started, ended = found[:, 1:].mean(0)

@@ -58,9 +58,8 @@ class Fidelity(Options):
         return {name: value for name, value in self if value is not None}
 
     def described(self) -> str:
-        """`30 % of images, 2 attack_steps`: in words."""
-        told = [f"{100 * value:g} % of" if value < 1 else f"{value:g}" for value in self.said.values()]
-        return ", ".join(f"{amount} {name}" for amount, name in zip(told, self.said, strict=True))
+        """`30 % of images, 1 attack step`: in words."""
+        return ", ".join(_words(name.replace("_", " "), value) for name, value in self.said.items())
 
     def look(self, trial: TrialConfig) -> TrialConfig:
         """The training that is a look at a trial: the same options and seed, validated once, as it ends.
@@ -118,6 +117,12 @@ class Fidelity(Options):
         if isinstance(size, StepSize):
             changes["step_size"] = _longer(size, own / steps)
         return attack.model_copy(update=changes)
+
+
+def _words(name: str, value: float) -> str:
+    if value < 1:
+        return f"{100 * value:g} % of {name}"
+    return f"{value:g} {name.removesuffix('s') if value == 1 else name}"
 
 
 def _some(wanted: float | None, own: int) -> int:

@@ -386,7 +386,7 @@ def test_looks_of_a_real_sweep(tmp_path: Path) -> None:
     assert driver.run(sweep, folder, "local", write=lines.append)
     trials = record.read(folder).trials
     assert any("after a look of 2 epochs: clean" in line for line in lines)
-    assert "after a look at 30 % of images, 2 epochs, 1 cheap_steps" in lines[0]
+    assert "after a look at 30 % of images, 2 epochs, 1 cheap step" in lines[0]
     for trial in trials:
         look = folder / "trials" / f"{trial.number:04d}" / "look"
         assert (look / "metrics.csv").read_text().count("\n") == 3
