@@ -128,7 +128,8 @@ def _row(
         row |= {"derived": made(trial.params), "parents": ", ".join(made_of[trial.number])}
     else:
         row |= {OPTION + name: value for name, value in trial.params.items()}
-    measured_last = trial.rungs[-1].metrics if trial.state == "paused" else trial.metrics
+    waits = trial.state == "paused" and not trial.looked_only  # a look is no measure of the trial's own training
+    measured_last = trial.rungs[-1].metrics if waits else trial.metrics
     row |= {_metric(name): value for name, value in measured_last.items()}
     row |= {VIOLATION + name: value for name, value in trial.violations.items()}
     if trial.outcome == "complete" and snapshot.constraints:

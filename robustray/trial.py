@@ -51,6 +51,12 @@ class Batch(Options):
     """Batches of training images."""
 
     size: Count = Field(128, ge=1, description="images per optimiser step")
+    images: Real | None = Field(
+        None,
+        gt=0,
+        description="training images that are drawn from, classes in proportion, the same whatever the seed: below 1 a share, "
+        "from 1 on a number; null: all",
+    )
     accumulate: Count = Field(
         1,
         ge=1,
@@ -79,6 +85,26 @@ class Batch(Options):
     def part(self) -> int:
         """Images that go through the network at once."""
         return self.size // self.accumulate
+
+    def among(self, total: int) -> int:
+        """Training images that are drawn from, of so many; more than there are where more are asked for."""
+        if self.images is None:
+            return total
+        return max(1, round(self.images * total)) if self.images < 1 else int(self.images)
+
+    @model_validator(mode="after")
+    def _enough_images(self) -> Batch:
+        if (
+            self.images is not None
+            and self.images >= 1
+            and (self.images != int(self.images) or self.images < self.size)
+        ):
+            raise PydanticCustomError(
+                "images",
+                "takes a share below 1, or a whole number of images from size on, which is {size}, not {images}",
+                {"size": self.size, "images": self.images, "key": "images"},
+            )
+        return self
 
     @model_validator(mode="after")
     def _whole_parts(self) -> Batch:

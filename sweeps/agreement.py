@@ -8,13 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from robustray.measures.metrics import ACCURACIES
-from sweeps.record.facts import Snapshot, TrialRecord
+from sweeps.record.facts import Rung, Snapshot, TrialRecord
 from sweeps.standing import SELECTION, flagged
 
 Array = NDArray[np.float64]
@@ -29,6 +28,7 @@ class Pair:
 
     Attributes:
         rung: after which it was measured cheaply, by its index; None: of the checkpoint that counts, at the end of training.
+        epoch: of that rung or checkpoint. look: whether it is a cheap look, which is no part of the training.
         cheap: a fraction, by the cheap attack of training. judged: the same by the judge, on the selection set.
     """
 
@@ -37,6 +37,8 @@ class Pair:
     trial: int
     cheap: float
     judged: float
+    epoch: int = 0
+    look: bool = False
 
 
 @dataclass(frozen=True)
@@ -56,6 +58,7 @@ class Agreement:
     Attributes:
         metric, rung: which, as `Pair` has them. tau: of the order.
         drop: cheap less judged, the mean over trials. largest, trial: the largest drop, and whose it is.
+        epochs: the lowest and the highest of the trials'. look: whether they are looks.
     """
 
     metric: str
@@ -64,6 +67,8 @@ class Agreement:
     drop: float
     largest: float
     trial: int
+    epochs: tuple[int, int] = (0, 0)
+    look: bool = False
 
 
 def pairs(snapshot: Snapshot) -> list[Pair]:
@@ -78,20 +83,24 @@ def pairs(snapshot: Snapshot) -> list[Pair]:
         if judged is None or trial.number in doubtful:
             continue
         exact = {"clean_accuracy": judged.clean_accuracy, "robust_accuracy": judged.robust_accuracy}
-        cheap = [(None, trial.metrics), *((rung.index, rung.metrics) for rung in _before_the_end(trial))]
+        rungs = [(rung.index, rung.metrics, rung.epoch, rung.look is not None) for rung in _before_the_end(trial)]
         found += [
-            Pair(name, rung, trial.number, float(metrics[name]), exact[name])
-            for rung, metrics in cheap
+            Pair(name, rung, trial.number, float(metrics[name]), exact[name], epoch, look)
+            for rung, metrics, epoch, look in [(None, trial.metrics, trial.epoch, False), *rungs]
             for name in ACCURACIES
             if name in metrics and np.isfinite(metrics[name])
         ]
     return found
 
 
-def _before_the_end(trial: TrialRecord) -> Sequence[Any]:
-    """The rungs of a trial that are not the end of its training over again; a record of before has none."""
-    rungs = getattr(trial, "rungs", ())
-    again = rungs and all(rungs[-1].metrics.get(name) == trial.metrics.get(name) for name in ACCURACIES)
+def _before_the_end(trial: TrialRecord) -> Sequence[Rung]:
+    """The rungs of a trial that are not the end of its training over again."""
+    rungs = trial.rungs
+    again = (
+        rungs
+        and rungs[-1].look is None
+        and all(rungs[-1].metrics.get(name) == trial.metrics.get(name) for name in ACCURACIES)
+    )
     return rungs[:-1] if again else rungs
 
 
@@ -108,7 +117,9 @@ def _agreement(metric: str, rung: int | None, group: list[Pair]) -> Agreement:
     drops = [pair.cheap - pair.judged for pair in group]
     at = int(np.argmax(drops))
     order = tau([pair.cheap for pair in group], [pair.judged for pair in group])
-    return Agreement(metric, rung, order, float(np.mean(drops)), drops[at], group[at].trial)
+    epochs = [pair.epoch for pair in group]
+    drop, ends = float(np.mean(drops)), (min(epochs), max(epochs))
+    return Agreement(metric, rung, order, drop, drops[at], group[at].trial, ends, group[0].look)
 
 
 def tau(x: ArrayLike, y: ArrayLike, *, seed: int = 0) -> Tau:

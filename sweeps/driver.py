@@ -52,6 +52,7 @@ from sweeps.search import warm_start
 from sweeps.search.budget import Budget
 from sweeps.search.controller import Controller
 from sweeps.search.field import Policy
+from sweeps.search.looks import Looks
 from sweeps.search.stopping import policy as policy_of
 from sweeps.space import Sweep
 from sweeps.standing import SELECTION, nearest, shortfalls
@@ -270,14 +271,19 @@ def look_ahead(sweep: Sweep) -> list[str]:
     train = data.load("train")
     images, (height, width, _) = len(train), train.shape
     for config in sweep.examples():
-        if config.script is None and config.batch.size > images:
-            raise UserError(f"trial.batch.size is {config.batch.size}, but there are only {images} training images")
+        drawn = config.batch.among(images)
+        if config.script is None and drawn > images:
+            raise UserError(f"trial.batch.images is {drawn}, but there are only {images} training images")
+        if config.script is None and config.batch.size > drawn:
+            few = "only" if drawn == images else "by batch.images only"
+            raise UserError(f"trial.batch.size is {config.batch.size}, but there are {few} {drawn} training images")
         if config.script is not None:
             config.network()
         config.model.check()
         if config.batch.mix is not None:
             config.batch.mix.check()
     _can_begin(sweep)
+    _can_look(sweep)
     attacks = sweep.judge.attacks if sweep.judge.trials != "none" else ()
     found = misfit(attacks, sweep.judge.threat.norm, height, width, data.classes, data.name)
     if found is not None and data.classes < 2:
@@ -285,6 +291,24 @@ def look_ahead(sweep: Sweep) -> list[str]:
     if found is not None:
         raise UserError(f"judge.version: {found.why}; list other attacks: [{', '.join(found.instead)}]")
     return list(doubts(data))
+
+
+def _can_look(sweep: Sweep) -> None:
+    """Sees whether looks are cheaper than trainings, and have images enough.
+
+    Raises:
+        UserError: one is not, or has not.
+    """
+    if sweep.fidelity is None:
+        return
+    looks, images = Looks(sweep, sweep.fidelity), len(sweep.judge.data.load("train"))
+    for config in sweep.examples():
+        few, size = looks.config(config).batch.among(images), config.batch.size
+        if few < size:
+            raise UserError(
+                f"fidelity.images: a look has {few} training images, but trial.batch.size is {size}; give more"
+            )
+        looks.cost(config)
 
 
 def _can_begin(sweep: Sweep) -> None:

@@ -30,6 +30,7 @@ from sweeps.running.worker import open_task
 from sweeps.search import warm_start
 from sweeps.search.budget import HOUR, figures, paid
 from sweeps.search.controller import Controller
+from sweeps.search.looks import Looks
 from sweeps.search.reserve import test_images
 from sweeps.search.stopping import policy
 from sweeps.space import Sweep, durations, templates
@@ -95,6 +96,8 @@ def show(sweep: Sweep, write: Callable[[str], None], *, slots: int | None = None
     places = slots or max(1, share.jobs_on(machine.cores, machine.gpus))
     each = f", {share.threads} threads each" if share.threads > 1 else ""
     write(f"{_amount(sweep)}, {_judged(sweep)}; {places} at a time on this machine{each}")
+    if sweep.fidelity is not None:
+        write(f"  looks      {_looks(sweep, [config for _, config in trials])}")
     write(f"  training   {_device_time(cost.training)}")
     write(f"  judging    {_device_time(cost.judging)}" if any(cost.judging) else "  judging    none")
     if sweep.derive:
@@ -263,6 +266,16 @@ def _amount(sweep: Sweep) -> str:
     if not sweep.stopping.pauses:
         return f"{sweep.wanted} trials"
     return f"{sweep.trials} whole trainings' worth of epochs, spread over more trials than that"
+
+
+def _looks(sweep: Sweep, trials: Sequence[TrialConfig]) -> str:
+    """`30 % of images: 12 to 15 % of a training each, before it`."""
+    assert sweep.fidelity is not None
+    looks = Looks(sweep, sweep.fidelity)
+    costs = sorted(looks.cost(config) for config in trials)
+    low, high = (f"{100 * cost:.2g}" for cost in (costs[0], costs[-1]))
+    each = low if low == high else f"{low} to {high}"
+    return f"{sweep.fidelity.described()}: {each} % of its training each, in the same budget"
 
 
 def _passes(config: TrialConfig) -> str:

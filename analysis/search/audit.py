@@ -12,7 +12,20 @@ from analysis.tables import Cell, Head, Table
 from sweeps import agreement
 from sweeps.record import Snapshot
 
-_COLUMNS = ["metric", "rung", "n", "tau", "low", "high", "drop", "largest", "trial"]
+_COLUMNS = [
+    "metric",
+    "rung",
+    "n",
+    "tau",
+    "low",
+    "high",
+    "drop",
+    "largest",
+    "trial",
+    "first_epoch",
+    "last_epoch",
+    "look",
+]
 
 
 def audit(snapshot: Snapshot) -> pd.DataFrame:
@@ -20,10 +33,12 @@ def audit(snapshot: Snapshot) -> pd.DataFrame:
 
     Columns `metric`; `rung`, <NA> for the end of training; `n` trials; Kendall's `tau` (b) and the ends `low`, `high` of its
     95 % interval, nan for fewer than 3 trials or a constant; `drop`, the mean of cheap less judged, as a fraction; the
-    `largest` drop, and its `trial`.
+    `largest` drop, and its `trial`; `first_epoch`, `last_epoch`, between which the trials were measured; `look`, whether by a
+    cheap look before their training.
     """
     rows = [
-        [each.metric, each.rung, each.tau.n, each.tau.value, each.tau.low, each.tau.high, each.drop, each.largest, each.trial]
+        [each.metric, each.rung, each.tau.n, each.tau.value, each.tau.low, each.tau.high, each.drop, each.largest, each.trial,
+         *each.epochs, each.look]
         for each in agreement.audit(agreement.pairs(snapshot))
     ]  # fmt: skip
     return pd.DataFrame(rows, columns=_COLUMNS).astype({"rung": "Int64"})
@@ -42,7 +57,7 @@ def table(audited: pd.DataFrame) -> Table:
     rows = [
         [
             Cell(axes.spoken(row["metric"])),
-            Cell("end of training" if words.missing(row["rung"]) else f"rung {row['rung'] + 1}"),
+            Cell(_measured(row)),
             Cell(str(row["n"])),
             _tau(row),
             Cell(words.points(row["drop"]), sort=float(row["drop"])),
@@ -51,6 +66,17 @@ def table(audited: pd.DataFrame) -> Table:
         for row in audited.to_dict("records")
     ]
     return Table(heads, rows)
+
+
+def _measured(row: Mapping[Any, Any]) -> str:
+    """When it was, in words: rungs are shares of training, and trainings may differ in length."""
+    if words.missing(row["rung"]):
+        return "end of training"
+    low, high = row["first_epoch"], row["last_epoch"]
+    epochs = f"{low}" if low == high else f"{low} to {high}"
+    if row["look"]:
+        return f"a look, of {words.count(low, 'epoch') if low == high else f'{epochs} epochs'}"
+    return f"{'epoch' if low == high else 'epochs'} {epochs}"
 
 
 def _tau(row: Mapping[Any, Any]) -> Cell:

@@ -115,7 +115,18 @@ def _keys(location: tuple[int | str, ...], model: type[BaseModel]) -> tuple[Keys
         holder, (here, is_key) = here, _below(here, step)
         if is_key:
             keys = (*keys, step)
-    return keys, holder
+    return keys, _itself(holder)
+
+
+def _itself(here: Any) -> Any:
+    """A type without what is around it: `Moves` of `Moves | None`."""
+    origin, arguments = get_origin(here), get_args(here)
+    if origin is Annotated:
+        return _itself(arguments[0])
+    if origin in (Union, types.UnionType):
+        members = [member for member in arguments if member is not type(None)]
+        return _itself(members[0]) if len(members) == 1 else here
+    return here
 
 
 def _below(here: Any, step: int | str) -> tuple[Any, bool]:

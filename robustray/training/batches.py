@@ -8,12 +8,30 @@ from torch import Tensor
 from robustray.attacks.losses import smoothed
 from robustray.data import affine
 from robustray.data.device import DeviceImages
+from robustray.data.images import Images
 from robustray.data.labels import noisy, probabilities
 from robustray.data.mixed import MixedImages, mixed_order
+from robustray.data.splits import stratified
 from robustray.errors import UserError
 from robustray.training.curricula import Amounts
 from robustray.training.randomness import Randomness
 from robustray.trial import TrialConfig
+
+
+def training_images(config: TrialConfig) -> Images:
+    """The images that a trial trains on: all of its data's, or those that `batch.images` says; the same for every seed.
+
+    Raises:
+        UserError: the data is missing, or has fewer images than are asked for or than a batch has.
+    """
+    every, batch = config.judge.data.load("train"), config.batch
+    count = batch.among(len(every))
+    if count > len(every):
+        raise UserError(f"batch.images is {count}, but there are only {len(every)} training images")
+    if count < batch.size:
+        few = "only" if batch.images is None else f"by batch.images {batch.images:g} only"
+        raise UserError(f"batch.size is {batch.size}, but there are {few} {count} training images")
+    return every if count == len(every) else every.take(stratified(every.labels, count, "images")[0])
 
 
 class Batches:
@@ -27,9 +45,7 @@ class Batches:
         self.config = config
         self.randomness = randomness
         data, size, mix = config.judge.data, config.batch.size, config.batch.mix
-        train = data.load("train")
-        if len(train) < size:
-            raise UserError(f"batch.size is {size}, but there are only {len(train)} training images")
+        train = training_images(config)
         self.images = DeviceImages(train, device)
         self.classes = data.classes
         self.mixed: MixedImages | None = None

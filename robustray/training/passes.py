@@ -85,3 +85,17 @@ def per_batch(config: TrialConfig) -> int:
             )
         )
     return counted.images
+
+
+def of_training(config: TrialConfig, *, train: int, tune: int) -> int:
+    """Passes of a whole training of a trial that does not end early, `cost_passes` of its last report; what may be measured
+    besides is left out: a guard's looks, the statistics of averages, and moved images.
+
+    Args:
+        train: training images that the data has, of which `batch.images` takes some. tune: images of a validation.
+    """
+    batch, epochs = config.batch, config.schedule.epochs
+    images = batch.among(train)
+    steps = images // batch.size if batch.mix is None else batch.mix.steps(images, batch.size)
+    validations = -(-epochs // config.checkpoints.validate_every)
+    return epochs * steps * per_batch(config) + validations * tune * (2 + config.judge.cheap.passes)

@@ -24,7 +24,7 @@ from robustray.processors import cores
 from robustray.subjects import start
 from robustray.training import checkpoints, metrics_csv
 from robustray.training.average import Average
-from robustray.training.batches import Batches
+from robustray.training.batches import Batches, training_images
 from robustray.training.curricula import Amounts, Moment
 from robustray.training.overfitting import Guard
 from robustray.training.parts import Parts
@@ -263,7 +263,7 @@ class Trainer:
 
     def _guarded(self) -> Guard:
         """A guard that looks at the first batch of training."""
-        config, train = self.config, self.config.judge.data.load("train")
+        config, train = self.config, training_images(self.config)
         some = train.take(self.randomness.order(0, len(train))[: config.batch.size].numpy())
         return Guard(config.collapse, DeviceImages(some, self.device), config.training_threat)
 

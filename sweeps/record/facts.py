@@ -48,6 +48,20 @@ class Rung:
     order: int  # a running number over all trials' rungs and ends, in the order in which they were written down
     metrics: Mapping[str, float]  # by the cheap attack on the selection set; every objective, finite
     seconds: float  # of training, from the beginning
+    look: float | None = (
+        None  # of a look, which is no part of the training: what it costs, as a share of that; else None
+    )
+
+    @property
+    def come(self) -> int:
+        """Epochs of the trial's training that are done with it."""
+        return 0 if self.look is not None else self.epoch
+
+    def whole(self, epochs: int) -> float | None:
+        """Seconds of a whole training of so many epochs, by this rung; None where it was not timed."""
+        if not self.seconds > 0 or not (self.epoch if self.look is None else self.look) > 0:
+            return None
+        return self.seconds / self.epoch * epochs if self.look is None else self.seconds / self.look
 
 
 @dataclass(frozen=True)
@@ -58,6 +72,7 @@ class Sent:
     epoch: int  # of that rung
     epochs: int  # of its whole training
     decision: int  # a running number over all trials' sendings
+    look: float | None = None  # to a look, of which the epoch is then; its cost as a share of the training. Else None
 
 
 @dataclass(frozen=True)
@@ -98,12 +113,30 @@ class TrialRecord:
     @property
     def trained(self) -> int:
         """Epochs of its training that are known to be done."""
-        return max([self.epoch, *(rung.epoch for rung in self.rungs)])
+        return max([self.epoch, *(rung.come for rung in self.rungs)])
 
     @property
     def paid(self) -> int:
         """Epochs of its training that are paid for: of one at work as many as it was sent to train."""
-        return self.trained if self.outcome is not None or self.sent is None else self.sent.epoch
+        under_way = self.outcome is None and self.sent is not None and self.sent.look is None
+        return self.sent.epoch if under_way and self.sent is not None else self.trained
+
+    @property
+    def looked(self) -> float:
+        """What its look costs as a share of its training, from the moment when it was sent there; 0 where it has none."""
+        if self.sent is not None and self.sent.look is not None:
+            return self.sent.look
+        return next((rung.look for rung in self.rungs if rung.look is not None), 0.0)
+
+    @property
+    def looked_only(self) -> bool:
+        """Whether all that was measured of it is a look."""
+        return bool(self.rungs) and self.rungs[-1].look is not None
+
+    @property
+    def looking(self) -> bool:
+        """Whether a look at it is being taken, or is to be taken first after a kill."""
+        return self.outcome is None and self.sent is not None and self.sent.look is not None and not self.paused
 
     @property
     def state(self) -> str:

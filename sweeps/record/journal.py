@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -179,6 +179,11 @@ def typed(trial: FrozenTrial) -> TrialRecord:
         sent=None if (sent := trial.user_attrs.get(SENT)) is None else Sent(**sent),
         order=told.get("order"),
     )
+
+
+def written(of: Rung | Sent) -> dict[str, Any]:
+    """As a line of the journal has it: what is said of looks only where it is one."""
+    return {name: value for name, value in asdict(of).items() if name != "look" or value is not None}
 
 
 def _rungs(attributes: Mapping[str, Any]) -> tuple[Rung, ...]:

@@ -216,19 +216,20 @@ class Record:
         """How many times a trial was sent to a rung."""
         return self._sent
 
-    def send(self, number: int, index: int, *, epoch: int, epochs: int) -> None:
+    def send(self, number: int, index: int, *, epoch: int, epochs: int, look: float | None = None) -> None:
         """Writes down that a trial is about to be sent to a rung: one that is on its way when the driver dies goes on first.
 
         Args:
             index, epoch: of the rung. epochs: of the trial's whole training.
+            look: where the rung is a look of so many epochs, what it costs as a share of the whole training.
         """
-        sent = Sent(index, epoch, epochs, self._sent)
-        self._storage.set_trial_user_attr(self._ids[number], journal.SENT, asdict(sent))
+        sent = Sent(index, epoch, epochs, self._sent, look)
+        self._storage.set_trial_user_attr(self._ids[number], journal.SENT, journal.written(sent))
         self._sent += 1
         self._trials[number] = replace(self._trials[number], sent=sent)
 
     def rung(self, number: int, index: int, *, epoch: int, metrics: Mapping[str, float], seconds: float) -> None:
-        """Writes down what a trial measured at a rung. Said again, it changes nothing.
+        """Writes down what a trial measured at the rung that it was sent to. Said again, it changes nothing.
 
         Args:
             metrics: every objective, finite. seconds: of training, from the beginning.
@@ -236,8 +237,9 @@ class Record:
         trial = self._trials[number]
         if index <= trial.reached:
             return
-        rung = Rung(index, epoch, self._orders, dict(metrics), seconds)
-        self._storage.set_trial_user_attr(self._ids[number], f"{journal.RUNG}{index}", asdict(rung))
+        look = trial.sent.look if trial.sent is not None and trial.sent.index == index else None
+        rung = Rung(index, epoch, self._orders, dict(metrics), seconds, look)
+        self._storage.set_trial_user_attr(self._ids[number], f"{journal.RUNG}{index}", journal.written(rung))
         self._orders += 1
         self._trials[number] = replace(trial, rungs=(*trial.rungs, rung))
 

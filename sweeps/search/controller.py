@@ -93,6 +93,10 @@ class Controller:
             for trial in self.record.trials():
                 if trial.outcome == "stopped" and trial.cause == GIVEN_UP:
                     states.drop(self.record.trial_folder(trial.number))
+        if self.sweep.fidelity is not None:
+            for trial in self.record.trials():
+                if trial.looked and not trial.looking:
+                    states.drop(self._look_folder(trial.number))
 
     def next(self) -> Job | Signal:
         while True:
@@ -139,18 +143,23 @@ class Controller:
         known: Outcome = end.outcome if end.outcome in get_args(Outcome) else "failed"  # type: ignore[assignment]
         cause, metrics = end.cause, _finite(end.result, self.sweep.metrics)
         missing = [name for name in self.sweep.objectives if name not in metrics]
-        if end.outcome == PAUSED and not missing:
+        looking = self.pausing is not None and self.pausing.looking(job.number)
+        if (end.outcome == PAUSED or (looking and known == "complete")) and not missing:
             self._arrived(job.number, end, metrics)
+            if looking:  # what is trained begins anew: nobody goes on from there
+                states.drop(self._look_folder(job.number))
             return
         if (known == "complete" or end.outcome == PAUSED) and missing:
             why = f": {cause}" if cause else ""
             known, cause = "failed", f"reported no finite {' and no '.join(missing)}{why}"
+        if looking:
+            cause = f"in the look at it: {cause or known}"
         self.record.finish(
             job.number,
             known,
             metrics=metrics,
             cause=cause,
-            epoch=int(end.result.get("epoch", 0)),
+            epoch=0 if looking else int(end.result.get("epoch", 0)),
             weights=end.result.get("weights"),
             exact=bool(end.result.get("exact", True)),
             violations=violations(metrics, self.sweep.constraints) if known == "complete" else None,
@@ -166,9 +175,11 @@ class Controller:
         self.tell(TrialPaused(self.record.trial(number), rung, self.pausing.progress.epochs(number)))
 
     def _stop(self, number: int, why: str) -> None:
-        """A paused trial will not go on: it has what it measured last, and is no member."""
-        rung = self.record.trial(number).rungs[-1]
-        self.record.finish(number, "stopped", metrics=rung.metrics, cause=why, epoch=rung.epoch)
+        """A paused trial will not go on: it has what its training measured last, and is no member."""
+        trial = self.record.trial(number)
+        rung = trial.rungs[-1]
+        metrics = {} if trial.looked_only else rung.metrics  # no training of it was measured
+        self.record.finish(number, "stopped", metrics=metrics, cause=why, epoch=rung.come)
         if why == GIVEN_UP and self.sweep.stopping.keep_paused is not None:
             states.drop(self.record.trial_folder(number))
         self._told(number)
@@ -279,11 +290,19 @@ class Controller:
             "folder": str(folder),
             "session": self.session,
             "max_failures": self.sweep.resources.max_failures,
-            **self._of_all,
         }
         if self.pausing is not None and (until := self.pausing.send(number)) is not None:
             work["until"] = until
-        return Job(f"trial {number:04d}", number, work)
+        if self.pausing is not None and self.pausing.looking(number):
+            looks, folder = self.pausing.progress.looks, self._look_folder(number)
+            assert looks is not None
+            _describe(folder, looks.config(config))
+            return Job(f"trial {number:04d}", number, {**work, "folder": str(folder), "look": True})
+        return Job(f"trial {number:04d}", number, {**work, **self._of_all})
+
+    def _look_folder(self, number: int) -> Path:
+        """Where the look at a trial is taken."""
+        return self.record.trial_folder(number) / "look"
 
 
 def _describe(folder: Path, trial: TrialConfig) -> None:

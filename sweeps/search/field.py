@@ -37,7 +37,12 @@ class Curve:
         """The part of its training that is done, by what was written down."""
         if self.state == "complete":
             return 1.0
-        return self.rungs[-1].epoch / self.epochs if self.rungs else 0.0
+        return self.rungs[-1].come / self.epochs if self.rungs else 0.0
+
+    @property
+    def look(self) -> Rung | None:
+        """What a cheap look at its setting measured, the first of its rungs; None where none was taken."""
+        return self.rungs[0] if self.rungs and self.rungs[0].look is not None else None
 
 
 @dataclass(frozen=True)
@@ -48,9 +53,10 @@ class Field:
         curves: by number; entries are replaced as news come, those that have not changed are the same objects.
         objectives: name to `max` or `min`.
         limits: what a trial must keep to. Limits of objectives are the region of interest: what lies outside is no gain.
-        rungs: shares of training after which a trial ends a job, rising, 1 the last.
+        rungs: shares of training after which a trial ends a job, rising, 1 the last. 0 where the first is a cheap look, taken
+            before training begins.
         decisions: taken before this one: moves the random numbers on.
-        spent: whole trainings that have been paid for, in epochs: a trial that is halfway counts a half.
+        spent: whole trainings that have been paid for, in epochs: a trial that is halfway counts a half, and its look besides.
         budget: whole trainings that may be paid for.
         seed: of the search.
     """

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from sweeps.frontier import minimised, ranks
 from sweeps.record.constraints import missed, shares
 from sweeps.search.field import Choice, Curve, Field, Resume, Start
+from sweeps.search.looks import LOOK, Trust
 
 Array = NDArray[np.float64]
 Places = NDArray[np.int64]
@@ -29,6 +30,8 @@ class ParetoHalving:
     that were measured there). Among equals by front (Deb et al., 2002, the definition: whom nobody else dominates, then among
     the rest); inside a front by crowding distance, the widest first; then by order of report. Of trials that are running only
     the rungs that they came to count.
+
+    Where the first rung is a cheap look, more of it go on, up to all, the less looks say of whole trainings: `Trust`.
     """
 
     def __init__(self, eta: float = 3.0, *, keep_paused: int | None = None, not_robust: float = NOT_ROBUST) -> None:
@@ -42,15 +45,22 @@ class ParetoHalving:
         self._about: object = None
         self._seen: list[Curve] = []
         self._rungs: list[_Ranking] = []
+        self._trust = Trust({})
 
     def choose(self, field: Field) -> Choice:
         """The best of the highest rung that has one to go on; a new trial of the sampler's choosing where none has."""
         self._read(field)
         for rung in reversed(self._rungs[:-1]):
-            for at in rung.order[: int(rung.count / self.eta)]:
+            for at in rung.order[: self._places(rung, field)]:
                 if rung.waits(int(at)):
                     return Resume(rung.numbers[at])
         return Start()
+
+    def _places(self, rung: _Ranking, field: Field) -> int:
+        """How many of a rung go on."""
+        if rung is self._rungs[0] and field.rungs[0] == LOOK:
+            return int(rung.count * self._trust.share(self.eta) + 1e-9)
+        return int(rung.count / self.eta)
 
     def given_up(self, field: Field) -> Sequence[int]:
         """Paused trials beyond `keep_paused`, those that stand last in their rungs, by the share of the rung before them."""
@@ -71,6 +81,7 @@ class ParetoHalving:
         if self._about != about or len(before) < len(self._seen):
             self._about, self._seen = about, []
             self._rungs = [_Ranking(field, self.not_robust) for _ in field.rungs]
+            self._trust = Trust(field.objectives)
         elif all(map(is_, before, field.curves)) and len(before) == len(field.curves):
             return None
         seen = self._seen
@@ -86,6 +97,7 @@ class ParetoHalving:
                 seen[at] = curve
             for index, rung in enumerate(self._rungs):
                 rung.look(curve, index)
+            self._trust.look(curve)
         return None
 
 
@@ -118,14 +130,16 @@ class _Ranking:
 
     def look(self, curve: Curve, index: int) -> None:
         """Takes in a trial. Args: index: of this rung."""
-        number, reached = curve.number, len(curve.rungs) - 1
+        number, reached = curve.number, curve.rungs[-1].index if curve.rungs else -1
         waits = curve.state == "paused" and reached == index
         (self.paused.add if waits else self.paused.discard)(number)
         fails = curve.state == "failed" and reached == index - 1
         (self._failed.add if fails else self._failed.discard)(number)
         if reached < index:
             return
-        rung = curve.rungs[index]
+        rung = next((rung for rung in curve.rungs if rung.index == index), None)
+        if rung is None:  # it went to its training without a look
+            return
         place = self._at.setdefault(number, len(self.numbers))
         if place < len(self.numbers) and self._metrics[place] is rung.metrics:
             return

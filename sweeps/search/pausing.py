@@ -74,16 +74,25 @@ class Pausing:
 
     def send(self, number: int) -> int | None:
         """Writes down that a trial goes to its next rung, unless it was on its way there; the epoch to stop after, None for the
-        end of training.
+        end of training, its own or that of a look at it.
         """
         trial = self.record.trial(number)
         if trial.sent is None or trial.paused:
-            index, epoch = self.progress.following(number)
-            self.record.send(number, index, epoch=epoch, epochs=self.progress.epochs(number))
+            if self.progress.looks is not None and self.progress.to_look(number):
+                whole = self.sweep.trial_config(trial.params)
+                look, epoch = self.progress.looks.cost(whole), self.progress.looks.config(whole).schedule.epochs
+                self.record.send(number, 0, epoch=epoch, epochs=whole.schedule.epochs, look=look)
+            else:
+                index, epoch = self.progress.following(number)
+                self.record.send(number, index, epoch=epoch, epochs=self.progress.epochs(number))
             self.look(number)
         sent = self.record.trial(number).sent
         assert sent is not None
-        return None if sent.index == self.last else sent.epoch
+        return None if sent.index == self.last or sent.look is not None else sent.epoch
+
+    def looking(self, number: int) -> bool:
+        """Whether the job of a trial is a look at it."""
+        return self.record.trial(number).looking
 
     def arrived(self, number: int, *, epoch: int, metrics: Mapping[str, float], seconds: float) -> Rung:
         """Writes down what a trial measured at the rung that it was sent to."""

@@ -10,6 +10,7 @@ from fractions import Fraction
 from sweeps.record import Record, Rung, TrialRecord
 from sweeps.search import warm_start
 from sweeps.search.field import Curve, Field, State
+from sweeps.search.looks import LOOK, Looks
 from sweeps.space import Sweep
 from sweeps.space.stopping import rung_epochs
 from sweeps.standing import SELECTION, known
@@ -26,7 +27,9 @@ class Progress:
         self.sweep = sweep
         self.record = record
         self._lengths = {trial.schedule.epochs for trial in sweep.examples()}  # of trainings, or the ends of a range
-        self.rungs = sweep.stopping.shares(max(self._lengths))
+        self.looks = None if sweep.fidelity is None else Looks(sweep, sweep.fidelity)
+        looks = () if self.looks is None else (LOOK,)
+        self.rungs = (*looks, *sweep.stopping.shares(max(self._lengths)))
         self.paused: set[int] = set()
         self.running: set[int] = set()
         self.complete = 0
@@ -36,6 +39,10 @@ class Progress:
         self._paid: Counter[int] = Counter()  # by the length of trainings: epochs that have been paid for
         self._done: Counter[int] = Counter()  # likewise: that are known to have been trained
         self._counted: dict[int, tuple[int, int]] = {}  # both, by trial
+        self._looked: dict[
+            int, tuple[Fraction, Fraction]
+        ] = {}  # whole trainings that looks are, likewise: paid for, and done
+        self._looks = Fraction(0), Fraction(0)  # over all trials
         self._finished_at = Fraction(0)  # what had been done when a trial completed last
         for trial in record.trials():
             self.look(trial.number)
@@ -51,15 +58,21 @@ class Progress:
         return max(self._lengths)
 
     def following(self, number: int) -> tuple[int, int]:
-        """The rung that a trial goes to next, and its epoch: that after the last one it came to, the last of those that fall on
-        the same epoch. A replicate goes to the end.
+        """The rung of its training that a trial goes to next, and its epoch: that after the last one it came to, the last of
+        those that fall on the same epoch. A replicate goes to the end.
         """
         if self.record.trial(number).origin == "replicate":  # of a setting that is known to be worth it
             return len(self.rungs) - 1, self.epochs(number)
-        every, reached = rung_epochs(self.rungs, self.epochs(number)), self.record.trial(number).reached
+        first = 0 if self.looks is None else 1
+        every, reached = rung_epochs(self.rungs[first:], self.epochs(number)), self.record.trial(number).reached - first
         come = every[reached] if reached >= 0 else 0
         epoch = next(epoch for epoch in every if epoch > come)
-        return max(index for index, each in enumerate(every) if each == epoch), epoch
+        return first + max(index for index, each in enumerate(every) if each == epoch), epoch
+
+    def to_look(self, number: int) -> bool:
+        """Whether what a trial goes to next is a look at it."""
+        trial = self.record.trial(number)
+        return self.looks is not None and trial.reached < 0 and trial.origin != "replicate"
 
     def look(self, number: int) -> None:
         """Takes in what the record has of a trial by now."""
@@ -83,7 +96,7 @@ class Progress:
     @property
     def spent(self) -> Fraction:
         """Whole trainings that have been paid for: a trial at work counts as far as it was sent. An exact sum, in any order."""
-        return _whole(self._paid)
+        return _whole(self._paid) + self._looks[0]
 
     def field(self) -> Field:
         """As a policy sees it now."""
@@ -103,7 +116,7 @@ class Progress:
         """Whether no trial has completed in a quarter of the budget of which little is left: a fourth, or what all workers will
         have done until one that waits at the first rung is through, up to a half.
         """
-        quarter, done = Fraction(self.sweep.trials, 4), _whole(self._done)
+        quarter, done = Fraction(self.sweep.trials, 4), self._all_done
         begin = quarter * (done // quarter)
         through = (1 - Fraction(self.rungs[0])) * (len(self.running) + 1)
         return self._finished_at <= begin and done >= begin + quarter - min(max(quarter / 4, through), quarter / 2)
@@ -119,7 +132,7 @@ class Progress:
             params=trial.params,
             state=_STATES.get(trial.state, "failed"),
             epochs=self.epochs(number),
-            rungs=_without_gaps(trial.rungs),
+            rungs=_without_gaps(trial.rungs, 0 if self.looks is None else 1),
             until=0 if trial.sent is None else trial.sent.index,
             final=final,
             seed=trial.seed,
@@ -134,18 +147,29 @@ class Progress:
         self._counted[number] = paid, done
         self._paid[length] += paid - then_paid
         self._done[length] += done - then_done
+        if trial.looked:
+            then, look = self._looked.get(number, (Fraction(0), Fraction(0))), _exact(trial.looked)
+            self._looked[number] = look, Fraction(0) if trial.looking else look
+            paid_now, done_now = (now - each for now, each in zip(self._looked[number], then, strict=True))
+            self._looks = self._looks[0] + paid_now, self._looks[1] + done_now
         if before is not None and before.state != curve.state == "complete":
-            self._finished_at = _whole(self._done)
+            self._finished_at = self._all_done
+
+    @property
+    def _all_done(self) -> Fraction:
+        """Whole trainings that are known to be done, looks included."""
+        return _whole(self._done) + self._looks[1]
 
     def _recall(self) -> None:
         """What had been done when a trial completed last: all rungs and ends once more, in the order of writing."""
-        done, counted = Counter[int](), Counter[int]()
+        done, counted, looks = Counter[int](), Counter[int](), dict[int, Fraction]()
         for _, number, epoch, ends in sorted(self._written()):
             length = self.epochs(number)
             done[length] += epoch - counted[number]
             counted[number] = epoch
+            looks[number] = _exact(self.record.trial(number).looked)  # the first that is written of a trial
             if ends:
-                self._finished_at = _whole(done)
+                self._finished_at = _whole(done) + sum(looks.values())
 
     def _written(self) -> Iterator[tuple[int, int, int, bool]]:
         """Order, trial, epoch of each rung and end, and whether a training was complete with it."""
@@ -155,17 +179,27 @@ class Progress:
                 yield trial.order, number, trial.trained, trial.outcome == "complete"
             for rung in trial.rungs:
                 if rung.order != trial.order:
-                    yield rung.order, number, rung.epoch, False
+                    yield rung.order, number, rung.come, False
 
 
-def _without_gaps(rungs: tuple[Rung, ...]) -> tuple[Rung, ...]:
-    """All rungs up to the last one: one that was passed together with the next, or that a training ended before, is as that."""
+def _without_gaps(rungs: tuple[Rung, ...], first: int) -> tuple[Rung, ...]:
+    """All rungs up to the last one: one that was passed together with the next, or that a training ended before, is as that.
+
+    Args:
+        first: the index of the first rung of trainings: 1 where looks come before. Nothing stands for a look.
+    """
     if not rungs or rungs[-1].index + 1 == len(rungs):
         return rungs
     found: list[Rung] = []
     for rung in rungs:
-        found += [replace(rung, index=index) for index in range(len(found), rung.index + 1)]
+        come = found[-1].index + 1 if found else min(first, rung.index)
+        found += [replace(rung, index=index) for index in range(come, rung.index + 1)]
     return tuple(found)
+
+
+def _exact(share: float) -> Fraction:
+    """A share as it was written down: sums of them are the same in any order."""
+    return Fraction(str(share))
 
 
 def _whole(epochs: Counter[int]) -> Fraction:

@@ -141,7 +141,9 @@ def variants(
                 continue
             if curves is None:
                 curves = Curves.of(Table.read(table, sweep), list(sweep.objectives))
-            found.append(Variant(f"{sweep.stopping.name}, {_sampler(sweep)}", sweep, curves))
+            blind = "" if sweep.fidelity is None else ", without looks"  # a table has none
+            sweep = sweep.model_copy(update={"fidelity": None})
+            found.append(Variant(f"{sweep.stopping.name}, {_sampler(sweep)}{blind}", sweep, curves))
     if not found and wrong is not None:
         raise wrong
     return found

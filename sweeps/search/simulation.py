@@ -109,7 +109,7 @@ class TabledStudy(Study):
         super().issued(trial, distributions, system_attrs)
 
 
-class _Controller(Controller):
+class TableController(Controller):
     """A controller that is at its end where the table is, and whose trials have no folders: nobody works in them."""
 
     study: TabledStudy
@@ -171,7 +171,7 @@ def simulate(
     with scratch as made, Record(folder or Path(made), sweep.objectives) as record:
         listed = Listed(sweep.space, sweep.ask, world.settings)
         chosen = policy(sweep, listed)
-        controller = _Controller(sweep, record, chosen, lambda event: None, session="simulated")
+        controller = TableController(sweep, record, chosen, lambda event: None, session="simulated")
         controller.study = TabledStudy(sweep, record, listed)
         return clocked(controller, world, Trainings(world, record, listed), workers=workers, budget=budget)
 

@@ -144,6 +144,8 @@ class Study:
             for name in self._objectives:
                 self._seen(name, [float(each[name]) for each in values])
             self._put(place, mean(values, self._objectives), self._violations(place))
+        elif any(self.record.trial(each).looked_only for each in self._trials[place]):
+            return  # nothing is known of its training: to samplers it is at work, and neither good nor bad
         elif all(self.record.trial(each).outcome is not None for each in self._trials[place]):
             self._hopeless.add(place)
             self._put(place, {name: self._worst_of(name) for name in self._objectives}, {})

@@ -31,6 +31,7 @@ from robustray.trial import TrialConfig
 from sweeps.space import corners, grids, measuring, picked, stopping, templates
 from sweeps.space.budget import Budget
 from sweeps.space.distributions import Parameter
+from sweeps.space.fidelity import Fidelity
 from sweeps.space.measuring import Measures, Measuring
 from sweeps.space.overrides import override
 from sweeps.space.searching import TRIALS, Search
@@ -126,6 +127,11 @@ class Sweep(Options):
     search: Search = Field(Search(), description="how trials are chosen")
     budget: Budget = Field(Budget(), description="what ends the search besides `search.trials`")
     stopping: Stopping = Field(Stopping(), description="which trials end early")
+    fidelity: Fidelity | None = Field(
+        None,
+        description="a first look at every setting, a training with less of what costs, by which `stopping` chooses those that "
+        "are trained; null: every trial begins with its training",
+    )
     resources: Resources = Field(Resources(), description="what a trial gets")
     derive: tuple[Annotated[Maker, Registered("derive")], ...] = Field(
         (), description="points that are made from trained trials, before the frontier's members are fixed"
@@ -229,6 +235,31 @@ class Sweep(Options):
                 raise ValueError(why)
         return value
 
+    @field_validator("fidelity")
+    @classmethod
+    def _can_be_looked_at(cls, value: Fidelity | None, info: ValidationInfo) -> Fidelity | None:
+        data = info.data
+        if value is not None and {"trial", "judge", "search", "stopping"} <= data.keys():
+            if data["stopping"].name == "none":
+                raise ValueError(
+                    "chooses who is trained by looks, but stopping: none trains all; write race or pareto_halving"
+                )
+            shared = {"plugins": data["plugins"], "judge": data["judge"]}
+            why = value.objection(list(_examples(templates.compile_template(data["trial"]), shared)))
+            if why is not None:
+                raise ValueError(why)
+        return value
+
+    @model_validator(mode="after")
+    def _waits_after_looks(self) -> Sweep:
+        if self.fidelity is not None and self.stopping.name == "auto":
+            examples = list(self.examples())
+            why = stopping.unwanted(self.stopping, self.search.sampler, self.objectives, examples, self.wanted)
+            if why is not None:
+                told = f"takes looks at trials that wait, but stopping: auto comes to none ({why}); write a policy"
+                raise Mistakes({("fidelity",): f"{told}, stopping: pareto_halving or race"})
+        return self
+
     def settled(self, before: Mapping[str, Any] | None = None) -> Sweep:
         """The same, with what the space leaves to us decided: `search.sampler` and `stopping`, and its rungs.
 
@@ -257,7 +288,8 @@ class Sweep(Options):
         if settled.stopping.pauses:
             epochs = max(trial.schedule.epochs for trial in self.examples())
             sampler = "its own model" if settled.search.sampler == "auto" else settled.search.sampler
-            return f"stopping: {stopping.described(settled.stopping, epochs)}; sampler: {sampler}"
+            first = "" if self.fidelity is None else f" after a look at {self.fidelity.described()}"
+            return f"stopping: {stopping.described(settled.stopping, epochs)}{first}; sampler: {sampler}"
         if self.stopping.name == "auto" and "stopping" in self.model_fields_set:
             why = stopping.unwanted(
                 self.stopping, self.search.sampler, self.objectives, list(self.examples()), self.wanted
@@ -402,7 +434,8 @@ class Sweep(Options):
         `Sweep.model_validate` reads it back: the same space, with the same hash.
         """
         written = {**self.model_dump(mode="json"), "trial": templates.plain(self.template)}
-        return written if self.plugins else {key: value for key, value in written.items() if key != "plugins"}
+        newer = {name for name in ("plugins", "fidelity") if not getattr(self, name)}  # absent is what there was before
+        return {key: value for key, value in written.items() if key not in newer}
 
     @property
     def measured_of_all(self) -> dict[str, Measure]:

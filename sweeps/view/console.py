@@ -255,7 +255,9 @@ class Console:
 
     def _paused(self, event: TrialPaused) -> None:
         number, rung = event.trial.number, event.rung
-        where = f"at epoch {rung.epoch} of {event.epochs}"
+        where = (
+            f"at epoch {rung.epoch} of {event.epochs}" if rung.look is None else f"after a look of {rung.epoch} epochs"
+        )
         begun = f"  [{short(event.trial.params)}]" if len(event.trial.rungs) == 1 else ""
         self._event(f"trial {number:04d} paused {where}{accuracies(rung.metrics)}  {rung.seconds:.1f} s{begun}")
 

@@ -233,7 +233,7 @@ class _Drawing:
         result = run.result
         if result:
             epoch, epochs = int(result.get("epoch", 0)), int(result.get("epochs", 0))
-            done = f"epoch {epoch}/{epochs}"
+            done = f"{'look' if run.job.work.get('look') else 'epoch'} {epoch}/{epochs}"
             if self.roomy:
                 text.append_text(_bar(epoch / max(1, epochs), self.marks)).append(" ")
             text.append(f"{done:<14}", "cyan")

@@ -83,7 +83,7 @@ def _training(tally: Tally, activity: Activity, overview: Overview) -> tuple[flo
     to_begin = 0.0 if overview.spent is None else max(0.0, overview.budget - overview.spent)
     if not runs and not overview.waiting and not to_begin:
         return 0.0, 0.0
-    begun = [run for run in runs if run.result]
+    begun = [run for run in runs if run.result and not run.job.work.get("look")]  # epochs of a look are cheaper
     seconds = float(rows["seconds"].sum()) + sum(_reported(run, "cost_seconds") for run in begun)
     epochs = int(rows["epoch"][rows["timed"]].sum()) + sum(int(_reported(run, "epoch")) for run in begun)
     if epochs <= 0 or seconds <= 0:

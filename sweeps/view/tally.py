@@ -25,7 +25,7 @@ _TRIAL = np.dtype(
         ("feasible", np.bool_),
         ("paused", np.bool_),  # at a rung
         ("length", np.int64),  # epochs of its whole training, where it was sent to a rung
-        ("paid", np.int64),  # of them, those that are paid for
+        ("paid", np.float64),  # of them, those that are paid for, a look as the part of a training that it costs
         ("derived", np.bool_),  # made of others, without training
         ("making", np.float64),  # seconds that took
         ("timed", np.bool_),  # what its training cost is known
@@ -161,13 +161,13 @@ class Tally:
         row["outcome"] = 0 if trial.outcome is None else 1 + OUTCOMES.index(trial.outcome)
         row["feasible"], row["paused"] = trial.feasible, trial.paused
         if trial.sent is not None:
-            row["length"], row["paid"] = trial.sent.epochs, trial.paid
+            row["length"], row["paid"] = trial.sent.epochs, trial.paid + trial.looked * trial.sent.epochs
         row["derived"] = points.derived(trial)
         row["timed"] = "cost_seconds" in trial.metrics and not row["derived"]
         own = points.own_cost(trial, self.trials.__getitem__, "cost_seconds")
         row["seconds"], row["making"] = (0.0, own) if row["derived"] else (own, 0.0)
         row["epoch"] = trial.epoch
-        if trial.paused:  # one that has gone on says itself what it took from the beginning
+        if trial.paused and not trial.looked_only:  # one that has gone on says itself what it took from the beginning
             row["timed"], row["seconds"], row["epoch"] = True, trial.rungs[-1].seconds, trial.rungs[-1].epoch
 
     def _mark(self, name: str, of: Iterable[int], marked: Iterable[int]) -> None:

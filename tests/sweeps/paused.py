@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
 
+import pytest
+
+from sweeps.record import TrialRecord, journal
 from sweeps.search.field import Choice, Curve, Field, Resume, Start
 from tests.sweeps.small import SPACE
 
@@ -44,3 +49,29 @@ class Oldest:
 def paused(field: Field) -> list[Curve]:
     """The trials that may go on."""
     return [curve for curve in field.curves if curve.state == "paused"]
+
+
+class Killed(BaseException):
+    """What a kill is to the driver: nothing is told, nothing is closed."""
+
+
+class Kills:
+    """Kills the driver at its n-th write to the journal, before it or right after it."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, number: int, *, after: bool) -> None:
+        write, left = journal._File.append_logs, [number]
+
+        def append(file: journal._File, logs: list[dict[str, Any]]) -> None:
+            left[0] -= 1
+            if left[0] == 0 and not after:
+                raise Killed
+            write(file, logs)
+            if left[0] == 0:
+                raise Killed
+
+        monkeypatch.setattr(journal._File, "append_logs", append)
+
+
+def untimed(trials: Sequence[TrialRecord]) -> list[TrialRecord]:
+    """The same but for the time of day."""
+    return [replace(trial, started=None, finished=None) for trial in trials]

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from types import SimpleNamespace
-from typing import Any
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -13,16 +11,9 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from sweeps.agreement import Pair, audit, pairs, tau
-from sweeps.record import Judged, Snapshot, TrialRecord
+from sweeps.record import Judged, Rung, Snapshot, TrialRecord
 
 FEW = st.lists(st.tuples(st.integers(0, 4), st.integers(0, 4)), min_size=3, max_size=12)
-
-
-@dataclass(frozen=True)
-class Runged(TrialRecord):
-    """A trial that came by rungs."""
-
-    rungs: Any = field(default=())
 
 
 def test_ties_count_as_in_the_definition() -> None:
@@ -65,10 +56,14 @@ def test_the_interval_narrows_with_trials_and_holds_the_truth() -> None:
 
 def test_rungs_are_held_against_the_judge_and_flagged_trials_are_left_out() -> None:
     def trial(number: int, robust: float, early: float) -> TrialRecord:
-        """Its last rung is the end of its training."""
-        places = enumerate((early, robust))
-        rungs = tuple(SimpleNamespace(index=index, metrics={"robust_accuracy": place}) for index, place in places)
-        return Runged(number, {}, "complete", metrics={"robust_accuracy": robust}, rungs=rungs)
+        """A look, a rung, and a last rung that is the end of its training. The look finds what the end does."""
+        places = enumerate((robust, early, robust))
+        rungs = tuple(
+            Rung(index, (3, 5, 9)[index] + number, 0, {"robust_accuracy": place}, 1.0, None if index else 0.1)
+            for index, place in places
+        )
+        metrics = {"robust_accuracy": robust}
+        return TrialRecord(number, {}, "complete", metrics=metrics, epoch=9 + number, rungs=rungs)
 
     def judged(robust: int, *flags: str) -> Judged:
         return Judged(100, 80, robust, "standard", True, "", 0.0, flags)
@@ -78,11 +73,16 @@ def test_rungs_are_held_against_the_judge_and_flagged_trials_are_left_out() -> N
     verdicts |= {(3, "validation"): judged(90, "masked"), (4, "test"): judged(30)}
     found = pairs(Snapshot({}, trials, verdicts, {}, {}, [], {}))
     assert {pair.trial for pair in found} == {0, 1, 2}
-    end, rung = audit(found)
+    end, rung, look = audit(found)
     assert (end.rung, end.tau.value, end.trial) == (None, 1.0, 2)
     assert (end.largest, end.drop) == pytest.approx((0.15, 0.1))
-    assert rung.rung == 0
+    assert (rung.rung, rung.epochs, rung.look) == (1, (5, 7), False)
     assert rung.tau.value == pytest.approx(-1 / 3)
+    assert (look.rung, look.epochs, look.look, look.tau.value) == (0, (3, 5), True, 1.0)
+    only = replace(trials[0], rungs=trials[0].rungs[:1])
+    assert [pair.look for pair in pairs(Snapshot({}, [only], verdicts, {}, {}, [], {}))] == [False, True], (
+        "a look is no end"
+    )
     assert audit([]) == []
 
 

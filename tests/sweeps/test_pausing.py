@@ -21,7 +21,7 @@ from analysis import collect, summary
 from sweeps import record, standing
 from sweeps.driver import drive
 from sweeps.events import Event, TrialEnded, TrialPaused
-from sweeps.record import Record, TrialRecord, journal
+from sweeps.record import Record, TrialRecord
 from sweeps.running.queues import End, Job
 from sweeps.running.simulated import Simulated
 from sweeps.running.tasks.base import Report
@@ -32,7 +32,7 @@ from sweeps.search.progress import Progress
 from sweeps.search.race import Race
 from sweeps.search.study import Study
 from sweeps.space import Sweep
-from tests.sweeps.paused import Oldest, ToTheEnd
+from tests.sweeps.paused import Killed, Kills, Oldest, ToTheEnd, untimed
 from tests.sweeps.small import SPACE, small_sweep
 
 EPOCHS = 27
@@ -42,10 +42,6 @@ TEXT = (
     .replace("images: {validation: 60, test: 80}", "trials: none")
 )
 PAUSING = TEXT + "stopping: {name: pareto_halving, rungs: [6, 13]}\n"
-
-
-class Killed(BaseException):
-    """What a kill is to the driver: nothing is told, nothing is closed."""
 
 
 def answers(job: Job, *, diverging: float = 0.0) -> Iterator[tuple[float, Report]]:
@@ -79,11 +75,6 @@ def searched(
         place = Simulated(lambda job: answers(job, diverging=diverging), slots)
         assert drive(sweep, opened, lambda: place, policy=policy, tell=tell)
     return record.read(folder).trials
-
-
-def untimed(trials: Sequence[TrialRecord]) -> list[TrialRecord]:
-    """The same but for the time of day."""
-    return [replace(trial, started=None, finished=None) for trial in trials]
 
 
 @pytest.fixture(scope="module")
@@ -123,23 +114,6 @@ def test_a_policy_that_finishes_what_it_begins_spends_the_budget_on_as_many_whol
     assert sum(trial.paid for trial in trials) == sweep.trials * EPOCHS, "exactly, whatever floats would add up to"
 
 
-class _Kills:
-    """Kills the driver at its n-th write to the journal, before it or right after it."""
-
-    def __init__(self, monkeypatch: pytest.MonkeyPatch, number: int, *, after: bool) -> None:
-        write, left = journal._File.append_logs, [number]
-
-        def append(file: journal._File, logs: list[dict[str, Any]]) -> None:
-            left[0] -= 1
-            if left[0] == 0 and not after:
-                raise Killed
-            write(file, logs)
-            if left[0] == 0:
-                raise Killed
-
-        monkeypatch.setattr(journal._File, "append_logs", append)
-
-
 @pytest.mark.parametrize(
     ("name", "every"), [("oldest", 1), ("oldest, two kept", 3), ("race", 5), ("pareto_halving", 5)]
 )
@@ -160,7 +134,7 @@ def test_a_kill_at_any_write_changes_no_decision(
     for number in range(3, writes + 1, every):
         folder, after = tmp_path / f"{number}", bool(number % 2)
         with monkeypatch.context() as patch:
-            _Kills(patch, number, after=after)
+            Kills(patch, number, after=after)
             with contextlib.suppress(Killed):
                 searched(sweep, folder, policy())
         assert untimed(searched(sweep, folder, policy())) == undisturbed, (number, after)

@@ -120,7 +120,7 @@ class Model:
             levels.append(Level(x[kept], self.values[kept, place], self.values[kept, max(place - 1, 0)]))
         self.finals = CoKriging(levels, hypers, own=options.own_values)
         self._x = x
-        self._seconds = self._process(rows.seconds, rows.orders[:, 0], fits)
+        self._seconds = self._process(rows.seconds, rows.first, fits)
 
     def known(self, at: Places, upto: int | None = None) -> tuple[Array, Array]:
         """Mean and variance [k, m] of trials in rows of the field."""

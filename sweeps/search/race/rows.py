@@ -28,7 +28,8 @@ class Rows:
         orders: [n, rungs] of the reports; -1 for what came with a whole trial from elsewhere.
         limited: [n, limits] what whole trials measured of metrics with limits that are no objectives; nan where nothing.
         states: [n] codes. reached, until: [n] indices of rungs, -1 for none. share: [n] of training that is done.
-        seconds: [n] of a whole training, by the first report; nan before it. remaining: [n] of it, by the last one.
+        seconds: [n] of a whole training, by the first report of it, else by a look; nan before. remaining: [n] of it, by the
+            last one.
         tried: how often each setting was, by its key.
         version: changes with every change.
     """
@@ -89,6 +90,13 @@ class Rows:
     epochs: NDArray[np.int64]
 
     @property
+    def first(self) -> NDArray[np.int64]:
+        """[n] order of the first report of each; -1 where there is none."""
+        never = np.iinfo(np.int64).max
+        found: NDArray[np.int64] = np.where(self.orders < 0, never, self.orders).min(1, initial=never)
+        return np.where(found == never, -1, found)
+
+    @property
     def remaining(self) -> Array:
         """[n] seconds of training that are left."""
         return self.seconds * (1 - self.share)
@@ -145,9 +153,9 @@ class Rows:
             to["orders"][at, rung.index] = rung.order
         if curve.state == "complete" and curve.final is not None and np.isnan(to["values"][at, -1]).any():
             to["values"][at, -1] = self._oriented(curve.final)
-        first = curve.rungs[0] if curve.rungs else None
-        known = first is not None and first.seconds > 0 and first.epoch > 0
-        to["seconds"][at] = first.seconds / first.epoch * curve.epochs if first is not None and known else np.nan
+        timed = next((rung for rung in curve.rungs if rung.look is None), curve.look)  # a look tells it less well
+        seconds = None if timed is None else timed.whole(curve.epochs)
+        to["seconds"][at] = np.nan if seconds is None else seconds
         whole = (
             {}
             if curve.state != "complete"
