@@ -49,6 +49,11 @@ test-oldest: | $(UV)  ## All tests but the slow suites, on the oldest versions t
 	$(UV) pip install --quiet --compile-bytecode --python .venv/oldest/bin/python --resolution lowest-direct -e '.[dashboard,png,dev]'
 	.venv/oldest/bin/python -m pytest -n 2 --dist loadfile -m 'not cluster and not browser and not faults'
 
+test-trackers: | $(UV)  ## Listeners that speak to MLflow and Weights & Biases, in an environment of their own
+	$(UV) venv --quiet --allow-existing --python '>=3.11' .venv/trackers
+	$(UV) pip install --quiet --compile-bytecode --python .venv/trackers/bin/python -e '.[dashboard,mlflow,wandb,dev]'
+	.venv/trackers/bin/python -m pytest tests/sweeps/test_trackers.py
+
 test-all: test test-cluster test-faults test-browser  ## Everything
 
 lint: .venv/dev.stamp  ## Style

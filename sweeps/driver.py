@@ -38,6 +38,7 @@ from sweeps.events import (
 from sweeps.judging.measuring import Measuring
 from sweeps.judging.queue import Judging
 from sweeps.judging.shards import FILES, Shards
+from sweeps.listeners import opening
 from sweeps.listeners.accounts import Accounts
 from sweeps.record import Record, Snapshot, provenance
 from sweeps.record.journal import JOURNAL
@@ -99,6 +100,7 @@ def run(
         console(Said(told))
     if backend == "ray" and (hidden := astray.in_the_way_of_workers(Path.cwd())) is not None:
         raise UserError(hidden)
+    opening.check(sweep)
 
     def say(line: str) -> None:
         console(Said(line))
@@ -115,8 +117,11 @@ def run(
             for maker in derive:
                 maker.trust()
                 ask(record, maker)
-            with console.watching(sweep, record, noisy=backend == "ray"):
-                return drive(sweep, record, partial(_place, backend, console, sweep, folder), tell=console)
+            with opening.opened(sweep, record, say) as ears:
+                heard = [ear.heard for ear in ears]
+                with console.watching(sweep, record, noisy=backend == "ray", others=heard):
+                    bus = Bus(console, *ears)
+                    return drive(sweep, record, partial(_place, backend, console, sweep, folder), tell=bus)
 
 
 def drive(

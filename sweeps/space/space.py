@@ -31,6 +31,7 @@ from robustray.trial import TrialConfig
 from sweeps.space import corners, grids, measuring, picked, stopping, templates
 from sweeps.space.budget import Budget
 from sweeps.space.distributions import Parameter
+from sweeps.space.listening import Listeners, Listening
 from sweeps.space.measuring import Measures, Measuring
 from sweeps.space.overrides import override
 from sweeps.space.stopping import Stopping
@@ -215,6 +216,9 @@ class Sweep(Options):
     budget: Budget = Field(Budget(), description="what ends the search besides `search.trials`")
     stopping: Stopping = Field(Stopping(), description="which trials end early")
     resources: Resources = Field(Resources(), description="what a trial gets")
+    listeners: Listening = Field(
+        Listeners(), description="who else is told of what happens: a list of names, or a mapping"
+    )
     derive: tuple[Annotated[Maker, Registered("derive")], ...] = Field(
         (), description="points that are made from trained trials, before the frontier's members are fixed"
     )
@@ -490,7 +494,8 @@ class Sweep(Options):
         `Sweep.model_validate` reads it back: the same space, with the same hash.
         """
         written = {**self.model_dump(mode="json"), "trial": templates.plain(self.template)}
-        return written if self.plugins else {key: value for key, value in written.items() if key != "plugins"}
+        silent = {key for key, there in (("plugins", self.plugins), ("listeners", self.listeners.named)) if not there}
+        return {key: value for key, value in written.items() if key not in silent}
 
     @property
     def measured_of_all(self) -> dict[str, Measure]:
@@ -579,7 +584,7 @@ def _distributions(tree: object) -> list[Keys]:
 
 def _fixed(resolved: Mapping[str, Any]) -> dict[str, Any]:
     """What `space_hash` covers."""
-    free = ("description", "budget", "resources", "derive", "measures", "measuring")
+    free = ("description", "budget", "resources", "derive", "measures", "measuring", "listeners")
     fixed = {key: value for key, value in resolved.items() if key not in free} | measuring.held(resolved)
     if isinstance(fixed.get("search"), dict):
         loose = ("trials", "duplicates", "replicates", "first")  # the record keeps what was to be tried first

@@ -44,7 +44,7 @@ class Pulse:
         self._watch = watch
         self._hear: list[Heard] = [lambda status: statuses.write(folder, status), *others]
         self._failed: set[int] = set()
-        self._every = every
+        self._usual = self._every = every
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._run, name="pulse", daemon=True)
         self._beat = 0
@@ -80,7 +80,7 @@ class Pulse:
         while not self._over.wait(self._every):
             begun = time.monotonic()
             self._tell("at work", "at work")
-            self._every = min(_SLOWEST, max(self._every, (time.monotonic() - begun) / _SHARE))
+            self._every = min(_SLOWEST, max(self._usual, (time.monotonic() - begun) / _SHARE))
 
     def _tell(self, phase: Phase, mood: Mood, error: str | None = None) -> None:
         self._beat += 1

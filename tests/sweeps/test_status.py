@@ -32,7 +32,12 @@ from sweeps.view.watch import Watch
 from tests.sweeps.small import small_sweep
 
 JOB = Job("trial 0003", 3, {"kind": "train"})
-ME: dict[str, Any] = {"host": "here", "machine": statuses.here(), "pid": os.getpid(), "begun": psutil.Process().create_time()}
+ME: dict[str, Any] = {
+    "host": "here",
+    "machine": statuses.here(),
+    "pid": os.getpid(),
+    "begun": psutil.Process().create_time(),
+}
 CODES = "\x1b[31mred\x1b[0m"
 
 
