@@ -23,7 +23,7 @@ import yaml
 from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 
-from analysis import axes, budgets, derivation, explained, imports, points, summary, tables, words
+from analysis import axes, budgets, busy, derivation, explained, imports, points, summary, tables, words
 from analysis.cards import cards
 from analysis.comparison import Comparison
 from analysis.device_time import DeviceTime
@@ -85,7 +85,7 @@ def render(
         threat=sheet.threat,
         verdict=summary.verdict(df, snapshot.objectives),
         derivation=derivation.sentences(df, snapshot.objectives, spent, chosen.verdicts if chosen else None),
-        merits=summary.merits(df, snapshot, spent),
+        merits=[*summary.merits(df, snapshot, spent), *busy.merit(folder)],
         warnings=summary.warnings(df, snapshot, sheet),
         stage=points.stage(df),
         cut=points.cut(df),

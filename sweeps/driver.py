@@ -121,7 +121,9 @@ def run(
                 heard = [ear.heard for ear in ears]
                 with console.watching(sweep, record, noisy=backend == "ray", others=heard):
                     bus = Bus(console, *ears)
-                    return drive(sweep, record, partial(_place, backend, console, sweep, folder), tell=bus)
+                    finished = drive(sweep, record, partial(_place, backend, console, sweep, folder), tell=bus)
+                    console.tell_busy()
+                    return finished
 
 
 def drive(

@@ -107,6 +107,13 @@ class Console:
             for line in kept_back:
                 write(line)
 
+    def tell_busy(self) -> None:
+        """Says how much of their time workers have worked, where any has."""
+        slots = 1 if self._watch is None else self._watch.slots
+        share = self.activity.busy(slots)
+        if share is not None:
+            self._say(f"workers were busy {share:.0%} of the time from the first start to the last end")
+
     def __call__(self, event: Event) -> None:
         """Something has happened."""
         if self._pulse is not None:
