@@ -64,6 +64,10 @@ format: .venv/dev.stamp  ## Mend style
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
+audit: .venv/dev.stamp  ## Known weaknesses: bandit over the code, pip-audit over what it needs, where there is a network
+	$(BIN)/bandit --quiet --recursive --configfile pyproject.toml robustray sweeps analysis run_sweep.py
+	UV="$(UV)" $(PYTHON) -m tests.audited
+
 types: .venv/dev.stamp  ## Types, strict
 	$(BIN)/mypy
 

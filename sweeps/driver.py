@@ -40,7 +40,7 @@ from sweeps.judging.queue import Judging
 from sweeps.judging.shards import FILES, Shards
 from sweeps.listeners import opening
 from sweeps.listeners.accounts import Accounts
-from sweeps.record import Record, Snapshot, provenance
+from sweeps.record import Record, Snapshot, provenance, shared
 from sweeps.record.journal import JOURNAL
 from sweeps.record.ledger import Ledger
 from sweeps.record.lives import Lives
@@ -96,6 +96,8 @@ def run(
         console(Said(plugin.told))
     for warning in look_ahead(sweep):
         console(Said(f"warning: {warning}"))
+    if told := shared.warning(folder):
+        console(Said(f"warning: {told}"))
     if told := asked.stops_as(sweep):
         console(Said(told))
     if backend == "ray" and (hidden := astray.in_the_way_of_workers(Path.cwd())) is not None:
