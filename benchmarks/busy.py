@@ -124,7 +124,7 @@ class Sizes:
 
     def __init__(self) -> None:
         self.driver: list[float] = []
-        self.workers: list[float] = []
+        self.workers: dict[int, list[float]] = {}  # by process id
         self._over = threading.Event()
 
     def __enter__(self) -> Sizes:
@@ -139,24 +139,19 @@ class Sizes:
     def _watch(self) -> None:
         me = psutil.Process(os.getpid())
         while not self._over.wait(1.0):
-            sizes = []
+            self.driver.append(me.memory_info().rss / 2**20)
             for child in me.children(recursive=True):
                 try:
-                    named = " ".join(child.cmdline())
-                    if named.startswith("ray::trial") or "Worker" in named:
-                        sizes.append(child.memory_info().rss / 2**20)
+                    if child.pid in self.workers or " ".join(child.cmdline()).startswith("ray::trial"):
+                        self.workers.setdefault(child.pid, []).append(child.memory_info().rss / 2**20)
                 except psutil.Error:
                     continue
-            self.driver.append(me.memory_info().rss / 2**20)
-            self.workers.append(max(sizes, default=np.nan))
 
 
-def slope(sizes: list[float]) -> float:
-    """Megabytes that a process grows by over the last half of the time, by a straight line."""
-    late = np.array(sizes[len(sizes) // 2 :], dtype=float)
-    known = ~np.isnan(late)
-    x = np.flatnonzero(known)
-    return float(np.polyfit(x, late[known], 1)[0] * len(late)) if len(x) > 3 else float("nan")
+def growth(sizes: list[float]) -> float:
+    """Megabytes that a process grows by over the last half of its time, by a straight line."""
+    late = sizes[len(sizes) // 2 :]
+    return float(np.polyfit(range(len(late)), late, 1)[0] * len(late)) if len(late) > 3 else float("nan")
 
 
 def main() -> None:
@@ -186,10 +181,10 @@ def main() -> None:
         short = 60 if options.quick else options.short
         with tempfile.TemporaryDirectory() as name, Sizes() as sizes:
             swept(Path(name), short, 0.0, workers)
-        for which, seen in (("driver", sizes.driver), ("worker", sizes.workers)):
-            known = [size for size in seen if not np.isnan(size)]
-            bench.row(f"{short} short trials", f"{which}, largest", max(known), unit="MB")
-            grown = slope(seen)
+        of_workers = [("worker", seen) for seen in sizes.workers.values() if len(seen) > 10]
+        for which, seen in [("driver", sizes.driver), *of_workers]:
+            bench.row(f"{short} short trials", f"{which}, largest", max(seen), unit="MB")
+            grown = growth(seen)
             bench.row(f"{short} short trials", f"{which}, growth over the last half", grown, unit="MB")
             bench.target(f"MB that a {which} grows by over the last half of {short} trials", grown, 30)
     bench.close()
