@@ -54,6 +54,11 @@ test-oldest: | $(UV)  ## All tests but the slow suites, on the oldest versions t
 	$(UV) pip install --quiet --compile-bytecode --python .venv/oldest/bin/python --resolution lowest-direct -e '.[dashboard,png,dev]'
 	.venv/oldest/bin/python -m pytest -n 2 --dist loadfile -m '$(QUICK)'
 
+test-trackers: | $(UV)  ## Listeners that speak to MLflow and Weights & Biases, in an environment of their own
+	$(UV) venv --quiet --allow-existing --python '>=3.11' .venv/trackers
+	$(UV) pip install --quiet --compile-bytecode --python .venv/trackers/bin/python -e '.[dashboard,mlflow,wandb,dev]'
+	.venv/trackers/bin/python -m pytest tests/sweeps/test_trackers.py
+
 test-all: test test-e2e test-cluster test-faults test-browser  ## Everything
 
 lint: .venv/dev.stamp  ## Style
@@ -63,6 +68,10 @@ lint: .venv/dev.stamp  ## Style
 format: .venv/dev.stamp  ## Mend style
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+audit: .venv/dev.stamp  ## Known weaknesses: bandit over the code, pip-audit over what it needs, where there is a network
+	$(BIN)/bandit --quiet --recursive --configfile pyproject.toml robustray sweeps analysis run_sweep.py
+	UV="$(UV)" $(PYTHON) -m tests.audited
 
 types: .venv/dev.stamp  ## Types, strict
 	$(BIN)/mypy

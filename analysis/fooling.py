@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ from analysis.paired import mcnemar
 from analysis.pareto import wilson
 from analysis.printed import plain_table
 from robustray.errors import UserError
+from robustray.files import json_mapping
 
 ABOUT, RESULT, IMAGES = "measure.json", "result.json", "images.csv"
 COLUMNS = ("predicted", "predicted_attacked")
@@ -39,8 +39,8 @@ def read(folder: Path) -> Kept:
         UserError: there are none.
     """
     try:
-        identity = json.loads((folder / ABOUT).read_text(encoding="utf-8"))
-        said = json.loads((folder / RESULT).read_text(encoding="utf-8"))
+        identity = json_mapping(folder / ABOUT)
+        said = json_mapping(folder / RESULT)
         rows = pd.read_csv(folder / IMAGES)
         kept = Kept(rows, str(said["name"]), {key: identity[key] for key in _IDENTITY})
     except (OSError, ValueError, KeyError):

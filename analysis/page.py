@@ -26,6 +26,7 @@ from plotly.offline import get_plotlyjs
 from analysis import (
     axes,
     budgets,
+    busy,
     derivation,
     endings,
     explained,
@@ -107,7 +108,7 @@ def render(
         threat=sheet.threat,
         verdict=summary.verdict(df, snapshot.objectives),
         derivation=derivation.sentences(df, snapshot.objectives, spent, chosen.verdicts if chosen else None),
-        merits=summary.merits(df, snapshot, spent),
+        merits=[*summary.merits(df, snapshot, spent), *busy.merit(folder)],
         answers=answers(df, snapshot, spent, comparisons, advice(df, snapshot.objectives)),
         limit=picking.limit(df, snapshot.objectives),
         facts_of_page=_json(picking.facts(df, snapshot.objectives) | {"progress": progress, "training": trained}),

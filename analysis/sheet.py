@@ -9,6 +9,8 @@ from typing import Any
 
 import yaml
 
+from robustray.options.recorded import recorded
+
 SHEET = "sweep.yaml"
 
 
@@ -50,7 +52,7 @@ class Sheet:
 def read(folder: Path) -> Sheet:
     """A sweep's sheet; an empty one that says why where there is none to read. Never raises for what is in it."""
     try:
-        content = yaml.safe_load((folder / SHEET).read_text(encoding="utf-8"))
+        content = recorded((folder / SHEET).read_text(encoding="utf-8"))
     except FileNotFoundError:
         return Sheet(fault=f"there is no {SHEET} in this folder")
     except (OSError, UnicodeDecodeError, yaml.YAMLError):

@@ -6,6 +6,7 @@ import csv
 import errno
 import hashlib
 import io
+import json
 import os
 import shutil
 import tempfile
@@ -107,6 +108,21 @@ def whole_folder(folder: Path) -> Iterator[Path]:
             raise
     finally:
         shutil.rmtree(aside, ignore_errors=True)
+
+
+def json_mapping(path: Path) -> dict[str, Any]:
+    """The mapping that a JSON file holds.
+
+    Raises:
+        OSError: it cannot be read. ValueError: it is no JSON, or holds something else.
+    """
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except RecursionError:
+        raise ValueError(f"{path.name}: is nested too deeply") from None
+    if not isinstance(found, dict):
+        raise ValueError(f"{path.name}: holds no mapping")
+    return found
 
 
 def digest(path: Path) -> str:

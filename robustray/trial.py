@@ -33,6 +33,7 @@ from robustray.models.base import Architecture
 from robustray.models.small_cnn import SmallCnn
 from robustray.moved import MOVED, moved, was_of, written
 from robustray.options.mistakes import Mistakes, mistakes
+from robustray.options.recorded import recorded
 from robustray.options.yaml import Document, Keys
 from robustray.plugins import Names, Plugins
 from robustray.registry import Count, Options, Real, Registered, parts
@@ -43,7 +44,6 @@ from robustray.training.optimisers import Optimiser, Sgd
 from robustray.training.schedules import OneCycle, Schedule
 from robustray.training.updates import Plain, Update
 
-_LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _DUMPER: Any = getattr(yaml, "CSafeDumper", yaml.SafeDumper)  # a fifth of the time, where PyYAML was built with libyaml
 
 
@@ -271,8 +271,9 @@ class TrialConfig(Options):
 
         Raises:
             UserError: a plugin is missing, has changed, or is not trusted. ValidationError: these are no options of today's.
+            YAMLError: it is no YAML, or of no sane size.
         """
-        known = yaml.load(text, Loader=_LOADER)  # noqa: S506  the safe one
+        known = recorded(text)
         if isinstance(known, dict) and isinstance(known.get("plugins"), dict):
             plugins.recorded(known["plugins"], folder)
         return cls.model_validate(known)

@@ -19,7 +19,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from robustray.errors import UserError
-from robustray.files import write_whole
+from robustray.files import json_mapping, write_whole
 from robustray.shards import Rows, Store
 
 CLEAN = "clean"
@@ -103,7 +103,7 @@ def stages(folder: Path) -> tuple[str, ...]:
         UserError: there is no readable judgement in the folder.
     """
     try:
-        parts = json.loads((folder / "judgement.json").read_text(encoding="utf-8"))
+        parts = json_mapping(folder / "judgement.json")
         return in_order(parts.get("extras", ()), parts["attacks"])
     except (OSError, ValueError, KeyError, TypeError):
         raise UserError(f"{folder}: no judgement here (no readable judgement.json)") from None

@@ -12,9 +12,14 @@ from robustray.errors import told_in_one_line
 from sweeps.commands.derive import derive
 from sweeps.commands.repair import repair
 from sweeps.commands.simulate import simulate
+from sweeps.commands.status import status
 
 app = front(
-    "Look after a sweep's folder, or simulate one. A sweep itself is run by run_sweep.py.", derive, repair, simulate
+    "Look after a sweep's folder, or simulate one. A sweep itself is run by run_sweep.py.",
+    derive,
+    repair,
+    simulate,
+    status,
 )
 
 

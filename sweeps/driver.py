@@ -38,8 +38,9 @@ from sweeps.events import (
 from sweeps.judging.measuring import Measuring
 from sweeps.judging.queue import Judging
 from sweeps.judging.shards import FILES, Shards
+from sweeps.listeners import opening
 from sweeps.listeners.accounts import Accounts
-from sweeps.record import Record, Snapshot, provenance
+from sweeps.record import Record, Snapshot, provenance, shared
 from sweeps.record.journal import JOURNAL
 from sweeps.record.ledger import Ledger
 from sweeps.record.lives import Lives
@@ -96,10 +97,13 @@ def run(
         console(Said(plugin.told))
     for warning in look_ahead(sweep):
         console(Said(f"warning: {warning}"))
+    if told := shared.warning(folder):
+        console(Said(f"warning: {told}"))
     if told := asked.stops_as(sweep):
         console(Said(told))
     if backend == "ray" and (hidden := astray.in_the_way_of_workers(Path.cwd())) is not None:
         raise UserError(hidden)
+    opening.check(sweep)
 
     def say(line: str) -> None:
         console(Said(line))
@@ -116,8 +120,13 @@ def run(
             for maker in derive:
                 maker.trust()
                 ask(record, maker)
-            with console.watching(sweep, record, noisy=backend == "ray"):
-                return drive(sweep, record, partial(_place, backend, console, sweep, folder), tell=console)
+            with opening.opened(sweep, record, say) as ears:
+                heard = [ear.heard for ear in ears]
+                with console.watching(sweep, record, noisy=backend == "ray", others=heard):
+                    bus = Bus(console, *ears)
+                    finished = drive(sweep, record, partial(_place, backend, console, sweep, folder), tell=bus)
+                    console.tell_busy()
+                    return finished
 
 
 def drive(

@@ -15,6 +15,7 @@ from torch import nn
 from robustray.derived.base import Ground, Made, Maker, Parent
 from robustray.errors import UserError
 from robustray.judge import Judge
+from robustray.options.recorded import recorded as read_yaml
 from robustray.plugins import Names, recorded
 from robustray.registry import Registered
 from robustray.training import checkpoints
@@ -55,7 +56,7 @@ class Recipe:
         Raises:
             UserError: a plugin is missing, has changed, or is not trusted.
         """
-        about = yaml.safe_load(text)
+        about = read_yaml(text)
         names = Names(about.get("plugins", {}))
         recorded(names, folder)
         maker = _MAKER.validate_python(about["maker"])

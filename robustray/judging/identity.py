@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import inspect
-import json
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from robustray.attacks.mode import attack_mode
+from robustray.files import json_mapping
 from robustray.judging.answers import Copies, seeded
 from robustray.numerics import numerics
 
@@ -97,10 +97,10 @@ def known(
     """
     for folder in sorted(folders):
         try:
-            parts: Any = json.loads((folder / file).read_text(encoding="utf-8"))
+            parts: Any = json_mapping(folder / file)
         except (OSError, ValueError):
             continue
-        if not isinstance(parts, Mapping) or parts.get("weights") != weights:
+        if parts.get("weights") != weights:
             continue
         kept: Any = parts
         for key in keys:

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from robustray.attacks.mode import attack_mode
+from robustray.files import json_mapping
 from robustray.judging.plan import Plan
 from robustray.measures.threads import pass_with_gradient
 
@@ -97,10 +98,10 @@ def recorded(root: Path, plan: Plan) -> int | None:
 def _judgements(root: Path) -> Iterable[dict[str, Any]]:
     for path in sorted(root.glob("*/judgement.json")):
         try:
-            parts = json.loads(path.read_text(encoding="utf-8"))
+            parts = json_mapping(path)
         except (OSError, ValueError):
             continue
-        if isinstance(parts, dict) and "shard" in parts:
+        if "shard" in parts:
             yield parts
 
 

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import yaml
 from pydantic import ValidationError
 from torch import Tensor, nn
 
@@ -16,6 +15,7 @@ from robustray.data.base import DataSource
 from robustray.derived import point
 from robustray.errors import UserError
 from robustray.judge import Judge
+from robustray.options.recorded import recorded
 from robustray.plain import line
 from robustray.subjects import program, weight_files
 from robustray.subjects.classifier import Classifier
@@ -117,7 +117,7 @@ def _point(folder: Path, data: DataSource | None) -> tuple[nn.Module, Judge] | N
         return None
     kept = _kept(folder)
     recipe = point.Recipe.from_yaml(kept["recipe"], folder)
-    trials = [TrialConfig.model_validate(yaml.safe_load(parent["config"])) for parent in kept["parents"]]
+    trials = [TrialConfig.model_validate(recorded(parent["config"])) for parent in kept["parents"]]
     blank = [_network(trial, data).eval().requires_grad_(False) for trial in trials]
     state: Mapping[str, Tensor] = kept["state"]
     return recipe.maker.build(blank, recipe.numbers, state), recipe.judge

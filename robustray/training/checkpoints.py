@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from robustray.files import write_whole
+from robustray.plain import line
 
 _MARK = b"sha256="
 _COMMENT = len(_MARK) + 64
@@ -50,7 +51,16 @@ def load(path: Path) -> dict[str, Any]:
     content, tail = data[: -_COMMENT - 2] + b"\0\0", data[-_COMMENT - 2 :]
     if tail != _LENGTH + _MARK + hashlib.sha256(content).hexdigest().encode():
         raise DamagedCheckpoint(f"{path.name}: its hash does not match its content")
-    state: dict[str, Any] = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
+    try:
+        state: dict[str, Any] = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
+    except MemoryError:  # of this machine, and no fault of the file
+        raise
+    except (
+        Exception
+    ) as error:  # the hash is right, so somebody has made it so: torch, zip and pickle raise what they like
+        raise DamagedCheckpoint(f"{path.name}: is no checkpoint of tensors and plain values ({line(error)})") from None
+    if not isinstance(state, dict):
+        raise DamagedCheckpoint(f"{path.name}: holds no mapping")
     return state
 
 

@@ -19,7 +19,7 @@ from robustray import plugins
 from robustray.data.device import DeviceImages
 from robustray.devices import pick_device
 from robustray.errors import Diverged, NotFinite, Paused, UserError
-from robustray.files import disk_trouble, write_whole
+from robustray.files import disk_trouble, json_mapping, write_whole
 from robustray.measures.accuracy import measured
 from robustray.measures.spatial import spatial
 from robustray.numerics import numerics
@@ -264,7 +264,7 @@ class ScriptTrainer:
 
     def _progress(self) -> tuple[list[dict[str, float]], float]:
         try:
-            known = json.loads((self._home / PROGRESS).read_text(encoding="utf-8"))
+            known = json_mapping(self._home / PROGRESS)
             return known["rows"], known["seconds"]
         except (OSError, ValueError, KeyError):
             return [], 0.0

@@ -19,6 +19,7 @@ from robustray import plugins
 from robustray.errors import UserError
 from robustray.files import write_whole
 from robustray.options.places import where_it_was
+from robustray.options.recorded import recorded
 from robustray.trial import TrialConfig
 from sweeps.record.facts import TrialRecord
 from sweeps.record.lock import INSIDE
@@ -190,7 +191,7 @@ def _set_aside(folder: Path) -> Path | None:
 
 def _read(path: Path) -> dict[str, Any] | None:
     try:
-        known = yaml.safe_load(path.read_text(encoding="utf-8"))
+        known = recorded(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         return None
     except (OSError, yaml.YAMLError, UnicodeDecodeError) as error:

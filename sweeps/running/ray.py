@@ -75,11 +75,16 @@ class Worker(tune.Trainable):  # type: ignore[misc]
         self._work = json.loads(new_config["work"])
         self._stop = Path(new_config["stop"])
         self._asked: Evidence | None = json.loads(new_config["asked"])
+        self._name: str = new_config["name"]
         self._task: Task | None = None
         plugins.arrived(json.loads(new_config["plugins"]))
         return True
 
+    def __repr__(self) -> str:
+        return f"worker of {self._stop.parent.name}"  # in Ray's dashboard; its process has the job's name
+
     def step(self) -> dict[str, Any]:
+        ray_nodes.shown_as(self._name)
         if self._task is None:
             self._check_node(unseen)
             self._task = open_task(self._work)
@@ -297,6 +302,7 @@ class RayTune:
                 num_samples=-1,
                 max_concurrent_trials=self.slots,  # unset, one slot is all that short trials ever get
                 reuse_actors=True,
+                trial_name_creator=lambda trial: trial.config["name"].replace(" ", "_"),
             ),
             run_config=tune.RunConfig(
                 storage_path=scratch,
@@ -315,7 +321,7 @@ def _measured(work: dict[str, Any], known: list[tuple[str, str, str]]) -> Report
 
 def _config(job: Job, roll: RollCall) -> dict[str, Any]:
     """What of a trial of Tune's may change when it is tried again."""
-    return {"work": json.dumps(dict(job.work)), "shunned": ",".join(roll.nodes.shunned)}
+    return {"name": job.name, "work": json.dumps(dict(job.work)), "shunned": ",".join(roll.nodes.shunned)}
 
 
 def _wanted(config: dict[str, Any]) -> tune.PlacementGroupFactory:

@@ -199,3 +199,13 @@ def _listed() -> Iterator[Node]:
                 has.get("CPU", 0.0),
                 has.get("GPU", 0.0),
             )
+
+
+def shown_as(job: str) -> None:
+    """Names what this worker is at: its process in Ray's dashboard, `ps` and `top`, and the lines that it prints.
+
+    Ray gives the process its own name again when the call ends. Where a version of it has no such handle, nothing is named.
+    """
+    with contextlib.suppress(AttributeError):
+        ray._raylet.setproctitle(f"ray::{job}")
+        print(f"{ray._private.ray_constants.LOG_PREFIX_ACTOR_NAME}{job}", flush=True)

@@ -22,6 +22,7 @@ from robustray.trial import TrialConfig
 from sweeps.space import Sweep
 from sweeps.space.budget import Budget
 from sweeps.space.distributions import MEANING, OF_A_PRIOR, PRIOR
+from sweeps.space.listening import Listeners, MLflow, Prometheus, TensorBoard, WandB
 from sweeps.space.measuring import Measuring
 from sweeps.space.searching import Search
 from sweeps.space.space import SHARED, Bound, Resources
@@ -41,6 +42,11 @@ SECTIONS: dict[str, type[Options]] = {
     "budget": Budget,
     "stopping": Stopping,
     "resources": Resources,
+    "listeners": Listeners,
+    "prometheus": Prometheus,
+    "tensorboard": TensorBoard,
+    "mlflow": MLflow,
+    "wandb": WandB,
 }
 """The file's own keys that hold options, as `--explain` knows them."""
 _NOTE = "<!-- Written by `make reference` from the fields of the options. Change those. -->\n\n"

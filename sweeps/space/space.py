@@ -32,6 +32,7 @@ from sweeps.space import corners, grids, measuring, picked, stopping, templates
 from sweeps.space.budget import Budget
 from sweeps.space.distributions import Parameter
 from sweeps.space.fidelity import Fidelity
+from sweeps.space.listening import Listeners, Listening
 from sweeps.space.measuring import Measures, Measuring
 from sweeps.space.overrides import override
 from sweeps.space.searching import TRIALS, Search
@@ -133,6 +134,9 @@ class Sweep(Options):
         "are trained; null: every trial begins with its training",
     )
     resources: Resources = Field(Resources(), description="what a trial gets")
+    listeners: Listening = Field(
+        Listeners(), description="who else is told of what happens: a list of names, or a mapping"
+    )
     derive: tuple[Annotated[Maker, Registered("derive")], ...] = Field(
         (), description="points that are made from trained trials, before the frontier's members are fixed"
     )
@@ -434,8 +438,8 @@ class Sweep(Options):
         `Sweep.model_validate` reads it back: the same space, with the same hash.
         """
         written = {**self.model_dump(mode="json"), "trial": templates.plain(self.template)}
-        newer = {name for name in ("plugins", "fidelity") if not getattr(self, name)}  # absent is what there was before
-        return {key: value for key, value in written.items() if key not in newer}
+        there = {"plugins": self.plugins, "fidelity": self.fidelity, "listeners": self.listeners.named}
+        return {key: value for key, value in written.items() if there.get(key, True)}  # absent is what there was before
 
     @property
     def measured_of_all(self) -> dict[str, Measure]:
@@ -524,7 +528,7 @@ def _distributions(tree: object) -> list[Keys]:
 
 def _fixed(resolved: Mapping[str, Any]) -> dict[str, Any]:
     """What `space_hash` covers."""
-    free = ("description", "budget", "resources", "derive", "measures", "measuring")
+    free = ("description", "budget", "resources", "derive", "measures", "measuring", "listeners")
     fixed = {key: value for key, value in resolved.items() if key not in free} | measuring.held(resolved)
     if isinstance(fixed.get("search"), dict):
         loose = ("trials", "duplicates", "replicates", "first")  # the record keeps what was to be tried first

@@ -54,6 +54,9 @@ class Activity:
         self.news: list[tuple[int, str]] = []  # keys of both, once for every change: readers keep their place in it
         self.events: deque[str] = deque(maxlen=EVENTS)
         self.speed: float | None = None  # training images per second of one trial at work
+        self.worked = 0.0  # device-seconds of jobs that ended
+        self.first: float | None = None  # when the first job began
+        self.last = self.since  # when one last ended
 
     def __call__(self, event: Event) -> None:
         """Something has happened."""
@@ -61,17 +64,33 @@ class Activity:
             match event:
                 case JobBegun(job) | JobResumed(job):
                     now = self.clock()
+                    self.first = now if self.first is None else self.first
                     self.runs[job.name] = Run(job, now, now)
                 case JobReturned(job):
                     self.runs.pop(job.name, None)
                 case JobHeard(job, result):
                     self._heard(job, result)
                 case JobEnded(job, end):
+                    self.worked, self.last = self.worked + end.device_seconds, self.clock()
                     self._ended(job, end.result)
                 case AttackDone():
                     standing = Standing(event.attack, event.standing, event.images)
                     self.standing[event.number, event.split] = standing
                     self.news.append((event.number, event.split))
+
+    def busy(self, slots: int) -> float | None:
+        """Share of the slots' time, from the first job's start to now or the last one's end, in which jobs worked; in [0, 1].
+
+        The rest is starting processes, handing out, placing, and slots that nothing is left for.
+        """
+        with self.lock:
+            if self.first is None:
+                return None
+            until = self.clock() if self.runs else self.last
+            heard = sum(_number(run.result, "device_seconds") or 0.0 for run in self.runs.values())
+            unheard = sum(until - run.heard for run in self.runs.values())  # at work since, for all that is known
+            span = slots * (until - self.first)
+            return min(1.0, (self.worked + heard + unheard) / span) if span > 0 else None
 
     def line(self, line: str) -> None:
         """A line is shown of what has happened."""

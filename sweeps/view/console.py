@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime
 from functools import partial
 from typing import Any, Literal
@@ -38,6 +38,7 @@ from sweeps.running.queues import End, Job, Result
 from sweeps.space import Sweep
 from sweeps.view.activity import Activity
 from sweeps.view.points import made
+from sweeps.view.pulse import Heard, Pulse
 from sweeps.view.terminal import Screen, output_kept
 from sweeps.view.watch import EVENTS, OUTPUT, Watch
 from sweeps.view.words import accuracies, reason, short, trainings
@@ -73,14 +74,17 @@ class Console:
         self._last = time.monotonic()
         self._log: Lines | None = None
         self._watch: Watch | None = None
+        self._pulse: Pulse | None = None
         self._budget = ""
 
     @contextlib.contextmanager
-    def watching(self, sweep: Sweep, record: Record, *, noisy: bool) -> Iterator[None]:
-        """Writes events.log while the block runs, and shows the view where that is wanted; then restores the terminal.
+    def watching(self, sweep: Sweep, record: Record, *, noisy: bool, others: Sequence[Heard] = ()) -> Iterator[None]:
+        """Writes events.log and status.json while the block runs, and shows the view where that is wanted; then restores the
+        terminal.
 
         Args:
             noisy: other processes will print; what they say goes to output.log.
+            others: are handed every status too.
         """
         write, kept_back = self._write, list[str]()
         watch = self._watch = Watch(sweep, record.folder, record.snapshot, self.activity, self._until)
@@ -96,14 +100,24 @@ class Console:
                         stack.enter_context(Screen(out, watch.frame))
                     elif out is not None:
                         self._write = partial(print, file=out, flush=True)
+                self._pulse = stack.enter_context(Pulse(watch, record.folder, others))
                 yield
         finally:
-            self._write, self._log, self._watch, self.keeps_output = write, None, None, False
+            self._write, self._log, self._watch, self._pulse, self.keeps_output = write, None, None, None, False
             for line in kept_back:
                 write(line)
 
+    def tell_busy(self) -> None:
+        """Says how much of their time workers have worked, where any has."""
+        slots = 1 if self._watch is None else self._watch.slots
+        share = self.activity.busy(slots)
+        if share is not None:
+            self._say(f"workers were busy {share:.0%} of the time from the first start to the last end")
+
     def __call__(self, event: Event) -> None:
         """Something has happened."""
+        if self._pulse is not None:
+            self._pulse(event)
         if isinstance(event, JobEnded):
             began = self.activity.runs.get(event.job.name)
             self.activity(event)

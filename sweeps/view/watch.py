@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
@@ -18,7 +19,11 @@ OUTPUT = "output.log"
 
 
 class Watch:
-    """A sweep looked at. `frame` may be called from another thread than the driver's."""
+    """A sweep looked at. `frame` may be called from any thread, and from several.
+
+    Attributes:
+        snapshot: the record that the last frame was made from.
+    """
 
     def __init__(
         self,
@@ -45,8 +50,9 @@ class Watch:
         self.dashboard: str | None = None
         self.budget = ""  # what is spent of it
         self._tally = Tally(sweep)
-        self._snapshot = read()
+        self.snapshot = read()
         self._news = False
+        self._drawing = threading.Lock()
         self._countdown = Countdown(activity.clock)
 
     def news(self) -> None:
@@ -55,12 +61,16 @@ class Watch:
 
     def frame(self, mood: Mood) -> Frame:
         """What is to be seen now."""
+        with self._drawing:
+            return self._frame(mood)
+
+    def _frame(self, mood: Mood) -> Frame:
         if self._news:
             self._news = False
-            self._snapshot = self.read()
+            self.snapshot = self.read()
         tally, activity = self._tally, self.activity
         with activity.lock:
-            tally.update(self._snapshot, activity)
+            tally.update(self.snapshot, activity)
             overview = Overview.of(tally, activity)
             outlook = Outlook.of(tally, activity, overview, self.slots)
             runs = list(activity.runs.values())
@@ -82,7 +92,7 @@ class Watch:
                 standing=dict(activity.standing),
                 params={number: tally.trials[number].params for number in at_work if number in tally.trials},
                 now=activity.clock(),
-                shard_size=self._snapshot.settings.get("shard_size"),
+                shard_size=self.snapshot.settings.get("shard_size"),
                 events=tuple(activity.events),
                 mood=mood,
             )

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from robustray.errors import Diverged, Paused, UserError
-from robustray.files import disk_trouble, write_whole
+from robustray.files import disk_trouble, json_mapping, write_whole
 from sweeps.running.packing import Share
 from sweeps.running.tasks.log_file import logging_to
 
@@ -130,10 +130,11 @@ def deaths(path: Path, session: str, place: int) -> int:
     """
     here = {"session": session, "place": place}
     try:
-        last = json.loads(path.read_text(encoding="utf-8"))
+        last = json_mapping(path)
     except (OSError, ValueError):
         last = {}
-    count: int = last["deaths"] + 1 if last.get("here") == here else 0
+    before = last.get("deaths")
+    count: int = before + 1 if last.get("here") == here and isinstance(before, int) else 0
     path.parent.mkdir(parents=True, exist_ok=True)
     write_whole(path, json.dumps({"here": here, "deaths": count}))
     return count
