@@ -1,4 +1,4 @@
-"""One search of `search_images.py`, ours or plain OptunaSearch, until a time of the processor is spent; either goes on if killed."""
+"""One search of `search_images.py`, ours or plain OptunaSearch, for a time of the processor; killed, it goes on."""
 
 from __future__ import annotations
 

@@ -75,13 +75,30 @@ def _parts(part: str, table: str) -> tuple[str, ...]:
 
 
 def install(folder: Path) -> None:
-    """Makes the rivals' environment: it sees the packages of this one, and adds theirs."""
-    import sysconfig
+    """Makes the rivals' environment: it sees the packages of this one, and adds theirs and no other version of ours.
 
+    Raises:
+        SystemExit: there is no uv, or the packages could not be installed.
+    """
+    import shutil
+    import sysconfig
+    import tempfile
+    from importlib.metadata import distributions
+
+    bootstrapped = Path(sys.prefix) / "uv/bin/uv"  # by `make install`
+    uv = shutil.which("uv") or (str(bootstrapped) if bootstrapped.exists() else None)
+    if uv is None:
+        raise SystemExit("uv is not installed, which installs the rivals' packages: pip install uv")
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(folder)], check=True)  # noqa: S603
     inside = next(folder.glob("lib/python*/site-packages"))
     (inside / "beside.pth").write_text(sysconfig.get_path("purelib") + "\n")
-    subprocess.run(["uv", "pip", "install", "--python", str(folder / "bin/python"), *PACKAGES], check=True)  # noqa: S603, S607
+    ours = sorted({each.metadata["Name"] for each in distributions()})
+    with tempfile.NamedTemporaryFile("w", suffix=".txt") as file:
+        file.writelines(f"{name}; sys_platform == 'none'\n" for name in ours)  # there already: not to be installed
+        file.flush()
+        command = [uv, "pip", "install", "--python", str(folder / "bin/python"), "--override", file.name, *PACKAGES]
+        if subprocess.run(command, check=False).returncode:  # noqa: S603
+            raise SystemExit(f"the rivals' packages could not be installed into {folder}; uv says why above")
     print(
         f"{folder}: ready. For the hub's pruner: git clone https://github.com/optuna/optunahub-registry build/registry"
     )
