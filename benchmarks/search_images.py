@@ -1,6 +1,6 @@
 """Our search and Ray Tune's plain OptunaSearch on real images, at equal device time, judged by AutoAttack on test images.
 
-    python benchmarks/search_images.py --data FOLDER [--minutes 5] [--seeds 3] [--at-once 2] [--quick]
+    python benchmarks/search_images.py --data FOLDER [--minutes 2.5] [--seeds 3] [--at-once 2] [--quick]
 
 FOLDER has CIFAR-10 (or other images of 32x32) as train.npz and test.npz; see `search_images.yaml`, which both search.
 
@@ -172,7 +172,7 @@ def side_by_side(wanted: list[Side], at_once: int) -> None:
 def main() -> None:
     line = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     line.add_argument("--data", type=Path, required=True, help="folder of train.npz and test.npz")
-    line.add_argument("--minutes", type=float, default=5.0, help="of the processor that each search may train for")
+    line.add_argument("--minutes", type=float, default=2.5, help="of the processor that each search may train for")
     line.add_argument("--seeds", type=int, default=3, help="searches of each side")
     line.add_argument("--at-once", type=int, default=2, help="searches that run at a time")
     line.add_argument(
