@@ -52,6 +52,6 @@ def figure(path: Path, rows: pd.DataFrame, minutes: float, volume: Callable[[pd.
     title = f"Two searches at equal device time<br><sub>{machine()}</sub>"
     drawn.update_layout(
         title={"text": title, "x": 0.02}, paper_bgcolor=look.paper, plot_bgcolor=look.paper, font={"color": look.ink},
-        width=1040, height=470, margin={"l": 60, "r": 20, "t": 100, "b": 50},
+        width=1040, height=470, margin={"l": 60, "r": 20, "t": 120, "b": 50},
     )  # fmt: skip
     path.write_bytes(png(drawn, scale=1.5))
