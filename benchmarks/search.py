@@ -120,6 +120,7 @@ def main() -> None:
     line.add_argument("--rivals", type=Path, default=BUILD / "rivals", help="their environment")
     line.add_argument("--registry", default=str(BUILD / "registry"), help="a checkout of optunahub-registry")
     line.add_argument("--cache", type=Path, default=BUILD / "searches.jsonl", help="where sweeps are kept")
+    line.add_argument("--name", default="search", help="of the CSV, and of the figures")
     line.add_argument("--only-run", action="store_true", help="run sweeps, and report nothing")
     line.add_argument("--install-rivals", action="store_true", help="make the rivals' environment, with uv")
     options = line.parse_args()
@@ -142,7 +143,7 @@ def main() -> None:
     run_all(wanted, runs, workers=options.workers, python=there, seconds=options.seconds)
     if options.only_run:
         return
-    bench = Bench(f"search-{options.part}" if options.part != "report" else "search", options.quick)
+    bench = Bench(f"{options.name}-{options.part}" if options.part != "report" else options.name, options.quick)
     found = regrets(runs, wanted)
     for (table, budget), by_search in found.items():
         judge(bench, table, budget, by_search)
@@ -156,7 +157,7 @@ def main() -> None:
             name = table.replace(" (", "-").rstrip(")")
             title = f"Searches over {table}"
             figure(
-                FIGURES / f"search-{name}.png",
+                FIGURES / f"{options.name}-{name}.png",
                 title,
                 budget * SHARES[::5],
                 {each: shown[each][:, ::5] for each in order},
