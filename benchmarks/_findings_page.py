@@ -18,11 +18,14 @@ _SIZE = {"width": 760, "height": 430, "scale": 2}
 _COLUMNS = {"clean": "clean", "robust": "robust (APGD-CE, APGD-T)", "spatial": f"under rotations up to {ANGLE}°"}
 _COLOURS = dict(zip(_COLUMNS, _LOOK.categories, strict=False))
 
+_BY_HAND = "\n<!-- what follows was written by hand, of other programs -->\n"
+"""Where the part of the page begins that is kept as it is."""
+
 Curve = tuple[str, Sequence[float], Sequence[str], str, str]  # its name, places, settings, column, colour
 
 
 def publish(docs: Path, runs: pd.DataFrame, verdicts: Sequence[Verdict]) -> None:
-    """Writes findings.md, findings/claims.csv and a PNG for each group of claims."""
+    """Writes findings.md up to what was written by hand, findings/claims.csv and a PNG for each group of claims."""
     folder = docs / "findings"
     claims = pd.DataFrame(
         {
@@ -35,7 +38,9 @@ def publish(docs: Path, runs: pd.DataFrame, verdicts: Sequence[Verdict]) -> None
     claims.to_csv(folder / "claims.csv", index=False, float_format="%.6g")
     for name, figure in _figures(runs).items():
         (folder / f"{name}.png").write_bytes(png(figure, **_SIZE))
-    (docs / "findings.md").write_text(_page(runs, verdicts))
+    page = docs / "findings.md"
+    before = page.read_text(encoding="utf-8") if page.exists() else ""
+    page.write_text(_page(runs, verdicts) + "".join(before.partition(_BY_HAND)[1:]), encoding="utf-8")
 
 
 def _page(runs: pd.DataFrame, verdicts: Sequence[Verdict]) -> str:

@@ -125,23 +125,28 @@ def _rival(task: Task, sweep: Sweep, world: Tabled) -> Trace:
     return clocked(queue, world, queue.answers, workers=WORKERS, budget=task.budget)
 
 
-def ours(policy: Chosen, *, sampler: str, stopping: Mapping[str, Any]) -> Callable[[Task, Sweep, Tabled], Trace]:
+def ours(
+    policy: Chosen, *, sampler: str, stopping: Mapping[str, Any], share: float = 4 / 3
+) -> Callable[[Task, Sweep, Tabled], Trace]:
     """A search through the controller.
 
     Args:
+        share: `search.trials` as a share of the budget.
         stopping: as a space file has it.
     """
 
     def searched(task: Task, sweep: Sweep, world: Tabled) -> Trace:
         plain = sweep.resolved()
-        search = {"sampler": sampler, "trials": task.budget * 4 // 3, "seed": task.number}
+        search = {"sampler": sampler, "trials": int(task.budget * share), "seed": task.number}
         own = Sweep.model_validate({**plain, "search": search, "stopping": dict(stopping)})
         return simulate(own, world, policy, workers=WORKERS, budget=task.budget)
 
     return searched
 
 
-def race(rungs: tuple[float, ...] | None = None, **options: Any) -> Callable[[Task, Sweep, Tabled], Trace]:
+def race(
+    rungs: tuple[float, ...] | None = None, share: float = 4 / 3, **options: Any
+) -> Callable[[Task, Sweep, Tabled], Trace]:
     """The race, with other options than it has."""
 
     def policy(sweep: Sweep, listed: Listed) -> Policy:
@@ -150,7 +155,7 @@ def race(rungs: tuple[float, ...] | None = None, **options: Any) -> Callable[[Ta
         return Race(sweep.space, sweep.ask, options=RaceOptions(**options), encoding=listed)
 
     stopping = {"name": "race", **({} if rungs is None else {"rungs": list(rungs)})}
-    return ours(policy, sampler="auto", stopping=stopping)
+    return ours(policy, sampler="auto", stopping=stopping, share=share)
 
 
 def halving(sampler: str, eta: float, rungs: tuple[float, ...] | None = None) -> Callable[[Task, Sweep, Tabled], Trace]:
@@ -167,6 +172,8 @@ def halving(sampler: str, eta: float, rungs: tuple[float, ...] | None = None) ->
 
 SEARCHES: dict[str, Callable[[Task, Sweep, Tabled], Trace]] = {
     "race": race(),
+    "race that ends": race(share=0.75),
+    "race that ends anyhow": race(share=0.75, finish_last=False),
     "race 2/9 1/2": race((2 / 9, 1 / 2)),
     "race 2/9 1/2 random 0.25": race((2 / 9, 1 / 2), random_share=0.25),
     "race 1/9 1/3": race((1 / 9, 1 / 3)),

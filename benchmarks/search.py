@@ -75,13 +75,30 @@ def _parts(part: str, table: str) -> tuple[str, ...]:
 
 
 def install(folder: Path) -> None:
-    """Makes the rivals' environment: it sees the packages of this one, and adds theirs."""
-    import sysconfig
+    """Makes the rivals' environment: it sees the packages of this one, and adds theirs and no other version of ours.
 
+    Raises:
+        SystemExit: there is no uv, or the packages could not be installed.
+    """
+    import shutil
+    import sysconfig
+    import tempfile
+    from importlib.metadata import distributions
+
+    bootstrapped = Path(sys.prefix) / "uv/bin/uv"  # by `make install`
+    uv = shutil.which("uv") or (str(bootstrapped) if bootstrapped.exists() else None)
+    if uv is None:
+        raise SystemExit("uv is not installed, which installs the rivals' packages: pip install uv")
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(folder)], check=True)  # noqa: S603
     inside = next(folder.glob("lib/python*/site-packages"))
     (inside / "beside.pth").write_text(sysconfig.get_path("purelib") + "\n")
-    subprocess.run(["uv", "pip", "install", "--python", str(folder / "bin/python"), *PACKAGES], check=True)  # noqa: S603, S607
+    ours = sorted({each.metadata["Name"] for each in distributions()})
+    with tempfile.NamedTemporaryFile("w", suffix=".txt") as file:
+        file.writelines(f"{name}; sys_platform == 'none'\n" for name in ours)  # there already: not to be installed
+        file.flush()
+        command = [uv, "pip", "install", "--python", str(folder / "bin/python"), "--override", file.name, *PACKAGES]
+        if subprocess.run(command, check=False).returncode:  # noqa: S603
+            raise SystemExit(f"the rivals' packages could not be installed into {folder}; uv says why above")
     print(
         f"{folder}: ready. For the hub's pruner: git clone https://github.com/optuna/optunahub-registry build/registry"
     )
@@ -103,6 +120,7 @@ def main() -> None:
     line.add_argument("--rivals", type=Path, default=BUILD / "rivals", help="their environment")
     line.add_argument("--registry", default=str(BUILD / "registry"), help="a checkout of optunahub-registry")
     line.add_argument("--cache", type=Path, default=BUILD / "searches.jsonl", help="where sweeps are kept")
+    line.add_argument("--name", default="search", help="of the CSV, and of the figures")
     line.add_argument("--only-run", action="store_true", help="run sweeps, and report nothing")
     line.add_argument("--install-rivals", action="store_true", help="make the rivals' environment, with uv")
     options = line.parse_args()
@@ -125,7 +143,7 @@ def main() -> None:
     run_all(wanted, runs, workers=options.workers, python=there, seconds=options.seconds)
     if options.only_run:
         return
-    bench = Bench(f"search-{options.part}" if options.part != "report" else "search", options.quick)
+    bench = Bench(f"{options.name}-{options.part}" if options.part != "report" else options.name, options.quick)
     found = regrets(runs, wanted)
     for (table, budget), by_search in found.items():
         judge(bench, table, budget, by_search)
@@ -139,7 +157,7 @@ def main() -> None:
             name = table.replace(" (", "-").rstrip(")")
             title = f"Searches over {table}"
             figure(
-                FIGURES / f"search-{name}.png",
+                FIGURES / f"{options.name}-{name}.png",
                 title,
                 budget * SHARES[::5],
                 {each: shown[each][:, ::5] for each in order},

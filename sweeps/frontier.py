@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Hashable, Mapping, Sequence
 from fractions import Fraction
+from functools import lru_cache
 from typing import Any, TypeVar
 
 import moocore
@@ -57,17 +58,19 @@ def ranks(values: NDArray[np.float64]) -> NDArray[np.int64]:
 
 def mean(points: Sequence[Values], objectives: Mapping[str, str]) -> dict[str, float]:
     """The mean of each objective, rounded once: equal means of counts are equal numbers, so rounding decides no tie."""
-    return {name: _mean([point[name] for point in points]) for name in objectives}
+    if len(points) == 1:
+        return {name: float(points[0][name]) for name in objectives}
+    return {name: _mean(tuple(point[name] for point in points)) for name in objectives}
 
 
-def _mean(values: Sequence[float]) -> float:
-    if len(values) == 1:
-        return float(values[0])
+@lru_cache(maxsize=2**14)  # a search that trains settings again asks for the same means before every trial
+def _mean(values: tuple[float, ...]) -> float:
     if not all(map(math.isfinite, values)):
         return float(np.mean(values))
     return float(sum(map(_exact, values), Fraction()) / len(values))
 
 
+@lru_cache(maxsize=2**14)  # accuracies are shares of some hundred images
 def _exact(value: float) -> Fraction:
     """The fraction with a small denominator that a number is the rounding of: 7/10 for 0.7; else the number as it is."""
     near = Fraction(value).limit_denominator(_LARGEST)

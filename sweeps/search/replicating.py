@@ -97,6 +97,8 @@ def standings(snapshot: Snapshot) -> list[Standing]:
     """Settings with a trial that has completed and that may be on a frontier: no derived points, none flagged or infeasible."""
     outside, found = flagged(snapshot), []
     for setting, trials in settings(snapshot.trials).items():
+        if len(trials) == 1 and trials[0].outcome != "complete":  # most of a search that stops trials early
+            continue
         complete = [values for trial in trials if (values := _values(snapshot, trial)) is not None]
         if complete and trials[0].origin != "derived" and trusted(trials, outside):
             found.append(Standing(setting, mean(complete, snapshot.objectives), len(complete), len(trials)))

@@ -191,6 +191,17 @@ def test_something_goes_on_where_nothing_finished() -> None:
         assert policy.choose(field(others, 3)) == race(**always, guard=0).choose(field(others, 3))
 
 
+def test_nothing_begins_that_could_not_come_to_its_end() -> None:
+    """Once less than a whole training is left: however little a paused trial promises, it can be finished."""
+    curves = well_known((0.3, 0.1))
+    for policy in (race(guard=0), race(guard=0, own_values=True)):
+        for left, kind in ((1.0, Start), (0.99, Resume), (0.01, Resume)):
+            choice = policy.choose(field(curves, spent=20 - left, budget=20.0))
+            assert isinstance(choice, kind), (left, choice)
+    complete = [each for each in curves if each.state != "paused"]
+    assert isinstance(race(guard=0).choose(field(complete, spent=19.5, budget=20.0)), Start)
+
+
 def test_trials_go_to_the_end_at_once_without_pausing() -> None:
     seen, curves = search(race(pausing=False), 6.0)
     assert len([each for each in curves if each.state == "complete"]) >= 5

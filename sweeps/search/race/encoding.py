@@ -79,7 +79,11 @@ class Encoding:
     def keys(rows: Array) -> list[bytes]:
         """Of each row: equal for equal settings."""
         rounded = np.round(np.where(np.isnan(rows), -1.0, rows), 9) + 0.0
-        return [row.tobytes() for row in rounded]
+        if not rounded.size:
+            return [b""] * len(rounded)
+        one = np.dtype((np.void, rounded.itemsize * rounded.shape[1]))
+        found: list[bytes] = np.ascontiguousarray(rounded).view(one)[:, 0].tolist()
+        return found
 
     def _drawn(self, rng: np.random.Generator, n: int) -> Array:
         return np.stack([axis.random(rng, n) for axis in self.axes], axis=1)

@@ -45,7 +45,9 @@ class GP:
         covariance = matern(self._scaled, self._scaled)
         covariance[np.diag_indices(n)] += np.exp(hyper.noise) + _JITTER
         factor, _ = cho_factor(covariance, lower=True, overwrite_a=True, check_finite=False)
-        self._root = np.tril(lapack.dtrtri(factor, lower=1)[0])  # L^-1: predictions are products, faster than solving
+        self._root = np.asfortranarray(
+            np.tril(lapack.dtrtri(factor, lower=1)[0])
+        )  # L^-1: predictions are products, faster than solving
         white = self._root @ z
         self._weights = self._root.T @ white
         self._signal = ((white**2).sum(0) + 1) / (n + 1)
@@ -62,9 +64,9 @@ class GP:
         from scipy.linalg.blas import dtrmm
 
         cross = matern(x / np.exp(self._hyper.lengths), self._scaled)
-        shrunk = dtrmm(1.0, self._root, cross.T, lower=1)  # half of a product's work
-        left = np.maximum(1 - np.einsum("ij,ij->j", shrunk, shrunk), 0)
         mean = self._mean + self._spread * (cross @ self._weights)
+        shrunk = dtrmm(1.0, self._root, cross.T, lower=1, overwrite_b=1)  # half of a product's work, and no copy
+        left = np.maximum(1 - np.einsum("ij,ij->j", shrunk, shrunk), 0)
         return mean, left[:, None] * (self._spread**2 * self._signal)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections import OrderedDict
 from hashlib import blake2b
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +15,7 @@ from sweeps.search.race.cokriging import FEWEST, CoKriging, Level
 from sweeps.search.race.encoding import Encoding
 from sweeps.search.race.gp import GP, Hyper, fit
 from sweeps.search.race.options import RaceOptions
+from sweeps.search.race.remembered import Remembered
 from sweeps.search.race.rows import FAILED, Rows
 from sweeps.search.race.warping import half_rank, where
 
@@ -38,20 +40,29 @@ def evenly(n: int, most: int) -> Places:
 
 def thinned(values: Array, most: int) -> Places:
     """Rows of [n, m] to keep, rising: the better half of them by non-dominated rank, the other half evenly from the rest."""
-    n = len(values)
-    if n <= most:
-        return np.arange(n)
-    order = np.argsort(ranks(-values), kind="stable")
-    best, rest = order[: most // 2], np.sort(order[most // 2 :])
-    return np.sort(np.concatenate([best, rest[evenly(len(rest), most - most // 2)]]))
+    n, half = len(values), most // 2
+    if n <= most or not half:
+        return evenly(n, most)
+    rank = ranks(-values) if values.shape[1] > 1 else -values[:, 0]  # which orders one objective as its ranks do
+    last = np.partition(rank, half - 1)[half - 1]
+    best = rank < last
+    best[np.flatnonzero(rank == last)[: half - int(best.sum())]] = True  # the first of equal ones
+    rest = np.flatnonzero(~best)
+    best[rest[evenly(len(rest), most - half)]] = True
+    return np.flatnonzero(best)
 
 
 class Fits:
-    """Hyperparameters, fitted cold to the first values in order of report, and remembered: a replay finds the same ones."""
+    """Hyperparameters, fitted cold to the first values in order of report, and remembered: a replay finds the same ones.
+
+    Attributes:
+        remembered: what else stands from one decision to the next.
+    """
 
     def __init__(self, points: int) -> None:
         """Args: points: at most so many a rung are fitted to."""
         self.points = points
+        self.remembered = Remembered()
         self._known: OrderedDict[bytes, list[Hyper | None]] = OrderedDict()
 
     def of_levels(self, x: Array, values: Array, orders: NDArray[np.int64], *, own: bool) -> list[Hyper | None]:
@@ -61,8 +72,19 @@ class Fits:
         size = fit_size(len(at))
         if not size:
             return [None] * values.shape[1]
-        first = np.argsort(orders[at, rung] * values.shape[1] + rung, kind="stable")[:size]
-        at, rung = at[first], rung[first]
+        when = orders[at, rung] * values.shape[1] + rung
+        early = when <= np.partition(when, size - 1)[size - 1]  # more than `size` of them where some came at one time
+        at, rung, when = at[early], rung[early], when[early]
+
+        def fitted(*_: NDArray[Any]) -> list[Hyper | None]:
+            first = np.argsort(when, kind="stable")[:size]
+            return self._of_reports(x, values, at[first], rung[first], own=own)
+
+        name = "levels", size, values.shape[1], own
+        return self.remembered.of(name, fitted, at, rung, when, x[at], values[at, rung])
+
+    def _of_reports(self, x: Array, values: Array, at: Places, rung: Places, *, own: bool) -> list[Hyper | None]:
+        """As `of_levels`. Args: at, rung: [k] of which trials at which rungs, in order of report."""
         key = blake2b(np.concatenate([x[at], values[at, rung], rung[:, None]], axis=1).tobytes()).digest()
         if key not in self._known:
             known = np.full_like(values[: at.max() + 1], np.nan)
@@ -76,17 +98,22 @@ class Fits:
             self._remember(key, CoKriging(levels, own=own).hypers)
         return self._known[key]
 
-    def of_values(self, x: Array, y: Array, orders: NDArray[np.int64]) -> Hyper:
-        """Of one process. Args: x: [n, d]. y: [n, m]. orders: [n]."""
+    def of_values(self, name: object, x: Array, y: Array, orders: NDArray[np.int64]) -> Hyper:
+        """Of one process. Args: name: its own. x: [n, d]. y: [n, m]. orders: [n]."""
         size = fit_size(len(y))
         if not size:
             return Hyper.usual(x.shape[1])
-        first = np.argsort(orders, kind="stable")[:size]
-        first = first[evenly(size, self.points)]
-        key = blake2b(np.concatenate([x[first], y[first]], axis=1).tobytes()).digest()
-        if key not in self._known:
-            self._remember(key, [fit(x[first], y[first])])
-        return self._known[key][0] or Hyper.usual(x.shape[1])
+        early = orders <= np.partition(orders, size - 1)[size - 1]
+        x, y, orders = x[early], y[early], orders[early]
+
+        def fitted(x: Array, y: Array, orders: NDArray[np.int64]) -> Hyper:
+            first = np.argsort(orders, kind="stable")[:size][evenly(size, self.points)]
+            key = blake2b(np.concatenate([x[first], y[first]], axis=1).tobytes()).digest()
+            if key not in self._known:
+                self._remember(key, [fit(x[first], y[first])])
+            return self._known[key][0] or Hyper.usual(x.shape[1])
+
+        return self.remembered.of(("values", name, size), fitted, x, y, orders)
 
     def _remember(self, key: bytes, hypers: list[Hyper | None]) -> None:
         self._known[key] = hypers
@@ -115,8 +142,9 @@ class Model:
         for place in range(self.values.shape[1]):
             at = np.flatnonzero(~np.isnan(self.values[:, place, 0]))
             self._measured = self.values[at, place]  # at last, of the last rung
-            kept = at[thinned(self.values[at, place], options.model_points)]
-            self.values[at, place] = half_rank(self.values[at, place])
+            few, warped = fits.remembered.of((place, options.model_points), self._seen, self._measured)
+            kept = at[few]
+            self.values[at, place] = warped
             levels.append(Level(x[kept], self.values[kept, place], self.values[kept, max(place - 1, 0)]))
         self.finals = CoKriging(levels, hypers, own=options.own_values)
         self._x = x
@@ -150,9 +178,13 @@ class Model:
             return None
         if len(at) < FEWEST:
             return float(np.exp(logs.mean()))
-        hyper = fits.of_values(self._x[at], logs, orders[at])
+        hyper = fits.of_values("seconds", self._x[at], logs, orders[at])
         kept = evenly(len(at), self._options.fit_points)
         return GP(self._x[at[kept]], logs[kept], hyper)
+
+    def _seen(self, measured: Array) -> tuple[Places, Array]:
+        """Of what was measured at a rung: which the model rests on, and all of it warped."""
+        return thinned(measured, self._options.model_points), half_rank(measured)
 
     def _fail(self, rows: Rows) -> None:
         """What failed is the worst at the rung that it did not come to."""

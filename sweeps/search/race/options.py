@@ -19,6 +19,8 @@ class RaceOptions:
         weighed: paused trials that may be chosen, and finished ones that gains are counted over, at most so many of each.
         guard: at every so many-th decision, where none of as many last reports was the end of a training, the best paused trial
             goes on; 0: never.
+        finish_last: once less than a whole training is left of the budget, paused trials go on, and nothing begins that could
+            not come to its end.
         own_values: a trial is predicted from what it measured, and not from what the model says that its setting measures.
         thompson: in place of expected gains, those of one draw for each trial, paused or new, from what is believed of it
             alone.
@@ -42,6 +44,7 @@ class RaceOptions:
     model_points: int = 200
     weighed: int = 150
     guard: int = 3
+    finish_last: bool = True
     own_values: bool = False
     thompson: bool = False
     random_horizon: bool = False

@@ -13,6 +13,7 @@ from sweeps.search.race.gp import GP
 from sweeps.search.race.model import Fits, Model, evenly, thinned
 from sweeps.search.race.options import RaceOptions
 from sweeps.search.race.region import Region, between
+from sweeps.search.race.remembered import Remembered
 from sweeps.search.race.rows import COMPLETE, PAUSED, RUNNING, Rows
 
 Array = NDArray[np.float64]
@@ -36,8 +37,8 @@ class Outlook:
         self._rows, self._model, self._options = rows, model, options
         self._region = region.seen_by(model.limits)
         self._encoding = encoding
-        self._paused = _some(rows, PAUSED, options.weighed)
-        done = _some(rows, COMPLETE, options.weighed)
+        self._paused = _some(rows, PAUSED, options.weighed, fits.remembered)
+        done = _some(rows, COMPLETE, options.weighed, fits.remembered)
         self._costs = [self._cost(place, fits) for place in range(len(region.limits))]
         running = np.flatnonzero(rows.states == RUNNING)
         self._base = np.concatenate([done[self._within(done)], running])
@@ -116,7 +117,7 @@ class Outlook:
         if len(at) < FEWEST:
             return None
         x, y = self._rows.inputs[at], measured[at][:, None]
-        hyper = fits.of_values(x, y, self._rows.orders[at, -1])
+        hyper = fits.of_values(("limit", place), x, y, self._rows.orders[at, -1])
         kept = evenly(len(at), self._options.fit_points)
         return GP(x[kept], y[kept], hyper)
 
@@ -129,14 +130,20 @@ class Outlook:
         return within
 
 
-def _some(rows: Rows, state: int, most: int) -> Places:
+def _some(rows: Rows, state: int, most: int, remembered: Remembered) -> Places:
     """Rows of a state; of very many the best at the rung that each came to, and some of the others."""
     at = np.flatnonzero(rows.states == state)
     if len(at) <= most:
         return at
-    share = np.zeros(len(at))
     reached = rows.reached[at] if state == PAUSED else np.full(len(at), rows.values.shape[1] - 1)
-    for rung in np.unique(reached):
-        here = reached == rung
-        share[here] = ranks(np.nan_to_num(-rows.values[at[here], rung], nan=np.inf)) / here.sum()
-    return at[thinned(-share[:, None], most)]
+    last = -rows.values[at, reached]
+    last[np.isnan(last)] = np.inf
+
+    def best(reached: Places, last: Array) -> Places:
+        share = np.zeros(len(reached))
+        for rung in np.unique(reached):
+            here = reached == rung
+            share[here] = ranks(last[here]) / here.sum()
+        return thinned(-share[:, None], most)
+
+    return at[remembered.of((state, most), best, reached, last)]

@@ -72,7 +72,7 @@ class Race:
 
         1. Fewer than 8 trials: a random setting. 2. Paused trials score their gain per second left. 3. New settings, drawn and
         near the frontier, score theirs per second of a whole training. 4. The best paused trial goes on if it scores as much as
-        the best new setting; otherwise a trial begins, at random once in four times.
+        the best new setting, or if less than a whole training is left; otherwise a trial begins, at random once in four times.
         """
         options, rows = self.options, self._read(field)
         rng = np.random.default_rng(derive(field.seed, "race", field.decisions))
@@ -87,7 +87,8 @@ class Race:
         level = int(rng.integers(len(field.rungs))) if options.random_horizon else None
         outlook.begin(rng, level)
         thawed, thawed_score = outlook.best_paused()
-        if thawed is not None and self._stale(field, rows):
+        last = options.finish_last and field.budget - field.spent < 1
+        if thawed is not None and (last or self._stale(field, rows)):
             return Resume(thawed)
         drawn = self._drawn(rng)
         setting, score = candidates.best(

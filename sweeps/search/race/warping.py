@@ -31,7 +31,8 @@ def half_rank(values: Array) -> Array:
     for column in warped.T:
         median = np.median(column)
         below = column < median
-        column[below] = median + _scale(column) * ndtri((_ranks(column)[below] + 0.5) / len(column))
+        # Those below rank among themselves as they do among all.
+        column[below] = median + _scale(column, median) * ndtri((_ranks(column[below]) + 0.5) / len(column))
     return warped
 
 
@@ -55,13 +56,12 @@ def where(limits: Array, values: Array) -> Array:
         median = np.median(column)
         if np.isfinite(limit) and limit < median:
             below = max(float((column < limit).sum()), 0.25)
-            found[place] = median + _scale(column) * ndtri(below / len(column))
+            found[place] = median + _scale(column, median) * ndtri(below / len(column))
     return found
 
 
-def _scale(column: Array) -> float:
+def _scale(column: Array, median: np.floating) -> float:
     """The root mean square over the upper half; the standard deviation where all of that are equal."""
-    median = np.median(column)
     return float(np.sqrt(np.mean((column[column >= median] - median) ** 2)) or np.std(column))
 
 
