@@ -30,9 +30,9 @@ def store(request: pytest.FixtureRequest, tmp_path: Path) -> Store:
     return Store(f"{request.param}://{tmp_path}/store")
 
 
-def _leave(store: Store, number: int, **other: object) -> Holder:
+def _leave(store: Store, number: int, *, released: bool = False) -> Holder:
     """A lease as a driver on another machine has it that does nothing more."""
-    holder = replace(Holder.myself(EVERY), host="elsewhere", **other)
+    holder = replace(Holder.myself(EVERY), host="elsewhere", released=released)
     assert store.create(f"{LEASES}/{number:08d}", holder.content())
     return holder
 
