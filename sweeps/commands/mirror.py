@@ -83,5 +83,5 @@ def _tell(done: carried.Carried, where: str) -> None:
     for line in done.odd:
         typer.echo(f"warning: left out: {line}")
     typer.echo(
-        f"{where}: {done.files} files ({done.size / 1e6:.1f} MB) copied, {done.compared} compared by size and SHA-256"
+        f"{where}: copied {done.files} ({done.size / 1e6:.1f} MB) of {done.compared} files, all compared by size and SHA-256"
     )

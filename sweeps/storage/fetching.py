@@ -75,6 +75,7 @@ def fetch(store: Store, folder: Path, kept: Kept, *, away: Callable[[str, layout
         _drop(folder, name, kept)
     folder.mkdir(parents=True, exist_ok=True)
     write_whole(folder / layout.RECORD, record)
+    done.files, done.size = done.files + 1, done.size + len(record)
     kept.stamps[layout.RECORD] = stamp((folder / layout.RECORD).stat())
     kept.write(folder)
     return done

@@ -49,8 +49,8 @@ def test_a_folder_goes_to_a_store_and_comes_back_as_it_was(tmp_path: Path, swept
     url = f"file://{tmp_path}/store/team"
     files = len(_files(swept_once))
     said = _mirror(swept_once, url)
-    assert re.search(rf"small: {files} files \([\d.]+ MB\) copied, {files} compared by size and SHA-256", said)
-    assert f"0 files (0.0 MB) copied, {files} compared" in _mirror(swept_once, url)
+    assert re.search(rf"small: copied {files} \([\d.]+ MB\) of {files} files, all compared by size and SHA-256", said)
+    assert f"copied 0 (0.0 MB) of {files} files" in _mirror(swept_once, url)
     _mirror(f"{url}/small", tmp_path / "back")
     assert _files(tmp_path / "back" / "small") == _files(swept_once)
     assert facts(tmp_path / "back" / "small") == facts(swept_once)
@@ -65,7 +65,7 @@ def test_what_was_damaged_in_a_store_is_found_and_mended(tmp_path: Path, swept_o
     content = bytearray(path.read_bytes())
     content[100] ^= 0xFF
     path.write_bytes(content)
-    assert "1 files" in _mirror(swept_once, url)
+    assert "copied 1 " in _mirror(swept_once, url)
     assert path.read_bytes() == (swept_once / "trials" / "0001" / "last.pt").read_bytes()
 
 
