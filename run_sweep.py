@@ -18,14 +18,19 @@ from robustray.errors import nearest, told_in_one_line
 from robustray.stopping import AtOnce, Stops, interrupt
 
 if TYPE_CHECKING:
+    from sweeps.running.deadline import Deadline
+    from sweeps.space import Sweep
+    from sweeps.storage.opened import Place
     from sweeps.view.console import Show
 
 TIME_OVER = 3
 FELL_SHORT = 4
+NOT_COPIED = 5
 EXIT_CODES = (
     f"Exit codes: 0 done, 2 a mistake that the last line names, {TIME_OVER} the time of --for is over, {FELL_SHORT} ended, but "
-    f"no trial completed or a judgement failed, {INTERRUPTED} interrupted. After {TIME_OVER} and {INTERRUPTED} the same "
-    f"command goes on; after {FELL_SHORT} it tries judgements that failed again."
+    f"no trial completed or a judgement failed, {NOT_COPIED} ended, but the copy at the URL of --results is not whole, "
+    f"{INTERRUPTED} interrupted. After {TIME_OVER} and {INTERRUPTED} the same command goes on; after {FELL_SHORT} it tries "
+    f"judgements that failed again, after {NOT_COPIED} to copy."
 )
 
 
@@ -67,9 +72,14 @@ def sweep(
     trials: Annotated[
         int | None, typer.Option(min=1, help="How many trials in all; more than before adds to a sweep.")
     ] = None,
-    results: Annotated[Path, typer.Option(help="Where results lie; a sweep's own folder is RESULTS/NAME.")] = Path(
-        "results"
-    ),
+    results: Annotated[
+        str,
+        typer.Option(
+            metavar="FOLDER|URL",
+            help="Where results lie; a sweep's own folder is RESULTS/NAME. s3://bucket/path or another URL: a folder below "
+            "results/, copied there while the sweep runs.",
+        ),
+    ] = "results",
     backend: Annotated[
         Backend, typer.Option(help="ray: Ray Tune. local: this process, one job at a time.")
     ] = Backend.ray,
@@ -127,22 +137,46 @@ def sweep(
     deadline = None if budget is None else Deadline(seconds(budget))
     overrides = list(settings or []) + ([f"search.trials={trials}"] if trials is not None else [])
     wanted = Sweep.from_yaml(_find(space), overrides=overrides)
-    folder = results / wanted.name
     if dry_run:
         from sweeps.dry_run import show
 
         show(wanted, _say, slots=1 if backend is Backend.local else None)
         return
 
+    from sweeps.storage.opened import results_of
+
+    with results_of(results, wanted.name, _say, fresh=fresh) as place:
+        _run(wanted, place, backend, deadline, fresh=fresh, quiet=quiet, verbose=verbose, watch=watch, budget=budget)
+    if place.lacks is not None:
+        raise typer.Exit(NOT_COPIED)
+
+
+def _run(
+    wanted: Sweep,
+    place: Place,
+    backend: Backend,
+    deadline: Deadline | None,
+    *,
+    fresh: bool,
+    quiet: bool,
+    verbose: bool,
+    watch: bool,
+    budget: str | None,
+) -> None:
+    """Runs a sweep and writes its report; where it did not end, or not well, the exit code says so."""
     from sweeps import driver, record
     from sweeps.view.terminal import suits
+
+    folder = place.folder
 
     shown: Show = "quiet" if quiet else "verbose" if verbose else "live" if suits(sys.stdout) else "plain"
     until = None if deadline is None else deadline.left
     kept = "every step and every whole shard is kept"
     try:
         with deadline or nullcontext(), _served(folder) if watch else nullcontext():
-            finished = driver.run(wanted, folder, backend.value, fresh=fresh, show=shown, until=until)
+            finished = driver.run(
+                wanted, folder, backend.value, fresh=fresh, show=shown, until=until, beside=place.say_by
+            )
     except AtOnce:
         finished, kept = False, "trials at work go on from their last checkpoints"
     except KeyboardInterrupt:

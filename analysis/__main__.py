@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 
 from analysis.deciding import commands as deciding
+from analysis.elsewhere import swept
 from analysis.search import commands
 from robustray.errors import UserError, told_in_one_line
 from robustray.files import write_whole
@@ -21,6 +22,12 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="Read a running or finished sweep.",
 )
+
+
+Swept = Annotated[
+    Path,
+    typer.Argument(metavar="FOLDER|URL", help="the sweep's folder, results/NAME, or its copy, s3://...", parser=swept),
+]
 
 
 class JudgedSplit(StrEnum):
@@ -48,7 +55,7 @@ class RadiusForm(StrEnum):
 
 @app.command()
 def report(
-    folder: Annotated[Path, typer.Argument(help="the sweep's folder, results/NAME")],
+    folder: Swept,
     png: Annotated[bool, typer.Option(help="draw frontier.png, which takes a browser")] = True,
     watch: Annotated[
         bool,
@@ -123,7 +130,7 @@ def compare(
 
 @app.command()
 def measures(
-    folder: Annotated[Path, typer.Argument(help="the sweep's folder, results/NAME")],
+    folder: Swept,
     csv: Annotated[Path | None, typer.Option(help="write all numbers into this file too", show_default=False)] = None,
 ) -> None:
     """Print what the space's `measures` found of the frontier's members."""
@@ -204,7 +211,7 @@ def fooling(
 
 @app.command()
 def picture(
-    folder: Annotated[Path, typer.Argument(help="a sweep's folder, results/NAME")],
+    folder: Swept,
     trial: Annotated[int | None, typer.Option(help="put a ring around this trial", show_default=False)] = None,
     published: Annotated[
         str | None,

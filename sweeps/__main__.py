@@ -1,4 +1,4 @@
-"""`python -m sweeps`: what is done to a sweep's folder by hand, `derive` and `repair`, and searches that train nothing."""
+"""`python -m sweeps`: what is done to a sweep's folder by hand (derive, mirror, repair), and searches that train nothing."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from robustray.commands.exits import INTERRUPTED
 from robustray.commands.front import front
 from robustray.errors import told_in_one_line
 from sweeps.commands.derive import derive
+from sweeps.commands.mirror import mirror
 from sweeps.commands.repair import repair
 from sweeps.commands.simulate import simulate
 from sweeps.commands.status import status
@@ -17,6 +18,7 @@ from sweeps.commands.status import status
 app = front(
     "Look after a sweep's folder, or simulate one. A sweep itself is run by run_sweep.py.",
     derive,
+    mirror,
     repair,
     simulate,
     status,

@@ -72,6 +72,7 @@ def run(
     show: Show = "plain",
     until: Callable[[], float] | None = None,
     derive: Sequence[Maker] = (),
+    beside: Callable[[Callable[[str], None]], None] = lambda say: None,
 ) -> bool:
     """Runs a sweep in its folder, or goes on with it.
 
@@ -83,6 +84,7 @@ def run(
         show: how much is said: the outcome only, a line per event, all, or a live view on a terminal.
         until: seconds until a deadline that will send SIGTERM; shown, no more.
         derive: points to make besides those of the space; the record keeps the requests.
+        beside: is given what says a line among the sweep's own, from any thread: for whoever works beside it.
 
     Returns:
         True if the sweep ran to its end, False if it was interrupted: the same call goes on.
@@ -93,6 +95,7 @@ def run(
     """
     sweep, asked = provenance.settled(sweep, folder, fresh=fresh), sweep
     console = Console(write, show, until=until)
+    beside(lambda line: console(Said(line, timed=True)))
     for plugin in plugins.loaded(sweep.plugins.values()):
         console(Said(plugin.told))
     for warning in look_ahead(sweep):

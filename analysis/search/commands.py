@@ -8,13 +8,18 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from analysis.elsewhere import swept
+
 if TYPE_CHECKING:
     import plotly.graph_objects as go
 
 _WIDE = 200
 _DRAWN = 2  # objectives
 _WIDTH = 700  # pixels of a picture, beside text of a paper's size
-Folder = Annotated[Path, typer.Argument(help="the sweep's folder, results/NAME")]
+Folder = Annotated[
+    Path,
+    typer.Argument(metavar="FOLDER|URL", help="the sweep's folder, results/NAME, or its copy, s3://...", parser=swept),
+]
 Csv = Annotated[Path | None, typer.Option(help="write all numbers into this file too", show_default=False)]
 Png = Annotated[
     Path | None, typer.Option(help="draw it as a PNG into this file, which takes a browser", show_default=False)
