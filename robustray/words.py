@@ -115,11 +115,12 @@ def _inside(field: FieldInfo) -> type[Options] | None:
 
 
 def _resolved(node: Schema, defs: Schema) -> Schema:
-    """The mapping a node means, behind references and beside null."""
+    """The mapping a node means, behind references and beside null or a shorter form."""
     if "$ref" in node:
         return _resolved(defs[node["$ref"].rpartition("/")[2]], defs)
     inner = [each for key in ("anyOf", "allOf") for each in node.get(key, ()) if each.get("type") != "null"]
-    return _resolved(inner[0], defs) if inner else node
+    resolved = [_resolved(each, defs) for each in inner]
+    return next((each for each in resolved if "properties" in each), *resolved[:1] or [node])
 
 
 def words(node: Schema, defs: Schema) -> str:

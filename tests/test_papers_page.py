@@ -48,7 +48,7 @@ def sweep_app() -> typer.Typer:
 
 
 def test_every_row_has_a_command_or_says_why_not() -> None:
-    assert len(ROWS) >= 85
+    assert len(ROWS) >= 98
     for row in ROWS:
         assert len(row) == 3, row
         assert re.match(r"`python .*` ?\|?$|not yet: |out of scope: ", row[2]), row[2]
@@ -73,7 +73,7 @@ def test_a_command_can_be_done(command: str) -> None:
         return
     if words[2] == "analysis":
         asked = parsed(analysis.__main__.app, words[3:])
-        assert next(part for part in Path(str(asked["table"])).parts if part in SHIPPED)
+        assert words[3] == "toy" or next(part for part in Path(str(asked["table"])).parts if part in SHIPPED)
         return
     assert words[2] == "robustray"
     asked = parsed(robustray.__main__.app, words[3:])
