@@ -30,7 +30,7 @@ class Wanted:
     Attributes:
         where: a condition on the columns of `analysis.load`; "" for none.
         by: the rule that picks one of those that meet it; None: `robust` where there is a condition or a budget, for these
-            are floors beneath what is wanted, else `knee`.
+            are floors beneath what is wanted, else `balanced`, as on the page.
         budget: device-hours that its training may have taken at most, its parents' included where it was derived.
         reference: by metric, for the rule `reference`, which it implies.
     """
@@ -47,7 +47,7 @@ class Wanted:
             return self.by
         if self.reference:
             return "reference"
-        return "robust" if self.where or self.budget is not None else "knee"
+        return "robust" if self.where or self.budget is not None else "balanced"
 
 
 @dataclass(frozen=True)
@@ -168,6 +168,12 @@ def _picked(rule: By, wanted: Wanted, of: Pool, fit: pd.DataFrame, front: pd.Dat
     rows = fit if rule == "cheapest" else front
     if rule == "cheapest":
         score = -rows[HOURS].to_numpy(dtype=float)
+    elif rule == "balanced":
+        signs = [of.axis(name).sign for name in of.objectives]
+        least = of.values(of.rows).min(axis=0)
+        score = rules.attained(
+            of.values(rows), [0.0 if sign > 0 else low for sign, low in zip(signs, least, strict=True)]
+        )
     elif rule == "knee":
         score = rules.knee(of.values(rows))
     elif rule == "reference":
@@ -221,7 +227,13 @@ def _stands(trial: int, chosen: int, wanted: Wanted, of: Pool, fit: pd.DataFrame
     if trial not in set(fit["trial"]):
         return "does not meet it"
     picks = [rule for rule in RULES if rule != "reference" and _picked(rule, wanted, of, fit, front) == trial]
-    said = {"robust": "most robust", "clean": "most clean", "knee": "knee", "cheapest": "cheapest"}
+    said = {
+        "balanced": "balanced",
+        "robust": "most robust",
+        "clean": "most clean",
+        "knee": "knee",
+        "cheapest": "cheapest",
+    }
     return ", ".join([*(["chosen"] if trial == chosen else []), *(said[rule] for rule in picks)])
 
 

@@ -23,6 +23,7 @@ class GatedSplit(StrEnum):
 class Rule(StrEnum):
     """Rules that pick one model of those that meet the condition."""
 
+    balanced = "balanced"
     robust = "robust"
     clean = "clean"
     knee = "knee"
@@ -43,7 +44,9 @@ def choose(
     ] = "",
     by: Annotated[
         Rule | None,
-        typer.Option(help="which of those; default: robust with --where or --budget, else knee", show_default=False),
+        typer.Option(
+            help="which of those; default: robust with --where or --budget, else balanced", show_default=False
+        ),
     ] = None,
     budget: Annotated[
         float | None, typer.Option(help="device-hours that its training took at most", show_default=False, min=0)

@@ -9,17 +9,34 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 Floats = NDArray[np.float64]
-By = Literal["robust", "clean", "knee", "reference", "cheapest"]
+By = Literal["balanced", "robust", "clean", "knee", "reference", "cheapest"]
 RULES: tuple[By, ...] = get_args(By)
 _WEIGHT = 1e-4
 """Of the sum beside the minimum: of two points with one smallest surplus the one that is better elsewhere is taken."""
 SAID: Mapping[By, str] = {
+    "balanced": "the balanced one, which alone dominates most",
     "robust": "the highest robust accuracy",
     "clean": "the highest clean accuracy",
     "knee": "the knee, farthest from the line between the ends",
     "reference": "nearest to the reference point, or farthest beyond it",
     "cheapest": "the least device time to train",
 }
+
+
+def attained(values: ArrayLike, worst: Sequence[float]) -> Floats:
+    """What each point alone dominates: prod_i (y_i - w_i), for two accuracies clean times robust.
+
+    At its maximum a step along the frontier loses a larger share of one objective than it gains of the other (Nash, The
+    Bargaining Problem, Econometrica 1950). It does not move when an end of the frontier is added that nobody would use.
+
+    Args:
+        values: [n, m], all better when larger.
+        worst: [m], what gains are counted from.
+
+    Returns:
+        [n], at least 0.
+    """
+    return np.asarray(np.maximum(np.asarray(values, dtype=float) - np.asarray(worst, dtype=float), 0).prod(axis=1))
 
 
 def knee(values: ArrayLike) -> Floats:

@@ -12,6 +12,7 @@ from typer.testing import CliRunner
 
 from analysis import comparison, paired
 from analysis.__main__ import app
+from analysis.advice import balanced
 from analysis.collect import load
 from analysis.deciding.choosing import Wanted, choose
 from analysis.deciding.pool import of_table
@@ -51,7 +52,7 @@ def test_the_most_robust_of_those_that_are_clean_enough(judged: Path, rows: pd.D
     assert found.rule == "robust"
     assert found.trial == inside["judged_robust_accuracy"].idxmax()
     assert found.folder == judged / "trials" / f"{found.trial:04d}"
-    assert "chosen, most robust" in str(found.table.loc[found.trial, "stands"])
+    assert "chosen, balanced, most robust" in str(found.table.loc[found.trial, "stands"])
     assert f"the {len(inside)} of {len(rows)} settings that meet judged_clean_accuracy >= 0.87" in found.why[0]
     out = found.table["stands"] == "does not meet it"
     assert (found.table.loc[out, "judged_clean_accuracy"] < 0.87).all()
@@ -75,7 +76,9 @@ def test_a_condition_may_leave_out_what_dominates(judged: Path, rows: pd.DataFra
 
 
 def test_rules_without_a_condition(judged: Path, rows: pd.DataFrame) -> None:
-    assert choose(judged).rule == "knee"
+    assert choose(judged).rule == "balanced"
+    assert choose(judged).trial == balanced(load(judged), the.OBJECTIVES), "the page names the same one"
+    assert choose(judged).trial == (rows["judged_clean_accuracy"] * rows["judged_robust_accuracy"]).idxmax()
     assert choose(judged, Wanted(by="clean")).trial == rows["judged_clean_accuracy"].idxmax()
     wish = {"clean_accuracy": 1.0, "robust_accuracy": 0.0}
     assert choose(judged, Wanted(reference=wish)).trial == rows["judged_clean_accuracy"].idxmax()
@@ -124,7 +127,7 @@ def test_the_command_prints_a_table_or_one_object(judged: Path, tmp_path: Path) 
     where = ["choose", str(judged), "--where", "judged_clean_accuracy >= 0.87", "--csv", str(tmp_path / "all.csv")]
     shown = CliRunner().invoke(app, where)
     assert shown.exit_code == 0
-    assert "chosen, most robust" in shown.stdout
+    assert "chosen, balanced, most robust" in shown.stdout
     told = CliRunner().invoke(app, [*where, "--json"])
     said = json.loads(told.stdout)
     table = pd.read_csv(tmp_path / "all.csv")

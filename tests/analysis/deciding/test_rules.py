@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from analysis.deciding.rules import achievement, knee
+from analysis.deciding.rules import achievement, attained, knee
 from analysis.pareto import nondominated
 
 POINTS = arrays(np.float64, st.tuples(st.integers(1, 8), st.integers(2, 3)), elements=st.floats(0, 1, width=16))
@@ -39,3 +39,7 @@ def test_a_reference_is_judged_by_the_objective_that_falls_behind_most() -> None
     points = np.array([[0.9, 0.4], [0.8, 0.5]])
     np.testing.assert_allclose(achievement(points, [0.9, 0.45]), [-0.5, -1], atol=1e-3)
     assert achievement(np.array([[0.9, 0.4]]), [0.9, 0.4]) == pytest.approx(0)
+
+
+def test_what_a_point_alone_attains_is_a_product_of_gains() -> None:
+    np.testing.assert_allclose(attained([[0.9, 0.5], [0.8, 0.6], [0.2, -3]], [0.0, -1.0]), [0.9 * 1.5, 0.8 * 1.6, 0])
