@@ -27,7 +27,7 @@ from scipy.stats import kendalltau
 from robustray.errors import Diverged, NotFinite
 from sweeps.record import Record
 from sweeps.running.queues import Job
-from sweeps.running.tasks.base import Report
+from sweeps.running.tasks.base import PAUSED, Report
 from sweeps.search.controller import Controller
 from sweeps.search.field import Policy
 from sweeps.search.halving import ParetoHalving
@@ -102,7 +102,7 @@ class Looking(Trainings):
         whole = self._world.piece(place, 0, self._world.epochs[-1]).seconds
         seconds, look = trial.looked * whole, self._looks[place]
         told: Report = {"place": place, "epoch": 1, "training_iteration": 1, "cost_seconds": seconds, "done": True}
-        yield seconds, {**told, **look, "outcome": "complete" if look else "diverged"}
+        yield seconds, {**told, **look, "outcome": PAUSED if look else "diverged"}  # no training has ended
 
 
 @cache

@@ -10,9 +10,11 @@ from scipy import stats
 from typer.testing import CliRunner
 
 from analysis.__main__ import app
+from analysis.search import audit as audits
 from analysis.search.audit import audit
 from robustray.errors import UserError
 from sweeps import record
+from sweeps.record import Judged, Rung, Snapshot, TrialRecord
 from tests.analysis.made import sweep
 
 
@@ -34,3 +36,20 @@ def test_a_sweep_without_a_judged_trial_is_told_so(tmp_path: Path) -> None:
     assert audit(record.read(folder)).empty
     done = CliRunner().invoke(app, ["audit", str(folder)])
     assert isinstance(done.exception, UserError)
+
+
+def test_it_says_when_and_by_what_each_was_measured() -> None:
+    """Trainings of 8 and of 12 epochs, each looked at, and measured halfway; all looks are of 3 epochs."""
+
+    def trial(number: int, epochs: int) -> TrialRecord:
+        values = {name: 0.5 + number / 10 for name in ("clean_accuracy", "robust_accuracy")}
+        halves = {name: value / 2 for name, value in values.items()}
+        rungs = (Rung(0, 3, 0, halves, 1.0, 0.1), Rung(1, epochs // 2, 1, halves, 2.0))
+        return TrialRecord(number, {}, "complete", metrics=values, epoch=epochs, rungs=rungs)
+
+    trials = [trial(number, epochs) for number, epochs in enumerate((8, 12, 8))]
+    judged = {(number, "validation"): Judged(100, 80, 40 + number, "standard", True, "", 0.0) for number in range(3)}
+    shown = audits.table(audit(Snapshot({}, trials, judged, {}, {}, [], {})))
+    assert [str(row[1].text) for row in shown.rows[:3]] == ["end of training", "epochs 4 to 6", "a look, of 3 epochs"]
+    one = audits.table(audit(Snapshot({}, trials[:1], judged, {}, {}, [], {})))
+    assert [str(row[1].text) for row in one.rows[:3]] == ["end of training", "epoch 4", "a look, of 3 epochs"]
