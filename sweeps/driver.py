@@ -213,7 +213,8 @@ def _work(sweep: Sweep, record: Record, place: Place, queue: Queue, first: Job, 
     share = _share(sweep, record, place, first, tell)
     place.settle(share)
     tell(Placed(place.described, place.slots, place.dashboard))
-    return place.run(Watched(Sized(queue, share, lambda line: tell(Said(line, timed=True))), tell))
+    patience = sweep.resources.patience
+    return place.run(Watched(Sized(queue, share, lambda line: tell(Said(line, timed=True)), patience), tell))
 
 
 def _conclude(record: Record, tell: Listener) -> None:
@@ -328,7 +329,7 @@ def _place(name: BackendName, console: Console, sweep: Sweep, folder: Path) -> P
     if name == "local":
         from sweeps.running.local import Local
 
-        return Local()
+        return Local(console)
     console(Said("starting Ray ..."))
     if importlib.util.find_spec("ray") is None:
         raise UserError("Ray is not installed; --backend local runs without it, one trial after another")

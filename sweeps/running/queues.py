@@ -191,12 +191,14 @@ class Sized:
     heard of; then they go on beside it.
     """
 
-    def __init__(self, queue: Queue, share: Share, told: Callable[[str], None]) -> None:
+    def __init__(self, queue: Queue, share: Share, told: Callable[[str], None], patience: float | None = None) -> None:
         """Looks at `queue`.
 
         Args:
             share: what every job gets. told: takes a line for the user.
+            patience: seconds without a sign of life that a job may always take; None for as many as it likes.
         """
+        self._patience = patience
         self._queue = queue
         self._share = share
         self._told = told
@@ -237,6 +239,6 @@ class Sized:
         if self._awaited == job.name:
             self._awaited = None
 
-    @staticmethod
-    def _with(job: Job, share: Share, **more: object) -> Job:
-        return replace(job, work={**job.work, **more, "cpus": share.cpus, "gpus": share.gpus})
+    def _with(self, job: Job, share: Share, **more: object) -> Job:
+        gets = {"cpus": share.cpus, "gpus": share.gpus, "patience": self._patience}
+        return replace(job, work={**job.work, **more, **gets})

@@ -25,6 +25,7 @@ from robustray.commands.doctor import reached
 from robustray.errors import UserError
 from robustray.processors import cores
 from robustray.stopping import AtOnce, Stops, unheard
+from sweeps.running import watch
 from sweeps.running.evidence import Evidence, NodeFault, lacking, settle, unseen
 from sweeps.running.in_flight import Halt, InFlight
 from sweeps.running.nodes import NodeNews, selector
@@ -82,7 +83,8 @@ class Worker(tune.Trainable):  # type: ignore[misc]
     def step(self) -> dict[str, Any]:
         if self._task is None:
             self._check_node(unseen)
-            self._task = open_task(self._work)
+            folder = Path(self._work["folder"])
+            self._task = open_task(self._work, watch.leaving(folder))
         report = heeding(self._task, self._stop)
         if report.get("outcome") in (BLOCKED, "failed"):
             self._check_node(lacking)  # a trial's failure is none where its node has lost sight of the results

@@ -6,12 +6,13 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from sweeps.running.tasks.base import Report, Task
+from sweeps.running.tasks.base import Living, Report, Task
 from sweeps.running.tasks.derive import DeriveTask
 from sweeps.running.tasks.explain import ExplainTask
 from sweeps.running.tasks.judge import JudgeTask, ProbeTask
 from sweeps.running.tasks.packed import MeasureTask
 from sweeps.running.tasks.train import TrainTask
+from sweeps.running.watch import Watch
 
 _KINDS: dict[str, Callable[[Mapping[str, Any]], Task]] = {
     "train": TrainTask,
@@ -23,9 +24,30 @@ _KINDS: dict[str, Callable[[Mapping[str, Any]], Task]] = {
 }
 
 
-def open_task(work: Mapping[str, Any]) -> Task:
-    """The task of a job. Touches nothing on disk: that is the first step's business (a ghost actor may open it too)."""
-    return _Timed(_KINDS[work["kind"]](work))
+def open_task(work: Mapping[str, Any], hung: Callable[[float], None] | None = None) -> Task:
+    """The task of a job. Touches nothing on disk: that is the first step's business (a ghost actor may open it too).
+
+    Args:
+        hung: what to do where it hangs, see `Watch`; without it nobody looks.
+    """
+    task = _Timed(_KINDS[work["kind"]](work))
+    return task if hung is None or work.get("patience") is None else _Watched(task, work["patience"], hung)
+
+
+class _Watched:
+    """A task that somebody looks after, where it gives signs of life."""
+
+    def __init__(self, task: _Timed, least: float, hung: Callable[[float], None]) -> None:
+        self._task = task
+        self._watch = Watch(least if task.watched else None, hung)
+        task.watch_by(self._watch)
+
+    def step(self) -> Report:
+        with self._watch.at_work():
+            return self._task.step()
+
+    def interrupt(self) -> bool:
+        return self._task.interrupt()
 
 
 class _Timed:
@@ -34,6 +56,16 @@ class _Timed:
     def __init__(self, task: Task) -> None:
         self._task = task
         self._seconds = 0.0
+
+    @property
+    def watched(self) -> bool:
+        """Whether the task gives signs of life."""
+        return isinstance(self._task, Living) and self._task.lives
+
+    def watch_by(self, watch: Watch) -> None:
+        """Lets the task tell it of every sign of life."""
+        if isinstance(self._task, Living):
+            self._task.watch = watch
 
     def step(self) -> Report:
         begun = time.monotonic()

@@ -31,6 +31,7 @@ from robustray.trial import TrialConfig
 from sweeps.space import corners, grids, measuring, picked, stopping, templates
 from sweeps.space.budget import Budget
 from sweeps.space.distributions import Parameter
+from sweeps.space.durations import Duration
 from sweeps.space.measuring import Measures, Measuring
 from sweeps.space.overrides import override
 from sweeps.space.stopping import Stopping
@@ -173,6 +174,12 @@ class Resources(Options):
         description="trials that share a GPU or, without GPUs, the cores of a machine; auto measures the first trial, once",
     )
     max_failures: Count = Field(3, ge=0, description="attempts without progress before a trial counts as failed")
+    patience: Duration | None = Field(
+        1800.0,
+        gt=0,
+        description="a job that gives no sign of life for so long, and for 20 times its longest pause before, hangs: its "
+        "process is replaced, and it goes on from its checkpoint, which counts as an attempt; null for no such limit",
+    )
 
     @model_validator(mode="after")
     def _one_way(self) -> Resources:

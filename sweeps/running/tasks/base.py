@@ -19,6 +19,7 @@ from robustray.errors import Diverged, Paused, UserError
 from robustray.files import disk_trouble, write_whole
 from sweeps.running.packing import Share
 from sweeps.running.tasks.log_file import logging_to
+from sweeps.running.watch import Watch
 
 log = logging.getLogger("robustray")
 BLOCKED = "blocked"
@@ -40,14 +41,26 @@ class Task(Protocol):
         ...
 
 
-class OneStep(ABC):
+class Living:
+    """A task that gives signs of life, where `lives` says that it does so again and again."""
+
+    lives = True
+
+    def __init__(self) -> None:
+        self.watch = Watch(None, lambda silent: None)
+
+
+class OneStep(Living, ABC):
     """A job of a trial that is done in one step. Interrupted, what it had not written down is given up, and begins anew.
 
     What the user can mend (a checkpoint that is gone, a measure that does not fit) fails this job alone: no reason to
     stop the others.
     """
 
+    lives = False
+
     def __init__(self, work: Mapping[str, Any]) -> None:
+        super().__init__()
         self.work = work
         self.folder = Path(work["folder"])
         self.stop = threading.Event()
@@ -68,6 +81,7 @@ class OneStep(ABC):
 
     def heed(self, *_: object) -> None:
         """What is called again and again while it works: raises Paused once it is interrupted."""
+        self.watch.beat()
         if self.stop.is_set():
             raise Paused
 
@@ -84,6 +98,7 @@ class OneStep(ABC):
         died = deaths(path, self.work["session"], 0)
         if died > self.work["max_failures"]:
             raise UserError(f"its process died {died} times in a row")
+        self.watch.again(died)
 
 
 def complete(**found: Any) -> Report:

@@ -1,0 +1,148 @@
+"""A job that hangs is found by its own steps, and ended, so that it goes on from its last checkpoint.
+
+A job gives a sign of life after every optimiser step, and at every pass of a model that is judged. One that gave none for
+`least` seconds, and for `TIMES` its longest pause so far, will give none any more: a kernel that never returns, a disk that
+never answers. What is right for a step of a millisecond and for one of an hour follows from the job itself.
+
+A thread of this process looks. Where the job keeps that from running (a library that never gives back Python's lock), a timer
+of the C library's ends the process a quarter later, with a trace of where it stood.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import faulthandler
+import os
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from robustray.files import write_whole
+from sweeps.space.durations import said
+
+TIMES = 20.0
+"""A pause so many times as long as the longest before is no pause: a validation among steps, a first shard, are far below."""
+LATER = 1.25
+"""By which the timer that needs no Python is later than the thread."""
+GONE = 75
+"""Exit code of a worker that was ended for it."""
+NOTE = ".hung"
+_OUTPUT = 2
+
+
+class Hung(BaseException):
+    """The job at work gives no sign of life. No Exception: nothing that a job raises is taken for it."""
+
+
+class Watch:
+    """Looks after one job.
+
+    Args:
+        least: seconds without a sign of life that are always allowed; None: nothing is looked after.
+        hung: what to do with a job that hangs, called with the seconds since its last sign, in a thread of its own.
+        clock: seconds that only grow.
+    """
+
+    def __init__(
+        self, least: float | None, hung: Callable[[float], None], *, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._least = least
+        self._hung = hung
+        self._clock = clock
+        self._longest = 0.0
+        self._last = self._armed = 0.0
+        self._new = True  # the first sign tells nothing: before it networks are compiled and data is read
+        self._over = threading.Event()
+
+    @property
+    def patience(self) -> float:
+        """Seconds without a sign after which a job is taken to hang."""
+        return max(self._least or 0.0, TIMES * self._longest)
+
+    @property
+    def silent(self) -> float:
+        """Seconds since the last sign."""
+        return self._clock() - self._last
+
+    def beat(self) -> None:
+        """The job is alive."""
+        if self._least is None:
+            return
+        now = self._clock()
+        if not self._new:
+            self._longest = max(self._longest, now - self._last)
+        self._new, self._last = False, now
+        if now - self._armed > (LATER - 1) * self.patience / 2:
+            self._arm(now)
+
+    def rest(self) -> None:
+        """The job gives no signs: nobody looks."""
+        self._least = None
+        self._over.set()
+        faulthandler.cancel_dump_traceback_later()
+
+    def again(self, died: int) -> None:
+        """The job is tried again where its process died so often: with twice the patience each time, lest it is only slow."""
+        if self._least is not None:
+            self._least *= 2.0**died
+
+    @contextlib.contextmanager
+    def at_work(self) -> Iterator[None]:
+        """A step of the job."""
+        if self._least is None:
+            yield
+            return
+        self._last = self._clock()
+        self._arm(self._last)
+        self._over = threading.Event()
+        threading.Thread(target=self._look, args=(self._over,), daemon=True).start()
+        try:
+            yield
+        finally:
+            self._over.set()
+            faulthandler.cancel_dump_traceback_later()
+
+    def _arm(self, now: float) -> None:
+        self._armed = now
+        faulthandler.dump_traceback_later(LATER * self.patience, exit=True, file=_OUTPUT)
+
+    def _look(self, over: threading.Event) -> None:
+        while not over.wait(min(1.0, self.patience / 10)):
+            if self._least is None:
+                return
+            if self.silent > self.patience:
+                self._hung(self.silent)
+                return
+
+
+def told(silent: float) -> str:
+    """What is said of a job that gave no sign for so many seconds."""
+    return f"no sign of life for {said(max(1.0, silent))}"
+
+
+def leaving(folder: Path) -> Callable[[float], None]:
+    """For a worker: it leaves a note in its trial's folder, a trace of where it stood in the log, and ends."""
+
+    def leave(silent: float) -> None:
+        with contextlib.suppress(OSError), (folder / "log.txt").open("a", encoding="utf-8") as log:
+            log.write(f"{told(silent)}; it stood here:\n")
+            log.flush()
+            faulthandler.dump_traceback(log)
+        with contextlib.suppress(OSError):
+            write_whole(folder / NOTE, told(silent))
+        os._exit(GONE)
+
+    return leave
+
+
+def hung(work: Mapping[str, Any]) -> str | None:
+    """What the worker of a job left that ended because that hung, told once; None where there is nothing of that."""
+    path = Path(work.get("folder", "")) / NOTE
+    try:
+        text = path.read_text(encoding="utf-8", errors="replace")
+        path.unlink()
+    except OSError:
+        return None
+    return text
