@@ -56,6 +56,7 @@ from sweeps.search.stopping import policy as policy_of
 from sweeps.space import Sweep
 from sweeps.standing import SELECTION, nearest, shortfalls
 from sweeps.view.console import Console, Show
+from sweeps.waiting import with_room
 
 BackendName = Literal["ray", "local"]
 
@@ -109,14 +110,19 @@ def run(
         moved = provenance.prepare(sweep, folder, fresh=fresh)
         if moved is not None:
             console(Said(f"the old results are in {moved}"))
-        with Record(folder, sweep.objectives, constraints=sweep.constraints, held=held) as record:
-            provenance.check_trained(sweep, folder, record.trials())
-            warm_start.take_in(sweep, record, ready, say)
-            for maker in derive:
-                maker.trust()
-                ask(record, maker)
-            with console.watching(sweep, record, noisy=backend == "ray"):
-                return drive(sweep, record, partial(_place, backend, console, sweep, folder), tell=console)
+
+        def live() -> bool:
+            provenance.prepare(sweep, folder, fresh=False)
+            with Record(folder, sweep.objectives, constraints=sweep.constraints, held=held) as record:
+                provenance.check_trained(sweep, folder, record.trials())
+                warm_start.take_in(sweep, record, ready, say)
+                for maker in derive:
+                    maker.trust()
+                    ask(record, maker)
+                with console.watching(sweep, record, noisy=backend == "ray"):
+                    return drive(sweep, record, partial(_place, backend, console, sweep, folder), tell=console)
+
+        return with_room(live, folder, sweep.disk.wait, say)
 
 
 def drive(

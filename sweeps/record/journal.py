@@ -49,7 +49,7 @@ class _File(JournalFileBackend):
     def __init__(self, journal: Path) -> None:
         # an ordinary file for a lock, not a symbolic link: some file systems have none; whoever waits for one sees the other
         super().__init__(str(journal), JournalFileOpenLock(str(journal)))
-        self._lines = Lines(journal)
+        self._lines = Lines(journal, guarded=True)
 
     def append_logs(self, logs: list[dict[str, Any]]) -> None:
         text = "".join(json.dumps(log, separators=(",", ":")) + "\n" for log in logs)

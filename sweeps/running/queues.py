@@ -11,10 +11,10 @@ from dataclasses import dataclass, field, replace
 from enum import Enum
 from typing import Any, Literal, Protocol
 
-from robustray.errors import UserError
+from robustray.errors import DiskFull, UserError
 from robustray.plain import plain
 from sweeps.running.packing import Share
-from sweeps.running.tasks.base import BLOCKED
+from sweeps.running.tasks.base import BLOCKED, FULL
 
 Result = Mapping[str, Any]
 Verdict = Literal["go", "stop"]
@@ -125,7 +125,7 @@ class Chain:
     def finish(self, job: Job, end: End) -> None:
         owner = self._owner.pop(job.name)
         if end.outcome == BLOCKED:
-            raise UserError(str(end.cause))
+            raise DiskFull(str(end.cause)) if end.result.get(FULL) else UserError(str(end.cause))
         owner.finish(job, end)
 
 

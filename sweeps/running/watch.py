@@ -5,7 +5,7 @@ A job gives a sign of life after every optimiser step, and at every pass of a mo
 never answers. What is right for a step of a millisecond and for one of an hour follows from the job itself.
 
 A thread of this process looks. Where the job keeps that from running (a library that never gives back Python's lock), a timer
-of the C library's ends the process a quarter later, with a trace of where it stood.
+of the C library's ends the process some time later, with a trace of where it stood.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ from sweeps.space.durations import said
 
 TIMES = 20.0
 """A pause so many times as long as the longest before is no pause: a validation among steps, a first shard, are far below."""
-LATER = 1.25
-"""By which the timer that needs no Python is later than the thread."""
+LATER, MARGIN = 1.25, 20.0
+"""By how much the timer that needs no Python is later than the thread: so many times the patience, and seconds on top."""
 GONE = 75
 """Exit code of a worker that was ended for it."""
 NOTE = ".hung"
@@ -74,7 +74,7 @@ class Watch:
         if not self._new:
             self._longest = max(self._longest, now - self._last)
         self._new, self._last = False, now
-        if now - self._armed > (LATER - 1) * self.patience / 2:
+        if now - self._armed > ((LATER - 1) * self.patience + MARGIN) / 2:
             self._arm(now)
 
     def rest(self) -> None:
@@ -106,7 +106,7 @@ class Watch:
 
     def _arm(self, now: float) -> None:
         self._armed = now
-        faulthandler.dump_traceback_later(LATER * self.patience, exit=True, file=_OUTPUT)
+        faulthandler.dump_traceback_later(LATER * self.patience + MARGIN, exit=True, file=_OUTPUT)
 
     def _look(self, over: threading.Event) -> None:
         while not over.wait(min(1.0, self.patience / 10)):

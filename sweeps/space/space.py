@@ -30,6 +30,7 @@ from robustray.registry import Count, Options, Real, Registered, parts
 from robustray.trial import TrialConfig
 from sweeps.space import corners, grids, measuring, picked, stopping, templates
 from sweeps.space.budget import Budget
+from sweeps.space.disk import Disk
 from sweeps.space.distributions import Parameter
 from sweeps.space.durations import Duration
 from sweeps.space.measuring import Measures, Measuring
@@ -222,6 +223,7 @@ class Sweep(Options):
     budget: Budget = Field(Budget(), description="what ends the search besides `search.trials`")
     stopping: Stopping = Field(Stopping(), description="which trials end early")
     resources: Resources = Field(Resources(), description="what a trial gets")
+    disk: Disk = Field(Disk(), description="what the sweep may keep, and what it does without room")
     derive: tuple[Annotated[Maker, Registered("derive")], ...] = Field(
         (), description="points that are made from trained trials, before the frontier's members are fixed"
     )
@@ -586,7 +588,7 @@ def _distributions(tree: object) -> list[Keys]:
 
 def _fixed(resolved: Mapping[str, Any]) -> dict[str, Any]:
     """What `space_hash` covers."""
-    free = ("description", "budget", "resources", "derive", "measures", "measuring")
+    free = ("description", "budget", "resources", "disk", "derive", "measures", "measuring")
     fixed = {key: value for key, value in resolved.items() if key not in free} | measuring.held(resolved)
     if isinstance(fixed.get("search"), dict):
         loose = ("trials", "duplicates", "replicates", "first")  # the record keeps what was to be tried first

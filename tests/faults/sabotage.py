@@ -13,7 +13,7 @@ from typing import Any, Literal
 import torch
 
 Kind = Literal["nan", "nan for ever", "out of memory", "hang", "clock", "slow"]
-STEPS = 10
+STEPS = 9
 """Of an epoch of these trials."""
 
 

@@ -331,7 +331,7 @@ def test_a_full_disk_stops_the_sweep_and_fails_no_trial(tmp_path: Path, monkeypa
     from robustray.training import checkpoints
 
     folder = tmp_path / "small"
-    sweep = small_sweep(tmp_path, "search.trials=3")
+    sweep = small_sweep(tmp_path, "search.trials=3", "disk.wait=null")
     calls = [0]
 
     def full(path: Path, content: bytes | str) -> None:

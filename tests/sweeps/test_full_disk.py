@@ -181,7 +181,7 @@ def _run(sweep: Sweep, folder: Path, said: list[str]) -> bool:
 
 @pytest.fixture
 def simulated(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Sweep:
-    sweep = small_sweep(tmp_path, "search.trials=4")
+    sweep = small_sweep(tmp_path, "search.trials=4", "disk.wait=null")
     monkeypatch.setattr(driver, "_place", lambda *_: Simulated(lambda job: _answers(sweep, job), slots=2))
     return sweep
 
@@ -213,7 +213,7 @@ def test_a_disk_that_fills_up_at_any_moment_of_a_sweep(tmp_path: Path, simulated
 @pytest.mark.parametrize("kib", [40, 220])
 def test_a_disk_that_fills_up_on_ray(tmp_path: Path, kib: int) -> None:
     """Workers write checkpoints while the driver appends: whoever is first stops the sweep, and no trial is failed for good."""
-    sweep = small_sweep(tmp_path, "search.trials=4")
+    sweep = small_sweep(tmp_path, "search.trials=4", "disk.wait=null")
     said: list[str] = []
     with small_disk(tmp_path / "disk", kib) as disk:
         with pytest.raises(UserError, match="no space left on the disk; free some"):

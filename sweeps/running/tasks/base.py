@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from robustray.errors import Diverged, Paused, UserError
-from robustray.files import disk_trouble, write_whole
+from robustray.files import disk_trouble, is_full, write_whole
 from sweeps.running.packing import Share
 from sweeps.running.tasks.log_file import logging_to
 from sweeps.running.watch import Watch
@@ -24,6 +24,8 @@ from sweeps.running.watch import Watch
 log = logging.getLogger("robustray")
 BLOCKED = "blocked"
 """The outcome of a job that is stopped by what the user can mend: the sweep stops, and the job stays unfinished."""
+FULL = "full"
+"""In the report of a blocked job: whether it is a disk without room that blocks it."""
 PAUSED = "paused"
 """The outcome of a training job that came to the rung it was sent to: the trial may go on, in another job."""
 Report = dict[str, Any]
@@ -123,7 +125,8 @@ def failure(error: Exception, log_file: Path, epoch: int) -> Report:
         torch.cuda.empty_cache()
     elif (disk := disk_trouble(error)) is not None:
         cause = f"{log_file.parent}: {disk}"
-        return {"outcome": BLOCKED, "cause": cause, "done": True, "epoch": epoch, "training_iteration": epoch}
+        told = {"outcome": BLOCKED, "cause": cause, "done": True, "epoch": epoch, "training_iteration": epoch}
+        return {**told, FULL: is_full(error)}
     elif isinstance(error, UserError):
         return {"outcome": BLOCKED, "cause": str(error), "done": True, "epoch": epoch, "training_iteration": epoch}
     elif (broken is not None and isinstance(error, broken)) or "CUDA error" in str(error):
