@@ -39,15 +39,17 @@ from sweeps.judging.measuring import Measuring
 from sweeps.judging.queue import Judging
 from sweeps.judging.shards import FILES, Shards
 from sweeps.listeners.accounts import Accounts
-from sweeps.record import Record, Snapshot, provenance
+from sweeps.record import Record, Snapshot, provenance, quota
 from sweeps.record.journal import JOURNAL
 from sweeps.record.ledger import Ledger
 from sweeps.record.lives import Lives
 from sweeps.record.lock import FolderLock
+from sweeps.record.quota import Quota
+from sweeps.record.waiting import with_room
 from sweeps.running import evidence, packing
 from sweeps.running.packing import Share
 from sweeps.running.place import Place
-from sweeps.running.queues import Beside, Chain, Following, Job, Primed, Queue, Sized
+from sweeps.running.queues import Beside, Chain, Following, Job, Looking, Primed, Queue, Sized
 from sweeps.search import warm_start
 from sweeps.search.budget import Budget
 from sweeps.search.controller import Controller
@@ -56,7 +58,6 @@ from sweeps.search.stopping import policy as policy_of
 from sweeps.space import Sweep
 from sweeps.standing import SELECTION, nearest, shortfalls
 from sweeps.view.console import Console, Show
-from sweeps.waiting import with_room
 
 BackendName = Literal["ray", "local"]
 
@@ -107,6 +108,7 @@ def run(
     # Before anything is written: a folder named wrongly must not leave one that holds another sweep.
     ready = None if (folder / JOURNAL).exists() and not fresh else warm_start.found(sweep, say)
     with _clear_errors(folder), FolderLock(folder) as held:
+        quota.check(sweep, folder, fresh=fresh)
         moved = provenance.prepare(sweep, folder, fresh=fresh)
         if moved is not None:
             console(Said(f"the old results are in {moved}"))
@@ -218,6 +220,7 @@ def _work(sweep: Sweep, record: Record, place: Place, queue: Queue, first: Job, 
     """Drives the queue to its end at a place; True if it was interrupted before."""
     share = _share(sweep, record, place, first, tell)
     place.settle(share)
+    queue = Looking(queue, Quota(record, sweep.disk.quota, lambda line: tell(Said(line, timed=True))).look)
     tell(Placed(place.described, place.slots, place.dashboard))
     patience = sweep.resources.patience
     return place.run(Watched(Sized(queue, share, lambda line: tell(Said(line, timed=True)), patience), tell))

@@ -18,7 +18,7 @@ from sweeps.running.tasks.base import Report, Task
 from sweeps.running.watch import Hung
 from sweeps.running.worker import open_task
 
-_WAKE = signal.SIGUSR1
+_WAKE = signal.SIGUSR2
 
 
 class Local:
@@ -37,6 +37,7 @@ class Local:
         self._task: Task | None = None
         self._tell = tell
         self._silent: float | None = None  # seconds, of a job that hangs
+        self._waking = False
         self._working = False  # within a step: there alone it may be interrupted
 
     @property
@@ -111,7 +112,7 @@ class Local:
                 return True
 
     def _hung(self, silent: float) -> None:
-        self._silent = silent
+        self._silent, self._waking = silent, True
         signal.pthread_kill(threading.main_thread().ident or 0, _WAKE)
 
     @contextmanager
@@ -119,7 +120,8 @@ class Local:
         """A job that hangs can be woken: a system call ends with the signal, and what waits for it raises."""
 
         def wake(number: int, frame: FrameType | None) -> None:
-            if self._working:
+            waking, self._waking = self._waking, False
+            if waking and self._working:  # anybody may send a signal
                 raise Hung
 
         before = signal.signal(_WAKE, wake)

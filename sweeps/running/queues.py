@@ -184,6 +184,21 @@ class Beside(Chain):
         return beside < max(1, (len(self._owner) + 1) // _ONE_IN)
 
 
+class Looking:
+    """A queue that lets somebody look before it is asked for more."""
+
+    def __init__(self, queue: Queue, look: Callable[[], None]) -> None:
+        """Args: look: may raise, which ends the sweep as a stop does."""
+        self._queue = queue
+        self._look = look
+        self.report = queue.report
+        self.finish = queue.finish
+
+    def next(self) -> Job | Signal:
+        self._look()
+        return self._queue.next()
+
+
 class Sized:
     """A queue whose jobs know what they get of a machine. One that runs out of memory beside others is tried again alone.
 

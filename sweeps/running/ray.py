@@ -84,7 +84,7 @@ class Worker(tune.Trainable):  # type: ignore[misc]
         if self._task is None:
             self._check_node(unseen)
             folder = Path(self._work["folder"])
-            self._task = open_task(self._work, watch.leaving(folder))
+            self._task = open_task(self._work, watch.leaving(folder), shown=True)
         report = heeding(self._task, self._stop)
         if report.get("outcome") in (BLOCKED, "failed"):
             self._check_node(lacking)  # a trial's failure is none where its node has lost sight of the results
@@ -141,6 +141,7 @@ class _Schedule(FIFOScheduler):  # type: ignore[misc]
         super().__init__()
         self._flight = flight
         self._roll = roll
+        self._frozen = watch.Frozen()
 
     def on_trial_result(self, tune_controller: Any, trial: Trial, result: dict[str, Any]) -> str:
         stops = self._flight.progress(trial.trial_id, json.loads(result["report"]), result.get("node", ""))
@@ -163,6 +164,9 @@ class _Schedule(FIFOScheduler):  # type: ignore[misc]
         live = {trial.trial_id: trial for trial in tune_controller.get_live_trials()}
         at_work = [key for key, trial in live.items() if trial.status == Trial.RUNNING]
         waiting = [key for key, trial in live.items() if trial.status in (Trial.PENDING, Trial.PAUSED)]
+        works = {key: self._flight.jobs[key].work for key in at_work if key in self._flight.jobs}
+        for key in self._frozen.silent(works, time.monotonic()):
+            _kill(tune_controller, live[key])
         chosen = self._flight.choose(at_work, waiting, time.monotonic(), self._roll.free)
         return None if chosen is None else live[chosen]
 
@@ -313,6 +317,14 @@ class RayTune:
 def _measured(work: dict[str, Any], known: list[tuple[str, str, str]]) -> Report:
     plugins.arrived(known)
     return open_task(work).step()
+
+
+def _kill(tune_controller: Any, trial: Trial) -> None:
+    """Ends the actor of a trial, which is then tried again as where it had died. Tune itself has no such call."""
+    tracked = tune_controller._trial_to_actor.get(trial)
+    handle, _ = tune_controller._actor_manager._live_actors_to_ray_actors_resources.get(tracked, (None, None))
+    if handle is not None:
+        ray.kill(handle)
 
 
 def _config(job: Job, roll: RollCall) -> dict[str, Any]:

@@ -29,6 +29,9 @@ LATER, MARGIN = 1.25, 20.0
 GONE = 75
 """Exit code of a worker that was ended for it."""
 NOTE = ".hung"
+ALIVE = ".alive"
+SLACK, LONGEST_LOOK = 10.0, 5.0
+"""Seconds: beyond the patience that a frozen worker gets; of a driver's pause between two looks that count."""
 _OUTPUT = 2
 
 
@@ -42,12 +45,19 @@ class Watch:
     Args:
         least: seconds without a sign of life that are always allowed; None: nothing is looked after.
         hung: what to do with a job that hangs, called with the seconds since its last sign, in a thread of its own.
+        shown: a file by which a driver elsewhere sees that this process itself is not frozen; None for no such file.
         clock: seconds that only grow.
     """
 
     def __init__(
-        self, least: float | None, hung: Callable[[float], None], *, clock: Callable[[], float] = time.monotonic
+        self,
+        least: float | None,
+        hung: Callable[[float], None],
+        *,
+        shown: Path | None = None,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
+        self._file = shown
         self._least = least
         self._hung = hung
         self._clock = clock
@@ -96,6 +106,7 @@ class Watch:
             return
         self._last = self._clock()
         self._arm(self._last)
+        self._show()
         self._over = threading.Event()
         threading.Thread(target=self._look, args=(self._over,), daemon=True).start()
         try:
@@ -108,10 +119,19 @@ class Watch:
         self._armed = now
         faulthandler.dump_traceback_later(LATER * self.patience + MARGIN, exit=True, file=_OUTPUT)
 
+    def _show(self) -> None:
+        if self._file is not None:
+            with contextlib.suppress(OSError):  # whoever cannot see it does not look at it
+                self._file.write_text(f"{self.patience} {self._clock()}", encoding="ascii")
+
     def _look(self, over: threading.Event) -> None:
+        shown = self._clock()
         while not over.wait(min(1.0, self.patience / 10)):
             if self._least is None:
                 return
+            if self._clock() - shown > self.patience / 4:
+                shown = self._clock()
+                self._show()
             if self.silent > self.patience:
                 self._hung(self.silent)
                 return
@@ -146,3 +166,38 @@ def hung(work: Mapping[str, Any]) -> str | None:
     except OSError:
         return None
     return text
+
+
+class Frozen:
+    """The driver's side: which workers do not even look after their jobs, since their whole process stands still."""
+
+    def __init__(self) -> None:
+        self._seen: dict[Path, tuple[str, float]] = {}  # what a file said, and for how many seconds it has
+        self._looked: float | None = None
+
+    def silent(self, works: Mapping[str, Mapping[str, Any]], now: float) -> dict[str, float]:
+        """Seconds since the last sign of those that are frozen. For as long as this process was away itself, nobody was.
+
+        Args:
+            works: what is at work, by keys. now: seconds of a clock that only grows.
+        """
+        passed = min(LONGEST_LOOK, now - self._looked) if self._looked is not None else 0.0
+        if self._looked is not None and passed < 1.0:
+            return {}
+        self._looked, before, self._seen, found = now, self._seen, {}, {}
+        for key, work in works.items():
+            path = Path(work.get("folder", "")) / ALIVE
+            try:
+                text = path.read_text(encoding="ascii", errors="replace")
+                patience = float(text.partition(" ")[0])
+            except (OSError, ValueError):
+                continue
+            shown, since = before.get(path, (text, 0.0))
+            since = since + passed if shown == text else 0.0
+            self._seen[path] = text, since
+            if since > patience + SLACK:
+                found[key] = since
+                with contextlib.suppress(OSError):
+                    write_whole(path.with_name(NOTE), told(since))
+                    path.unlink()
+        return found

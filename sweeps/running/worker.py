@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 from sweeps.running.tasks.base import Living, Report, Task
@@ -12,7 +13,7 @@ from sweeps.running.tasks.explain import ExplainTask
 from sweeps.running.tasks.judge import JudgeTask, ProbeTask
 from sweeps.running.tasks.packed import MeasureTask
 from sweeps.running.tasks.train import TrainTask
-from sweeps.running.watch import Watch
+from sweeps.running.watch import ALIVE, Watch
 
 _KINDS: dict[str, Callable[[Mapping[str, Any]], Task]] = {
     "train": TrainTask,
@@ -24,27 +25,32 @@ _KINDS: dict[str, Callable[[Mapping[str, Any]], Task]] = {
 }
 
 
-def open_task(work: Mapping[str, Any], hung: Callable[[float], None] | None = None) -> Task:
+def open_task(work: Mapping[str, Any], hung: Callable[[float], None] | None = None, *, shown: bool = False) -> Task:
     """The task of a job. Touches nothing on disk: that is the first step's business (a ghost actor may open it too).
 
     Args:
         hung: what to do where it hangs, see `Watch`; without it nobody looks.
+        shown: whether a driver elsewhere looks whether this process is frozen.
     """
     task = _Timed(_KINDS[work["kind"]](work))
-    return task if hung is None or work.get("patience") is None else _Watched(task, work["patience"], hung)
+    return task if hung is None or work.get("patience") is None else _Watched(task, work, hung, shown)
 
 
 class _Watched:
     """A task that somebody looks after, where it gives signs of life."""
 
-    def __init__(self, task: _Timed, least: float, hung: Callable[[float], None]) -> None:
+    def __init__(self, task: _Timed, work: Mapping[str, Any], hung: Callable[[float], None], shown: bool) -> None:
         self._task = task
-        self._watch = Watch(least if task.watched else None, hung)
+        self._shown = Path(work["folder"]) / ALIVE if shown else None
+        self._watch = Watch(work["patience"] if task.watched else None, hung, shown=self._shown)
         task.watch_by(self._watch)
 
     def step(self) -> Report:
         with self._watch.at_work():
-            return self._task.step()
+            report = self._task.step()
+        if report["done"] and self._shown is not None:
+            self._shown.unlink(missing_ok=True)
+        return report
 
     def interrupt(self) -> bool:
         return self._task.interrupt()

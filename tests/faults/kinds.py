@@ -60,7 +60,7 @@ def _killed(it: Round) -> None:
 
 
 def _stopped(it: Round) -> None:
-    number = it.chance.choice([signal.SIGTERM, signal.SIGINT])
+    number = it.chance.choice([signal.SIGTERM, signal.SIGINT, signal.SIGUSR1])
     it.did.append(number.name)
     with it.life() as life:
         if it.moment(life):
@@ -241,7 +241,7 @@ def _gone(how: Callable[[Path], contextlib.AbstractContextManager[None]]) -> Cal
 
 KINDS = (
     Kind("driver killed", "SIGKILL, one to four times", SAME, _killed),
-    Kind("stopped", "SIGTERM or SIGINT", f"exit {INTERRUPTED} by itself, then {SAME}", _stopped),
+    Kind("stopped", "SIGTERM, SIGINT or SIGUSR1", f"exit {INTERRUPTED} by itself, then {SAME}", _stopped),
     Kind(
         "disk full",
         "a disk of 4 to 360 KiB, room later",

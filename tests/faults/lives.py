@@ -56,7 +56,7 @@ FLAVOURS = {
 IDENTITY = ("random", "grid")
 _LOADED = ["torch._dynamo", "scipy.stats", "sklearn.datasets", "sweeps.driver", "sweeps.running.worker",
            "robustray.training.trainer", "robustray.attacks.autoattack"]  # fmt: skip
-PATIENCE = 240.0
+PATIENCE = 900.0
 """Seconds within which a life has to do what is waited for: a limit for what hangs, and no measurement."""
 
 
