@@ -20,6 +20,10 @@ class UserError(Exception):
     """Something in a YAML file, a flag or a folder that the user can put right. The message is the whole story."""
 
 
+class DiskFull(UserError):
+    """A disk has no room, for now: what was at work goes on once there is some."""
+
+
 class Diverged(Exception):
     """Training left the finite numbers."""
 

@@ -65,6 +65,11 @@ def disk_trouble(error: BaseException) -> str | None:
     return _TROUBLE.get(error.errno or 0) if isinstance(error, OSError) else None
 
 
+def is_full(error: BaseException) -> bool:
+    """Whether a disk, or a quota of it, has no room left: what may pass while somebody frees some."""
+    return isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
+
+
 def told(error: OSError) -> str:
     """A file that could not be read or written in a line: which, and what to do about it or what the system says."""
     where = "" if error.filename is None else f"{error.filename}: "

@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM: the first one asks to stop soon, a later one stops at once."""
+"""Ctrl-C, SIGTERM and SIGUSR1: the first one asks to stop soon, a later one stops at once."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType, TracebackType
 
-STOPS = (signal.SIGINT, signal.SIGTERM)
+STOPS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
+"""The last is how many batch systems are told to give notice (`sbatch --signal=USR1@120`)."""
 SAME = 1.0
 """Seconds after the first within which another one is the same request: `timeout` signals its child and then the group that
 the child is in, and some wrappers pass on a Ctrl-C that the terminal has sent to all of them already."""
@@ -19,7 +20,7 @@ class AtOnce(KeyboardInterrupt):
 
 
 class Stops:
-    """While the block runs, the first of SIGINT and SIGTERM calls `soon`, and one that comes later raises AtOnce.
+    """While the block runs, the first of SIGINT, SIGTERM and SIGUSR1 calls `soon`, and one that comes later raises AtOnce.
 
     A context manager of the main thread; what handled the signals before does so again afterwards.
     """

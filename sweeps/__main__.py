@@ -1,4 +1,4 @@
-"""`python -m sweeps`: what is done to a sweep's folder by hand (derive, mirror, repair), and searches that train nothing."""
+"""`python -m sweeps`: what is done to a sweep's folder by hand, and searches that train nothing."""
 
 from __future__ import annotations
 
@@ -11,7 +11,9 @@ from robustray.commands.front import front
 from robustray.errors import told_in_one_line
 from sweeps.commands.derive import derive
 from sweeps.commands.mirror import mirror
+from sweeps.commands.prune import prune
 from sweeps.commands.repair import repair
+from sweeps.commands.retry import retry
 from sweeps.commands.simulate import simulate
 from sweeps.commands.status import status
 
@@ -19,7 +21,9 @@ app = front(
     "Look after a sweep's folder, or simulate one. A sweep itself is run by run_sweep.py.",
     derive,
     mirror,
+    prune,
     repair,
+    retry,
     simulate,
     status,
 )

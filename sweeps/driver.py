@@ -40,15 +40,17 @@ from sweeps.judging.queue import Judging
 from sweeps.judging.shards import FILES, Shards
 from sweeps.listeners import opening
 from sweeps.listeners.accounts import Accounts
-from sweeps.record import Record, Snapshot, provenance, shared
+from sweeps.record import Record, Snapshot, provenance, quota, shared
 from sweeps.record.journal import JOURNAL
 from sweeps.record.ledger import Ledger
 from sweeps.record.lives import Lives
 from sweeps.record.lock import FolderLock
+from sweeps.record.quota import Quota
+from sweeps.record.waiting import with_room
 from sweeps.running import evidence, packing
 from sweeps.running.packing import Share
 from sweeps.running.place import Place
-from sweeps.running.queues import Beside, Chain, Following, Job, Primed, Queue, Sized
+from sweeps.running.queues import Beside, Chain, Following, Job, Looking, Primed, Queue, Sized
 from sweeps.search import warm_start
 from sweeps.search.budget import Budget
 from sweeps.search.controller import Controller
@@ -114,22 +116,28 @@ def run(
     # Before anything is written: a folder named wrongly must not leave one that holds another sweep.
     ready = None if (folder / JOURNAL).exists() and not fresh else warm_start.found(sweep, say)
     with _clear_errors(folder), FolderLock(folder) as held:
+        quota.check(sweep, folder, fresh=fresh)
         moved = provenance.prepare(sweep, folder, fresh=fresh)
         if moved is not None:
             console(Said(f"the old results are in {moved}"))
-        with Record(folder, sweep.objectives, constraints=sweep.constraints, held=held) as record:
-            provenance.check_trained(sweep, folder, record.trials())
-            warm_start.take_in(sweep, record, ready, say)
-            for maker in derive:
-                maker.trust()
-                ask(record, maker)
-            with opening.opened(sweep, record, say) as ears:
-                heard = [ear.heard for ear in ears]
-                with console.watching(sweep, record, noisy=backend == "ray", others=heard):
-                    bus = Bus(console, *ears)
-                    finished = drive(sweep, record, partial(_place, backend, console, sweep, folder), tell=bus)
-                    console.tell_busy()
-                    return finished
+
+        def live() -> bool:
+            provenance.prepare(sweep, folder, fresh=False)
+            with Record(folder, sweep.objectives, constraints=sweep.constraints, held=held) as record:
+                provenance.check_trained(sweep, folder, record.trials())
+                warm_start.take_in(sweep, record, ready, say)
+                for maker in derive:
+                    maker.trust()
+                    ask(record, maker)
+                with opening.opened(sweep, record, say) as ears:
+                    heard = [ear.heard for ear in ears]
+                    with console.watching(sweep, record, noisy=backend == "ray", others=heard):
+                        bus = Bus(console, *ears)
+                        finished = drive(sweep, record, partial(_place, backend, console, sweep, folder), tell=bus)
+                        console.tell_busy()
+                        return finished
+
+        return with_room(live, folder, sweep.disk.wait, say)
 
 
 def drive(
@@ -225,8 +233,10 @@ def _work(sweep: Sweep, record: Record, place: Place, queue: Queue, first: Job, 
     """Drives the queue to its end at a place; True if it was interrupted before."""
     share = _share(sweep, record, place, first, tell)
     place.settle(share)
+    queue = Looking(queue, Quota(record, sweep.disk.quota, lambda line: tell(Said(line, timed=True))).look)
     tell(Placed(place.described, place.slots, place.dashboard))
-    return place.run(Watched(Sized(queue, share, lambda line: tell(Said(line, timed=True))), tell))
+    patience = sweep.resources.patience
+    return place.run(Watched(Sized(queue, share, lambda line: tell(Said(line, timed=True)), patience), tell))
 
 
 def _conclude(record: Record, tell: Listener) -> None:
@@ -364,7 +374,7 @@ def _place(name: BackendName, console: Console, sweep: Sweep, folder: Path) -> P
     if name == "local":
         from sweeps.running.local import Local
 
-        return Local()
+        return Local(console)
     console(Said("starting Ray ..."))
     if importlib.util.find_spec("ray") is None:
         raise UserError("Ray is not installed; --backend local runs without it, one trial after another")

@@ -13,7 +13,7 @@ from robustray import stopping
 from robustray.stopping import STOPS, AtOnce, Stops, interrupt, unheard
 
 
-@pytest.fixture(params=STOPS, ids=["SIGINT", "SIGTERM"])
+@pytest.fixture(params=STOPS, ids=lambda number: number.name)
 def number(request: pytest.FixtureRequest) -> signal.Signals:
     return signal.Signals(request.param)
 
@@ -30,7 +30,7 @@ def test_the_first_is_a_request_and_its_echo_is_none(number: signal.Signals, mon
     assert asked == [1]
 
 
-@pytest.mark.parametrize("second", STOPS, ids=["SIGINT", "SIGTERM"])
+@pytest.mark.parametrize("second", STOPS, ids=lambda number: number.name)
 def test_a_later_one_stops_at_once(
     number: signal.Signals, second: signal.Signals, monkeypatch: pytest.MonkeyPatch
 ) -> None:

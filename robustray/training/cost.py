@@ -89,6 +89,21 @@ def trial(config: TrialConfig, *, device: str = "auto", threads: int | None = No
     )
 
 
+def kept(config: TrialConfig) -> int:
+    """Bytes that stay on disk of a trial that is done: its last state, the best one where that is kept, and snapshots.
+
+    Raises:
+        UserError: the data is missing or too small for the batch. Exception: whatever the trial raises.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        trainer = Trainer(config, Path(folder) / "probe", device="cpu", threads=1)
+        trainer.save()
+        size = (trainer.folder / "last.pt").stat().st_size
+    options = config.checkpoints
+    snapshots = 0 if options.every is None else trainer.epochs // options.every
+    return size * (1 + (options.select == "best_robust") + snapshots)
+
+
 def _wait(device: torch.device) -> None:
     if device.type == "cuda":
         torch.cuda.synchronize(device)

@@ -67,6 +67,8 @@ class Trainer:
             keep_large_blocks()
         self.stop = threading.Event()
         """Set it (from a signal handler, another thread) to stop after the step in flight: `epoch` raises Paused."""
+        self.alive: Callable[[], None] = lambda: None
+        """Called after every step, for whoever looks whether training hangs."""
         folder.mkdir(parents=True, exist_ok=True)
         config.keep(folder)
 
@@ -275,13 +277,21 @@ class Trainer:
             begin = progress.batch_in_epoch * size
             self.train_step(order[begin : begin + size])
             progress.batch_in_epoch += 1
+            self.alive()
             stopping = self.stop.is_set()
             inside = progress.batch_in_epoch < self.steps_per_epoch  # the last step's checkpoint comes after validation
             if stopping or (inside and time.monotonic() - self._saved_at > patience):
                 progress.seconds = seconds_before + time.monotonic() - begun
+                self._look()
                 self.save()
                 if stopping:
                     raise Paused
+
+    def _look(self) -> None:
+        """Keeps what is not finite out of a checkpoint within an epoch: nothing could be gone on from there."""
+        there = [self.sums.losses["loss"], *self.model.parameters()]
+        if not all(bool(value.isfinite().all()) for value in there):
+            raise Diverged(f"epoch {self.completed + 1}: the loss or a weight is not finite")
 
     def _amounts(self, step: int) -> Amounts:
         """What the curriculum says of a batch of the training."""

@@ -43,13 +43,25 @@ DIRECTIONS = {"max": StudyDirection.MAXIMIZE, "min": StudyDirection.MINIMIZE}
 optuna.logging.set_verbosity(optuna.logging.ERROR)
 
 
+class _Lock(JournalFileOpenLock):
+    """Optuna's lock, which says what the storage said where it cannot be let go: a disk that takes no more is no bug."""
+
+    def release(self) -> None:
+        try:
+            super().release()
+        except RuntimeError as error:
+            if isinstance(error.__context__, OSError):
+                raise error.__context__ from None
+            raise
+
+
 class _File(JournalFileBackend):
     """Optuna's file, whose writes are taken back where they fail: half a line would make the next one unreadable."""
 
     def __init__(self, journal: Path) -> None:
         # an ordinary file for a lock, not a symbolic link: some file systems have none; whoever waits for one sees the other
-        super().__init__(str(journal), JournalFileOpenLock(str(journal)))
-        self._lines = Lines(journal)
+        super().__init__(str(journal), _Lock(str(journal)))
+        self._lines = Lines(journal, guarded=True)
 
     def append_logs(self, logs: list[dict[str, Any]]) -> None:
         text = "".join(json.dumps(log, separators=(",", ":")) + "\n" for log in logs)

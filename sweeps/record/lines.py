@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import logging
 import os
 from pathlib import Path
@@ -17,10 +18,20 @@ class Lines:
     and neither could be read; and since whoever wrote it may take it for written, later ones are refused, with the cause.
     """
 
-    def __init__(self, path: Path) -> None:
-        """Nothing is opened or made before the first `append`."""
+    def __init__(self, path: Path, *, guarded: bool = False) -> None:
+        """Nothing is opened or made before the first `append`.
+
+        Args:
+            guarded: the file has to stay the one that it is now. Where a network file system comes loose, an empty folder lies
+                in place of ours, and what is written there is gone once it is back.
+        """
         self.path = path
         self._refused: OSError | None = None
+        self._guarded = guarded
+        self._known: os.stat_result | None = None
+        if guarded:
+            with contextlib.suppress(FileNotFoundError):
+                self._known = path.stat()
 
     def append(self, text: str, *, sync: bool = False) -> None:
         """Adds lines, each with its end, whole or not at all.
@@ -34,16 +45,30 @@ class Lines:
         """
         if self._refused is not None:
             raise OSError(self._refused.errno, self._refused.strerror, str(self.path)) from self._refused
+        make = os.O_CREAT if self._known is None else 0
         try:
-            file = os.open(self.path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o666)
+            file = os.open(self.path, os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC | make, 0o666)
         except OSError as error:
-            self._refused = error
-            raise
+            self._refused = self._gone() if isinstance(error, FileNotFoundError) and not make else error
+            raise self._refused from None
         try:
+            self._check(os.fstat(file))
             self._write(file, text.encode(errors="backslashreplace"), sync)
         finally:
+            if self._guarded:
+                self._known = os.fstat(file)
             with contextlib.suppress(OSError):  # it was synced where that matters
                 os.close(file)
+
+    def _check(self, now: os.stat_result) -> None:
+        """Sees whether this is the file that was written before; others may have added to it."""
+        before = self._known
+        if before is not None and not (os.path.samestat(before, now) and now.st_size >= before.st_size):
+            self._refused = self._gone()
+            raise self._refused
+
+    def _gone(self) -> OSError:
+        return OSError(errno.ESTALE, os.strerror(errno.ESTALE), str(self.path))
 
     def _write(self, file: int, data: bytes, sync: bool) -> None:
         before = os.fstat(file).st_size

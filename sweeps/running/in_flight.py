@@ -10,6 +10,7 @@ from robustray.errors import UserError
 from sweeps.running.nodes import NodeNews, Nodes
 from sweeps.running.queues import DONE, WAIT, End, Job, Queue, Signal
 from sweeps.running.returned import Returned
+from sweeps.running.watch import hung
 
 
 class Halt(BaseException):
@@ -147,6 +148,7 @@ class InFlight:
         Returns:
             The job to be done in its stead.
         """
+        why = hung(self.jobs[key].work) or why
         self._causes[key] = why
         self.died |= self.stopping  # whoever was at fault, steps may be lost
         if not self.halting:

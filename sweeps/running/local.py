@@ -2,25 +2,43 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import signal
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from types import FrameType
 from typing import Any
 
 from robustray.stopping import AtOnce, Stops
+from sweeps.running import watch
+from sweeps.running.nodes import JobResumed, JobReturned, NodeNews
 from sweeps.running.packing import Machine, Share
 from sweeps.running.queues import DONE, End, Job, Queue
 from sweeps.running.tasks.base import Report, Task
+from sweeps.running.watch import Hung
 from sweeps.running.worker import open_task
+
+_WAKE = signal.SIGUSR2
 
 
 class Local:
-    """Runs a queue in this process."""
+    """Runs a queue in this process.
+
+    A job that hangs is interrupted and begun again, as far as a process can: one that sits in a library's code, and heeds no
+    signal there, takes the process along, and the same command goes on.
+    """
 
     described = "in this process"
     slots = 1
     dashboard = None
 
-    def __init__(self) -> None:
+    def __init__(self, tell: Callable[[NodeNews], None] = lambda news: None) -> None:
+        """Args: tell: is told of jobs that hang, and are begun again."""
         self._task: Task | None = None
+        self._tell = tell
+        self._silent: float | None = None  # seconds, of a job that hangs
+        self._waking = False
+        self._working = False  # within a step: there alone it may be interrupted
 
     @property
     def machine(self) -> Machine:
@@ -52,18 +70,21 @@ class Local:
             if self._task is not None and not self._task.interrupt():
                 raise KeyboardInterrupt  # it loses nothing
 
-        with Stops(soon) as stops:
+        with self._interruptible(), Stops(soon) as stops:
             while True:
                 job = queue.next()
                 if job is DONE:
                     return False
                 if not isinstance(job, Job):
                     raise RuntimeError("the queue waits for work, but nothing is running")
-                self._task = task = open_task(job.work)
+                self._task = task = open_task(job.work, self._hung)
                 try:
                     if stops.asked:  # while the queue was thinking
                         return True
-                    self._work(queue, job, task)
+                    while not self._work(queue, job, task):
+                        self._tell(JobReturned(job, watch.told(self._silent or 0.0)))
+                        self._task = task = open_task(job.work, self._hung)  # which counts it as an attempt
+                        self._tell(JobResumed(job))
                 except AtOnce:
                     raise
                 except (Paused, KeyboardInterrupt):
@@ -73,12 +94,38 @@ class Local:
                 if stops.asked:
                     return True
 
-    def _work(self, queue: Queue, job: Job, task: Task) -> None:
+    def _work(self, queue: Queue, job: Job, task: Task) -> bool:
+        """Does a job to its end; False where it hung before."""
         while True:
-            result = task.step()
+            try:
+                self._working = True
+                result = task.step()
+            except Hung:
+                return False
+            finally:
+                self._working = False
             if result["done"]:
                 queue.finish(job, End.of(result))
-                return
+                return True
             if queue.report(job, result) == "stop":
                 queue.finish(job, End.of(result, outcome="stopped"))
-                return
+                return True
+
+    def _hung(self, silent: float) -> None:
+        self._silent, self._waking = silent, True
+        signal.pthread_kill(threading.main_thread().ident or 0, _WAKE)
+
+    @contextmanager
+    def _interruptible(self) -> Iterator[None]:
+        """A job that hangs can be woken: a system call ends with the signal, and what waits for it raises."""
+
+        def wake(number: int, frame: FrameType | None) -> None:
+            waking, self._waking = self._waking, False
+            if waking and self._working:  # anybody may send a signal
+                raise Hung
+
+        before = signal.signal(_WAKE, wake)
+        try:
+            yield
+        finally:
+            signal.signal(_WAKE, before)

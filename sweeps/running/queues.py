@@ -11,10 +11,10 @@ from dataclasses import dataclass, field, replace
 from enum import Enum
 from typing import Any, Literal, Protocol
 
-from robustray.errors import UserError
+from robustray.errors import DiskFull, UserError
 from robustray.plain import plain
 from sweeps.running.packing import Share
-from sweeps.running.tasks.base import BLOCKED
+from sweeps.running.tasks.base import BLOCKED, FULL
 
 Result = Mapping[str, Any]
 Verdict = Literal["go", "stop"]
@@ -125,7 +125,7 @@ class Chain:
     def finish(self, job: Job, end: End) -> None:
         owner = self._owner.pop(job.name)
         if end.outcome == BLOCKED:
-            raise UserError(str(end.cause))
+            raise DiskFull(str(end.cause)) if end.result.get(FULL) else UserError(str(end.cause))
         owner.finish(job, end)
 
 
@@ -184,6 +184,21 @@ class Beside(Chain):
         return beside < max(1, (len(self._owner) + 1) // _ONE_IN)
 
 
+class Looking:
+    """A queue that lets somebody look before it is asked for more."""
+
+    def __init__(self, queue: Queue, look: Callable[[], None]) -> None:
+        """Args: look: may raise, which ends the sweep as a stop does."""
+        self._queue = queue
+        self._look = look
+        self.report = queue.report
+        self.finish = queue.finish
+
+    def next(self) -> Job | Signal:
+        self._look()
+        return self._queue.next()
+
+
 class Sized:
     """A queue whose jobs know what they get of a machine. One that runs out of memory beside others is tried again alone.
 
@@ -191,12 +206,14 @@ class Sized:
     heard of; then they go on beside it.
     """
 
-    def __init__(self, queue: Queue, share: Share, told: Callable[[str], None]) -> None:
+    def __init__(self, queue: Queue, share: Share, told: Callable[[str], None], patience: float | None = None) -> None:
         """Looks at `queue`.
 
         Args:
             share: what every job gets. told: takes a line for the user.
+            patience: seconds without a sign of life that a job may always take; None for as many as it likes.
         """
+        self._patience = patience
         self._queue = queue
         self._share = share
         self._told = told
@@ -237,6 +254,6 @@ class Sized:
         if self._awaited == job.name:
             self._awaited = None
 
-    @staticmethod
-    def _with(job: Job, share: Share, **more: object) -> Job:
-        return replace(job, work={**job.work, **more, "cpus": share.cpus, "gpus": share.gpus})
+    def _with(self, job: Job, share: Share, **more: object) -> Job:
+        gets = {"cpus": share.cpus, "gpus": share.gpus, "patience": self._patience}
+        return replace(job, work={**job.work, **more, **gets})

@@ -25,6 +25,7 @@ from robustray.commands.doctor import reached
 from robustray.errors import UserError
 from robustray.processors import cores
 from robustray.stopping import AtOnce, Stops, unheard
+from sweeps.running import watch
 from sweeps.running.evidence import Evidence, NodeFault, lacking, settle, unseen
 from sweeps.running.in_flight import Halt, InFlight
 from sweeps.running.nodes import NodeNews, selector
@@ -87,7 +88,8 @@ class Worker(tune.Trainable):  # type: ignore[misc]
         ray_nodes.shown_as(self._name)
         if self._task is None:
             self._check_node(unseen)
-            self._task = open_task(self._work)
+            folder = Path(self._work["folder"])
+            self._task = open_task(self._work, watch.leaving(folder), shown=True)
         report = heeding(self._task, self._stop)
         if report.get("outcome") in (BLOCKED, "failed"):
             self._check_node(lacking)  # a trial's failure is none where its node has lost sight of the results
@@ -144,6 +146,7 @@ class _Schedule(FIFOScheduler):  # type: ignore[misc]
         super().__init__()
         self._flight = flight
         self._roll = roll
+        self._frozen = watch.Frozen()
 
     def on_trial_result(self, tune_controller: Any, trial: Trial, result: dict[str, Any]) -> str:
         stops = self._flight.progress(trial.trial_id, json.loads(result["report"]), result.get("node", ""))
@@ -166,6 +169,9 @@ class _Schedule(FIFOScheduler):  # type: ignore[misc]
         live = {trial.trial_id: trial for trial in tune_controller.get_live_trials()}
         at_work = [key for key, trial in live.items() if trial.status == Trial.RUNNING]
         waiting = [key for key, trial in live.items() if trial.status in (Trial.PENDING, Trial.PAUSED)]
+        works = {key: self._flight.jobs[key].work for key in at_work if key in self._flight.jobs}
+        for key in self._frozen.silent(works, time.monotonic()):
+            _kill(tune_controller, live[key])
         chosen = self._flight.choose(at_work, waiting, time.monotonic(), self._roll.free)
         return None if chosen is None else live[chosen]
 
@@ -317,6 +323,14 @@ class RayTune:
 def _measured(work: dict[str, Any], known: list[tuple[str, str, str]]) -> Report:
     plugins.arrived(known)
     return open_task(work).step()
+
+
+def _kill(tune_controller: Any, trial: Trial) -> None:
+    """Ends the actor of a trial, which is then tried again as where it had died. Tune itself has no such call."""
+    tracked = tune_controller._trial_to_actor.get(trial)
+    handle, _ = tune_controller._actor_manager._live_actors_to_ray_actors_resources.get(tracked, (None, None))
+    if handle is not None:
+        ray.kill(handle)
 
 
 def _config(job: Job, roll: RollCall) -> dict[str, Any]:

@@ -8,12 +8,13 @@ from pathlib import Path
 from typing import Any
 
 from robustray.errors import UserError
-from sweeps.running.tasks.base import Report, Task, failed
+from sweeps.running.tasks.base import Living, Report, Task, failed
 from sweeps.running.tasks.derive import DeriveTask
 from sweeps.running.tasks.explain import ExplainTask
 from sweeps.running.tasks.judge import JudgeTask, ProbeTask
 from sweeps.running.tasks.packed import MeasureTask
 from sweeps.running.tasks.train import TrainTask
+from sweeps.running.watch import ALIVE, Watch
 from sweeps.storage import fetching
 
 _KINDS: dict[str, Callable[[Mapping[str, Any]], Task]] = {
@@ -26,9 +27,37 @@ _KINDS: dict[str, Callable[[Mapping[str, Any]], Task]] = {
 }
 
 
-def open_task(work: Mapping[str, Any]) -> Task:
-    """The task of a job. Touches nothing on disk: that is the first step's business (a ghost actor may open it too)."""
-    return _Timed(_Complete(_KINDS[work["kind"]](work), work))
+def open_task(work: Mapping[str, Any], hung: Callable[[float], None] | None = None, *, shown: bool = False) -> Task:
+    """The task of a job. Touches nothing on disk: that is the first step's business (a ghost actor may open it too).
+
+    Args:
+        hung: what to do where it hangs, see `Watch`; without it nobody looks.
+        shown: whether a driver elsewhere looks whether this process is frozen.
+    """
+    task = _Timed(_KINDS[work["kind"]](work))
+    if hung is None or work.get("patience") is None:
+        return _Complete(task, work)
+    return _Complete(_Watched(task, work, hung, shown), work)
+
+
+class _Watched:
+    """A task that somebody looks after, where it gives signs of life."""
+
+    def __init__(self, task: _Timed, work: Mapping[str, Any], hung: Callable[[float], None], shown: bool) -> None:
+        self._task = task
+        self._shown = Path(work["folder"]) / ALIVE if shown else None
+        self._watch = Watch(work["patience"] if task.watched else None, hung, shown=self._shown)
+        task.watch_by(self._watch)
+
+    def step(self) -> Report:
+        with self._watch.at_work():
+            report = self._task.step()
+        if report["done"] and self._shown is not None:
+            self._shown.unlink(missing_ok=True)
+        return report
+
+    def interrupt(self) -> bool:
+        return self._task.interrupt()
 
 
 class _Complete:
@@ -44,7 +73,7 @@ class _Complete:
             try:
                 fetching.bring(self._home)
             except UserError as error:
-                return failed(str(error))
+                return {**failed(str(error)), "device_seconds": 0.0}
             self._home = None
         return self._task.step()
 
@@ -55,6 +84,16 @@ class _Timed:
     def __init__(self, task: Task) -> None:
         self._task = task
         self._seconds = 0.0
+
+    @property
+    def watched(self) -> bool:
+        """Whether the task gives signs of life."""
+        return isinstance(self._task, Living) and self._task.lives
+
+    def watch_by(self, watch: Watch) -> None:
+        """Lets the task tell it of every sign of life."""
+        if isinstance(self._task, Living):
+            self._task.watch = watch
 
     def step(self) -> Report:
         begun = time.monotonic()

@@ -135,7 +135,9 @@ class Trainings:
     def __call__(self, job: Job) -> Iterator[tuple[float, Report]]:
         trial = self._record.trial(job.number)
         place = self._listed.place(trial.params)
-        begun = trial.rungs[-1] if trial.rungs and trial.rungs[-1].look is None else None  # a look is no part of a training
+        begun = (
+            trial.rungs[-1] if trial.rungs and trial.rungs[-1].look is None else None
+        )  # a look is no part of a training
         piece = self._world.piece(
             place, 0 if begun is None else begun.epoch, job.work.get("until", self._world.epochs[-1])
         )

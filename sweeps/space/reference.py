@@ -21,6 +21,7 @@ from robustray.registry import Options, Part, kinds, name_of, parts
 from robustray.trial import TrialConfig
 from sweeps.space import Sweep
 from sweeps.space.budget import Budget
+from sweeps.space.disk import Disk
 from sweeps.space.distributions import MEANING, OF_A_PRIOR, PRIOR
 from sweeps.space.listening import Listeners, MLflow, Prometheus, TensorBoard, WandB
 from sweeps.space.measuring import Measuring
@@ -47,6 +48,7 @@ SECTIONS: dict[str, type[Options]] = {
     "tensorboard": TensorBoard,
     "mlflow": MLflow,
     "wandb": WandB,
+    "disk": Disk,
 }
 """The file's own keys that hold options, as `--explain` knows them."""
 _NOTE = "<!-- Written by `make reference` from the fields of the options. Change those. -->\n\n"

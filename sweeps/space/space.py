@@ -30,7 +30,9 @@ from robustray.registry import Count, Options, Real, Registered, parts
 from robustray.trial import TrialConfig
 from sweeps.space import corners, grids, measuring, picked, stopping, templates
 from sweeps.space.budget import Budget
+from sweeps.space.disk import Disk
 from sweeps.space.distributions import Parameter
+from sweeps.space.durations import Duration
 from sweeps.space.fidelity import Fidelity
 from sweeps.space.listening import Listeners, Listening
 from sweeps.space.measuring import Measures, Measuring
@@ -87,6 +89,12 @@ class Resources(Options):
         description="trials that share a GPU or, without GPUs, the cores of a machine; auto measures the first trial, once",
     )
     max_failures: Count = Field(3, ge=0, description="attempts without progress before a trial counts as failed")
+    patience: Duration | None = Field(
+        1800.0,
+        gt=0,
+        description="a job that gives no sign of life for so long, and for 20 times its longest pause before, hangs: its "
+        "process is replaced, and it goes on from its checkpoint, which counts as an attempt; null for no such limit",
+    )
 
     @model_validator(mode="after")
     def _one_way(self) -> Resources:
@@ -137,6 +145,7 @@ class Sweep(Options):
     listeners: Listening = Field(
         Listeners(), description="who else is told of what happens: a list of names, or a mapping"
     )
+    disk: Disk = Field(Disk(), description="what the sweep may keep, and what it does without room")
     derive: tuple[Annotated[Maker, Registered("derive")], ...] = Field(
         (), description="points that are made from trained trials, before the frontier's members are fixed"
     )
@@ -528,7 +537,7 @@ def _distributions(tree: object) -> list[Keys]:
 
 def _fixed(resolved: Mapping[str, Any]) -> dict[str, Any]:
     """What `space_hash` covers."""
-    free = ("description", "budget", "resources", "derive", "measures", "measuring", "listeners")
+    free = ("description", "budget", "resources", "disk", "derive", "measures", "measuring", "listeners")
     fixed = {key: value for key, value in resolved.items() if key not in free} | measuring.held(resolved)
     if isinstance(fixed.get("search"), dict):
         loose = ("trials", "duplicates", "replicates", "first")  # the record keeps what was to be tried first

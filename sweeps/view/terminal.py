@@ -18,10 +18,11 @@ from rich.live import Live
 from rich.segment import SegmentLines
 from rich.text import Text
 
+from robustray.stopping import STOPS
 from sweeps.view.live import Mood
 
 log = logging.getLogger("sweeps")
-_STOPS = {signal.SIGINT, signal.SIGTERM}
+_STOPS = set(STOPS)
 _USUAL = (80, 24)
 _AFTER = 5  # lines that may follow the last frame
 

@@ -22,10 +22,12 @@ from robustray.defenses.natural import Natural
 from robustray.defenses.step import Loss, Step
 from robustray.errors import UserError
 from robustray.files import write_whole
+from robustray.training.trainer import Trainer
 from sweeps import record
 from sweeps.record.lock import FolderLock
 from sweeps.running.tasks.train import TrainTask
 from sweeps.space import Sweep
+from tests.faults import sabotage
 from tests.sweeps.small import SPACE, driver_process, facts, run_quietly, small_sweep
 
 
@@ -214,6 +216,34 @@ def test_a_bug_ends_a_trial_once_and_nan_diverges_and_the_sweep_goes_on(tmp_path
     assert "no such layer" in log
 
 
+@pytest.mark.parametrize("step", [0, 13])
+def test_an_epoch_that_is_not_finite_is_trained_once_more(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: int
+) -> None:
+    """A weight that a device spoilt leaves no trace; one that the trial itself spoils ends it."""
+    sweep = small_sweep(tmp_path)
+    params = {"defense": "natural", "schedule.lr": 0.1}
+    weights = []
+    for kind in ("none", "nan", "nan for ever"):
+        folder = tmp_path / kind.replace(" ", "-") / "0000"
+        folder.mkdir(parents=True)
+        (folder / "trial.yaml").write_text(sweep.trial_config(params).to_yaml())
+        with monkeypatch.context() as patch:
+            patch.setattr(Trainer, "train_step", Trainer.train_step)  # put back afterwards
+            if kind != "none":
+                sabotage.install(sabotage.Plan(kind, 0, step, folder / "happened"))  # type: ignore[arg-type]
+            task = TrainTask({"folder": str(folder), "session": "one", "max_failures": 1, "cpus": 1, "gpus": 0})
+            while not (report := task.step())["done"]:
+                pass
+        weights.append(report.get("weights"))
+    assert weights[0] is not None
+    assert weights[:2] == [weights[0], weights[0]]
+    assert (report["outcome"], report["cause"]) == (
+        "diverged",
+        f"the loss of epoch {1 + step // sabotage.STEPS} is nan",
+    )
+
+
 def test_a_process_that_keeps_dying_at_one_place_is_given_up(tmp_path: Path) -> None:
     """Ray Tune retries without limit; the trial's own folder counts."""
     sweep = small_sweep(tmp_path)
@@ -332,7 +362,7 @@ def test_a_full_disk_stops_the_sweep_and_fails_no_trial(tmp_path: Path, monkeypa
     from robustray.training import checkpoints
 
     folder = tmp_path / "small"
-    sweep = small_sweep(tmp_path, "search.trials=3")
+    sweep = small_sweep(tmp_path, "search.trials=3", "disk.wait=null")
     calls = [0]
 
     def full(path: Path, content: bytes | str) -> None:

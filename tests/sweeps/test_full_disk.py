@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,13 +14,14 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from optuna.study import StudyDirection
 
 import sweeps
 from robustray.errors import UserError
 from robustray.judging.plan import Plan
 from robustray.verdicts import Shard, read_shard, write_shard
 from sweeps import driver, record
-from sweeps.record import JOURNAL, Issued, Judged, Record
+from sweeps.record import JOURNAL, Issued, Judged, Record, journal
 from sweeps.record.ledger import FILE as LEDGER
 from sweeps.record.ledger import Ledger
 from sweeps.record.ledger import read as spent
@@ -59,6 +62,30 @@ def test_lines_are_whole_and_end_with_the_first_that_does_not_fit(
     assert path.read_bytes() == expected
     Lines(path).append("x\n")
     assert path.read_bytes() == expected + b"x\n"
+
+
+@pytest.mark.parametrize("away", ["renamed", "another in its place", "shorter"])
+def test_a_record_whose_disk_came_loose_is_not_written_elsewhere(tmp_path: Path, away: str) -> None:
+    """An empty folder lies in its place for a while: what would be written there is gone once it is back."""
+    with Record(tmp_path, OBJECTIVES) as opened:
+        opened.issue(Issued({"beta": 1.0}))
+        before = (tmp_path / JOURNAL).read_bytes()
+        (tmp_path / JOURNAL).rename(tmp_path / "away")
+        if away != "renamed":
+            (tmp_path / JOURNAL).write_bytes(b"" if away == "another in its place" else before[:-10])
+        if away == "shorter":
+            (tmp_path / "away").write_bytes(before[:-10])
+            (tmp_path / "away").replace(tmp_path / JOURNAL)
+        with pytest.raises(OSError, match="Stale file handle"):
+            opened.finish(0, "complete", metrics=MEASURED)
+        assert away != "renamed" or not (tmp_path / JOURNAL).exists()
+        (tmp_path / "away").write_bytes(before)
+        (tmp_path / "away").replace(tmp_path / JOURNAL)
+        with pytest.raises(OSError, match="Stale file handle"):  # though it is back
+            opened.finish(0, "complete", metrics=MEASURED)
+    assert (tmp_path / JOURNAL).read_bytes() == before
+    with Record(tmp_path, OBJECTIVES) as opened:
+        opened.finish(0, "complete", metrics=MEASURED)
 
 
 def _script(folder: Path) -> None:
@@ -181,7 +208,7 @@ def _run(sweep: Sweep, folder: Path, said: list[str]) -> bool:
 
 @pytest.fixture
 def simulated(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Sweep:
-    sweep = small_sweep(tmp_path, "search.trials=4")
+    sweep = small_sweep(tmp_path, "search.trials=4", "disk.wait=null")
     monkeypatch.setattr(driver, "_place", lambda *_: Simulated(lambda job: _answers(sweep, job), slots=2))
     return sweep
 
@@ -213,7 +240,7 @@ def test_a_disk_that_fills_up_at_any_moment_of_a_sweep(tmp_path: Path, simulated
 @pytest.mark.parametrize("kib", [40, 220])
 def test_a_disk_that_fills_up_on_ray(tmp_path: Path, kib: int) -> None:
     """Workers write checkpoints while the driver appends: whoever is first stops the sweep, and no trial is failed for good."""
-    sweep = small_sweep(tmp_path, "search.trials=4")
+    sweep = small_sweep(tmp_path, "search.trials=4", "disk.wait=null")
     said: list[str] = []
     with small_disk(tmp_path / "disk", kib) as disk:
         with pytest.raises(UserError, match="no space left on the disk; free some"):
@@ -223,3 +250,17 @@ def test_a_disk_that_fills_up_on_ray(tmp_path: Path, kib: int) -> None:
         enlarge(disk, 64_000)
         assert sweeps.run(sweep, disk / "small", "local", write=said.append), "wherever it goes on"
         assert [trial.outcome for trial in record.read(disk / "small").trials] == ["complete"] * 4
+
+
+def test_storage_that_takes_no_more_while_the_journal_is_locked_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Optuna's own lock calls that a lock which it did not possess."""
+
+    def refused(before: str, after: str) -> None:
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS), before)
+
+    store = journal.storage(tmp_path / journal.JOURNAL)
+    monkeypatch.setattr(os, "rename", refused)
+    with pytest.raises(OSError, match="Read-only file system"):
+        store.create_new_study([StudyDirection.MAXIMIZE], "sweep")

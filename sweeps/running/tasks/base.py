@@ -16,13 +16,16 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from robustray.errors import Diverged, Paused, UserError
-from robustray.files import disk_trouble, json_mapping, write_whole
+from robustray.files import disk_trouble, is_full, json_mapping, write_whole
 from sweeps.running.packing import Share
 from sweeps.running.tasks.log_file import logging_to
+from sweeps.running.watch import Watch
 
 log = logging.getLogger("robustray")
 BLOCKED = "blocked"
 """The outcome of a job that is stopped by what the user can mend: the sweep stops, and the job stays unfinished."""
+FULL = "full"
+"""In the report of a blocked job: whether it is a disk without room that blocks it."""
 PAUSED = "paused"
 """The outcome of a training job that came to the rung it was sent to: the trial may go on, in another job."""
 Report = dict[str, Any]
@@ -40,14 +43,26 @@ class Task(Protocol):
         ...
 
 
-class OneStep(ABC):
+class Living:
+    """A task that gives signs of life, where `lives` says that it does so again and again."""
+
+    lives = True
+
+    def __init__(self) -> None:
+        self.watch = Watch(None, lambda silent: None)
+
+
+class OneStep(Living, ABC):
     """A job of a trial that is done in one step. Interrupted, what it had not written down is given up, and begins anew.
 
     What the user can mend (a checkpoint that is gone, a measure that does not fit) fails this job alone: no reason to
     stop the others.
     """
 
+    lives = False
+
     def __init__(self, work: Mapping[str, Any]) -> None:
+        super().__init__()
         self.work = work
         self.folder = Path(work["folder"])
         self.stop = threading.Event()
@@ -68,6 +83,7 @@ class OneStep(ABC):
 
     def heed(self, *_: object) -> None:
         """What is called again and again while it works: raises Paused once it is interrupted."""
+        self.watch.beat()
         if self.stop.is_set():
             raise Paused
 
@@ -84,6 +100,7 @@ class OneStep(ABC):
         died = deaths(path, self.work["session"], 0)
         if died > self.work["max_failures"]:
             raise UserError(f"its process died {died} times in a row")
+        self.watch.again(died)
 
 
 def complete(**found: Any) -> Report:
@@ -108,7 +125,8 @@ def failure(error: Exception, log_file: Path, epoch: int) -> Report:
         torch.cuda.empty_cache()
     elif (disk := disk_trouble(error)) is not None:
         cause = f"{log_file.parent}: {disk}"
-        return {"outcome": BLOCKED, "cause": cause, "done": True, "epoch": epoch, "training_iteration": epoch}
+        told = {"outcome": BLOCKED, "cause": cause, "done": True, "epoch": epoch, "training_iteration": epoch}
+        return {**told, FULL: is_full(error)}
     elif isinstance(error, UserError):
         return {"outcome": BLOCKED, "cause": str(error), "done": True, "epoch": epoch, "training_iteration": epoch}
     elif (broken is not None and isinstance(error, broken)) or "CUDA error" in str(error):

@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
+from robustray.verdicts import PARTS
 from sweeps.running.tasks import base
 from sweeps.running.tasks.base import OneStep, Report
 
 
 class JudgeTask(OneStep):
-    """Runs one attack on one shard of one trial's images."""
+    """Runs one attack on one shard of one trial's images. It lives as long as it asks the model."""
+
+    def __init__(self, work: Mapping[str, Any]) -> None:
+        super().__init__(work)
+        self.lives = work["attack"] != PARTS  # which asks the parts of a mixture, for as long as it takes
 
     def found(self) -> Report:
         from robustray.judging.case import Case

@@ -7,9 +7,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-from robustray.errors import Paused
+from robustray.errors import Diverged, Paused
 from sweeps.running.tasks import base, compiler
-from sweeps.running.tasks.base import PAUSED, Report, deaths, failure, with_measures
+from sweeps.running.tasks.base import PAUSED, Living, Report, deaths, failure, with_measures
 from sweeps.running.tasks.log_file import logging_to
 
 if TYPE_CHECKING:
@@ -19,19 +19,30 @@ if TYPE_CHECKING:
 log = logging.getLogger("robustray")
 
 
-class TrainTask:
-    """Trains one trial, an epoch a step: to its end, or to the epoch that its work names with `until`, a rung."""
+class TrainTask(Living):
+    """Trains one trial, an epoch a step: to its end, or to the epoch that its work names with `until`, a rung.
+
+    An epoch that is not finite is trained once more from the last checkpoint: where a device or a disk was at fault for a
+    moment, the trial goes on as it would have, and where the trial is, it diverges again.
+    """
 
     def __init__(self, work: Mapping[str, Any]) -> None:
+        super().__init__()
         self.work = work
         self.folder = Path(work["folder"])
         self.trainer: Trainer | ScriptTrainer | None = None
         self._interrupted = False
+        self._tried_again: int | None = None  # the epoch that was trained once more
 
     def step(self) -> Report:
         try:
             with logging_to(self.folder / "log.txt"):
-                return self._step()
+                try:
+                    return self._step()
+                except Diverged as error:
+                    if not self._again(error):
+                        raise
+                    return self._step()
         except Paused:
             raise
         except Exception as error:
@@ -48,10 +59,25 @@ class TrainTask:
                 cause = f"its process died {died} times in a row without writing a checkpoint"
                 log.error(cause)
                 return {"outcome": "failed", "cause": cause, "done": True, "epoch": 0, "training_iteration": 0}
+            self.watch.again(died)
             self.trainer = self._open()
             if self.trainer.report is not None:  # said before, but it may never have arrived
                 return self._told(self.trainer.report)
         return self._told(self.trainer.epoch())
+
+    def _again(self, error: Diverged) -> bool:
+        """Goes back to the last checkpoint, where the epoch that failed has not been tried again before. A script's own reasons
+        are taken as they are.
+        """
+        from robustray.training import Trainer
+
+        if not isinstance(self.trainer, Trainer) or self.trainer.completed == self._tried_again:
+            return False
+        self._tried_again = self.trainer.completed
+        log.warning("%s; once more from the last checkpoint", error)
+        self.trainer = None  # before the next one takes as much memory
+        self.trainer = self._open()
+        return True
 
     def _told(self, report: Report) -> Report:
         """A last report with the measures of the space that are taken of every trial; one at the rung that the job goes to with
@@ -66,6 +92,7 @@ class TrainTask:
         return {**report, **trainer.standing(), "outcome": PAUSED, "done": True}
 
     def _heed(self, _: object) -> None:
+        self.watch.beat()
         if self._interrupted:
             raise Paused
 
@@ -80,6 +107,10 @@ class TrainTask:
             compiler.settle(self.folder, threads)
         kind = Trainer if config.script is None else ScriptTrainer
         trainer = kind(config, self.folder, threads=threads)
+        if isinstance(trainer, Trainer):
+            trainer.alive = self.watch.beat
+        else:  # what it does between two reports, nobody knows
+            self.watch.rest()
         if self._interrupted:
             trainer.stop.set()
         log.info("at %s", trainer.place)

@@ -42,7 +42,7 @@ def test_it_says_when_and_by_what_each_was_measured() -> None:
     """Trainings of 8 and of 12 epochs, each looked at, and measured halfway; all looks are of 3 epochs."""
 
     def trial(number: int, epochs: int) -> TrialRecord:
-        values = {name: 0.5 + number / 10 for name in ("clean_accuracy", "robust_accuracy")}
+        values = dict.fromkeys(("clean_accuracy", "robust_accuracy"), 0.5 + number / 10)
         halves = {name: value / 2 for name, value in values.items()}
         rungs = (Rung(0, 3, 0, halves, 1.0, 0.1), Rung(1, epochs // 2, 1, halves, 2.0))
         return TrialRecord(number, {}, "complete", metrics=values, epoch=epochs, rungs=rungs)

@@ -1,0 +1,1 @@
+"""Real sweeps under faults, at random moments: `python -m tests.faults.campaign`."""

@@ -1,0 +1,88 @@
+"""The figure of a campaign: `python -m tests.faults.figure campaign.csv docs/findings/campaign.png`.
+
+A row for each kind of fault, a point for each moment at which it was done, by how much of the record was written by then.
+"""
+
+from __future__ import annotations
+
+import csv
+import re
+import sys
+from collections import defaultdict
+from collections.abc import Sequence
+from pathlib import Path
+
+import plotly.graph_objects as go
+
+from tests.faults.kinds import KINDS
+
+_SHADES = {"random": "#1f4e79", "grid": "#5b9bd5", "tpe": "#c55a11", "race": "#7f6000"}
+_MOMENT = re.compile(r"at (\d+)%")
+_WELL = "as expected"
+
+
+def read(paths: Sequence[Path]) -> list[dict[str, str]]:
+    """The rows of one campaign or of several, but for those that this machine did not allow."""
+    rows = []
+    for path in paths:
+        with path.open(newline="") as file:
+            rows += [row for row in csv.DictReader(file) if row["came_out"] != "skipped"]
+    return rows
+
+
+def figure(rows: Sequence[dict[str, str]]) -> go.Figure:
+    """Moments by kind and sweep; at the right, how many rounds came out as they had to."""
+    done = defaultdict[str, list[bool]](list)
+    for row in rows:
+        done[row["kind"]].append(row["came_out"] == _WELL)
+    names = [kind.name for kind in KINDS if kind.name in done][::-1]
+    made = go.Figure()
+    for place, (sweep, shade) in enumerate(_SHADES.items()):
+        points = [
+            (int(moment), names.index(row["kind"]) + 0.12 * (1.5 - place), row["came_out"] == _WELL)
+            for row in rows
+            if row["sweep"] == sweep
+            for moment in _MOMENT.findall(row["did"])
+        ]
+        marks = {
+            "color": shade,
+            "size": [7 if well else 12 for *_, well in points],
+            "symbol": ["circle" if well else "x" for *_, well in points],
+        }
+        x, y = [point[0] for point in points], [point[1] for point in points]
+        made.add_scatter(x=x, y=y, mode="markers", name=sweep, marker=marks)
+    for place, name in enumerate(names):
+        told = f"{sum(done[name])} of {len(done[name])}"
+        made.add_annotation(x=107, y=place, text=told, showarrow=False, font={"size": 12})
+    good, everything = sum(map(sum, done.values())), sum(map(len, done.values()))
+    made.update_layout(
+        template="simple_white",
+        title={"text": f"{good} of {everything} rounds came out as they had to", "font": {"size": 16}},
+        xaxis={
+            "title": "share of the record that was written when it happened, %",
+            "range": [-3, 113],
+            "tickvals": [0, 25, 50, 75, 100],
+        },
+        yaxis={
+            "tickvals": list(range(len(names))),
+            "ticktext": names,
+            "range": [-0.6, len(names) - 0.4],
+            "showgrid": True,
+        },
+        legend={"orientation": "h", "y": 1.0, "yanchor": "bottom", "x": 0, "title": {"text": "sweep:"}},
+        width=900,
+        height=170 + 26 * len(names),
+        margin={"l": 170, "r": 20, "t": 90, "b": 60},
+    )
+    return made
+
+
+def main(words: Sequence[str] | None = None) -> None:
+    """The command line: tables first, the figure last."""
+    *tables, out = map(Path, sys.argv[1:] if words is None else words)
+    made = figure(read(tables))
+    made.write_image(out, scale=1.5)
+
+
+if __name__ == "__main__":
+    main()
