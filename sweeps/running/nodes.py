@@ -6,9 +6,10 @@ A node's fault is not a trial's: the job goes back with the number and the attem
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
 
+from sweeps.running import wants
 from sweeps.running.packing import Share
 from sweeps.running.queues import Job
 
@@ -30,11 +31,21 @@ class Node:
     address: str
     cpus: float
     gpus: float
+    besides: Mapping[str, float] = field(default_factory=dict, hash=False)  # memory in bytes, and what has a name there
 
     @property
     def name(self) -> str:
         """Host, address, and the beginning of its id."""
         return f"{self.host} ({self.address}, {self.key[:8]})"
+
+    @property
+    def has(self) -> str:
+        """What there is, in words."""
+        return wants.listed(self.cpus, self.gpus, self.besides)
+
+    def jobs(self, share: Share) -> int:
+        """How many jobs fit at a time."""
+        return share.jobs_on(self.cpus, self.gpus, self.besides)
 
 
 @dataclass(frozen=True)
@@ -111,7 +122,7 @@ class Nodes:
     def slots(self) -> int:
         """Jobs at a time on the usable ones."""
         share = self.share
-        return 0 if share is None else sum(share.jobs_on(node.cpus, node.gpus) for node in self.usable)
+        return 0 if share is None else sum(node.jobs(share) for node in self.usable)
 
     @property
     def shunned(self) -> tuple[str, ...]:
@@ -186,7 +197,7 @@ class Nodes:
         reasons = [f"{self._known[key].name} {why}" for key, why in self.avoided.items()]
         reasons += [f"{node.name} was lost" for key, node in self.lost.items() if key not in self.avoided]
         small = [node for node in self.usable if node.cpus or node.gpus]
-        reasons += [f"{node.name} has {node.cpus:g} CPUs and {node.gpus:g} GPUs, too few for a job" for node in small]
+        reasons += [f"{node.name} has {node.has}, too few for a job" for node in small]
         listed = "; ".join(reasons[:5]) + (f"; and {len(reasons) - 5} more" if len(reasons) > 5 else "")
         why = listed or "none has CPUs"
         return f"no node can do the work ({why}); mend one and run the same command again: nothing is lost"

@@ -239,4 +239,5 @@ class Sized:
 
     @staticmethod
     def _with(job: Job, share: Share, **more: object) -> Job:
-        return replace(job, work={**job.work, **more, "cpus": share.cpus, "gpus": share.gpus})
+        besides = {"besides": dict(share.besides)} if share.besides else {}
+        return replace(job, work={**job.work, **more, "cpus": share.cpus, "gpus": share.gpus, **besides})

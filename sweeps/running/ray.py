@@ -17,7 +17,7 @@ import tempfile
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from robustray import home, plugins
 from robustray.commands import own_ray
@@ -25,10 +25,11 @@ from robustray.commands.doctor import reached
 from robustray.errors import UserError
 from robustray.processors import cores
 from robustray.stopping import AtOnce, Stops, unheard
+from sweeps.running import wants
 from sweeps.running.evidence import Evidence, NodeFault, lacking, settle, unseen
 from sweeps.running.in_flight import Halt, InFlight
 from sweeps.running.nodes import NodeNews, selector
-from sweeps.running.packing import Machine, Share
+from sweeps.running.packing import NOTHING, Machine, Share
 from sweeps.running.queues import DONE, Job, Queue
 from sweeps.running.stop_file import StopFile, heeding
 from sweeps.running.tasks.base import BLOCKED, Report, Task
@@ -43,6 +44,7 @@ os.environ.update(
         "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
         "TUNE_DISABLE_SIGINT_HANDLER": "1",
         "TUNE_GLOBAL_CHECKPOINT_S": "1e9",
+        "TUNE_MAX_PENDING_TRIALS_PG": "1000000",  # how many there are is ours to say: as many as the nodes have slots for
         "TUNE_PRINT_ALL_TRIAL_ERRORS": "0",
         **own_ray.environment(),
     }
@@ -111,6 +113,8 @@ class _Search(Searcher):  # type: ignore[misc]
         self._stop = stop
 
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
+        if len(self._flight.jobs) >= max(1, self._roll.nodes.slots) and not self._flight.halting:
+            return None  # Tune's own limit is that of the nodes that a sweep begins with
         job = self._flight.begin(trial_id)
         if isinstance(job, Job):
             shared = {"asked": json.dumps(self._roll.asked), "plugins": json.dumps(plugins.travelling())}
@@ -179,6 +183,7 @@ class RayTune:
         asked: Evidence | None = None,
         tell: Callable[[NodeNews], None] = lambda news: None,
         talks: bool = False,
+        besides: Mapping[str, float] = NOTHING,
     ) -> None:
         """Connects to Ray, and lets every node of a cluster show that it can do the work.
 
@@ -187,6 +192,7 @@ class RayTune:
             asked: what nodes have to show; None for nothing.
             tell: is told of nodes that cannot, of those that are lost, and of their jobs.
             talks: let Ray and the workers print, since their output is kept in a file.
+            besides: what every job takes of a node besides CPUs and GPUs.
 
         Raises:
             UserError: the cluster cannot be reached, or no node of it can do the work.
@@ -197,18 +203,26 @@ class RayTune:
         self._connect(talks)
         self._roll = RollCall(asked if os.environ.get("RAY_ADDRESS") else None, tell)
         self._roll.all()
-        usable = [(node.gpus, node.cpus) for node in self._roll.nodes.usable]
-        if not any(map(any, usable)):
-            ray.shutdown()
-            raise UserError(self._roll.nodes.none_left())
-        gpus, cpus = max(usable)
+        there = self._roll.nodes.usable
+        if not any(node.cpus or node.gpus for node in there):
+            self._end(self._roll.nodes.none_left())
+        fit = [(node.gpus, node.cpus) for node in there if not wants.lacking(besides, node.besides)]
+        if not fit:
+            self._end(f"resources: no node has what a job takes: {wants.short(besides, there)}")
+        self._besides = dict(besides)
+        gpus, cpus = max(fit)
         self.machine = Machine(max(1, int(cpus)), int(gpus))
         self.slots = 0
         self.described = "on Ray"
 
     def measure(self, work: Mapping[str, Any]) -> Report:
         """Does a piece of work before any queue, on a node of its own or a whole GPU. A process that dies is a failure."""
-        wanted = {"num_gpus": 1} if self.machine.gpus else {"num_cpus": self.machine.cores}
+        wanted: dict[str, Any] = {"num_gpus": 1} if self.machine.gpus else {"num_cpus": self.machine.cores}
+        named = dict(self._besides)
+        if memory := named.pop("memory", 0):
+            wanted["memory"] = memory
+        if named:
+            wanted["resources"] = named
         where = {"label_selector": avoiding} if (avoiding := selector(self._roll.nodes.shunned)) else {}
         try:
             away = ray.remote(max_retries=0, **wanted, **where)(_measured)
@@ -226,16 +240,19 @@ class RayTune:
         nodes = self._roll.nodes
         nodes.share = share
         self.slots = nodes.slots
+        wanted = wants.listed(share.cpus, share.gpus, dict(share.besides))
         if self.slots < 1:
-            ray.shutdown()
-            cpus, gpus = (sum(getattr(node, kind) for node in nodes.usable) for kind in ("cpus", "gpus"))
-            raise UserError(
-                f"no job fits on one node: each wants {share.cpus:g} CPUs and {share.gpus:g} GPUs, all nodes together have "
-                f"{cpus:g} and {gpus:g}"
-            )
+            self._end(f"no job fits on one node: each takes {wanted}; {wants.there(nodes.usable)}")
+        for node in nodes.usable:
+            if (node.cpus or node.gpus) and not node.jobs(share):
+                self._say(f"node {node.name} gets no work: it has {node.has}, and each job takes {wanted}")
         each = f", {share.threads} threads each" if share.threads > 1 else ""
         each += f", {share.sharers} to a GPU" if share.sharers > 1 else ""
         self.described = f"{self.slots} at a time on Ray{each}"
+
+    def _end(self, why: str) -> NoReturn:
+        ray.shutdown()
+        raise UserError(why)
 
     def _connect(self, talks: bool) -> None:
         address = own_ray.cluster()
@@ -295,7 +312,6 @@ class RayTune:
                 search_alg=_Search(flight, self._roll, stop),
                 scheduler=_Schedule(flight, self._roll),
                 num_samples=-1,
-                max_concurrent_trials=self.slots,  # unset, one slot is all that short trials ever get
                 reuse_actors=True,
             ),
             run_config=tune.RunConfig(
@@ -323,4 +339,4 @@ def _wanted(config: dict[str, Any]) -> tune.PlacementGroupFactory:
     work = json.loads(config["work"])
     where = selector(filter(None, config["shunned"].split(",")))
     there = {"bundle_label_selector": [where]} if where else {}
-    return tune.PlacementGroupFactory([{"CPU": work["cpus"], "GPU": work["gpus"]}], **there)
+    return tune.PlacementGroupFactory([{"CPU": work["cpus"], "GPU": work["gpus"], **work.get("besides", {})}], **there)

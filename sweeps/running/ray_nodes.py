@@ -14,7 +14,7 @@ from ray import cloudpickle
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from robustray.errors import UserError
-from sweeps.running import evidence
+from sweeps.running import evidence, wants
 from sweeps.running.evidence import Evidence, NodeFault
 from sweeps.running.nodes import Node, NodeNews, Nodes
 
@@ -28,6 +28,8 @@ SILENCE = 60.0
 """Seconds in which it does where it has to wait for health checks."""
 LONGEST = 200
 """Characters of a cause in words."""
+_OF_RAY = ("CPU", "GPU", "object_store_memory", "node:")
+"""How resources begin that are said elsewhere, or are no amount of anything."""
 _CAUSE = re.compile(r"^\s*([A-Za-z_.]*(?:Error|Exception|Fault)\b): (.+)$")
 
 
@@ -89,7 +91,9 @@ class RollCall:
         """What the usable nodes have, and how much of the cluster is free, in words."""
         there, now = self.nodes.usable, ray.available_resources()
         cpus, gpus = (sum(getattr(node, kind) for node in there) for kind in ("cpus", "gpus"))
-        return f"of {cpus:g} CPUs and {gpus:g} GPUs, {now.get('CPU', 0.0):g} and {now.get('GPU', 0.0):g} are free"
+        told = f"of {cpus:g} CPUs and {gpus:g} GPUs, {now.get('CPU', 0.0):g} and {now.get('GPU', 0.0):g} are free"
+        besides = self.nodes.share.besides if self.nodes.share is not None else ()
+        return told + "".join(f", {wants.amount(name, now.get(name, 0.0))} too" for name, _ in besides)
 
     def where(self, error: Exception | None) -> str | None:
         """The id of the node on which the actor ran that this error tells of, as far as it is known."""
@@ -198,4 +202,5 @@ def _listed() -> Iterator[Node]:
                 node["NodeManagerAddress"],
                 has.get("CPU", 0.0),
                 has.get("GPU", 0.0),
+                {name: amount for name, amount in has.items() if not name.startswith(_OF_RAY)},
             )

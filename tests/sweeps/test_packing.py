@@ -248,6 +248,8 @@ def test_a_dry_run_measures_as_the_sweep_does(tmp_path: Path, known: Known) -> N
 
 def test_ray_says_how_many_run_at_a_time_and_what_each_has() -> None:
     place = object.__new__(on_ray.RayTune)
+    told: list[str] = []
+    place._say = told.append
     place._roll = RollCall()
     place._roll.nodes.seen([Node("a", "a", "", 16.0, 2.0), Node("b", "b", "", 8.0, 0.0)])
     for share, said in {
@@ -257,8 +259,9 @@ def test_ray_says_how_many_run_at_a_time_and_what_each_has() -> None:
     }.items():
         place.settle(share)
         assert place.described == said
+    assert told == ["node b (, b) gets no work: it has 8 CPUs and 0 GPUs, and each job takes 1 CPUs and 0.25 GPUs"]
     with pytest.raises(
-        UserError, match="no job fits on one node: each wants 32 CPUs and 0 GPUs, all nodes together have 24"
+        UserError, match=r"no job fits on one node: each takes 32 CPUs and 0 GPUs; a .* has 16 CPUs and 2"
     ):
         place.settle(Share(32.0, 0.0))
 
