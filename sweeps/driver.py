@@ -340,8 +340,8 @@ def _place(name: BackendName, console: Console, sweep: Sweep, folder: Path) -> P
     from sweeps.running.ray import RayTune
 
     asked = evidence.of(sweep, folder)
-    said, talks, besides = lambda line: console(Said(line)), console.keeps_output, sweep.resources.besides
-    return RayTune(folder, said, asked=asked, tell=console, talks=talks, besides=besides)
+    said, talks = (lambda line: console(Said(line))), console.keeps_output
+    return RayTune(folder, said, asked=asked, tell=console, talks=talks, resources=sweep.resources)
 
 
 @contextlib.contextmanager

@@ -15,7 +15,7 @@ import os
 import signal
 import tempfile
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -29,11 +29,13 @@ from sweeps.running import wants
 from sweeps.running.evidence import Evidence, NodeFault, lacking, settle, unseen
 from sweeps.running.in_flight import Halt, InFlight
 from sweeps.running.nodes import NodeNews, selector
-from sweeps.running.packing import NOTHING, Machine, Share
+from sweeps.running.packing import Machine, Share
 from sweeps.running.queues import DONE, Job, Queue
-from sweeps.running.stop_file import StopFile, heeding
+from sweeps.running.shipping import staged
+from sweeps.running.stop_file import PAUSED, StopFile, asked, heeding
 from sweeps.running.tasks.base import BLOCKED, Report, Task
 from sweeps.running.worker import open_task
+from sweeps.space.space import Resources
 
 # Before ray is imported: workers stay in the working directory, no files, no output and no signals of Tune's.
 os.environ.update(
@@ -60,6 +62,10 @@ from ray.tune.search import Searcher
 
 from sweeps.running import ray_nodes
 from sweeps.running.ray_nodes import RollCall
+from sweeps.running.ray_scaling import ARRIVAL, Scaling
+
+LEAVES = "its node is about to leave"
+"""Why a job goes back that has stopped in time."""
 
 
 class Worker(tune.Trainable):  # type: ignore[misc]
@@ -85,7 +91,10 @@ class Worker(tune.Trainable):  # type: ignore[misc]
         if self._task is None:
             self._check_node(unseen)
             self._task = open_task(self._work)
-        report = heeding(self._task, self._stop)
+        node = ray.get_runtime_context().get_node_id()
+        report = heeding(self._task, self._stop, node)
+        if report is PAUSED and not asked(self._stop):
+            raise NodeFault(node, LEAVES)
         if report.get("outcome") in (BLOCKED, "failed"):
             self._check_node(lacking)  # a trial's failure is none where its node has lost sight of the results
         # as one string: Tune flattens what it is given
@@ -93,7 +102,7 @@ class Worker(tune.Trainable):  # type: ignore[misc]
             "training_iteration": report["training_iteration"],
             "done": report["done"],
             "report": json.dumps(report),
-            "node": ray.get_runtime_context().get_node_id(),
+            "node": node,
         }
 
     def _check_node(self, fault: Callable[[Evidence], str | None]) -> None:
@@ -139,10 +148,11 @@ class _Search(Searcher):  # type: ignore[misc]
 
 
 class _Schedule(FIFOScheduler):  # type: ignore[misc]
-    def __init__(self, flight: InFlight, roll: RollCall) -> None:
+    def __init__(self, flight: InFlight, roll: RollCall, scaling: Scaling) -> None:
         super().__init__()
         self._flight = flight
         self._roll = roll
+        self._scaling = scaling
 
     def on_trial_result(self, tune_controller: Any, trial: Trial, result: dict[str, Any]) -> str:
         stops = self._flight.progress(trial.trial_id, json.loads(result["report"]), result.get("node", ""))
@@ -162,6 +172,8 @@ class _Schedule(FIFOScheduler):  # type: ignore[misc]
         if not self._flight.halting:
             with self._flight.guard():
                 self._roll.poll()
+                if self._scaling and self._roll.nodes.share is not None:
+                    self._scaling.want(_bundle(self._roll.nodes.share), left=self._flight.left)
         live = {trial.trial_id: trial for trial in tune_controller.get_live_trials()}
         at_work = [key for key, trial in live.items() if trial.status == Trial.RUNNING]
         waiting = [key for key, trial in live.items() if trial.status in (Trial.PENDING, Trial.PAUSED)]
@@ -183,7 +195,7 @@ class RayTune:
         asked: Evidence | None = None,
         tell: Callable[[NodeNews], None] = lambda news: None,
         talks: bool = False,
-        besides: Mapping[str, float] = NOTHING,
+        resources: Resources | None = None,
     ) -> None:
         """Connects to Ray, and lets every node of a cluster show that it can do the work.
 
@@ -192,7 +204,7 @@ class RayTune:
             asked: what nodes have to show; None for nothing.
             tell: is told of nodes that cannot, of those that are lost, and of their jobs.
             talks: let Ray and the workers print, since their output is kept in a file.
-            besides: what every job takes of a node besides CPUs and GPUs.
+            resources: what the space says that a job takes, and what of a cluster.
 
         Raises:
             UserError: the cluster cannot be reached, or no node of it can do the work.
@@ -200,16 +212,22 @@ class RayTune:
         self._folder = folder
         self._say = say
         self._tell = tell
-        self._connect(talks)
+        asks = resources or Resources()
+        given = own_ray.cluster() is not None
+        self._connect(talks, ships=asks.ship_code and given)
         self._roll = RollCall(asked if os.environ.get("RAY_ADDRESS") else None, tell)
         self._roll.all()
+        self._besides = asks.besides
+        self._scaling = Scaling(asks.scale_to if given else None)
+        if self._scaling:
+            self._roll.nodes.arrival = ARRIVAL
+            self._await_first(asks)
         there = self._roll.nodes.usable
         if not any(node.cpus or node.gpus for node in there):
             self._end(self._roll.nodes.none_left())
-        fit = [(node.gpus, node.cpus) for node in there if not wants.lacking(besides, node.besides)]
+        fit = self._fit_nodes()
         if not fit:
-            self._end(f"resources: no node has what a job takes: {wants.short(besides, there)}")
-        self._besides = dict(besides)
+            self._end(f"resources: no node has what a job takes: {wants.short(self._besides, there)}")
         gpus, cpus = max(fit)
         self.machine = Machine(max(1, int(cpus)), int(gpus))
         self.slots = 0
@@ -240,6 +258,7 @@ class RayTune:
         nodes = self._roll.nodes
         nodes.share = share
         self.slots = nodes.slots
+        self._scaling.want(_bundle(share))
         wanted = wants.listed(share.cpus, share.gpus, dict(share.besides))
         if self.slots < 1:
             self._end(f"no job fits on one node: each takes {wanted}; {wants.there(nodes.usable)}")
@@ -250,11 +269,35 @@ class RayTune:
         each += f", {share.sharers} to a GPU" if share.sharers > 1 else ""
         self.described = f"{self.slots} at a time on Ray{each}"
 
+    def _fit_nodes(self) -> list[tuple[float, float]]:
+        """GPUs and CPUs of nodes that have what every job takes besides."""
+        usable = [node for node in self._roll.nodes.usable if node.cpus or node.gpus]
+        return [(node.gpus, node.cpus) for node in usable if not wants.lacking(self._besides, node.besides)]
+
+    def _await_first(self, asks: Resources) -> None:
+        """Waits until an autoscaler has brought a node, where there is none yet."""
+        cpus, gpus = (1.0 if asks.cpus == "auto" else asks.cpus), (0.0 if asks.gpus == "auto" else asks.gpus)
+        bundle = {"CPU": cpus, "GPU": gpus, **self._besides}
+        self._scaling.want(bundle)
+        began = time.monotonic()
+        if not self._fit_nodes():
+            self._say(f"waiting for the autoscaler to bring a node with {wants.listed(cpus, gpus, self._besides)}")
+        try:
+            while not self._fit_nodes():
+                if time.monotonic() - began > ARRIVAL:
+                    self._end(f"no node has come in {ARRIVAL / 60:g} minutes; {self._roll.nodes.none_left()}")
+                self._roll.poll()
+                time.sleep(0.5)
+        except BaseException:
+            self._scaling.over()
+            raise
+
     def _end(self, why: str) -> NoReturn:
+        self._scaling.over()
         ray.shutdown()
         raise UserError(why)
 
-    def _connect(self, talks: bool) -> None:
+    def _connect(self, talks: bool, *, ships: bool) -> None:
         address = own_ray.cluster()
         if address and (found := reached(address)).state == "wrong":  # Ray would try for a minute
             raise UserError(f"RAY_ADDRESS: {found.told}")
@@ -270,7 +313,8 @@ class RayTune:
         logging.getLogger("ray.tune.analysis").setLevel("ERROR")  # it misses Tune's own result files, which are off
         terminate = signal.getsignal(signal.SIGTERM)
         try:
-            with contextlib.nullcontext() if address else unheard():
+            with contextlib.nullcontext() if address else unheard(), _code(ships=ships) as code:
+                said |= code
                 context = ray.init(address=address or "local", **said, **({} if address else local))
                 signal.signal(signal.SIGTERM, terminate)  # Ray puts its own in place, which leaves with a stack trace
         except UnicodeEncodeError:  # it writes down how it was called, and where
@@ -293,11 +337,13 @@ class RayTune:
         """
         stop = StopFile(self._folder)
         flight = InFlight(queue, self._roll.nodes, stop.ask, say=self._say, tell=self._tell)
+        self._roll.release = stop.release
         with stop, Stops(flight.stop):
             try:
                 with contextlib.suppress(Halt), tempfile.TemporaryDirectory(prefix="robustray-") as scratch:
                     self._fit(flight, stop.path, scratch)
             finally:
+                self._scaling.over()
                 ray.shutdown()
         if flight.error is not None:
             raise flight.error
@@ -310,7 +356,7 @@ class RayTune:
             tune.with_resources(Worker, _wanted),
             tune_config=tune.TuneConfig(
                 search_alg=_Search(flight, self._roll, stop),
-                scheduler=_Schedule(flight, self._roll),
+                scheduler=_Schedule(flight, self._roll, self._scaling),
                 num_samples=-1,
                 reuse_actors=True,
             ),
@@ -322,6 +368,22 @@ class RayTune:
             ),
         )
         tuner.fit()
+
+
+def _bundle(share: Share) -> dict[str, float]:
+    """What a job takes, by Ray's names."""
+    return {"CPU": share.cpus, "GPU": share.gpus, **dict(share.besides)}
+
+
+@contextlib.contextmanager
+def _code(*, ships: bool) -> Iterator[dict[str, Any]]:
+    """What `ray.init` is told of code that goes to the nodes. A job that was submitted with its folder has sent it already."""
+    if not ships or "working_dir" in os.environ.get("RAY_JOB_CONFIG_JSON_ENV_VAR", ""):
+        yield {}
+        return
+    with tempfile.TemporaryDirectory(prefix="robustray-code-") as folder:
+        staged(Path(folder), [name for name, _, _ in plugins.travelling() if name])
+        yield {"runtime_env": {"working_dir": folder}}
 
 
 def _measured(work: dict[str, Any], known: list[tuple[str, str, str]]) -> Report:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import re
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +40,9 @@ class RollCall:
         """Args: asked: what nodes have to show; None for nothing. tell: is told of nodes that are lost or avoided."""
         self.asked = asked
         self.nodes = Nodes(tell)
+        self.release: Callable[[Iterable[str]], None] = lambda nodes: (
+            None
+        )  # asks the workers of nodes that leave to stop
         self._answers: dict[Any, tuple[str, float]] = {}  # futures: the node's id, and when it was asked
         self._polled = 0.0
         self._silent: dict[str, float] = {}  # since when, of nodes that are listed and do not answer
@@ -58,6 +61,8 @@ class RollCall:
             self._polled = now
             self._ask(self.nodes.seen(_listed()))
             self._collect(0.0)
+            if self.nodes.notice(_noticed()):
+                self.release(sorted(self.nodes.leaving))
 
     def judge(self, error: Exception | None, text: str) -> tuple[str, bool]:
         """Whose fault it is that a worker is gone.
@@ -74,7 +79,8 @@ class RollCall:
         key, cause = self.where(error), _cause(error)
         why = in_words(error or text)
         if isinstance(cause, NodeFault):
-            self.nodes.avoid(cause.key, why)
+            if cause.key not in self.nodes.leaving:
+                self.nodes.avoid(cause.key, why)
             return why, True
         if key is not None and self.gone(key, PATIENCE if self.asked is not None else 0.0):
             return f"its node {self.nodes.named(key)} was lost", True
@@ -190,6 +196,15 @@ def _answered(answer: Any) -> str | None:
         packages = "No module named" in why or "ImportError" in why
         return f"cannot start a worker: {why}{'; install this version of robustray there' if packages else ''}"
     return said
+
+
+def _noticed() -> list[str]:
+    """Ids of nodes that somebody is about to stop: `ray drain-node`, a cloud's notice, SIGTERM to a node's `ray start`."""
+    with contextlib.suppress(Exception):  # there is no public way, and this one may change
+        from ray._private import state
+
+        return list(state.state.get_draining_nodes())
+    return []
 
 
 def _listed() -> Iterator[Node]:

@@ -182,6 +182,13 @@ class Resources(Options):
         "auto",
         description="trials that share a GPU or, without GPUs, the cores of a machine; auto measures the first trial, once",
     )
+    scale_to: Annotated[Count, Field(ge=1)] | None = Field(
+        None,
+        description="jobs at a time that the autoscaler of a cluster is asked to make room for, while there is work",
+    )
+    ship_code: bool = Field(
+        False, description="send this package and plugins to the nodes of a cluster, which need not have them"
+    )
     max_failures: Count = Field(3, ge=0, description="attempts without progress before a trial counts as failed")
 
     @model_validator(mode="after")

@@ -20,6 +20,17 @@ import psutil
 
 _RAY = shlex.join([sys.executable, "-m", "ray.scripts.scripts"])
 
+_DRAIN = """
+import subprocess, sys
+import ray
+address, resource = sys.argv[1:]
+ray.init(address, log_to_driver=False, logging_level="ERROR")
+[node] = [node["NodeID"] for node in ray.nodes() if node["Alive"] and resource in node["Resources"]]
+command = [sys.executable, "-m", "ray.scripts.scripts", "drain-node", "--address", address, "--node-id", node]
+command += ["--reason", "DRAIN_NODE_REASON_PREEMPTION", "--reason-message", "spot", "--deadline-remaining-seconds", "600"]
+subprocess.run(command, check=True)
+"""
+
 
 def namespaces() -> bool:
     """Whether this user may have mount namespaces."""
@@ -50,9 +61,14 @@ class Cluster:
         _wait(lambda: bool(found.read_text().strip()))
         self.env["RAY_ADDRESS"] = self.address = found.read_text().strip()
 
-    def add(self, name: str, *mounts: str) -> subprocess.Popen[bytes]:
-        """A node with one CPU, after these commands in its namespace, which nobody else sees the effect of."""
-        start = f"{_RAY} start --address={self.address} --num-cpus=1 --object-store-memory=80000000 --block"
+    def add(self, name: str, *mounts: str, cpus: int = 1, resources: str = "{}") -> subprocess.Popen[bytes]:
+        """A node, after these commands in its namespace, which nobody else sees the effect of.
+
+        Args:
+            resources: what has a name there, as JSON.
+        """
+        start = f"{_RAY} start --address={self.address} --num-cpus={cpus} --object-store-memory=80000000 --block"
+        start += f" --resources={shlex.quote(resources)}"
         own = f"mount -t tmpfs none {self.temporary}"
         # a raylet waits 15 s for agents to say their ports, which is not enough on a busy machine: they are told them
         agents = ("dashboard-agent-grpc-port", "dashboard-agent-listen-port", "runtime-env-agent-port")
@@ -78,6 +94,10 @@ class Cluster:
             )
         self.nodes.append(node)
         return node
+
+    def drain(self, resource: str) -> None:
+        """Gives the node that has this resource notice, as clouds do before they take a machine away: `ray drain-node`."""
+        subprocess.run([sys.executable, "-c", _DRAIN, self.address, resource], env=self.env, cwd="/", check=True)
 
     @staticmethod
     def kill(node: subprocess.Popen[bytes]) -> None:

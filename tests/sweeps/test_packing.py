@@ -250,6 +250,7 @@ def test_ray_says_how_many_run_at_a_time_and_what_each_has() -> None:
     place = object.__new__(on_ray.RayTune)
     told: list[str] = []
     place._say = told.append
+    place._scaling = on_ray.Scaling(None)
     place._roll = RollCall()
     place._roll.nodes.seen([Node("a", "a", "", 16.0, 2.0), Node("b", "b", "", 8.0, 0.0)])
     for share, said in {
