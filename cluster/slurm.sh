@@ -27,10 +27,11 @@ RAY_AUTH_TOKEN=$(od -An -N32 -tx1 /dev/urandom | tr -d ' \n') # who has none run
 export RAY_AUTH_TOKEN
 
 # CPUs are those of the allocation, which Ray does not ask about; GPUs it sees in CUDA_VISIBLE_DEVICES.
+temporary=/tmp/ray-$SLURM_JOB_ID
+{ mkdir -p "$temporary" && chmod 700 "$temporary"; } || exit 1
 start=("${ray[@]}" start --block --object-store-memory="${RAY_OBJECT_STORE:-500000000}")
 "${start[@]}" --head --node-ip-address="$address" --port="$port" --num-cpus="${SLURM_CPUS_ON_NODE:-1}" \
-    --temp-dir="/tmp/ray-$SLURM_JOB_ID" --include-dashboard=false --ray-client-server-port=$((port + 10000)) \
-    >/dev/null &
+    --temp-dir="$temporary" --include-dashboard=false --ray-client-server-port=$((port + 10000)) >"$temporary/head.log" 2>&1 &
 head_pid=$!
 workers_pid=
 # shellcheck disable=SC2329  # the trap calls it
@@ -39,12 +40,12 @@ cleanup() {
     # shellcheck disable=SC2086  # one or two numbers
     kill $head_pid $workers_pid 2>/dev/null
     wait
+    case ${code:-1} in 0 | 130) rm -rf "$temporary" ;; esac # else its logs may be of use
 }
 trap cleanup EXIT
 
-for _ in $(seq 120); do
-    (exec 3<>"/dev/tcp/$address/$port") 2>/dev/null && break
-    kill -0 "$head_pid" 2>/dev/null || { echo "error: Ray does not start on $head; its logs are in /tmp/ray-$SLURM_JOB_ID" >&2; exit 1; }
+until grep -q "Ray runtime started" "$temporary/head.log"; do
+    kill -0 "$head_pid" 2>/dev/null || { echo "error: Ray does not start on $head:" >&2; tail -n 3 "$temporary/head.log" >&2; exit 1; }
     sleep 1
 done
 if [ "$nodes" -gt 1 ]; then

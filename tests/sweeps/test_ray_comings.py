@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import signal
 import subprocess
 import sys
 import time
@@ -34,7 +35,7 @@ HAS = {"accelerator_type:T4": 1, "fast": 1}
 
 
 def _wait_for(condition: Callable[[], bool], process: subprocess.Popen[str]) -> None:
-    deadline = time.monotonic() + 240
+    deadline = time.monotonic() + 400
     while not condition():
         assert process.poll() is None, process.communicate()[0]
         assert time.monotonic() < deadline
@@ -79,3 +80,33 @@ def test_nodes_come_and_go_and_have_no_code_and_the_bits_are_the_same(tmp_path: 
     assert {trial.outcome for trial in record.read(folder).trials} == {"complete"}
     deaths = [json.loads(path.read_text())["deaths"] for path in folder.glob("trials/*/attempts.json")]
     assert deaths == [0] * 5, "a notice is no attempt"
+
+
+def test_an_autoscaler_is_asked_while_there_is_work_and_not_a_moment_longer(tmp_path: Path) -> None:
+    undisturbed, project = tmp_path / "undisturbed", tmp_path / "project"
+    assert run_quietly(small_sweep(project, *LONGER), undisturbed)
+    folder = project / "results" / "small"
+    longer = [word for override in (*LONGER, "resources={cpus: 1, scale_to: 2}") for word in ("--set", override)]
+    command = [sys.executable, str(ROOT / "run_sweep.py"), "small.yaml", *longer]
+    small = {
+        "resources": {"CPU": 1, "object_store_memory": 80000000},
+        "node_config": {},
+        "min_workers": 0,
+        "max_workers": 3,
+    }
+    with cluster(tmp_path / "logs", {"small": small}) as there:
+        for ends in ("at a Ctrl-C", "by itself"):
+            process = subprocess.Popen(
+                command, cwd=project, env=there.env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+            )
+            if ends == "at a Ctrl-C":
+                _wait_for(lambda: bool(list(folder.glob("trials/*/metrics.csv"))), process)
+                process.send_signal(signal.SIGINT)
+            said = process.communicate(timeout=400)[0]
+            assert process.returncode == (130 if ends == "at a Ctrl-C" else 0), said
+            assert "waiting for the autoscaler to bring a node with 1 CPUs and 0 GPUs" in said
+            deadline = time.monotonic() + 240
+            while there.count():
+                assert time.monotonic() < deadline, "what is no longer asked for idles, and goes"
+        assert " joins: 2 jobs at a time" in said or "running 2 at a time" in said, said
+    assert facts(folder) == facts(undisturbed)

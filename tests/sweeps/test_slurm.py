@@ -91,7 +91,7 @@ def test_a_job_of_two_nodes_is_preempted_and_queues_itself_again(tmp_path: Path)
         **{name: value for name, value in os.environ.items() if not name.startswith("RAY_")},
         "PATH": f"{tmp_path / 'bin'}{os.pathsep}{os.environ['PATH']}",
         "PYTHONPATH": str(ROOT),
-        "RAY_raylet_start_wait_time_s": "60",
+        "RAY_raylet_start_wait_time_s": "240",
         "RAY_OBJECT_STORE": "80000000",
         "FAKE_JOB": str(os.getpid()),
         "FAKE_LOG": str(log),
