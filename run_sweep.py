@@ -58,6 +58,22 @@ def _explain(name: str, space: Path | None) -> None:
     typer.echo(words.found(name, SECTIONS))
 
 
+def _print_slurm(name: str, options: str, *, fresh: bool) -> None:
+    from sweeps.commands.slurm import script
+
+    if fresh:
+        raise UserError(
+            "--fresh with --slurm: a job that Slurm starts again would begin anew; run once with --fresh before"
+        )
+    words, kept = iter(sys.argv[1:]), list[str]()
+    for word in words:
+        if word == "--slurm":
+            next(words, None)
+        elif not word.startswith("--slurm="):
+            kept.append(word)
+    print(script(name, options, [sys.executable, str(Path(sys.argv[0]).absolute()), *kept]), end="")
+
+
 def sweep(
     space: Annotated[
         Path | None,
@@ -95,6 +111,14 @@ def sweep(
             metavar="TIME",
             help="Stop after this time, keeping every step: 6h, 30m, 1h30m, or as Slurm writes, 2-12:00:00. Stopping takes "
             f"some 15 s more. Exit code {TIME_OVER}; the same command goes on.",
+        ),
+    ] = None,
+    slurm: Annotated[
+        str | None,
+        typer.Option(
+            metavar="OPTIONS",
+            help="Print the script that runs this sweep under Slurm, with these options of sbatch, and start nothing: "
+            "--slurm='--nodes=2 --gpus-per-node=4 --time=12:00:00'.",
         ),
     ] = None,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Say the outcome only.")] = False,
@@ -137,6 +161,9 @@ def sweep(
     deadline = None if budget is None else Deadline(seconds(budget))
     overrides = list(settings or []) + ([f"search.trials={trials}"] if trials is not None else [])
     wanted = Sweep.from_yaml(_find(space), overrides=overrides)
+    if slurm is not None:
+        _print_slurm(wanted.name, slurm, fresh=fresh)
+        return
     if dry_run:
         from sweeps.dry_run import show
 

@@ -10,6 +10,7 @@ import time
 import uuid
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Literal
@@ -231,7 +232,7 @@ def drive(
 
 def _work(sweep: Sweep, record: Record, place: Place, queue: Queue, first: Job, tell: Listener) -> bool:
     """Drives the queue to its end at a place; True if it was interrupted before."""
-    share = _share(sweep, record, place, first, tell)
+    share = replace(_share(sweep, record, place, first, tell), besides=tuple(sweep.resources.besides.items()))
     place.settle(share)
     queue = Looking(queue, Quota(record, sweep.disk.quota, lambda line: tell(Said(line, timed=True))).look)
     tell(Placed(place.described, place.slots, place.dashboard))
@@ -385,7 +386,8 @@ def _place(name: BackendName, console: Console, sweep: Sweep, folder: Path) -> P
     from sweeps.running.ray import RayTune
 
     asked = evidence.of(sweep, folder)
-    return RayTune(folder, lambda line: console(Said(line)), asked=asked, tell=console, talks=console.keeps_output)
+    said, talks = (lambda line: console(Said(line))), console.keeps_output
+    return RayTune(folder, said, asked=asked, tell=console, talks=talks, resources=sweep.resources)
 
 
 @contextlib.contextmanager

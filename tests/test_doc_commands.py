@@ -58,7 +58,7 @@ def blocks(page: Path) -> list[Block]:
 def copied(folder: Path) -> None:
     """What the commands need of the checkout."""
     ignored = shutil.ignore_patterns("__pycache__")
-    for name in ("robustray", "sweeps", "analysis", "search_spaces"):
+    for name in ("robustray", "sweeps", "analysis", "search_spaces", "cluster"):
         shutil.copytree(ROOT / name, folder / name, ignore=ignored)
     shutil.copy(ROOT / "run_sweep.py", folder)
 

@@ -20,7 +20,7 @@ from sweeps.space import Sweep
 
 Evidence = Mapping[str, Any]
 """As plain data, so that a node with another version of this file can read it."""
-_PACKAGES = ("robustray", "sweeps")
+PACKAGES = ("robustray", "sweeps")
 
 
 class NodeFault(Exception):
@@ -119,7 +119,7 @@ def _no_images(asked: Evidence) -> str | None:
 def code() -> str:
     """A hash of the source files of this installation."""
     digest = hashlib.sha256()
-    for package in _PACKAGES:
+    for package in PACKAGES:
         root = Path(__file__).parents[2] / package
         for path in sorted(root.rglob("*.py")):
             digest.update(f"{path.relative_to(root.parent)}\0".encode())

@@ -62,6 +62,11 @@ class InFlight:
         return self.stopping or self.error is not None
 
     @property
+    def left(self) -> int | None:
+        """How many jobs there still are; None while the queue may hand out more."""
+        return len(self.jobs) + len(self._again) if self._drained or self.halting else None
+
+    @property
     def through(self) -> bool:
         """Whether all is done."""
         return self._drained and not (self.jobs or self._again or self._left)

@@ -6,9 +6,10 @@ A node's fault is not a trial's: the job goes back with the number and the attem
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
 
+from sweeps.running import wants
 from sweeps.running.packing import Share
 from sweeps.running.queues import Job
 
@@ -30,11 +31,21 @@ class Node:
     address: str
     cpus: float
     gpus: float
+    besides: Mapping[str, float] = field(default_factory=dict, hash=False)  # memory in bytes, and what has a name there
 
     @property
     def name(self) -> str:
         """Host, address, and the beginning of its id."""
         return f"{self.host} ({self.address}, {self.key[:8]})"
+
+    @property
+    def has(self) -> str:
+        """What there is, in words."""
+        return wants.listed(self.cpus, self.gpus, self.besides)
+
+    def jobs(self, share: Share) -> int:
+        """How many jobs fit at a time."""
+        return share.jobs_on(self.cpus, self.gpus, self.besides)
 
 
 @dataclass(frozen=True)
@@ -43,6 +54,22 @@ class NodeAvoided:
 
     node: Node
     why: str
+
+
+@dataclass(frozen=True)
+class NodeJoined:
+    """A node that came later can do the work."""
+
+    node: Node
+    slots: int  # jobs at a time on all
+
+
+@dataclass(frozen=True)
+class NodeLeaves:
+    """A node has been given notice: its jobs go on elsewhere."""
+
+    node: Node
+    slots: int  # jobs at a time on the others
 
 
 @dataclass(frozen=True)
@@ -79,7 +106,7 @@ class JobWaits:
     free: str  # what the cluster has to give, in words
 
 
-NodeNews = NodeAvoided | NodeLost | JobReturned | JobResumed | JobWaits
+NodeNews = NodeAvoided | NodeJoined | NodeLeaves | NodeLost | JobReturned | JobResumed | JobWaits
 
 
 class Nodes:
@@ -87,7 +114,7 @@ class Nodes:
 
     Attributes:
         alive: those that the cluster lists, by id. avoided: why, by id. lost: those that have gone. unknown: ids of those that
-            have not shown yet that they can do the work.
+            have not shown yet that they can do the work. leaving: ids of those that were given notice.
     """
 
     def __init__(self, tell: Callable[[NodeNews], None]) -> None:
@@ -96,7 +123,9 @@ class Nodes:
         self.avoided: dict[str, str] = {}
         self.lost: dict[str, Node] = {}
         self.unknown: set[str] = set()
+        self.leaving: set[str] = set()
         self.share: Share | None = None
+        self.arrival: float | None = None  # seconds for which a node that was asked for may take to come
         self._known: dict[str, Node] = {}
         self._tell = tell
         self._strikes: Counter[str] = Counter()
@@ -105,18 +134,21 @@ class Nodes:
     @property
     def usable(self) -> list[Node]:
         """Those that may get work."""
-        return [node for key, node in self.alive.items() if key not in self.avoided and key not in self.unknown]
+        return [node for key, node in self.alive.items() if not self._shuns(key)]
 
     @property
     def slots(self) -> int:
         """Jobs at a time on the usable ones."""
         share = self.share
-        return 0 if share is None else sum(share.jobs_on(node.cpus, node.gpus) for node in self.usable)
+        return 0 if share is None else sum(node.jobs(share) for node in self.usable)
 
     @property
     def shunned(self) -> tuple[str, ...]:
         """Ids of nodes that are there and must not get work, or not yet."""
-        return tuple(sorted(key for key in self.alive if key in self.avoided or key in self.unknown))
+        return tuple(sorted(key for key in self.alive if self._shuns(key)))
+
+    def _shuns(self, key: str) -> bool:
+        return key in self.avoided or key in self.unknown or key in self.leaving
 
     def seen(self, listed: Iterable[Node]) -> list[Node]:
         """The cluster's list as it is now.
@@ -132,7 +164,7 @@ class Nodes:
         for node in gone:
             self.lost[node.key] = node
             self.unknown.discard(node.key)
-            if node.key not in self.avoided:
+            if node.key not in self.avoided and node.key not in self.leaving:
                 self._tell(NodeLost(node, self.slots))
         return new
 
@@ -147,9 +179,26 @@ class Nodes:
             self.avoided[key] = why
             self._tell(NodeAvoided(self._known[key], why))
 
+    def notice(self, keys: Iterable[str]) -> bool:
+        """Nodes are about to leave; each is told of once.
+
+        Returns:
+            Whether there is one among them that was not known to.
+        """
+        new = [key for key in keys if key in self.alive and key not in self.leaving]
+        for key in new:
+            self.leaving.add(key)
+            self.unknown.discard(key)
+            if key not in self.avoided:
+                self._tell(NodeLeaves(self.alive[key], self.slots))
+        return bool(new)
+
     def trust(self, key: str) -> None:
         """A node can do the work, or has done some."""
-        self.unknown.discard(key)
+        if key in self.unknown:
+            self.unknown.discard(key)
+            if self.share is not None and key in self.alive:  # before that, none has come later than others
+                self._tell(NodeJoined(self.alive[key], self.slots))
         self._strikes.pop(key, None)
         self._strikes.pop("", None)
 
@@ -178,15 +227,17 @@ class Nodes:
             self._empty_since = None
             return None
         since = self._empty_since = now if self._empty_since is None else self._empty_since
-        lost = [node for key, node in self.lost.items() if key not in self.avoided]
-        return None if lost and now - since < GRACE else self.none_left()
+        lost = [key for key in {*self.lost, *self.leaving} if key not in self.avoided]
+        patience = self.arrival if self.arrival is not None else GRACE if lost else 0.0
+        return None if now - since < patience else self.none_left()
 
     def none_left(self) -> str:
         """The same in words: every node with its reason."""
         reasons = [f"{self._known[key].name} {why}" for key, why in self.avoided.items()]
         reasons += [f"{node.name} was lost" for key, node in self.lost.items() if key not in self.avoided]
+        reasons += [f"{self.alive[key].name} is about to leave" for key in sorted(self.leaving) if key in self.alive]
         small = [node for node in self.usable if node.cpus or node.gpus]
-        reasons += [f"{node.name} has {node.cpus:g} CPUs and {node.gpus:g} GPUs, too few for a job" for node in small]
+        reasons += [f"{node.name} has {node.has}, too few for a job" for node in small]
         listed = "; ".join(reasons[:5]) + (f"; and {len(reasons) - 5} more" if len(reasons) > 5 else "")
         why = listed or "none has CPUs"
         return f"no node can do the work ({why}); mend one and run the same command again: nothing is lost"

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -25,6 +26,8 @@ MOST = 8
 NEIGHBOURS = 0.75
 """Trials beside each other are taken to reach this part of what each reaches alone: they compete for caches and memory.
 Two processes with convolutions on 32x32 images reached 0.7 on two cores that were not quite idle."""
+
+NOTHING: Mapping[str, float] = MappingProxyType({})
 
 
 @dataclass(frozen=True)
@@ -46,6 +49,7 @@ class Share:
 
     cpus: float
     gpus: float
+    besides: tuple[tuple[str, float], ...] = ()  # what else of a node, by the names that the cluster has for it
 
     @property
     def threads(self) -> int:
@@ -62,9 +66,9 @@ class Share:
         """Fraction of the GPU's memory that a process may take; all of it where it has the GPU to itself."""
         return ROOM * self.gpus if self.sharers > 1 else 1.0
 
-    def jobs_on(self, cpus: float, gpus: float) -> int:
+    def jobs_on(self, cpus: float, gpus: float, besides: Mapping[str, float] = NOTHING) -> int:
         """How many jobs fit on a node at a time; ten of 0.1 on one device, whatever the rounding."""
-        there = ((cpus, self.cpus), (gpus, self.gpus))
+        there = [(cpus, self.cpus), (gpus, self.gpus), *((besides.get(name, 0.0), part) for name, part in self.besides)]
         return min(int(whole / part + 1e-9) for whole, part in there if part > 0)
 
     def alone(self) -> Share:

@@ -255,5 +255,6 @@ class Sized:
             self._awaited = None
 
     def _with(self, job: Job, share: Share, **more: object) -> Job:
-        gets = {"cpus": share.cpus, "gpus": share.gpus, "patience": self._patience}
+        besides = {"besides": dict(share.besides)} if share.besides else {}
+        gets = {"cpus": share.cpus, "gpus": share.gpus, "patience": self._patience, **besides}
         return replace(job, work={**job.work, **more, **gets})

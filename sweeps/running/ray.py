@@ -15,9 +15,9 @@ import os
 import signal
 import tempfile
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from robustray import home, plugins
 from robustray.commands import own_ray
@@ -25,15 +25,17 @@ from robustray.commands.doctor import reached
 from robustray.errors import UserError
 from robustray.processors import cores
 from robustray.stopping import AtOnce, Stops, unheard
-from sweeps.running import watch
+from sweeps.running import wants, watch
 from sweeps.running.evidence import Evidence, NodeFault, lacking, settle, unseen
 from sweeps.running.in_flight import Halt, InFlight
 from sweeps.running.nodes import NodeNews, selector
 from sweeps.running.packing import Machine, Share
 from sweeps.running.queues import DONE, Job, Queue
-from sweeps.running.stop_file import StopFile, heeding
+from sweeps.running.shipping import staged
+from sweeps.running.stop_file import PAUSED, StopFile, asked, heeding
 from sweeps.running.tasks.base import BLOCKED, Report, Task
 from sweeps.running.worker import open_task
+from sweeps.space.space import Resources
 
 # Before ray is imported: workers stay in the working directory, no files, no output and no signals of Tune's.
 os.environ.update(
@@ -44,6 +46,7 @@ os.environ.update(
         "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
         "TUNE_DISABLE_SIGINT_HANDLER": "1",
         "TUNE_GLOBAL_CHECKPOINT_S": "1e9",
+        "TUNE_MAX_PENDING_TRIALS_PG": "1000000",  # how many there are is ours to say: as many as the nodes have slots for
         "TUNE_PRINT_ALL_TRIAL_ERRORS": "0",
         **own_ray.environment(),
     }
@@ -59,6 +62,10 @@ from ray.tune.search import Searcher
 
 from sweeps.running import ray_nodes
 from sweeps.running.ray_nodes import RollCall
+from sweeps.running.ray_scaling import ARRIVAL, Scaling
+
+LEAVES = "its node is about to leave"
+"""Why a job goes back that has stopped in time."""
 
 
 class Worker(tune.Trainable):  # type: ignore[misc]
@@ -90,7 +97,10 @@ class Worker(tune.Trainable):  # type: ignore[misc]
             self._check_node(unseen)
             folder = Path(self._work["folder"])
             self._task = open_task(self._work, watch.leaving(folder), shown=True)
-        report = heeding(self._task, self._stop)
+        node = ray.get_runtime_context().get_node_id()
+        report = heeding(self._task, self._stop, node)
+        if report is PAUSED and not asked(self._stop):
+            raise NodeFault(node, LEAVES)
         if report.get("outcome") in (BLOCKED, "failed"):
             self._check_node(lacking)  # a trial's failure is none where its node has lost sight of the results
         # as one string: Tune flattens what it is given
@@ -98,7 +108,7 @@ class Worker(tune.Trainable):  # type: ignore[misc]
             "training_iteration": report["training_iteration"],
             "done": report["done"],
             "report": json.dumps(report),
-            "node": ray.get_runtime_context().get_node_id(),
+            "node": node,
         }
 
     def _check_node(self, fault: Callable[[Evidence], str | None]) -> None:
@@ -118,6 +128,8 @@ class _Search(Searcher):  # type: ignore[misc]
         self._stop = stop
 
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
+        if len(self._flight.jobs) >= max(1, self._roll.nodes.slots) and not self._flight.halting:
+            return None  # Tune's own limit is that of the nodes that a sweep begins with
         job = self._flight.begin(trial_id)
         if isinstance(job, Job):
             shared = {"asked": json.dumps(self._roll.asked), "plugins": json.dumps(plugins.travelling())}
@@ -142,11 +154,12 @@ class _Search(Searcher):  # type: ignore[misc]
 
 
 class _Schedule(FIFOScheduler):  # type: ignore[misc]
-    def __init__(self, flight: InFlight, roll: RollCall) -> None:
+    def __init__(self, flight: InFlight, roll: RollCall, scaling: Scaling) -> None:
         super().__init__()
         self._flight = flight
         self._roll = roll
         self._frozen = watch.Frozen()
+        self._scaling = scaling
 
     def on_trial_result(self, tune_controller: Any, trial: Trial, result: dict[str, Any]) -> str:
         stops = self._flight.progress(trial.trial_id, json.loads(result["report"]), result.get("node", ""))
@@ -166,6 +179,8 @@ class _Schedule(FIFOScheduler):  # type: ignore[misc]
         if not self._flight.halting:
             with self._flight.guard():
                 self._roll.poll()
+                if self._scaling and self._roll.nodes.share is not None:
+                    self._scaling.want(_bundle(self._roll.nodes.share), left=self._flight.left)
         live = {trial.trial_id: trial for trial in tune_controller.get_live_trials()}
         at_work = [key for key, trial in live.items() if trial.status == Trial.RUNNING]
         waiting = [key for key, trial in live.items() if trial.status in (Trial.PENDING, Trial.PAUSED)]
@@ -190,6 +205,7 @@ class RayTune:
         asked: Evidence | None = None,
         tell: Callable[[NodeNews], None] = lambda news: None,
         talks: bool = False,
+        resources: Resources | None = None,
     ) -> None:
         """Connects to Ray, and lets every node of a cluster show that it can do the work.
 
@@ -198,6 +214,7 @@ class RayTune:
             asked: what nodes have to show; None for nothing.
             tell: is told of nodes that cannot, of those that are lost, and of their jobs.
             talks: let Ray and the workers print, since their output is kept in a file.
+            resources: what the space says that a job takes, and what of a cluster.
 
         Raises:
             UserError: the cluster cannot be reached, or no node of it can do the work.
@@ -205,21 +222,35 @@ class RayTune:
         self._folder = folder
         self._say = say
         self._tell = tell
-        self._connect(talks)
+        asks = resources or Resources()
+        given = own_ray.cluster() is not None
+        self._connect(talks, ships=asks.ship_code and given)
         self._roll = RollCall(asked if os.environ.get("RAY_ADDRESS") else None, tell)
         self._roll.all()
-        usable = [(node.gpus, node.cpus) for node in self._roll.nodes.usable]
-        if not any(map(any, usable)):
-            ray.shutdown()
-            raise UserError(self._roll.nodes.none_left())
-        gpus, cpus = max(usable)
+        self._besides = asks.besides
+        self._scaling = Scaling(asks.scale_to if given else None)
+        if self._scaling:
+            self._roll.nodes.arrival = ARRIVAL
+            self._await_first(asks)
+        there = self._roll.nodes.usable
+        if not any(node.cpus or node.gpus for node in there):
+            self._end(self._roll.nodes.none_left())
+        fit = self._fit_nodes()
+        if not fit:
+            self._end(f"resources: no node has what a job takes: {wants.short(self._besides, there)}")
+        gpus, cpus = max(fit)
         self.machine = Machine(max(1, int(cpus)), int(gpus))
         self.slots = 0
         self.described = "on Ray"
 
     def measure(self, work: Mapping[str, Any]) -> Report:
         """Does a piece of work before any queue, on a node of its own or a whole GPU. A process that dies is a failure."""
-        wanted = {"num_gpus": 1} if self.machine.gpus else {"num_cpus": self.machine.cores}
+        wanted: dict[str, Any] = {"num_gpus": 1} if self.machine.gpus else {"num_cpus": self.machine.cores}
+        named = dict(self._besides)
+        if memory := named.pop("memory", 0):
+            wanted["memory"] = memory
+        if named:
+            wanted["resources"] = named
         where = {"label_selector": avoiding} if (avoiding := selector(self._roll.nodes.shunned)) else {}
         try:
             away = ray.remote(max_retries=0, **wanted, **where)(_measured)
@@ -237,18 +268,46 @@ class RayTune:
         nodes = self._roll.nodes
         nodes.share = share
         self.slots = nodes.slots
+        self._scaling.want(_bundle(share))
+        wanted = wants.listed(share.cpus, share.gpus, dict(share.besides))
         if self.slots < 1:
-            ray.shutdown()
-            cpus, gpus = (sum(getattr(node, kind) for node in nodes.usable) for kind in ("cpus", "gpus"))
-            raise UserError(
-                f"no job fits on one node: each wants {share.cpus:g} CPUs and {share.gpus:g} GPUs, all nodes together have "
-                f"{cpus:g} and {gpus:g}"
-            )
+            self._end(f"no job fits on one node: each takes {wanted}; {wants.there(nodes.usable)}")
+        for node in nodes.usable:
+            if (node.cpus or node.gpus) and not node.jobs(share):
+                self._say(f"node {node.name} gets no work: it has {node.has}, and each job takes {wanted}")
         each = f", {share.threads} threads each" if share.threads > 1 else ""
         each += f", {share.sharers} to a GPU" if share.sharers > 1 else ""
         self.described = f"{self.slots} at a time on Ray{each}"
 
-    def _connect(self, talks: bool) -> None:
+    def _fit_nodes(self) -> list[tuple[float, float]]:
+        """GPUs and CPUs of nodes that have what every job takes besides."""
+        usable = [node for node in self._roll.nodes.usable if node.cpus or node.gpus]
+        return [(node.gpus, node.cpus) for node in usable if not wants.lacking(self._besides, node.besides)]
+
+    def _await_first(self, asks: Resources) -> None:
+        """Waits until an autoscaler has brought a node, where there is none yet."""
+        cpus, gpus = (1.0 if asks.cpus == "auto" else asks.cpus), (0.0 if asks.gpus == "auto" else asks.gpus)
+        bundle = {"CPU": cpus, "GPU": gpus, **self._besides}
+        self._scaling.want(bundle)
+        began = time.monotonic()
+        if not self._fit_nodes():
+            self._say(f"waiting for the autoscaler to bring a node with {wants.listed(cpus, gpus, self._besides)}")
+        try:
+            while not self._fit_nodes():
+                if time.monotonic() - began > ARRIVAL:
+                    self._end(f"no node has come in {ARRIVAL / 60:g} minutes; {self._roll.nodes.none_left()}")
+                self._roll.poll()
+                time.sleep(0.5)
+        except BaseException:
+            self._scaling.over()
+            raise
+
+    def _end(self, why: str) -> NoReturn:
+        self._scaling.over()
+        ray.shutdown()
+        raise UserError(why)
+
+    def _connect(self, talks: bool, *, ships: bool) -> None:
         address = own_ray.cluster()
         if address and (found := reached(address)).state == "wrong":  # Ray would try for a minute
             raise UserError(f"RAY_ADDRESS: {found.told}")
@@ -264,7 +323,8 @@ class RayTune:
         logging.getLogger("ray.tune.analysis").setLevel("ERROR")  # it misses Tune's own result files, which are off
         terminate = signal.getsignal(signal.SIGTERM)
         try:
-            with contextlib.nullcontext() if address else unheard():
+            with contextlib.nullcontext() if address else unheard(), _code(ships=ships) as code:
+                said |= code
                 context = ray.init(address=address or "local", **said, **({} if address else local))
                 signal.signal(signal.SIGTERM, terminate)  # Ray puts its own in place, which leaves with a stack trace
         except UnicodeEncodeError:  # it writes down how it was called, and where
@@ -287,11 +347,13 @@ class RayTune:
         """
         stop = StopFile(self._folder)
         flight = InFlight(queue, self._roll.nodes, stop.ask, say=self._say, tell=self._tell)
+        self._roll.release = stop.release
         with stop, Stops(flight.stop):
             try:
                 with contextlib.suppress(Halt), tempfile.TemporaryDirectory(prefix="robustray-") as scratch:
                     self._fit(flight, stop.path, scratch)
             finally:
+                self._scaling.over()
                 ray.shutdown()
         if flight.error is not None:
             raise flight.error
@@ -304,9 +366,8 @@ class RayTune:
             tune.with_resources(Worker, _wanted),
             tune_config=tune.TuneConfig(
                 search_alg=_Search(flight, self._roll, stop),
-                scheduler=_Schedule(flight, self._roll),
+                scheduler=_Schedule(flight, self._roll, self._scaling),
                 num_samples=-1,
-                max_concurrent_trials=self.slots,  # unset, one slot is all that short trials ever get
                 reuse_actors=True,
                 trial_name_creator=lambda trial: trial.config["name"].replace(" ", "_"),
             ),
@@ -318,6 +379,22 @@ class RayTune:
             ),
         )
         tuner.fit()
+
+
+def _bundle(share: Share) -> dict[str, float]:
+    """What a job takes, by Ray's names."""
+    return {"CPU": share.cpus, "GPU": share.gpus, **dict(share.besides)}
+
+
+@contextlib.contextmanager
+def _code(*, ships: bool) -> Iterator[dict[str, Any]]:
+    """What `ray.init` is told of code that goes to the nodes. A job that was submitted with its folder has sent it already."""
+    if not ships or "working_dir" in os.environ.get("RAY_JOB_CONFIG_JSON_ENV_VAR", ""):
+        yield {}
+        return
+    with tempfile.TemporaryDirectory(prefix="robustray-code-") as folder:
+        staged(Path(folder), [name for name, _, _ in plugins.travelling() if name])
+        yield {"runtime_env": {"working_dir": folder}}
 
 
 def _measured(work: dict[str, Any], known: list[tuple[str, str, str]]) -> Report:
@@ -343,4 +420,4 @@ def _wanted(config: dict[str, Any]) -> tune.PlacementGroupFactory:
     work = json.loads(config["work"])
     where = selector(filter(None, config["shunned"].split(",")))
     there = {"bundle_label_selector": [where]} if where else {}
-    return tune.PlacementGroupFactory([{"CPU": work["cpus"], "GPU": work["gpus"]}], **there)
+    return tune.PlacementGroupFactory([{"CPU": work["cpus"], "GPU": work["gpus"], **work.get("besides", {})}], **there)

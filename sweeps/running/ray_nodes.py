@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import re
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ from ray import cloudpickle
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from robustray.errors import UserError
-from sweeps.running import evidence
+from sweeps.running import evidence, wants
 from sweeps.running.evidence import Evidence, NodeFault
 from sweeps.running.nodes import Node, NodeNews, Nodes
 
@@ -28,6 +28,8 @@ SILENCE = 60.0
 """Seconds in which it does where it has to wait for health checks."""
 LONGEST = 200
 """Characters of a cause in words."""
+_OF_RAY = ("CPU", "GPU", "object_store_memory", "node:")
+"""How resources begin that are said elsewhere, or are no amount of anything."""
 _CAUSE = re.compile(r"^\s*([A-Za-z_.]*(?:Error|Exception|Fault)\b): (.+)$")
 
 
@@ -38,6 +40,9 @@ class RollCall:
         """Args: asked: what nodes have to show; None for nothing. tell: is told of nodes that are lost or avoided."""
         self.asked = asked
         self.nodes = Nodes(tell)
+        self.release: Callable[[Iterable[str]], None] = lambda nodes: (
+            None
+        )  # asks the workers of nodes that leave to stop
         self._answers: dict[Any, tuple[str, float]] = {}  # futures: the node's id, and when it was asked
         self._polled = 0.0
         self._silent: dict[str, float] = {}  # since when, of nodes that are listed and do not answer
@@ -56,6 +61,8 @@ class RollCall:
             self._polled = now
             self._ask(self.nodes.seen(_listed()))
             self._collect(0.0)
+            if self.nodes.notice(_noticed()):
+                self.release(sorted(self.nodes.leaving))
 
     def judge(self, error: Exception | None, text: str) -> tuple[str, bool]:
         """Whose fault it is that a worker is gone.
@@ -72,7 +79,8 @@ class RollCall:
         key, cause = self.where(error), _cause(error)
         why = in_words(error or text)
         if isinstance(cause, NodeFault):
-            self.nodes.avoid(cause.key, why)
+            if cause.key not in self.nodes.leaving:
+                self.nodes.avoid(cause.key, why)
             return why, True
         if key is not None and self.gone(key, PATIENCE if self.asked is not None else 0.0):
             return f"its node {self.nodes.named(key)} was lost", True
@@ -89,7 +97,9 @@ class RollCall:
         """What the usable nodes have, and how much of the cluster is free, in words."""
         there, now = self.nodes.usable, ray.available_resources()
         cpus, gpus = (sum(getattr(node, kind) for node in there) for kind in ("cpus", "gpus"))
-        return f"of {cpus:g} CPUs and {gpus:g} GPUs, {now.get('CPU', 0.0):g} and {now.get('GPU', 0.0):g} are free"
+        told = f"of {cpus:g} CPUs and {gpus:g} GPUs, {now.get('CPU', 0.0):g} and {now.get('GPU', 0.0):g} are free"
+        besides = self.nodes.share.besides if self.nodes.share is not None else ()
+        return told + "".join(f", {wants.amount(name, now.get(name, 0.0))} too" for name, _ in besides)
 
     def where(self, error: Exception | None) -> str | None:
         """The id of the node on which the actor ran that this error tells of, as far as it is known."""
@@ -188,6 +198,15 @@ def _answered(answer: Any) -> str | None:
     return said
 
 
+def _noticed() -> list[str]:
+    """Ids of nodes that somebody is about to stop: `ray drain-node`, a cloud's notice, SIGTERM to a node's `ray start`."""
+    with contextlib.suppress(Exception):  # there is no public way, and this one may change
+        from ray._private import state
+
+        return list(state.state.get_draining_nodes())
+    return []
+
+
 def _listed() -> Iterator[Node]:
     for node in ray.nodes():
         if node["Alive"]:
@@ -198,6 +217,7 @@ def _listed() -> Iterator[Node]:
                 node["NodeManagerAddress"],
                 has.get("CPU", 0.0),
                 has.get("GPU", 0.0),
+                {name: amount for name, amount in has.items() if not name.startswith(_OF_RAY)},
             )
 
 

@@ -3,6 +3,8 @@
 The file lies in the results folder while a sweep runs. As long as it holds anything, work goes on; once it is empty, workers
 stop. Emptied, not written: that works on a full disk too. And it is opened anew at every look, since a network file system
 may go on telling for half a minute that a file is or is not there, but asks its server when one is opened.
+
+A second file beside it names the nodes that are about to leave: workers there stop as well, and their jobs go on elsewhere.
 """
 
 from __future__ import annotations
@@ -10,13 +12,14 @@ from __future__ import annotations
 import contextlib
 import os
 import threading
+from collections.abc import Iterable
 from pathlib import Path
 
 from robustray.errors import Paused
 from robustray.files import write_whole
 from sweeps.running.tasks.base import Report, Task
 
-NAME = ".running"
+NAME, LEAVING = ".running", ".leaving"
 EVERY = 0.2
 """Seconds between two looks."""
 PAUSED: Report = {"paused": True, "done": True, "training_iteration": 0}
@@ -31,20 +34,49 @@ class StopFile:
         self.path = (folder / NAME).absolute()
 
     def __enter__(self) -> StopFile:
+        self._leaving.unlink(missing_ok=True)  # of a driver that was killed
         write_whole(self.path, "emptied to stop the workers of this sweep\n")
         return self
 
     def __exit__(self, *_: object) -> None:
         self.path.unlink(missing_ok=True)
+        self._leaving.unlink(missing_ok=True)
+
+    @property
+    def _leaving(self) -> Path:
+        return self.path.with_name(LEAVING)
 
     def ask(self) -> None:
         """Asks all workers to stop. Where the file cannot be reached, they stop after their next report: the driver says so."""
         with contextlib.suppress(OSError):  # in a handler of signals
             os.truncate(self.path, 0)
 
+    def release(self, nodes: Iterable[str]) -> None:
+        """Asks all workers of some nodes to stop.
+
+        Args:
+            nodes: ids of all that are about to leave.
+        """
+        with contextlib.suppress(OSError):  # those that do not hear of it are lost with their node, and begun again
+            write_whole(self._leaving, "\n".join(nodes))
+
+
+def released(path: Path, node: str) -> bool:
+    """Whether the workers of a node are asked to stop.
+
+    Args:
+        path: of the file for all nodes. node: its id, "" where there is none.
+    """
+    if not node:
+        return False
+    try:
+        return node in path.with_name(LEAVING).read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return False
+
 
 def asked(path: Path) -> bool:
-    """Whether a worker is asked to stop. One that cannot see the file is not."""
+    """Whether all workers are asked to stop. One that cannot see the file is not."""
     try:
         with path.open("rb") as file:
             return os.fstat(file.fileno()).st_size == 0
@@ -52,15 +84,19 @@ def asked(path: Path) -> bool:
         return False
 
 
-def heeding(task: Task, path: Path) -> Report:
-    """A step of a task, or `PAUSED` where a stop was asked for before it or while it ran and the task could be interrupted."""
-    if asked(path):
+def heeding(task: Task, path: Path, node: str = "") -> Report:
+    """A step of a task, or `PAUSED` where a stop was asked for before it or while it ran and the task could be interrupted.
+
+    Args:
+        node: the id of the one that this is, where nodes come and go.
+    """
+    if asked(path) or released(path, node):
         return PAUSED
     over = threading.Event()
 
     def look() -> None:
         while not over.wait(EVERY):
-            if asked(path):
+            if asked(path) or released(path, node):
                 task.interrupt()
                 return
 

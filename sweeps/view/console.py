@@ -33,7 +33,7 @@ from sweeps.events import (
 from sweeps.record import Members, Reached, Record, Skipped
 from sweeps.record.constraints import by
 from sweeps.record.lines import Lines
-from sweeps.running.nodes import JobResumed, JobReturned, JobWaits, NodeAvoided, NodeLost
+from sweeps.running.nodes import JobResumed, JobReturned, JobWaits, NodeAvoided, NodeJoined, NodeLeaves, NodeLost
 from sweeps.running.queues import End, Job, Result
 from sweeps.space import Sweep
 from sweeps.view.activity import Activity
@@ -165,6 +165,12 @@ class Console:
                 self._members(members, settings)
             case NodeAvoided(node, why):
                 self._event(f"node {node.name} gets no work: it {why}")
+            case NodeJoined(node, slots):
+                self._slots(slots)
+                self._event(f"node {node.name} joins: {slots} jobs at a time")
+            case NodeLeaves(node, slots):
+                self._slots(slots)
+                self._event(f"node {node.name} is about to leave: its jobs go on elsewhere, {slots} at a time")
             case NodeLost():
                 self._lost(event)
             case JobReturned(job, why):
@@ -240,6 +246,10 @@ class Console:
             self._detail(f"{job.name} {_epoch(end.result)}")
         took = "" if since is None else f" after {self.activity.clock() - since:.1f} s"
         self._detail(f"{job.name} ends{took}: {end.outcome}")
+
+    def _slots(self, slots: int) -> None:
+        if self._watch is not None:
+            self._watch.slots = slots
 
     def _lost(self, event: NodeLost) -> None:
         if self._watch is not None:

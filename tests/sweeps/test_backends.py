@@ -30,6 +30,7 @@ from sweeps.running.nodes import JobReturned, NodeNews, Nodes
 from sweeps.running.packing import Share
 from sweeps.running.queues import DONE, Chain, End, Job, Primed, Result, Signal, Verdict
 from sweeps.running.ray_nodes import RollCall
+from sweeps.running.ray_scaling import Scaling
 from sweeps.running.stop_file import PAUSED
 from sweeps.running.tasks import compiler as compiling
 from sweeps.running.tasks import packed
@@ -66,7 +67,7 @@ def _hooks(queue: Any, say: Callable[[str], None] = lambda line: None) -> tuple[
     roll = RollCall()
     roll.nodes.unknown.add("one that may do the work")
     flight = InFlight(queue, roll.nodes, say=say)
-    return flight, on_ray._Search(flight, roll, Path("stop")), on_ray._Schedule(flight, roll)
+    return flight, on_ray._Search(flight, roll, Path("stop")), on_ray._Schedule(flight, roll, Scaling(None))
 
 
 def _result(**report: Any) -> dict[str, Any]:

@@ -29,7 +29,7 @@ from sweeps.events import (
     TrialPaused,
 )
 from sweeps.record import Judged, Members, Reached, Rung, Skipped, TrialRecord
-from sweeps.running.nodes import JobResumed, JobReturned, JobWaits, Node, NodeAvoided, NodeLost
+from sweeps.running.nodes import JobResumed, JobReturned, JobWaits, Node, NodeAvoided, NodeJoined, NodeLeaves, NodeLost
 from sweeps.running.queues import End, Job
 from sweeps.view import console
 from sweeps.view.console import Console, Show
@@ -129,6 +129,11 @@ LINES: list[tuple[Event, str]] = [
     (
         NodeAvoided(NODE, "does not see the results"),
         "TIME  node gpu7 (10.0.0.7, 01234567) gets no work: it does not see the results",
+    ),
+    (NodeJoined(NODE, 4), "TIME  node gpu7 (10.0.0.7, 01234567) joins: 4 jobs at a time"),
+    (
+        NodeLeaves(NODE, 3),
+        "TIME  node gpu7 (10.0.0.7, 01234567) is about to leave: its jobs go on elsewhere, 3 at a time",
     ),
     (NodeLost(NODE, 3), "TIME  node gpu7 (10.0.0.7, 01234567) is lost; 3 jobs at a time on the others"),
     (JobReturned(JOB, "its node was lost"), "TIME  trial 0007 goes back and waits for a place (its node was lost)"),

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -11,10 +14,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from ray.exceptions import ActorDiedError, ActorUnavailableError, RayTaskError
 
+import robustray
 from robustray.errors import UserError
 from robustray.options.places import where_it_was
 from robustray.trial import TrialConfig
-from sweeps.running import evidence, ray_nodes
+from sweeps.running import evidence, ray_nodes, ray_scaling
 from sweeps.running.evidence import NodeFault
 from sweeps.running.nodes import (
     GRACE,
@@ -26,6 +30,8 @@ from sweeps.running.nodes import (
     JobWaits,
     Node,
     NodeAvoided,
+    NodeJoined,
+    NodeLeaves,
     NodeLost,
     NodeNews,
     Nodes,
@@ -34,7 +40,10 @@ from sweeps.running.nodes import (
 from sweeps.running.packing import Share
 from sweeps.running.queues import Job
 from sweeps.running.ray_nodes import RollCall
+from sweeps.running.ray_scaling import Scaling
 from sweeps.running.returned import Returned
+from sweeps.running.shipping import staged
+from sweeps.running.stop_file import PAUSED, StopFile, heeding
 from tests.sweeps.small import SPACE, small_sweep
 
 A, B, C = (Node(letter * 40, f"host-{letter}", f"10.0.0.{number}", 2.0, 0.0) for number, letter in enumerate("abc"))
@@ -309,3 +318,98 @@ def test_a_node_that_does_not_answer_is_no_fault_of_its_jobs_for_a_while(monkeyp
     )
     roll.nodes.seen([B])
     assert roll.judge(error, "") == (f"its node {A.name} was lost", True)
+
+
+# -------------------------------------------------------------------------------------------------- nodes with notice
+
+
+def test_a_node_that_was_given_notice_gets_no_more_work_and_is_not_missed() -> None:
+    nodes, news = _nodes(HEAD, A, B)
+    assert nodes.notice([A.key])
+    assert not nodes.notice([A.key]), "told once"
+    assert not nodes.notice(["z" * 40]), "nobody knows that one"
+    assert (nodes.slots, nodes.shunned) == (2, (A.key,))
+    nodes.seen([HEAD, B])
+    assert news == [NodeLeaves(A, 2)]
+    nodes.notice([B.key])
+    assert nodes.verdict(0.0) is None, "another one may come, as after a loss"
+    assert "is about to leave" in str(nodes.verdict(GRACE))
+    nodes.arrival = 10 * GRACE
+    assert nodes.verdict(9 * GRACE) is None, "who asks an autoscaler waits for what it brings"
+    assert nodes.verdict(10 * GRACE) is not None
+
+
+def test_a_node_that_comes_while_it_runs_is_told_of_with_its_slots() -> None:
+    nodes, news = _nodes(A)
+    nodes.seen([A, B])
+    nodes.unknown.add(B.key)
+    nodes.trust(B.key)
+    nodes.trust(B.key)
+    assert news == [NodeJoined(B, 4)]
+
+
+def test_workers_of_a_node_that_leaves_stop_and_others_go_on(tmp_path: Path) -> None:
+    class Steps:
+        """A task that does a step."""
+
+        def step(self) -> dict[str, object]:
+            return {"done": False}
+
+        def interrupt(self) -> bool:
+            return False
+
+    with StopFile(tmp_path) as stop:
+        assert heeding(Steps(), stop.path, A.key) == {"done": False}
+        stop.release([A.key])
+        assert heeding(Steps(), stop.path, A.key) is PAUSED
+        assert heeding(Steps(), stop.path, B.key) == {"done": False}
+        assert heeding(Steps(), stop.path) == {"done": False}
+    assert not list(tmp_path.iterdir()), "nothing is left"
+
+
+def test_a_job_that_left_in_time_is_no_fault_of_it_nor_of_its_node() -> None:
+    nodes, news = _nodes(A, B)
+    roll = RollCall(None, news.append)
+    roll.nodes = nodes
+    nodes.notice([A.key])
+    assert roll.judge(_task_error(NodeFault(A.key, "its node is about to leave")), "") == (
+        "its node is about to leave",
+        True,
+    )
+    assert news == [NodeLeaves(A, 2)], "it is not avoided besides"
+
+
+def test_an_autoscaler_is_asked_for_what_is_left_and_told_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[list[dict[str, float]]] = []
+    monkeypatch.setattr(ray_scaling, "request_resources", lambda bundles: asked.append(bundles))
+    job = {"CPU": 1.0, "GPU": 0.0, "memory": 5.0}
+    taken = {"CPU": 1.0, "memory": 5.0}
+    scaling = Scaling(3)
+    for left in (None, None, 7, 2, 2):
+        scaling.want(job, left=left)
+    scaling.over()
+    scaling.over()
+    assert asked == [[taken] * 3, [taken] * 2, []], "said once, and nothing of what is not wanted"
+    asked.clear()
+    nobody = Scaling(None)
+    nobody.want(job)
+    nobody.over()
+    assert not asked
+    assert not nobody
+
+
+def test_the_code_that_is_sent_is_the_code_that_is_here(tmp_path: Path) -> None:
+    staged(tmp_path, ["tests.sweeps.small", "own.py"])
+    code = (
+        "import robustray; from sweeps.running import evidence; import sweeps, tests.sweeps.small;"
+        "print(robustray.__file__, robustray.__version__, evidence.code())"
+    )
+    said = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": ""},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert said.stdout.split() == [str(tmp_path / "robustray" / "__init__.py"), robustray.__version__, evidence.code()]

@@ -27,6 +27,7 @@ from sweeps.running.nodes import Node
 from sweeps.running.packing import Machine, Share
 from sweeps.running.queues import DONE, WAIT, End, Job, Result, Signal, Sized, Verdict
 from sweeps.running.ray_nodes import RollCall
+from sweeps.running.ray_scaling import Scaling
 from sweeps.running.tasks import base
 from sweeps.running.worker import open_task
 from sweeps.space.space import Resources
@@ -248,6 +249,9 @@ def test_a_dry_run_measures_as_the_sweep_does(tmp_path: Path, known: Known) -> N
 
 def test_ray_says_how_many_run_at_a_time_and_what_each_has() -> None:
     place = object.__new__(on_ray.RayTune)
+    told: list[str] = []
+    place._say = told.append
+    place._scaling = Scaling(None)
     place._roll = RollCall()
     place._roll.nodes.seen([Node("a", "a", "", 16.0, 2.0), Node("b", "b", "", 8.0, 0.0)])
     for share, said in {
@@ -257,8 +261,9 @@ def test_ray_says_how_many_run_at_a_time_and_what_each_has() -> None:
     }.items():
         place.settle(share)
         assert place.described == said
+    assert told == ["node b (, b) gets no work: it has 8 CPUs and 0 GPUs, and each job takes 1 CPUs and 0.25 GPUs"]
     with pytest.raises(
-        UserError, match="no job fits on one node: each wants 32 CPUs and 0 GPUs, all nodes together have 24"
+        UserError, match=r"no job fits on one node: each takes 32 CPUs and 0 GPUs; a .* has 16 CPUs and 2"
     ):
         place.settle(Share(32.0, 0.0))
 
