@@ -58,7 +58,8 @@ def _sure(df: pd.DataFrame, snapshot: Snapshot, comparisons: Mapping[str, Compar
     prefix = "test_" if split == TEST else "judged_"
     known = leading.dropna(subset=[f"{prefix}{name}" for name in ACCURACIES])
     if known.empty:
-        by = f"Nothing is judged yet: these are numbers of the {words.CHEAP}, which flatter."
+        none = "No trial had to be judged to its end" if points.cut(df) else "Nothing is judged yet"
+        by = f"{none}: these are numbers of the {words.CHEAP}, which flatter."
         return [Answer("How sure", "Not yet", [by])]
     widths = [(known[f"{prefix}{name}_high"] - known[f"{prefix}{name}_low"]).max() / 2 for name in ACCURACIES]
     images = " or ".join(f"{n:,}" for n in sorted(set(known[f"{prefix}images"])))

@@ -134,9 +134,7 @@ def run(
                     heard = [ear.heard for ear in ears]
                     with console.watching(sweep, record, noisy=backend == "ray", others=heard):
                         bus = Bus(console, *ears)
-                        finished = drive(sweep, record, partial(_place, backend, console, sweep, folder), tell=bus)
-                        console.tell_busy()
-                        return finished
+                        return drive(sweep, record, partial(_place, backend, console, sweep, folder), tell=bus)
 
         return with_room(live, folder, sweep.disk.wait, say)
 

@@ -65,7 +65,7 @@ class _Complete:
 
     def __init__(self, task: Task, work: Mapping[str, Any]) -> None:
         self._task = task
-        self._home: Path | None = Path(work["folder"])
+        self._home = Path(work["folder"]) if "folder" in work else None  # what is measured before a sweep has none
         self.interrupt = task.interrupt
 
     def step(self) -> Report:

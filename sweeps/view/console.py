@@ -107,7 +107,7 @@ class Console:
             for line in kept_back:
                 write(line)
 
-    def tell_busy(self) -> None:
+    def _tell_busy(self) -> None:
         """Says how much of their time workers have worked, where any has."""
         slots = 1 if self._watch is None else self._watch.slots
         share = self.activity.busy(slots)
@@ -128,6 +128,7 @@ class Console:
             case Said(line, timed):
                 (self._event if timed else self._say)(line)
             case Concluded(line):
+                self._tell_busy()  # before the outcome, which is the last line
                 self._keep(line)
                 self._write(plain(line))
             case Placed():

@@ -81,7 +81,7 @@ def test_the_first_attacks_of_standard_are_the_beginning_of_standard(
 
     def written() -> dict[str, tuple[int, int]]:
         (folder,) = (tmp_path / "parts").iterdir()
-        return {path.name: (path.stat().st_ino, path.stat().st_mtime_ns) for path in folder.iterdir()}
+        return {path.name: (path.stat().st_ino, path.stat().st_mtime_ns) for path in folder.iterdir() if path.is_file()}
 
     monkeypatch.setattr(autoattack, "run", spy)
     first = judge(model, x, y, THREAT, "apgd-ce", tmp_path / "parts")

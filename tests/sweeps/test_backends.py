@@ -26,7 +26,7 @@ from robustray.verdicts import CLEAN, read_shard
 from sweeps.running import local
 from sweeps.running import ray as on_ray
 from sweeps.running.in_flight import Halt, InFlight
-from sweeps.running.nodes import JobReturned, NodeNews, Nodes
+from sweeps.running.nodes import JobReturned, Node, NodeNews, Nodes
 from sweeps.running.packing import Share
 from sweeps.running.queues import DONE, Chain, End, Job, Primed, Result, Signal, Verdict
 from sweeps.running.ray_nodes import RollCall
@@ -65,7 +65,8 @@ class Told:
 def _hooks(queue: Any, say: Callable[[str], None] = lambda line: None) -> tuple[InFlight, Any, Any]:
     """What is in flight, and what Tune calls for it."""
     roll = RollCall()
-    roll.nodes.unknown.add("one that may do the work")
+    roll.nodes.alive["here"] = Node("here", "host", "127.0.0.1", 8, 0)
+    roll.nodes.share = Share(cpus=1, gpus=0)
     flight = InFlight(queue, roll.nodes, say=say)
     return flight, on_ray._Search(flight, roll, Path("stop")), on_ray._Schedule(flight, roll, Scaling(None))
 
@@ -225,7 +226,7 @@ def test_a_sweep_without_nodes_ends_once_nothing_is_at_work_and_says_why() -> No
     trials = [_Trial("a"), _Trial("b", "PENDING")]
     for each in trials:
         search.suggest(each.trial_id)
-    flight._nodes.unknown.clear()
+    flight._nodes.alive.clear()
     assert schedule.choose_trial_to_run(_controller(*trials)) is None
     assert str(flight.error).startswith("no node can do the work (")
     assert search.suggest("c") == "FINISHED"

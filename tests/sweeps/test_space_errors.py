@@ -67,8 +67,8 @@ MISTAKES: list[tuple[int, str, str, str]] = [
     (BATCH, "bach: {size: 100}", "trial.bach", "unknown key; did you mean 'batch'?"),
     (BATCH, "batch: {siez: 100}", "trial.batch.siez", "unknown key; did you mean 'size'?"),
     (SEARCH, "serach: {trials: 3}", "serach", "unknown key; did you mean 'search'?"),
-    (SEARCH, "logging: {}", "logging", "unknown key; known: budget, constraints, derive, description, judge, measures, "
-     "measuring, name, objectives, plugins, resources, search, stopping, trial"),
+    (SEARCH, "logging: {}", "logging", "unknown key; known: budget, constraints, derive, description, disk, fidelity, "
+     "judge, listeners, measures, measuring, name, objectives, plugins, resources, search, stopping, trial"),
     (SEARCH, "search: {sample: tpe}", "search.sample", "unknown key; did you mean 'sampler'?"),
     (THREAT, "threat: {norm: linf, eps: 0.2, epz: 1}", "judge.threat.epz", "unknown key; did you mean 'eps'?"),
     (DATA, "data: {name: digit}", "judge.data.name", "there is no data 'digit'; did you mean 'digits'?"),

@@ -30,7 +30,7 @@ def test_options_members_and_cheap_numbers_are_on_the_page(made: Path, table: pd
     for theme, look in THEMES.items():
         assert figures[theme]["importance"]["layout"]["paper_bgcolor"] == look.paper
     rows = html.split('id="made-by"')[1].split("</table>")[0]
-    told = [int(number) for number in re.findall(r'<td class="numeric trial">(\d+)</td>', rows)]
+    told = [int(number) for number in re.findall(r'<tr data-trial="(\d+)"', rows)]
     assert told
     assert set(told) <= set(table.loc[table["member"], "trial"])
     assert "end of training" in html.split('id="audit"')[1].split("</table>")[0]
