@@ -19,14 +19,14 @@ from tests.sweeps.nodes import cluster, namespaces
 from tests.sweeps.small import facts, run_quietly, small_sweep
 
 pytestmark = [
-    pytest.mark.cluster,
+    pytest.mark.nodes,
     pytest.mark.timeout(900),
     pytest.mark.skipif(not namespaces(), reason="nodes of their own need mount namespaces: run it as root on Linux"),
 ]
 ROOT = Path(__file__).parents[2]
 LONGER = (
     "trial.batch.size=5",
-    "trial.schedule.epochs=5",  # of a second or so
+    "trial.schedule.epochs=12",  # of a second or so: a node takes many to come
     "trial.schedule.lr={loguniform: [0.003, 0.03]}",
     "search.trials=5",
 )

@@ -393,7 +393,7 @@ def test_fresh_sets_the_old_copy_aside(tmp_path: Path, url: str) -> None:
 def test_a_worker_brings_what_stayed_away_and_nothing_from_elsewhere(tmp_path: Path) -> None:
     home = tmp_path / "small" / "trials" / "0000"
     home.mkdir(parents=True)
-    work = {"kind": "judge", "folder": str(home)}
+    work = {"kind": "judge", "folder": str(home), "attack": "apgd-ce"}
 
     def told(files: dict[str, int]) -> str:
         (home / fetching.ELSEWHERE).write_text(json.dumps({"url": f"memory://{tmp_path}", "up": 2, "files": files}))
