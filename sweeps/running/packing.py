@@ -13,7 +13,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from sweeps.space.space import Resources
+    from sweeps.space.resources import Resources
 
 ROOM = 0.9
 """Of the free memory, that trials may fill."""

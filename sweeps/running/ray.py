@@ -35,7 +35,7 @@ from sweeps.running.shipping import staged
 from sweeps.running.stop_file import PAUSED, StopFile, asked, heeding
 from sweeps.running.tasks.base import BLOCKED, Report, Task
 from sweeps.running.worker import open_task
-from sweeps.space.space import Resources
+from sweeps.space.resources import Resources
 
 # Before ray is imported: workers stay in the working directory, no files, no output and no signals of Tune's.
 os.environ.update(

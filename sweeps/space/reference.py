@@ -25,8 +25,9 @@ from sweeps.space.disk import Disk
 from sweeps.space.distributions import MEANING, OF_A_PRIOR, PRIOR
 from sweeps.space.listening import Listeners, MLflow, Prometheus, TensorBoard, WandB
 from sweeps.space.measuring import Measuring
+from sweeps.space.resources import Resources
 from sweeps.space.searching import Search
-from sweeps.space.space import SHARED, Bound, Resources
+from sweeps.space.space import SHARED, Bound
 from sweeps.space.stopping import Stopping
 
 FOLDER = Path(__file__).parents[2] / "docs" / "reference"

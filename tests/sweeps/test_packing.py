@@ -30,7 +30,7 @@ from sweeps.running.ray_nodes import RollCall
 from sweeps.running.ray_scaling import Scaling
 from sweeps.running.tasks import base
 from sweeps.running.worker import open_task
-from sweeps.space.space import Resources
+from sweeps.space.resources import Resources
 from tests.sweeps.small import run_quietly, small_sweep
 
 CORES = st.integers(1, 256)

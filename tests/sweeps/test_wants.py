@@ -14,7 +14,7 @@ from sweeps.running.nodes import Node, Nodes
 from sweeps.running.packing import Share
 from sweeps.running.queues import Job, Sized
 from sweeps.space import amounts
-from sweeps.space.space import Resources
+from sweeps.space.resources import Resources
 from tests.sweeps.small import SPACE, small_sweep
 
 BIG = Node("a" * 40, "big", "10.0.0.1", 8.0, 1.0, {"memory": 2.0**35, "accelerator_type:A100": 1.0, "fast": 3.0})
