@@ -71,6 +71,7 @@ def test_ray_gives_what_local_gives_and_says_so_in_plain_lines(tmp_path: Path, u
         "report",
         "events.log",
         "output.log",
+        "status.json",
         INSIDE,
     }
     assert kept == ours, "nothing of Tune's"
