@@ -110,7 +110,25 @@ def read(folder: Path) -> Snapshot:
 
 
 def snapshot(study: optuna.Study) -> Snapshot:
-    """Everything in a study, typed."""
+    """Everything in a study, typed.
+
+    Raises:
+        UserError: it holds what no sweep has written.
+    """
+    try:
+        return _snapshot(study)
+    except (
+        TypeError,
+        ValueError,
+        KeyError,
+        AttributeError,
+    ) as error:  # valid lines of Optuna's, with other things in them
+        raise UserError(
+            f"{JOURNAL}: not a readable record (an entry that no sweep has written: {plain(str(error))})"
+        ) from None
+
+
+def _snapshot(study: optuna.Study) -> Snapshot:
     attributes = study.user_attrs
     judged: dict[tuple[int, str], Judged] = {}
     unjudged: dict[tuple[int, str], str] = {}
