@@ -6,7 +6,7 @@ PYTHON := $(BIN)/python
 UV := $(shell command -v uv 2>/dev/null || echo .venv/uv/bin/uv)
 INSTALL = $(UV) pip install --quiet --compile-bytecode --python $(PYTHON) $(if $(TORCH_BACKEND),--torch-backend $(TORCH_BACKEND))
 
-QUICK := not e2e and not cluster and not nodes and not browser and not faults
+QUICK := not e2e and not cluster and not long and not browser and not faults
 
 .DEFAULT_GOAL := help
 
@@ -43,8 +43,8 @@ test-e2e: .venv/dev.stamp  ## A user's commands from end to end
 test-cluster: .venv/dev.stamp  ## Sweeps on a local Ray cluster, killed and resumed
 	$(PYTHON) -m pytest -m cluster
 
-test-nodes: .venv/dev.stamp  ## Clusters whose nodes come and go; minutes, as root on Linux, and not in CI
-	$(PYTHON) -m pytest -m nodes
+test-long: .venv/dev.stamp  ## Clusters whose nodes come and go, rounds of the campaign of faults; as root on Linux, not in CI
+	$(PYTHON) -m pytest -m long
 
 test-faults: .venv/dev.stamp  ## Real processes killed at random moments, files damaged
 	$(PYTHON) -m pytest -m faults

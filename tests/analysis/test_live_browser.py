@@ -21,7 +21,7 @@ trial:
   model: {name: small_cnn, width: 2}
   defense: {name: trades, beta: {loguniform: [0.5, 5]}}
   schedule: {epochs: 1}
-search: {trials: 4}
+search: {trials: 40}  # long enough for a browser to come, on any machine
 """
 _MARKS = "(document.getElementById('frontier')?.data ?? []).flatMap((one) => [...(one.customdata ?? [])])"
 _PLACE = """(() => {
@@ -55,11 +55,11 @@ def test_a_point_appears_while_the_sweep_runs(browser: str, tmp_path: Path) -> N
             shown.move(x, y)
             hover = shown.until("document.querySelector('#frontier .hoverlayer .hovertext')?.textContent")
             assert "defense.beta = " in hover
-            assert "Live, as of" in shown.says("document.getElementById('live-state').textContent")
+            assert shown.says("document.getElementById('live-state').textContent").startswith("Live")
             assert shown.errors == []
     except BaseException:
         sweep.kill()
         raise
     rest = sweep.stdout.read()  # nobody looks any more
     assert sweep.wait() == 0, rest
-    assert "all done: 4 complete" in rest
+    assert "all done: 40 complete" in rest

@@ -19,7 +19,7 @@ from tests.sweeps.nodes import cluster, namespaces
 from tests.sweeps.small import facts, run_quietly, small_sweep
 
 pytestmark = [
-    pytest.mark.nodes,
+    pytest.mark.long,
     pytest.mark.timeout(900),
     pytest.mark.skipif(not namespaces(), reason="nodes of their own need mount namespaces: run it as root on Linux"),
 ]

@@ -74,7 +74,7 @@ def test_a_driver_killed_again_and_again_goes_on_from_the_copy_alone(
         args = (str(tmp_path / "small.yaml"), url, str(tmp_path / f"machine-{life}"), endpoint)
         process = context.Process(target=_drive, args=args)
         process.start()
-        process.join(chance.uniform(1.0, 5.0) if life < 8 else 240.0)
+        process.join(chance.uniform(0.2, 0.6 + 0.4 * life) if life < 8 else 240.0)  # on any machine some come in time
         if process.exitcode is not None:
             assert process.exitcode == 0
             break
@@ -101,7 +101,7 @@ def test_a_store_that_is_slow_absent_and_refusing_stops_nothing(
 
     def change() -> None:
         turn = 0
-        while not over.wait(0.7):
+        while not over.wait(0.1):
             turn += 1
             proxy.mode = modes[turn % len(modes)]
         proxy.mode = "pass"
