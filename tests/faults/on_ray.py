@@ -12,7 +12,7 @@ from tests.faults.lives import Life
 from tests.faults.rounds import Round
 from tests.sweeps.actors import kill_actors
 
-_ACTORS = ("ray::ResourceTrainable", "ray::Worker")
+_ACTORS = ("ray::ResourceTrainable", "ray::Worker", "ray::trial ", "ray::judge ")
 
 
 def driver(it: Round) -> None:

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 from collections.abc import Iterator
 from pathlib import Path
 
-# Ray's titles: within a call the name that `tune.with_resources` gives our class, between two calls its own name
-_TITLES = (b"ray::ResourceTrainable", b"ray::Worker")
-_STEP = b"ray::ResourceTrainable.train"
+# Ray's titles: within a call the name that `tune.with_resources` gives our class, between two calls its own name, and from
+# the first lines of a step on that of the job: `ray::trial 0007`
+_JOB = rb"ray::[a-z]+ \d{4}"
+_ACTOR = re.compile(rb"ray::ResourceTrainable|ray::Worker|" + _JOB)
+_STEP = re.compile(rb"ray::ResourceTrainable\.train|" + _JOB)
 
 
 def kill_actors(driver: int) -> int:
     """Kills all of them at once and returns how many there were."""
-    pids = [pid for pid in _descendants(driver) if _title(pid).startswith(_TITLES)]
+    pids = [pid for pid in _descendants(driver) if _ACTOR.match(_title(pid))]
     for pid in pids:
         os.kill(pid, signal.SIGKILL)
     return len(pids)
@@ -22,7 +25,7 @@ def kill_actors(driver: int) -> int:
 
 def at_work(node: int) -> bool:
     """Whether an actor among what a node's process started is in a step of a job."""
-    return any(_title(pid).startswith(_STEP) for pid in _descendants(node))
+    return any(_STEP.match(_title(pid)) for pid in _descendants(node))
 
 
 def _descendants(pid: int) -> Iterator[int]:
