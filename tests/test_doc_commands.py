@@ -111,7 +111,11 @@ def test_the_tutorial_works_as_far_as_its_report(tmp_path: Path) -> None:
 @pytest.mark.cluster  # no Ray, but minutes
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
 def test_every_page_works(page: Path, tmp_path: Path) -> None:
-    assert follow(page, tmp_path)
+    """What fails is told by the command; some print nothing, for their output goes into a file."""
+    commands = [block for block in blocks(page) if block.language == "sh"]
+    assert commands
+    if any(block.not_run is None for block in commands):
+        follow(page, tmp_path)
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
