@@ -64,9 +64,10 @@ test-trackers: | $(UV)  ## Listeners that speak to MLflow and Weights & Biases, 
 
 test-all: test test-e2e test-cluster test-faults test-browser  ## Everything
 
-lint: .venv/dev.stamp  ## Style
+lint: .venv/dev.stamp  ## Style, and weaknesses that bandit knows
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/bandit --quiet --recursive --configfile pyproject.toml robustray sweeps analysis run_sweep.py
 
 format: .venv/dev.stamp  ## Mend style
 	$(BIN)/ruff check --fix .
