@@ -266,7 +266,7 @@ def main() -> None:
     app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
     app.command(epilog=EXIT_CODES)(sweep)
     try:
-        with Stops(interrupt), told_in_one_line():
+        with Stops(interrupt), told_in_one_line(OSError):
             app()
     except KeyboardInterrupt:
         sys.exit(INTERRUPTED)

@@ -48,9 +48,13 @@ def publish(name: str, folder: Path) -> Drawn:
         if (code := done.returncode) != 0:
             raise UserError(f"{' '.join(command[1:])} ended with exit code {code}; its last line says why")
     tables = read(name, folder)
+    try:
+        figures = {figure_name: draw(tables) for figure_name, draw in FIGURES[name].items()}
+    except KeyError:
+        raise UserError(f"{folder}: its tables are of another version; remove {ABOUT} and try again") from None
     files, notes = list[Path](), list[str]()
-    for figure_name, draw in FIGURES[name].items():
-        written = paper.written(draw(tables), folder / figure_name)
+    for figure_name, figure in figures.items():
+        written = paper.written(figure, folder / figure_name)
         files += written.files
         notes += written.notes
     return Drawn(folder, files, list(dict.fromkeys(notes)))
@@ -97,8 +101,38 @@ def posterior(tables: Tables, *, theme: ThemeName = "light") -> go.Figure:
     return paper.styled(figure, look, width=760, height=120 + 118 * len(rows))
 
 
+def snapshots(tables: Tables, *, theme: ThemeName = "light") -> go.Figure:
+    """P(y = 0 | x) as it is learnt by KL and squared l2, a panel for each objective (Pang et al. 2022, Figure 1)."""
+    look, df = palette.THEMES[theme], tables["snapshots"]
+    rows = [each for each in ("kl", "lse") if each in set(df["divergence"])]
+    figure = make_subplots(
+        rows=len(rows), cols=len(OBJECTIVES), shared_xaxes=True, shared_yaxes=True,
+        subplot_titles=[*OBJECTIVES.values(), *[""] * (len(OBJECTIVES) * (len(rows) - 1))],
+        horizontal_spacing=0.02, vertical_spacing=0.06,
+    )  # fmt: skip
+    steps = sorted(df["iteration"].unique())
+    for row, divergence in enumerate(rows, 1):
+        for column, objective in enumerate(OBJECTIVES, 1):
+            here = df[(df["divergence"] == divergence) & (df["objective"] == objective) & df["x"].between(-8, 8)]
+            first = row == column == 1
+            for number, step in enumerate(steps):
+                at = here[here["iteration"] == step]
+                line = {"color": look.categories[number], "dash": _DASHES[number % len(_DASHES)], "width": 1.6}
+                words = f"after {step} iterations"
+                figure.add_trace(_curve(at["x"], at["learnt"], words, line, first), row=row, col=column)
+            truth = here[here["iteration"] == steps[-1]]
+            line = {"color": look.muted, "dash": "longdash", "width": 1.6}
+            figure.add_trace(_curve(truth["x"], truth["truth"], "truth", line, first), row=row, col=column)
+        figure.update_yaxes(title_text=DIVERGENCES[divergence], row=row, col=1)
+    figure.update_xaxes(tickvals=[-5, 0, 5])
+    figure.update_yaxes(range=[0.3, 1.02], tickvals=[0.5, 1])
+    for column in range(1, len(OBJECTIVES) + 1):
+        figure.update_xaxes(title_text="x", row=len(rows), col=column)
+    return paper.styled(figure, look, width=760, height=140 + 160 * len(rows))
+
+
 def traces(tables: Tables, *, theme: ThemeName = "light") -> go.Figure:
-    """Standard risk and SCORE over iterations, a panel for each divergence (Pang et al. 2022, Figure 1)."""
+    """SCORE's risk over iterations of each objective, a panel for each divergence (Pang et al. 2022)."""
     look, df = palette.THEMES[theme], tables["trace"]
     names = [each for each in DIVERGENCES if each in set(df["divergence"])]
     wide = 3
@@ -258,7 +292,7 @@ def planes(tables: Tables, *, theme: ThemeName = "light") -> go.Figure:
 
 
 FIGURES: Mapping[str, Mapping[str, Callable[[Tables], go.Figure]]] = {
-    "score": {"posterior": posterior, "traces": traces},
+    "score": {"posterior": posterior, "snapshots": snapshots, "traces": traces},
     "splines": {"staircase": staircase, "errors": spline_errors},
     "separation": {"distances": distances, "neighbours": neighbours},
     "landscape": {"lines": lines, "plane": planes},

@@ -14,7 +14,7 @@ import hashlib
 import statistics
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +36,7 @@ from sweeps.space import Sweep
 from sweeps.view.activity import Activity
 from sweeps.view.watch import Watch
 
+Clock = Callable[[], float]
 SIZES = (200, 1000, 10_000)
 SLOTS = 8
 FRAMES = 5
@@ -57,18 +58,19 @@ resources: {cpus: 1}
 
 
 class StandIns:
-    """Answers jobs as workers would, and counts the seconds that it took itself: they are no cost of the driver's."""
+    """Answers jobs as workers would, and counts the seconds it took itself, which are no cost of the driver's."""
 
-    def __init__(self, sweep: Sweep) -> None:
+    def __init__(self, sweep: Sweep, clock: Clock = time.perf_counter) -> None:
         self.sweep = sweep
+        self.clock = clock
         self.seconds = 0.0
         self.jobs = 0
 
     def __call__(self, job: Job) -> Iterator[tuple[float, Report]]:
-        begun = time.perf_counter()
+        begun = self.clock()
         self.jobs += 1
         report = self._judged(job) if job.work["kind"] == "judge" else self._trained(job)
-        self.seconds += time.perf_counter() - begun
+        self.seconds += self.clock() - begun
         yield 1.0, {"outcome": "complete", "done": True, "training_iteration": 1, **report}
 
     def _trained(self, job: Job) -> dict[str, Any]:
@@ -122,20 +124,20 @@ class StandIns:
 
 
 class Timed:
-    """Counts the seconds spent in one method of a class while the block runs."""
+    """Counts the seconds of a clock spent in one method of a class while the block runs."""
 
-    def __init__(self, cls: type, name: str) -> None:
-        self.cls, self.name, self.seconds = cls, name, 0.0
+    def __init__(self, cls: type, name: str, clock: Clock = time.perf_counter) -> None:
+        self.cls, self.name, self.clock, self.seconds = cls, name, clock, 0.0
 
     def __enter__(self) -> Timed:
         self.original = getattr(self.cls, self.name)
 
         def timed(*args: Any, **options: Any) -> Any:
-            begun = time.perf_counter()
+            begun = self.clock()
             try:
                 return self.original(*args, **options)
             finally:
-                self.seconds += time.perf_counter() - begun
+                self.seconds += self.clock() - begun
 
         setattr(self.cls, self.name, timed)
         return self

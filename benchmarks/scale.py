@@ -5,7 +5,8 @@
 Stand-in workers as in overhead.py: a trial reports made-up accuracies after a simulated while, shards of the judge write
 made-up verdicts as workers do. Simulated time passes as answers say; what is measured is the driver's own CPU time per trial
 with all of its jobs, without the stand-ins and the sampler, and a status as `status.json` has it. A row is taken for each
-tenth of the trials, so that the curve shows growth within one sweep. `--profile` prints where the last tenth went.
+tenth of the trials, so that the curve shows growth within one sweep; `docs/performance/scale.png` has those of the largest
+number of trials. `--profile` prints where the last tenth went.
 """
 
 from __future__ import annotations
@@ -35,6 +36,9 @@ from sweeps.view.status import status
 from sweeps.view.watch import Watch
 
 PARTS = 10
+FIGURE = Path(__file__).parent.parent / "docs/performance/scale.png"
+Curve = list[tuple[int, float]]
+"""Trials ended, and the driver's milliseconds for each trial since the point before."""
 
 
 class Uneven(StandIns):
@@ -60,13 +64,13 @@ class Meter:
         return time.process_time() - self.answers.seconds - self.sampler.seconds
 
 
-def driven(bench: Bench, trials: int, workers: int, folder: Path, *, profile: bool) -> float:
-    """One whole sweep; the last tenth's milliseconds per trial."""
+def driven(bench: Bench, trials: int, workers: int, folder: Path, *, profile: bool) -> tuple[float, Curve]:
+    """One whole sweep: milliseconds per trial with all of its jobs, and how they grew while trials were trained."""
     sweep = Sweep.model_validate(yaml.safe_load(SPACE % trials))
-    answers, case = Uneven(sweep), f"{trials} on {workers}"
+    answers, case = Uneven(sweep, time.process_time), f"{trials} on {workers}"
     profiler = cProfile.Profile() if profile else None
     activity = Activity()
-    with Record(folder, sweep.objectives) as record, Timed(Study, "ask") as sampler:
+    with Record(folder, sweep.objectives) as record, Timed(Study, "ask", time.process_time) as sampler:
         meter = Meter(trials, answers, sampler)
 
         def tell(event: Event) -> None:
@@ -87,13 +91,38 @@ def driven(bench: Bench, trials: int, workers: int, folder: Path, *, profile: bo
             begun = time.process_time()
             status(watch.frame("at work"), watch.snapshot, "at work").model_dump_json()
             said.append(time.process_time() - begun)
-    for (before, at), (done, then) in zip(meter.marks, meter.marks[1:], strict=False):
-        bench.row(case, "driver, a trial while training", 1000 * (then - at) / (done - before), unit="ms", trial=done)
+    marks = zip(meter.marks, meter.marks[1:], strict=False)
+    curve = [(done, 1000 * (then - at) / (done - before)) for (before, at), (done, then) in marks]
+    for done, each in curve:
+        bench.row(case, "driver, a trial while training", each, unit="ms", trial=done)
     bench.row(case, "driver, a trial with all its jobs", 1000 * whole / trials, unit="ms", jobs=answers.jobs)
     bench.row(case, "a status after news", 1000 * min(said), unit="ms")
     if profiler is not None:
         pstats.Stats(profiler).sort_stats("cumulative").print_stats(30)
-    return 1000 * whole / trials
+    return 1000 * whole / trials, curve
+
+
+def figure(trials: int, curves: dict[int, Curve]) -> None:
+    """The driver's milliseconds for a trial against trials ended, a line for each number of workers."""
+    import plotly.graph_objects as go
+    from _bench import machine
+    from _png import png
+
+    from analysis.palette import THEMES
+
+    look, drawn = THEMES["light"], go.Figure()
+    for place, (workers, curve) in enumerate(curves.items()):
+        ends, each = zip(*curve, strict=True)
+        line = {"color": look.categories[place], "dash": ("solid", "dash", "dot")[place % 3]}
+        drawn.add_scatter(x=ends, y=each, name=f"{workers:,} workers", mode="lines+markers", line=line)
+    axis = {"gridcolor": look.grid, "linecolor": look.muted, "rangemode": "tozero"}
+    title = f"What a driver costs, {trials:,} trials<br><sub>{machine()}; without sampler and stand-ins</sub>"
+    drawn.update_layout(
+        title={"text": title, "x": 0.02}, paper_bgcolor=look.paper, plot_bgcolor=look.paper, font={"color": look.ink},
+        xaxis={**axis, "title": "trials ended"}, yaxis={**axis, "title": "driver, CPU time per trial, ms"},
+        width=700, height=440, margin={"l": 60, "r": 20, "t": 80, "b": 50},
+    )  # fmt: skip
+    FIGURE.write_bytes(png(drawn, scale=2))
 
 
 def main() -> None:
@@ -108,13 +137,17 @@ def main() -> None:
     sizes = (300, 1000) if options.quick else tuple(map(int, options.trials.split(",")))
     slots = (8, 100) if options.quick else tuple(map(int, options.workers.split(",")))
     found: dict[tuple[int, int], float] = {}
+    curves: dict[int, Curve] = {}
     for workers in slots:
         for trials in sizes:
             with tempfile.TemporaryDirectory() as name:
-                found[trials, workers] = driven(bench, trials, workers, Path(name) / "scale", profile=options.profile)
+                made = driven(bench, trials, workers, Path(name) / "scale", profile=options.profile)
+                found[trials, workers], curves[workers] = made
     most, fewest = max(found), min(found)
     bench.target(f"ms of the driver per trial, {most[0]:,} trials on {most[1]:,} workers", found[most], 15)
     bench.target(f"the same over that of {fewest[0]:,} on {fewest[1]:,}", found[most] / found[fewest], 2)
+    if not options.quick:
+        figure(max(sizes), curves)
     bench.close()
 
 

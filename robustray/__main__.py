@@ -22,7 +22,7 @@ app = front(
 
 def main() -> None:
     """The command line: errors that are the user's to mend are one line, exit code 2."""
-    with told_in_one_line():
+    with told_in_one_line(OSError):
         app()
 
 

@@ -223,18 +223,18 @@ def _alternatives(of: Pool, fit: pd.DataFrame, front: pd.DataFrame, chosen: int)
     return rows.iloc[first : first + _MOST + 1]
 
 
+_NAMES = {"balanced": "balanced", "robust": "most robust", "clean": "most clean", "knee": "knee"}
+
+
 def _stands(trial: int, chosen: int, wanted: Wanted, of: Pool, fit: pd.DataFrame, front: pd.DataFrame) -> str:
     if trial not in set(fit["trial"]):
         return "does not meet it"
-    picks = [rule for rule in RULES if rule != "reference" and _picked(rule, wanted, of, fit, front) == trial]
-    said = {
-        "balanced": "balanced",
-        "robust": "most robust",
-        "clean": "most clean",
-        "knee": "knee",
-        "cheapest": "cheapest",
-    }
-    return ", ".join([*(["chosen"] if trial == chosen else []), *(said[rule] for rule in picks)])
+    alone = [rule for rule in RULES if rule not in ("reference", "cheapest")]
+    picks = [_NAMES[rule] for rule in alone if _picked(rule, wanted, of, fit, front) == trial]
+    hours = fit.set_index("trial")[HOURS]
+    if hours[trial] == hours.min():
+        picks += ["cheapest" if (hours == hours.min()).sum() == 1 else "as cheap as any"]
+    return ", ".join([*(["chosen"] if trial == chosen else []), *picks])
 
 
 def _reason(wanted: Wanted, of: Pool, fit: pd.DataFrame, front: pd.DataFrame, chosen: int) -> str:
@@ -273,8 +273,9 @@ def _about(of: Pool, row: pd.DataFrame) -> list[str]:
         for name in collect.options(row)
         if not words.missing(trial[name])
     ]
-    made = words.made(trial) or ", ".join(options)
-    return [f"{about[0].upper()}{about[1:]}.", *([f"{made[0].upper()}{made[1:]}."] if made else [])]
+    made = words.made(trial)  # options keep their names, which --set and --where take
+    of_it = f"{made[0].upper()}{made[1:]}" if made else f"Its options: {', '.join(options)}" if options else ""
+    return [f"{about[0].upper()}{about[1:]}.", *([f"{of_it}."] if of_it else [])]
 
 
 def _apart(table: pd.DataFrame, chosen: int, split: str) -> list[str]:

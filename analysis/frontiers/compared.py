@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import combinations
@@ -112,13 +113,17 @@ def _pairs(found: Sequence[Front], reference: indicators.Floats, resamples: int,
                 front.verdicts, indicator, resamples=resamples, seed=seed + at
             )
     rows = []
+    tested = _rows(searches)
     for (one, a), (other, b) in combinations(searches.items(), 2):
+        own_a, own_b = fronts.independent(a), fronts.independent(b)
+        by_seeds = tested * indicators.smallest_p(len(own_a), len(own_b)) <= indicators.ALPHA
         best_a, best_b = (indicators.best_of([front.points for front in side]) for side in (a, b))
         lacks = {"a_lacks": indicators.epsilon(best_a, best_b), "b_lacks": indicators.epsilon(best_b, best_a)}
         shared = all(differing.same_images(x, y) for x in a for y in b)
         for name in INDICATORS:
-            left, right = ([drawn[front.name, name] for front in side] for side in (a, b))
-            if indicators.smallest_p(len(a), len(b)) <= indicators.ALPHA:
+            sides = (own_a, own_b) if by_seeds else (a, b)
+            left, right = ([drawn[front.name, name] for front in side] for side in sides)
+            if by_seeds:
                 test = indicators.by_seeds([x.value for x in left], [x.value for x in right], seed=seed)
             else:
                 images = min(len(front.images) for front in (*a, *b))
@@ -130,6 +135,11 @@ def _pairs(found: Sequence[Front], reference: indicators.Floats, resamples: int,
     if len(result):
         result["p"] = paired.holm(result["p"].to_numpy(dtype=float))
     return result
+
+
+def _rows(searches: Mapping[str, Sequence[Front]]) -> int:
+    """How many differences are tested."""
+    return len(INDICATORS) * math.comb(len(searches), 2)
 
 
 def _curves(found: Sequence[Front]) -> tuple[pd.DataFrame, float, list[float]]:
@@ -157,14 +167,20 @@ def _of_tests(found: Sequence[Front], pairs: pd.DataFrame) -> list[str]:
             f"all {len(found)} sweeps are repetitions of one search ({found[0].search}): nothing is tested; "
             "`attainment` says what such repetitions attain"
         ]
-    few = {name: len(side) for name, side in searches.items()}
+    notes = [
+        f"{', '.join(again)} repeat another sweep's search.seed: they are no more seeds to test by"
+        for side in searches.values()
+        if (again := [front.name for front in side if front not in fronts.independent(side)])
+    ]
     if pairs["test"].str.startswith("bootstrap").any():
-        listed = ", ".join(f"{name} {words.count(n, 'sweep')}" for name, n in few.items())
-        return [
+        few = {name: len(fronts.independent(side)) for name, side in searches.items()}
+        listed = ", ".join(f"{name} {words.count(n, 'seed')}" for name, n in few.items())
+        notes.append(
             f"differences are tested by images where searches have too few repetitions ({listed}): another seed of the search "
-            "or of training may turn them; seeds can be tested by with four sweeps of each space, each with another search.seed"
-        ]
-    return []
+            f"or of training may turn them; seeds can be tested by with {indicators.enough(_rows(searches))} sweeps of each "
+            "space, each with another search.seed"
+        )
+    return notes
 
 
 def _of_split(split: str) -> list[str]:

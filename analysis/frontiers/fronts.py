@@ -79,6 +79,15 @@ def groups(fronts: Sequence[Front]) -> dict[str, list[Front]]:
     return result
 
 
+def independent(side: Sequence[Front]) -> list[Front]:
+    """The repetitions of one search that differ in its seed: of those that do not, the first."""
+    return list({json.dumps(_seed(front)): front for front in reversed(side)}.values())[::-1]
+
+
+def _seed(front: Front) -> Any:
+    return (front.about.space.get("search") or {}).get("seed", 0)
+
+
 def _front(folder: Path, snapshot: record.Snapshot, name: str, search: str, about: sheet.Sheet, split: str) -> Front:
     df = collect.table(snapshot)
     models = comparison.read(folder, snapshot, split)

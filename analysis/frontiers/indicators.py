@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import count
 
 import moocore
 import numpy as np
@@ -60,6 +61,15 @@ def best_of(fronts: Sequence[Floats]) -> Floats:
 def smallest_p(a: int, b: int) -> float:
     """The smallest two-sided p-value that permuting a + b searches can give."""
     return min(1.0, 2 / math.comb(a + b, a))
+
+
+def enough(rows: int) -> int:
+    """The least repetitions of each search by which seeds can show a difference, with so many rows adjusted by Holm's method.
+
+    Args:
+        rows: 1 or more.
+    """
+    return next(each for each in count(1) if rows * smallest_p(each, each) <= ALPHA)
 
 
 def by_seeds(a: Sequence[float], b: Sequence[float], *, seed: int = 0) -> Test:

@@ -36,6 +36,9 @@ STEP, REACH = 0.05, 10.0
 WIDTH, ITERATIONS, LR, BETA = 100, 500, 1e-3, 1.0
 EVERY = 10
 """Iterations from one row of the trace to the next."""
+SNAPSHOTS = (10, 30, 100, 300)
+"""Iterations after which what is learnt by then is kept."""
+Trace = list[dict[str, object]]
 
 
 def posterior(x: Tensor) -> Tensor:
@@ -128,41 +131,56 @@ def network(seed: int = 2) -> nn.Module:
 
 def trained(
     objective: Objective, name: Divergence, places: Places, *, iterations: int = ITERATIONS, seed: int = 2
-) -> tuple[Distribution, list[dict[str, object]]]:
-    """What a network learns by Adam, all places in every step: its answer at all places [N, 2], and its risks on the way."""
+) -> tuple[dict[int, Distribution], Trace]:
+    """What a network learns by Adam, all places in every step.
+
+    Returns:
+        Its answers at all places [N, 2] after SNAPSHOTS and at the end, by iterations; and its risks on the way.
+    """
     model = network(seed)
     optimiser = torch.optim.Adam(model.parameters(), lr=LR)
-    trace = list[dict[str, object]]()
+    trace, kept = Trace(), dict[int, Distribution]()
     for iteration in range(iterations + 1):
         output = of_logits(model(places.x[:, None]))
         if iteration % EVERY == 0 or iteration == iterations:
             with torch.no_grad():
                 risks: dict[str, object] = {kind: float(places.risk(name, kind, output)) for kind in RISKS}
             trace.append({"objective": objective, "divergence": name, "iteration": iteration} | risks)
+        if iteration in SNAPSHOTS or iteration == iterations:
+            kept[iteration] = Distribution(output.p.detach(), output.log_p.detach())
         if iteration < iterations:
             optimiser.zero_grad()
             descended(objective, name, output, places).backward()  # type: ignore[no-untyped-call]
             optimiser.step()
-    with torch.no_grad():
-        return of_logits(model(places.x[:, None])), trace
+    return kept, trace
 
 
 def run(tell: Callable[[float], None] = lambda share: None, *, iterations: int = ITERATIONS) -> Tables:
-    """Every objective with every divergence: `posterior`, P(y = 0 | x) learnt beside the truth, and `trace`, its risks."""
+    """Every objective with every divergence.
+
+    Returns:
+        `posterior`, P(y = 0 | x) learnt beside the truth; `snapshots`, the same after some iterations; `trace`, the risks.
+    """
     places = Places()
-    learnt, traces = list[dict[str, object]](), list[dict[str, object]]()
+    learnt, snapshots, traces = Trace(), Trace(), Trace()
     shown, done = range(0, len(places.x), 2), 0
     for name in DIVERGENCES:
         for objective in OBJECTIVES:
-            found, trace = trained(objective, name, places, iterations=iterations)
+            kept, trace = trained(objective, name, places, iterations=iterations)
             traces += trace
-            learnt += [
-                {
-                    "objective": objective, "divergence": name, "x": round(float(places.x[at]), 4),
-                    "truth": float(places.truth.p[at, 0]), "learnt": float(found.p[at, 0]),
-                }
-                for at in shown
-            ]  # fmt: skip
+            for iteration, found in kept.items():
+                rows = [
+                    {
+                        "objective": objective, "divergence": name, "iteration": iteration,
+                        "x": round(float(places.x[at]), 4), "truth": round(float(places.truth.p[at, 0]), 6),
+                        "learnt": round(float(found.p[at, 0]), 6),
+                    }
+                    for at in shown
+                ]  # fmt: skip
+                if iteration == iterations:
+                    learnt += rows
+                else:
+                    snapshots += rows
             done += 1
             tell(done / (len(DIVERGENCES) * len(OBJECTIVES)))
-    return {"posterior": learnt, "trace": traces}
+    return {"posterior": learnt, "snapshots": snapshots, "trace": traces}

@@ -23,6 +23,15 @@ TABLES: dict[str, toys.Tables] = {
                 for x in S
             ]
         ),
+        "snapshots": pd.DataFrame(
+            [
+                {"objective": o, "divergence": d, "iteration": at, "x": x, "truth": 0.7, "learnt": 0.5 + at / 1000}
+                for o in toys.OBJECTIVES
+                for d in toys.DIVERGENCES
+                for at in (10, 100)
+                for x in S
+            ]
+        ),
         "trace": pd.DataFrame(
             [
                 {"objective": o, "divergence": d, "iteration": at, "score": 1 / (1 + at)}
@@ -108,6 +117,15 @@ def test_a_folder_of_another_toy_is_refused(tmp_path: Path) -> None:
     (tmp_path / toys.ABOUT).write_text(json.dumps({"toy": "score", "tables": []}))
     with pytest.raises(UserError, match="holds the tables of score, not of splines: choose another --out"):
         toys.publish("splines", tmp_path)
+
+
+def test_tables_of_another_version_are_told_with_the_remedy(tmp_path: Path) -> None:
+    tables = {name: table for name, table in TABLES["score"].items() if name != "snapshots"}
+    for name, table in tables.items():
+        table.to_csv(tmp_path / f"{name}.csv", index=False)
+    (tmp_path / toys.ABOUT).write_text(json.dumps({"toy": "score", "tables": sorted(tables)}))
+    with pytest.raises(UserError, match=r"of another version; remove toy\.json"):
+        toys.publish("score", tmp_path)
 
 
 @pytest.mark.parametrize("content", ["", "{", "[]", '{"toy": "score", "tables": ["gone"]}'])

@@ -73,8 +73,11 @@ def test_risks_are_those_of_a_search_by_hand() -> None:
 def test_score_learns_the_truth_and_adversarial_training_does_not() -> None:
     ends = {}
     for objective in ("score", "madry"):
-        _, trace = score.trained(objective, "kl", PLACES, iterations=120)
+        kept, trace = score.trained(objective, "kl", PLACES, iterations=120)
         ends[objective] = trace[-1]["score"]
+        assert list(kept) == [10, 30, 100, 120], "what is learnt is kept on the way"
+        risks = [float(PLACES.risk("kl", "score", found)) for found in kept.values()]
+        assert risks == pytest.approx([row["score"] for row in trace if row["iteration"] in kept])
         assert trace[0]["iteration"] == 0
     assert float(str(ends["score"])) < 0.6 * float(str(ends["madry"]))
 

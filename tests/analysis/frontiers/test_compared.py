@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
@@ -13,9 +14,10 @@ import pytest
 import yaml
 from typer.testing import CliRunner
 
+from analysis import paired
 from analysis.__main__ import app
 from analysis.collect import load
-from analysis.frontiers import compared, differing, figure, written
+from analysis.frontiers import compared, differing, figure, indicators, written
 from analysis.frontiers.compared import Compared
 from robustray.errors import UserError
 from tests.analysis import made as the
@@ -90,13 +92,29 @@ def test_what_differs_is_said_and_what_spoils_comes_first(
 def test_enough_repetitions_are_tested_by_their_seeds(sweeps: Mapping[str, Path], tmp_path: Path) -> None:
     folders = []
     for name in ("a", "b"):
-        for seed in range(4):
+        for seed in range(5):
             folders.append(shutil.copytree(sweeps[name], tmp_path / f"{name}{seed}"))
             _said(folders[-1], name=f"{name}{seed}", search__seed=seed)
     found = compared.compare(folders, split="validation", resamples=2)
-    assert set(found.pairs["test"]) == {"permutation of 4 + 4 searches"}
+    assert set(found.pairs["test"]) == {"permutation of 5 + 5 searches"}
     assert found.pairs["low"].isna().all()
-    assert not any("too few repetitions" in note for note in found.notes)
+    assert not found.notes or not any("repeat" in note for note in found.notes)
+    assert found.pairs["p"].max() <= indicators.ALPHA or found.pairs["difference"].min() == 0
+    for folder in folders[3:5]:
+        _said(folder, search__seed=0)
+    again = compared.compare(folders, split="validation", resamples=2)
+    assert set(again.pairs["test"]) == {"bootstrap of 1,000 images"}, "the same seed twice is no repetition"
+    assert any(note.startswith("a3, a4 repeat") for note in again.notes)
+    assert any("(a0 3 seeds, b0 5 seeds)" in note and "with 5 sweeps of each space" in note for note in again.notes)
+
+
+@pytest.mark.parametrize("searches", [2, 3, 4])
+def test_as_many_sweeps_as_are_asked_for_can_show_a_difference(searches: int) -> None:
+    rows = 2 * math.comb(searches, 2)
+    each = indicators.enough(rows)
+    least = [indicators.smallest_p(each, each)] * rows
+    assert paired.holm(np.array(least)).max() <= indicators.ALPHA
+    assert rows * indicators.smallest_p(each - 1, each - 1) > indicators.ALPHA
 
 
 def test_what_is_written_is_whole_and_holds_the_same_numbers(both: Compared, tmp_path: Path) -> None:
