@@ -169,7 +169,7 @@ def run(tell: Callable[[float], None] = lambda share: None, *, iterations: int =
             kept, trace = trained(objective, name, places, iterations=iterations)
             traces += trace
             for iteration, found in kept.items():
-                rows = [
+                rows: Trace = [
                     {
                         "objective": objective, "divergence": name, "iteration": iteration,
                         "x": round(float(places.x[at]), 4), "truth": round(float(places.truth.p[at, 0]), 6),
