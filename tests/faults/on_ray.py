@@ -9,7 +9,7 @@ import psutil
 
 from robustray.commands.exits import INTERRUPTED
 from tests.faults.lives import Life
-from tests.faults.rounds import Round
+from tests.faults.rounds import ATTEMPTS, Round
 from tests.sweeps.actors import kill_actors
 
 _ACTORS = ("ray::ResourceTrainable", "ray::Worker", "ray::trial ", "ray::judge ")
@@ -64,7 +64,7 @@ def stopped(it: Round) -> None:
 
 def hung(it: Round) -> None:
     """SIGSTOP of an actor: it neither works nor dies."""
-    it.sets = ("resources.patience=5s",)
+    it.sets = ("resources.patience=5s", ATTEMPTS)
     with it.life() as life:
         if it.moment(life):
             found = [process for process in _family(life) if " ".join(process.cmdline()).startswith(_ACTORS)]

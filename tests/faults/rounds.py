@@ -14,6 +14,8 @@ from tests.faults import checks, lives, sabotage
 from tests.faults.lives import IDENTITY, Life
 
 MOST_LIVES = 12
+ATTEMPTS = "resources.max_failures=12"
+"""For a short patience: each attempt has twice the one before, so that none of them ends a job that a busy machine slows."""
 
 
 class Refused(Exception):
