@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from robustray.disks import told
 from robustray.errors import UserError
-from robustray.files import told
 from sweeps.record.lock import FolderLock
 
 

@@ -50,32 +50,6 @@ def young(modified: int) -> bool:
     return False
 
 
-_AGAIN = "free some and run the same command again"
-_TROUBLE = {
-    errno.ENOSPC: f"no space left on the disk; {_AGAIN}",
-    errno.EDQUOT: f"no space left in the quota of its disk; {_AGAIN}",
-    errno.EFBIG: "a file would grow larger than is allowed; raise that (ulimit -f) and run the same command again",
-    errno.EIO: "the disk cannot be read or written (Input/output error); see to it and run the same command again",
-    errno.ESTALE: "the disk is gone (Stale file handle); mount it anew and run the same command again",
-}
-
-
-def disk_trouble(error: BaseException) -> str | None:
-    """What to do about a disk that has failed; None where the error is of something else."""
-    return _TROUBLE.get(error.errno or 0) if isinstance(error, OSError) else None
-
-
-def is_full(error: BaseException) -> bool:
-    """Whether a disk, or a quota of it, has no room left: what may pass while somebody frees some."""
-    return isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
-
-
-def told(error: OSError) -> str:
-    """A file that could not be read or written in a line: which, and what to do about it or what the system says."""
-    where = "" if error.filename is None else f"{error.filename}: "
-    return where + (disk_trouble(error) or error.strerror or str(error))
-
-
 def write_whole(path: Path, content: bytes | str) -> None:
     """Writes a file aside, syncs it to disk and renames it into place: a reader sees the old file or the new one.
 

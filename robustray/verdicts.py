@@ -71,10 +71,14 @@ def judgement_path(root: Path, split: str, version: str, parts: Mapping[str, Any
 
 
 def judgement_folder(root: Path, split: str, version: str, parts: Mapping[str, Any]) -> Path:
-    """The folder of one judgement under `root`, made with its `judgement.json` when it is not there."""
+    """The folder of one judgement under `root`, made with its `judgement.json` when it is not there.
+
+    What is above `root` is not made: where that is gone, so is the storage that it lay on.
+    """
     folder = judgement_path(root, split, version, parts)
     if not (folder / "judgement.json").exists():
-        folder.mkdir(parents=True, exist_ok=True)
+        root.mkdir(exist_ok=True)
+        folder.mkdir(exist_ok=True)
         write_whole(folder / "judgement.json", json.dumps(parts, indent=2, sort_keys=True))
     return folder
 

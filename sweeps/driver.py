@@ -19,8 +19,8 @@ from robustray import astray, open_files, plugins
 from robustray.attacks.versions import misfit
 from robustray.data.doubts import doubts
 from robustray.derived.base import Maker
+from robustray.disks import disk_trouble
 from robustray.errors import UserError
-from robustray.files import disk_trouble
 from robustray.processors import cores
 from sweeps.deriving import parents
 from sweeps.deriving.queue import Deriving, ask
@@ -394,8 +394,8 @@ def _clear_errors(folder: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if (disk := disk_trouble(error)) is not None:
+        if (disk := disk_trouble(error, folder)) is not None:
             raise UserError(f"{folder}: {disk}") from error
-        if error.errno in (errno.EACCES, errno.EROFS, errno.EPERM):
+        if error.errno in (errno.EACCES, errno.EPERM):
             raise UserError(f"{folder}: cannot be written ({error.strerror})") from error
         raise

@@ -207,8 +207,10 @@ class Bus:
         for listener in list(self._listeners):
             try:
                 listener(event)
-            except Exception:
-                log.exception("%r failed and is not told any more", listener)
+            except Exception as error:
+                log.error(
+                    "%r failed and is not told any more (%s)", listener, error, exc_info=not isinstance(error, OSError)
+                )
                 self._listeners.remove(listener)
 
 

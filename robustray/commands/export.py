@@ -10,8 +10,8 @@ import typer
 
 from robustray.commands.model_flags import Architecture, Data, Norm
 from robustray.commands.plugin_flags import Plugin, TrustPlugins
+from robustray.disks import told
 from robustray.errors import UserError
-from robustray.files import told
 
 
 class Format(StrEnum):

@@ -10,8 +10,8 @@ import typer
 from robustray.commands.exits import INTERRUPTED
 from robustray.commands.model_flags import Architecture, Count, Data, Eps, ThreatNorm
 from robustray.commands.plugin_flags import Plugin, TrustPlugins
+from robustray.disks import told
 from robustray.errors import UserError
-from robustray.files import told
 from robustray.stopping import Stops, interrupt
 
 

@@ -182,6 +182,7 @@ def _open(asked: Asked, settings: Judge, found: Classifier) -> tuple[Case, Order
         if place.type == "cpu":
             many = first_images(settings, asked.split, min(size, len(draft.rows)))
             size = shard_size.shared_out(found.model, many, size, draft, share)
+    root.mkdir(parents=True, exist_ok=True)
     case = Case(found.model, found.weights, settings, asked.split, root, shard_size=size, **common)
     order = Order(
         asked.model,

@@ -87,6 +87,7 @@ def judge(
         parts["answers"] = identity.known(before, answers, str(parts["weights"]), "answers")
     rows = np.arange(len(x), dtype=np.int64)
     plan = Plan("images", version, attacks, power, threat, rows, shard_size, seed, parts, extras)
+    folder.mkdir(parents=True, exist_ok=True)
     kept = judgement_folder(folder, "images", name, parts)
     bench = Bench(Copies(model), plan, kept, Parts.of(mixed, None), known_flags(model))
     for number, begin in enumerate(range(0, len(x), shard_size)):

@@ -18,8 +18,9 @@ from torch import nn
 from robustray import plugins
 from robustray.data.device import DeviceImages
 from robustray.devices import pick_device
+from robustray.disks import disk_trouble
 from robustray.errors import Diverged, NotFinite, Paused, UserError
-from robustray.files import disk_trouble, json_mapping, write_whole
+from robustray.files import json_mapping, write_whole
 from robustray.measures.accuracy import measured
 from robustray.measures.spatial import spatial
 from robustray.numerics import numerics

@@ -181,6 +181,7 @@ class Trainer:
             progress.completed += 1
             progress.batch_in_epoch = 0
             row = self._row()
+            self._look(self.completed)
             self._watch()
             row |= self._finish()
             progress.seconds = before + time.monotonic() - begun
@@ -282,16 +283,23 @@ class Trainer:
             inside = progress.batch_in_epoch < self.steps_per_epoch  # the last step's checkpoint comes after validation
             if stopping or (inside and time.monotonic() - self._saved_at > patience):
                 progress.seconds = seconds_before + time.monotonic() - begun
-                self._look()
+                self._look(self.completed + 1)
                 self.save()
                 if stopping:
                     raise Paused
 
-    def _look(self) -> None:
-        """Keeps what is not finite out of a checkpoint within an epoch: nothing could be gone on from there."""
-        there = [self.sums.losses["loss"], *self.model.parameters()]
+    def _look(self, epoch: int) -> None:
+        """Keeps what is not finite out of a checkpoint of an epoch: nothing could be gone on from there.
+
+        A step may spoil a weight whose loss was finite, and an average that took no part in it is all that is validated.
+        """
+        there: list[Tensor] = list(self.model.parameters())
+        if (loss := self.sums.losses.get("loss")) is not None:  # none between two epochs
+            there.append(loss)
+        if self.average.model is not self.model:
+            there += self.average.model.parameters()
         if not all(bool(value.isfinite().all()) for value in there):
-            raise Diverged(f"epoch {self.completed + 1}: the loss or a weight is not finite")
+            raise Diverged(f"epoch {epoch}: the loss or a weight is not finite")
 
     def _amounts(self, step: int) -> Amounts:
         """What the curriculum says of a batch of the training."""

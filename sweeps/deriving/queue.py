@@ -182,7 +182,7 @@ class Deriving:
 
     def _write(self, number: int, maker: Maker, point: Mapping[str, Any]) -> None:
         folder = self.record.trial_folder(number)
-        folder.mkdir(parents=True, exist_ok=True)
+        folder.mkdir(exist_ok=True)
         recipe = Recipe(maker, point["numbers"], list(point["specs"]), self.sweep.judge, self.sweep.plugins)
         plugins.keep(recipe.plugins, folder)
         write_whole(folder / "point.yaml", recipe.to_yaml())

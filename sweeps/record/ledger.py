@@ -62,7 +62,7 @@ def read(folder: Path) -> Spent | None:
 class Ledger:
     """The driver's hand on the ledger. A context manager.
 
-    A disk that is full ends the ledger and not the sweep: one line says so.
+    A disk that takes no lines stops nothing: they wait, and one line says so.
     """
 
     def __init__(self, folder: Path) -> None:

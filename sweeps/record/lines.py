@@ -6,6 +6,7 @@ import contextlib
 import errno
 import logging
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 log = logging.getLogger("sweeps")
@@ -18,16 +19,18 @@ class Lines:
     and neither could be read; and since whoever wrote it may take it for written, later ones are refused, with the cause.
     """
 
-    def __init__(self, path: Path, *, guarded: bool = False) -> None:
+    def __init__(self, path: Path, *, guarded: bool = False, made: bool = False) -> None:
         """Nothing is opened or made before the first `append`.
 
         Args:
+            made: the file has been there before, and is not made again.
             guarded: the file has to stay the one that it is now. Where a network file system comes loose, an empty folder lies
                 in place of ours, and what is written there is gone once it is back.
         """
         self.path = path
         self._refused: OSError | None = None
         self._guarded = guarded
+        self._made = made
         self._known: os.stat_result | None = None
         if guarded:
             with contextlib.suppress(FileNotFoundError):
@@ -45,12 +48,13 @@ class Lines:
         """
         if self._refused is not None:
             raise OSError(self._refused.errno, self._refused.strerror, str(self.path)) from self._refused
-        make = os.O_CREAT if self._known is None else 0
+        make = 0 if self._made or self._known is not None else os.O_CREAT
         try:
             file = os.open(self.path, os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC | make, 0o666)
         except OSError as error:
             self._refused = self._gone() if isinstance(error, FileNotFoundError) and not make else error
             raise self._refused from None
+        self._made = True
         try:
             self._check(os.fstat(file))
             self._write(file, text.encode(errors="backslashreplace"), sync)
@@ -90,23 +94,55 @@ class Lines:
 
 
 class Sheet:
-    """A table that grows beside the record. A full disk ends it and not the sweep: one line says so."""
+    """A file of lines that grows beside the record. A disk that takes none of them ends neither it nor the sweep: they wait for
+    the next time, and one line says so.
+    """
 
-    def __init__(self, path: Path, heading: str) -> None:
-        """Opens it. `heading` comes first in a new one; the torn last line of a killed writer gets its end."""
-        self._lines: Lines | None = Lines(path)
-        there = path.read_bytes() if path.exists() else b""
-        if not there:
-            self.append(heading)
-        elif not there.endswith(b"\n"):
-            self.append("\n")
+    def __init__(self, path: Path, heading: str = "", say: Callable[[str], None] = log.warning) -> None:
+        """Opens it. `heading` comes first in a new one; the torn last line of a killed writer gets its end.
+
+        Args:
+            say: takes the line about a disk.
+        """
+        self.path = path
+        self._heading = heading
+        self._say = say
+        self._lines: Lines | None = None
+        self._waiting = ""
+        self._made = self._said = False
+        self.append("")
 
     def append(self, text: str) -> None:
-        """Adds lines, as long as that has not failed."""
-        if self._lines is None:
-            return
+        """Adds lines, after those that wait."""
+        self._waiting += text
         try:
-            self._lines.append(text)
+            before = ""
+            if self._lines is None:
+                before = self._beginning()
+                self._lines = Lines(self.path, made=self._made)
+            if before or self._waiting:
+                self._lines.append(before + self._waiting)
+                self._waiting, self._made = "", True
         except OSError as error:
-            log.warning("%s: no longer written (%s)", self._lines.path, error.strerror)
             self._lines = None
+            if not self._said:
+                self._said = True
+                self._say(f"{self.path}: cannot be written ({error.strerror}); its lines wait until it can")
+
+    def _beginning(self) -> str:
+        """What has to come before the next line, in the file as it is now."""
+        end = _end(self.path)
+        self._made |= bool(end)
+        if end:
+            return "" if end == b"\n" else "\n"
+        return self._heading
+
+
+def _end(path: Path) -> bytes:
+    """The last byte of a file; none where it is empty, or not there."""
+    try:
+        with path.open("rb") as file:
+            file.seek(max(0, file.seek(0, os.SEEK_END) - 1))
+            return file.read(1)
+    except FileNotFoundError:
+        return b""

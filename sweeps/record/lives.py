@@ -40,7 +40,7 @@ def read(folder: Path) -> float:
 class Lives:
     """The driver's hand on the file. A context manager: a life lasts as long as its block.
 
-    A disk that is full ends the file and not the sweep: one line says so.
+    A disk that takes no lines stops nothing: they wait, and one line says so.
     """
 
     def __init__(self, folder: Path, life: str, *, clock: Callable[[], float] = time.monotonic) -> None:

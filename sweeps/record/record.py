@@ -56,7 +56,8 @@ class Record:
         lock = held or FolderLock(self.folder)
         self._lock = None if held else lock
         try:
-            self.folder.mkdir(parents=True, exist_ok=True)
+            for name in ("trials", "judgements"):
+                (self.folder / name).mkdir(parents=True, exist_ok=True)
             lock.cover(self.folder)
             self._open(objectives, constraints)
         except BaseException:

@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from robustray.files import is_full
+from robustray.disks import is_full
 
 LEAST = 2**20
 """Bytes that have to be free before a sweep goes on that had no room."""

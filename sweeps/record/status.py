@@ -139,7 +139,8 @@ def write(folder: Path, status: Status) -> None:
         aside.write_text(status.model_dump_json(), encoding="utf-8", errors="backslashreplace")
         aside.replace(where)
     except BaseException:
-        aside.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # the cause is the other one
+            aside.unlink(missing_ok=True)
         raise
 
 

@@ -6,8 +6,8 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from robustray.disks import is_full
 from robustray.errors import DiskFull
-from robustray.files import is_full
 from sweeps.record import room
 from sweeps.space.disk import described
 from sweeps.space.durations import said

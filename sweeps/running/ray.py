@@ -32,6 +32,7 @@ from sweeps.running.nodes import NodeNews, selector
 from sweeps.running.packing import Machine, Share
 from sweeps.running.queues import DONE, Job, Queue
 from sweeps.running.shipping import staged
+from sweeps.running.starting import started
 from sweeps.running.stop_file import PAUSED, StopFile, asked, heeding
 from sweeps.running.tasks.base import BLOCKED, Report, Task
 from sweeps.running.worker import open_task
@@ -315,18 +316,26 @@ class RayTune:
             importlib.util.find_spec(name) for name in ("aiohttp_cors", "opencensus", "prometheus_client")
         )
         said: dict[str, Any] = {"log_to_driver": talks, "logging_level": "INFO" if talks else "ERROR"}
-        local: dict[str, Any] = {
-            "include_dashboard": with_dashboard,
-            "dashboard_host": "127.0.0.1",
-            "num_cpus": cores(),
-        }
+        local: dict[str, Any] = {"dashboard_host": "127.0.0.1", "num_cpus": cores()}
         logging.getLogger("ray.tune.analysis").setLevel("ERROR")  # it misses Tune's own result files, which are off
         terminate = signal.getsignal(signal.SIGTERM)
         try:
             with contextlib.nullcontext() if address else unheard(), _code(ships=ships) as code:
                 said |= code
-                context = ray.init(address=address or "local", **said, **({} if address else local))
-                signal.signal(signal.SIGTERM, terminate)  # Ray puts its own in place, which leaves with a stack trace
+
+                def begin(dashboard: bool) -> Any:
+                    try:
+                        return ray.init(
+                            address="local", include_dashboard=with_dashboard and dashboard, **local, **said
+                        )
+                    finally:
+                        signal.signal(signal.SIGTERM, terminate)  # Ray's own one leaves with a stack trace
+
+                if address:
+                    context = ray.init(address=address, **said)
+                    signal.signal(signal.SIGTERM, terminate)
+                else:
+                    context = started(begin, Path(ray.__file__).parent, self._say)
         except UnicodeEncodeError:  # it writes down how it was called, and where
             raise UserError(
                 "Ray takes no names that are not in UTF-8, and there is one in the command line, the working directory or "

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from robustray.errors import UserError
-from sweeps.running.tasks.base import Living, Report, Task, failed
+from sweeps.running.tasks.base import Living, Report, Task, failed, gone
 from sweeps.running.tasks.derive import DeriveTask
 from sweeps.running.tasks.explain import ExplainTask
 from sweeps.running.tasks.judge import JudgeTask, ProbeTask
@@ -74,6 +74,8 @@ class _Complete:
                 fetching.bring(self._home)
             except UserError as error:
                 return {**failed(str(error)), "device_seconds": 0.0}
+            if (lost := gone(self._home)) is not None:  # before anything is written in its place
+                return {**lost, "device_seconds": 0.0}
             self._home = None
         return self._task.step()
 

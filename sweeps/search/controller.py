@@ -307,7 +307,7 @@ class Controller:
 
 def _describe(folder: Path, trial: TrialConfig) -> None:
     """Puts trial.yaml into a trial's folder, unless it says the same already, and the plugins that it names."""
-    folder.mkdir(parents=True, exist_ok=True)
+    folder.mkdir(exist_ok=True)  # and none above it: where those are gone, so is the storage
     trial.keep(folder)
     path, text = folder / "trial.yaml", trial.to_yaml()
     if not path.exists() or path.read_text(encoding="utf-8") != text:

@@ -7,8 +7,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from robustray.disks import told
 from robustray.errors import UserError
-from robustray.files import told, write_whole
+from robustray.files import write_whole
 
 ABOUT = b"robustray table"
 """The key in a parquet schema's metadata under which what made a table stands, as JSON."""

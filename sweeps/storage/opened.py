@@ -10,8 +10,8 @@ from typing import Literal
 
 import yaml
 
+from robustray.disks import told
 from robustray.errors import UserError
-from robustray.files import told
 from sweeps.storage import fetching, layout, lease, mirror, names
 from sweeps.storage.kept import Kept
 from sweeps.storage.lease import Lease

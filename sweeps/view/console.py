@@ -32,7 +32,7 @@ from sweeps.events import (
 )
 from sweeps.record import Members, Reached, Record, Skipped
 from sweeps.record.constraints import by
-from sweeps.record.lines import Lines
+from sweeps.record.lines import Sheet
 from sweeps.running.nodes import JobResumed, JobReturned, JobWaits, NodeAvoided, NodeJoined, NodeLeaves, NodeLost
 from sweeps.running.queues import End, Job, Result
 from sweeps.space import Sweep
@@ -72,7 +72,7 @@ class Console:
         self._show: Show = "plain" if write is not None and show == "live" else show
         self._until = until
         self._last = time.monotonic()
-        self._log: Lines | None = None
+        self._log: Sheet | None = None
         self._watch: Watch | None = None
         self._pulse: Pulse | None = None
         self._budget = ""
@@ -91,7 +91,7 @@ class Console:
         live = self._show == "live"
         try:
             with contextlib.ExitStack() as stack:
-                self._log = Lines(record.folder / EVENTS)
+                self._log = Sheet(record.folder / EVENTS, say=self._show_line)
                 if self._given is None and (live or noisy):
                     out = stack.enter_context(output_kept(record.folder / OUTPUT))
                     self.keeps_output = out is not None
@@ -202,11 +202,7 @@ class Console:
         now, line = datetime.now().astimezone(), plain(line)
         self.activity.line(f"{now:%H:%M:%S}  {line}")
         if self._log is not None:  # with the zone: lives of one sweep may be on machines with other clocks
-            try:
-                self._log.append(f"{now.isoformat(sep=' ', timespec='seconds')}  {line}\n")
-            except OSError as error:  # the record decides whether the sweep goes on
-                self._log = None
-                self._show_line(f"{EVENTS} is no longer written ({error.strerror})")
+            self._log.append(f"{now.isoformat(sep=' ', timespec='seconds')}  {line}\n")
         if self._watch is not None:
             self._watch.news()
 

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
 import threading
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 
 import psutil
 
+from robustray.disks import told as told_of
 from robustray.plain import line
 from sweeps.events import Concluded, Event
 from sweeps.record import status as statuses
+from sweeps.record.journal import JOURNAL
 from sweeps.record.status import Phase, Status
 from sweeps.view.live import Mood
 from sweeps.view.status import status
@@ -42,7 +46,7 @@ class Pulse:
             others: are handed every status, in this thread.
         """
         self._watch = watch
-        self._hear: list[Heard] = [lambda status: statuses.write(folder, status), *others]
+        self._hear: list[Heard] = [partial(_put, folder), *others]
         self._failed: set[int] = set()
         self._usual = self._every = every
         self._over = threading.Event()
@@ -102,10 +106,19 @@ class Pulse:
         for number, hear in enumerate(self._hear):
             try:
                 hear(told)
+            except OSError as error:  # a disk or a network: the record decides whether the sweep goes on
+                self._say_once(number, f"a status could not be told ({told_of(error)})", trace=False)
             except Exception:
                 self._say_once(number, "a status could not be told")
 
-    def _say_once(self, number: int, what: str) -> None:
+    def _say_once(self, number: int, what: str, *, trace: bool = True) -> None:
         if number not in self._failed:
             self._failed.add(number)
-            log.exception("%s; the sweep goes on, and it is tried again", what)
+            log.error("%s; the sweep goes on, and it is tried again", what, exc_info=trace)
+
+
+def _put(folder: Path, status: Status) -> None:
+    """Writes a status beside the record: where a network file system came loose, an empty folder lies in the place of ours."""
+    if not (folder / JOURNAL).exists():
+        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(folder / JOURNAL))
+    statuses.write(folder, status)

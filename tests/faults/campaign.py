@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import csv
+import os
 import random
 import shutil
 import sys
@@ -127,6 +128,8 @@ def main(words: Sequence[str] | None = None) -> int:
     if asked.list:
         print("\n".join(_listed()))
         return 0
+    if asked.ray:  # by Ray's default workers are of niceness 15, and stand still beside whatever else this machine does
+        os.environ.setdefault("RAY_worker_niceness", "0")
     home = asked.home or Path(tempfile.mkdtemp(prefix="campaign-"))
     campaign, ill = Campaign(home), 0
     new = not asked.out.exists()

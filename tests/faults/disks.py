@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import subprocess
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from tests.faults.rounds import CannotBeDone
+from sweeps.record import JOURNAL
+from tests.faults.rounds import CannotBeDone, Refused
 
 
 def mount(*words: str) -> None:
@@ -18,6 +20,19 @@ def mount(*words: str) -> None:
         raise CannotBeDone("there is no mount here") from None
     if done.returncode:
         raise CannotBeDone(f"mounting is not allowed here ({done.stderr.strip()})")
+
+
+def _until_done(*words: str, seconds: float = 10.0) -> None:
+    """Calls mount until it is done: a file that is open for writing at this moment is in its way."""
+    ends = time.monotonic() + seconds
+    while True:
+        try:
+            mount(*words)
+            return
+        except CannotBeDone:
+            if time.monotonic() > ends:
+                raise
+            time.sleep(0.005)
 
 
 def unmount(folder: Path) -> None:
@@ -43,12 +58,19 @@ def enlarge(folder: Path, kib: int) -> None:
 
 @contextmanager
 def absent(folder: Path) -> Iterator[None]:
-    """In place of a folder, an empty one: as where a network file system has come loose."""
+    """In place of a folder, an empty one: as where a network file system has come loose.
+
+    Raises:
+        Refused: something was written there, but for the record's lock, under which it is seen that this is another folder.
+    """
     mount("-t", "tmpfs", "tmpfs", str(folder))
     try:
         yield
+        found = [path for path in folder.rglob("*") if not path.name.startswith(f"{JOURNAL}.lock")]
     finally:
         unmount(folder)
+    if found:
+        raise Refused(f"written in the place of what is away: {', '.join(map(str, found))}")
 
 
 @contextmanager
@@ -56,7 +78,7 @@ def read_only(folder: Path) -> Iterator[None]:
     """Nothing in a folder can be opened for writing."""
     mount("--bind", str(folder), str(folder))
     try:
-        mount("-o", "remount,ro,bind", str(folder))
+        _until_done("-o", "remount,ro,bind", str(folder))
         yield
     finally:
         unmount(folder)

@@ -18,7 +18,7 @@ from sweeps.driver import BackendName
 from sweeps.record import JOURNAL
 from tests.faults import disks, lives, on_ray
 from tests.faults.lives import IDENTITY
-from tests.faults.rounds import Refused, Round
+from tests.faults.rounds import ATTEMPTS, Refused, Round
 
 SAME = "identical to the undisturbed sweep"
 ALL = tuple(lives.FLAVOURS)
@@ -192,7 +192,7 @@ def _ends(kind: str, outcome: str) -> Callable[[Round], None]:
 
 
 def _hangs(it: Round) -> None:
-    it.sets = ("resources.patience=1s",)
+    it.sets = ("resources.patience=1s", ATTEMPTS)
     plan = it.plan("hang", it.trial())
     it.finish(plan)
     it.did.append(f"trial {plan.trial}, step {plan.step}")

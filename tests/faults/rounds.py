@@ -14,6 +14,9 @@ from tests.faults import checks, lives, sabotage
 from tests.faults.lives import IDENTITY, Life
 
 MOST_LIVES = 12
+UNSTARTED = "cannot start on a local Ray"
+ATTEMPTS = "resources.max_failures=12"
+"""For a short patience: each attempt has twice the one before, so that none of them ends a job that a busy machine slows."""
 
 
 class Refused(Exception):
@@ -72,10 +75,15 @@ class Round:
         """
         code = life.end()
         self.codes.append(code)
-        if code not in allowed:
+        if code not in allowed and not self.too_busy(code):
             last = self.said().strip().splitlines()[-1:] or ["nothing said"]
             raise Refused(f"a driver ended with {code}, not {' or '.join(map(str, allowed))}: {last[0]}")
         return code
+
+    def too_busy(self, code: int) -> bool:
+        """Whether a life has ended since Ray itself did not come up, which on a busy machine is nobody's fault."""
+        last = self.said().strip().splitlines()[-1:]
+        return code == 2 and self.backend == "ray" and any(UNSTARTED in line for line in last)
 
     def moment(self, life: Life, since: float = 0.0) -> bool:
         """Waits for a moment drawn between now and the end; False where the driver ended before.

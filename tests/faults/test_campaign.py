@@ -13,7 +13,7 @@ from tests.faults.kinds import KINDS
 ROUNDS = 6
 
 
-@pytest.mark.long
+@pytest.mark.faults
 @pytest.mark.timeout(1800)
 def test_rounds_of_today(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """The seed is the day, and stands in what a failure prints."""

@@ -15,9 +15,14 @@ _ACTOR = re.compile(rb"ray::ResourceTrainable|ray::Worker|" + _JOB)
 _STEP = re.compile(rb"ray::ResourceTrainable\.train|" + _JOB)
 
 
+def actors(driver: int) -> list[int]:
+    """The processes of all that a driver has."""
+    return [pid for pid in _descendants(driver) if _ACTOR.match(_title(pid))]
+
+
 def kill_actors(driver: int) -> int:
     """Kills all of them at once and returns how many there were."""
-    pids = [pid for pid in _descendants(driver) if _ACTOR.match(_title(pid))]
+    pids = actors(driver)
     for pid in pids:
         os.kill(pid, signal.SIGKILL)
     return len(pids)

@@ -22,6 +22,7 @@ from robustray.defenses.natural import Natural
 from robustray.defenses.step import Loss, Step
 from robustray.errors import UserError
 from robustray.files import write_whole
+from robustray.training import checkpoints
 from robustray.training.trainer import Trainer
 from sweeps import record
 from sweeps.record.lock import FolderLock
@@ -216,32 +217,38 @@ def test_a_bug_ends_a_trial_once_and_nan_diverges_and_the_sweep_goes_on(tmp_path
     assert "no such layer" in log
 
 
-@pytest.mark.parametrize("step", [0, 13])
+@pytest.mark.parametrize("steps", [(0,), (13,), (8, 12), (26,)], ids=str)
 def test_an_epoch_that_is_not_finite_is_trained_once_more(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: int
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, steps: tuple[int, ...]
 ) -> None:
-    """A weight that a device spoilt leaves no trace; one that the trial itself spoils ends it."""
+    """A weight that a device spoilt leaves no trace, in the last step of an epoch neither, whose loss is finite; one that the
+    trial itself spoils ends it.
+    """
     sweep = small_sweep(tmp_path)
     params = {"defense": "natural", "schedule.lr": 0.1}
-    weights = []
+    weights, kept = [], []
     for kind in ("none", "nan", "nan for ever"):
         folder = tmp_path / kind.replace(" ", "-") / "0000"
         folder.mkdir(parents=True)
         (folder / "trial.yaml").write_text(sweep.trial_config(params).to_yaml())
         with monkeypatch.context() as patch:
             patch.setattr(Trainer, "train_step", Trainer.train_step)  # put back afterwards
-            if kind != "none":
-                sabotage.install(sabotage.Plan(kind, 0, step, folder / "happened"))  # type: ignore[arg-type]
+            for step in () if kind == "none" else steps:
+                sabotage.install(sabotage.Plan(kind, 0, step, folder / f"happened-{step}"))  # type: ignore[arg-type]
             task = TrainTask({"folder": str(folder), "session": "one", "max_failures": 1, "cpus": 1, "gpus": 0})
             while not (report := task.step())["done"]:
                 pass
         weights.append(report.get("weights"))
+        if kind != "nan for ever":
+            state = checkpoints.load(folder / "last.pt")
+            kept.append([checkpoints.weights_hash(state[part]) for part in ("model", "average", "optimiser")])
+            assert all((folder / f"happened-{step}").exists() for step in steps if kind == "nan")
     assert weights[0] is not None
     assert weights[:2] == [weights[0], weights[0]]
-    assert (report["outcome"], report["cause"]) == (
-        "diverged",
-        f"the loss of epoch {1 + step // sabotage.STEPS} is nan",
-    )
+    assert kept == [kept[0], kept[0]]
+    epoch, last = 1 + steps[0] // sabotage.STEPS, (steps[0] + 1) % sabotage.STEPS == 0
+    cause = f"epoch {epoch}: the loss or a weight is not finite" if last else f"the loss of epoch {epoch} is nan"
+    assert (report["outcome"], report["cause"]) == ("diverged", cause)
 
 
 def test_a_process_that_keeps_dying_at_one_place_is_given_up(tmp_path: Path) -> None:

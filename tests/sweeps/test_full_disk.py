@@ -133,21 +133,44 @@ def test_every_write_after_a_failed_one_is_refused(tmp_path: Path) -> None:
     assert (tmp_path / JOURNAL).read_bytes() == before
 
 
-def test_a_ledger_without_room_ends_in_one_line_and_stops_nothing(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_lines_of_a_ledger_without_room_wait_and_stop_nothing(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     with Ledger(tmp_path) as book:
         with no_file_above(120):
             for number in range(4):
                 book.add({"kind": "train"}, f"trial {number:04d}", number, "complete", 1.0)
+            assert (tmp_path / LEDGER).read_bytes().endswith(b"\n")
+            found = spent(tmp_path)
+            assert found is not None
+            assert found.by_trial == {("train", 0): 1.0}
         book.add({"kind": "train"}, "trial 0004", 4, "complete", 1.0)
     assert [record.getMessage() for record in caplog.records] == [
-        f"{tmp_path / LEDGER}: no longer written (File too large)"
+        f"{tmp_path / LEDGER}: cannot be written (File too large); its lines wait until it can"
     ]
-    assert (tmp_path / LEDGER).read_bytes().endswith(b"\n")
     found = spent(tmp_path)
     assert found is not None
-    assert found.by_trial == {("train", 0): 1.0}
+    assert found.by_trial == {("train", number): 1.0 for number in range(5)}
+
+
+def test_a_ledger_whose_disk_came_loose_is_not_written_in_its_place(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    place, away = tmp_path / "sweep", tmp_path / "away"
+    place.mkdir()
+    with Ledger(place) as book:
+        book.add({"kind": "train"}, "trial 0000", 0, "complete", 1.0)
+        place.rename(away)
+        place.mkdir()
+        book.add({"kind": "train"}, "trial 0001", 1, "complete", 1.0)
+        assert not list(place.iterdir())
+        place.rmdir()
+        away.rename(place)
+        book.add({"kind": "train"}, "trial 0002", 2, "complete", 1.0)
+    assert [record.getMessage() for record in caplog.records] == [
+        f"{place / LEDGER}: cannot be written (Stale file handle); its lines wait until it can"
+    ]
+    found = spent(place)
+    assert found is not None
+    assert found.by_trial == {("train", number): 1.0 for number in range(3)}
 
 
 def test_a_checkpoint_without_room_blocks_the_trial_and_keeps_the_one_before(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import threading
 import traceback
 from abc import ABC, abstractmethod
@@ -15,8 +16,9 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
+from robustray.disks import disk_trouble, is_full, trouble_behind
 from robustray.errors import Diverged, Paused, UserError
-from robustray.files import disk_trouble, is_full, json_mapping, write_whole
+from robustray.files import json_mapping, write_whole
 from sweeps.running.packing import Share
 from sweeps.running.tasks.log_file import logging_to
 from sweeps.running.watch import Watch
@@ -77,7 +79,7 @@ class OneStep(Living, ABC):
         except Paused:
             raise
         except UserError as error:
-            return failed(str(error))
+            return gone(self.folder, error, 1) or failed(str(error))
         except Exception as error:
             return failure(error, self.folder / "log.txt", 1)
 
@@ -113,6 +115,31 @@ def failed(cause: str) -> Report:
     return {"outcome": "failed", "cause": cause, "done": True, "training_iteration": 1}
 
 
+def blocked(cause: str, epoch: int = 0, *, full: bool = False) -> Report:
+    """The only report of a job that is to be done again once the user has mended what stood in its way."""
+    told = {"outcome": BLOCKED, "cause": cause, "done": True, "epoch": epoch, "training_iteration": epoch}
+    return {**told, FULL: True} if full else told
+
+
+def gone(folder: Path, error: Exception | None = None, epoch: int = 0) -> Report | None:
+    """The report of a job whose storage failed; None where it is there, and no error tells otherwise.
+
+    What fails for want of a file is no fault of the trial's while its folder is not there: a network file system came loose.
+
+    Args:
+        folder: the job's. error: what the job ended with.
+    """
+    home = folder.parents[1] if len(folder.parents) > 1 else folder  # the sweep's, or what is above that
+    behind = None if error is None else trouble_behind(error)
+    if behind is None and isinstance(error, OSError) and disk_trouble(error, home) is not None:
+        behind = error
+    if behind is not None:
+        return blocked(f"{folder}: {disk_trouble(behind, home)}", epoch, full=is_full(behind))
+    if not os.path.isdir(folder):  # noqa: PTH112  Path.is_dir raises what FUSE says of a disk that is gone
+        return blocked(f"{folder} is not there: the disk went away; see to it and run the same command again", epoch)
+    return None
+
+
 def failure(error: Exception, log_file: Path, epoch: int) -> Report:
     """The last report of a job that ended in an exception; re-raised where the process itself is broken."""
     import torch
@@ -123,12 +150,10 @@ def failure(error: Exception, log_file: Path, epoch: int) -> Report:
     if isinstance(error, torch.cuda.OutOfMemoryError):
         outcome = "out_of_memory"
         torch.cuda.empty_cache()
-    elif (disk := disk_trouble(error)) is not None:
-        cause = f"{log_file.parent}: {disk}"
-        told = {"outcome": BLOCKED, "cause": cause, "done": True, "epoch": epoch, "training_iteration": epoch}
-        return {**told, FULL: is_full(error)}
+    elif (lost := gone(log_file.parent, error, epoch)) is not None:
+        return lost
     elif isinstance(error, UserError):
-        return {"outcome": BLOCKED, "cause": str(error), "done": True, "epoch": epoch, "training_iteration": epoch}
+        return blocked(str(error), epoch)
     elif (broken is not None and isinstance(error, broken)) or "CUDA error" in str(error):
         raise error
     else:
@@ -153,7 +178,7 @@ def deaths(path: Path, session: str, place: int) -> int:
         last = {}
     before = last.get("deaths")
     count: int = before + 1 if last.get("here") == here and isinstance(before, int) else 0
-    path.parent.mkdir(parents=True, exist_ok=True)
+    path.parent.mkdir(exist_ok=True)  # and none above it: where those are gone, so is the storage
     write_whole(path, json.dumps({"here": here, "deaths": count}))
     return count
 

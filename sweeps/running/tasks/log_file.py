@@ -21,13 +21,12 @@ class _LogFile(logging.FileHandler):
 
 
 class logging_to:
-    """Sends the `robustray` logger to a file while the block runs."""
+    """Sends the `robustray` logger to a file while the block runs. Its folder is not made: without it the storage is gone."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
 
     def __enter__(self) -> None:
-        self.path.parent.mkdir(parents=True, exist_ok=True)
         self.handler = _LogFile(self.path, delay=True, encoding="utf-8", errors="backslashreplace")
         self.handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
         log.addHandler(self.handler)

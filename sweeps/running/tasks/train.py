@@ -32,7 +32,8 @@ class TrainTask(Living):
         self.folder = Path(work["folder"])
         self.trainer: Trainer | ScriptTrainer | None = None
         self._interrupted = False
-        self._tried_again: int | None = None  # the epoch that was trained once more
+        self._begun = 0  # whole epochs that were trained before the one at work
+        self._tried_again: int | None = None  # the same, of the epoch that was trained once more
 
     def step(self) -> Report:
         try:
@@ -63,6 +64,7 @@ class TrainTask(Living):
             self.trainer = self._open()
             if self.trainer.report is not None:  # said before, but it may never have arrived
                 return self._told(self.trainer.report)
+        self._begun = self.trainer.completed
         return self._told(self.trainer.epoch())
 
     def _again(self, error: Diverged) -> bool:
@@ -71,9 +73,9 @@ class TrainTask(Living):
         """
         from robustray.training import Trainer
 
-        if not isinstance(self.trainer, Trainer) or self.trainer.completed == self._tried_again:
+        if not isinstance(self.trainer, Trainer) or self._begun == self._tried_again:
             return False
-        self._tried_again = self.trainer.completed
+        self._tried_again = self._begun
         log.warning("%s; once more from the last checkpoint", error)
         self.trainer = None  # before the next one takes as much memory
         self.trainer = self._open()
