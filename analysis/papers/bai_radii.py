@@ -37,6 +37,8 @@ def read(folders: Sequence[Path], note: Note) -> pd.DataFrame:
     for home in homes:
         curves, result = certified.read(home)
         about = {key: result[key] for key in ("name", "sigma", "images", "data", "split", "samples", "confidence")}
+        name = str(about["name"])
+        about["name"] = f"trial {int(name)}" if name.isdigit() else name
         parts.append(curves[curves["form"] == _FORM].assign(**about))
     return pd.concat(parts, ignore_index=True)
 

@@ -11,7 +11,7 @@ from scipy import stats
 
 WIDTH = float(stats.norm.ppf(0.975))
 """Standard errors from the middle of a 95 % interval to its end: 1.96."""
-LEVEL = 0.05
+BOLD = "Bold: the best, and what lies within 1.96 standard errors of the difference."
 
 
 def of_interval(low: float | None, high: float | None) -> float:
@@ -32,9 +32,12 @@ def of_difference(*errors: float) -> float:
 
 
 def settings(rows: pd.DataFrame, keys: Sequence[str], by: Sequence[str] = ("setting", "label")) -> pd.DataFrame:
-    """Models of one setting as one row: for each key its mean over seeds, `KEY_se` and `KEY_n`, in the order they first appear.
+    """Models of one setting as one row: for each key its mean over seeds and the mean's standard error `KEY_se`, in the order
+    they first appear. With sd of n seeds (n - 1 degrees of freedom) and e the models' own errors, over images or draws,
 
-        KEY_se      of n >= 2 seeds sd / sqrt(n), sd with n - 1; of one the model's own KEY_se, over images or draws
+        KEY_se = max(sd / sqrt(n), mean e)      of one seed e
+
+    for all seeds are measured on the same images, whose noise no seed takes out. What is not known counts as nothing.
 
     Args:
         rows: a row for each model, with the columns of `by`, KEY and, where there is one, KEY_se.
@@ -47,62 +50,41 @@ def settings(rows: pd.DataFrame, keys: Sequence[str], by: Sequence[str] = ("sett
         for key in keys:
             numbers = part[key].to_numpy(dtype=float)
             there = np.isfinite(numbers)
-            n, own = int(there.sum()), part.get(f"{key}_se")
-            row[key] = float(numbers[there].mean()) if n else math.nan
+            n, error = int(there.sum()), math.nan
+            if n and f"{key}_se" in part:
+                own = part[f"{key}_se"].to_numpy(dtype=float)[there]
+                error = float(own[np.isfinite(own)].mean()) if np.isfinite(own).any() else math.nan
             if n >= 2:
-                row[f"{key}_se"] = float(numbers[there].std(ddof=1) / math.sqrt(n))
-            else:
-                row[f"{key}_se"] = float(own.to_numpy(dtype=float)[there][0]) if n and own is not None else math.nan
-            row[f"{key}_n"] = n
+                error = float(np.nanmax([numbers[there].std(ddof=1) / math.sqrt(n), error]))
+            row[key], row[f"{key}_se"] = float(numbers[there].mean()) if n else math.nan, error
         found.append(row)
     return pd.DataFrame(found)
 
 
 def best(table: pd.DataFrame, key: str, better: str) -> list[bool]:
-    """Which rows of `settings` are the best, or cannot be told from it at 5 %.
+    """Which rows of `settings` are the best, or within its noise: |a - b| <= 1.96 sqrt(se_a^2 + se_b^2) of the best mean b.
 
-    Welch's t-test of each against the best mean: t = |a - b| / sqrt(se_a^2 + se_b^2), degrees of freedom after Welch and
-    Satterthwaite, where an error over images has as many as there are. A row whose error is not known is the best only if its
-    value is.
+    A row whose error is not known is so only if its value is.
 
     Args:
         better: `max` or `min`.
     """
-    values = table[key].to_numpy(dtype=float)
+    values, errors = (table[name].to_numpy(dtype=float) for name in (key, f"{key}_se"))
     if not np.isfinite(values).any():
         return [False] * len(table)
     at = int(np.nanargmax(values) if better == "max" else np.nanargmin(values))
-    errors, counts = table[f"{key}_se"].to_numpy(dtype=float), table[f"{key}_n"].to_numpy(dtype=int)
-    return [
-        bool(np.isfinite(value))
-        and (value == values[at] or not apart(value - values[at], (errors[i], errors[at]), (counts[i], counts[at])))
-        for i, value in enumerate(values)
-    ]
-
-
-def apart(difference: float, errors: Sequence[float], counts: Sequence[int]) -> bool:
-    """Whether two means differ at 5 % by Welch's test; True where an error is not known.
-
-    Args:
-        errors, counts: standard errors and seeds of the two; of one seed the error is over images, and as good as known.
-    """
-    total = sum(error * error for error in errors)
-    if not math.isfinite(total) or total == 0:
-        return True
-    spread = sum(error**4 / (n - 1) for error, n in zip(errors, counts, strict=True) if n > 1)
-    freedom = total * total / spread if spread else math.inf
-    t = abs(difference) / math.sqrt(total)
-    tail = stats.norm.sf(t) if math.isinf(freedom) else stats.t.sf(t, freedom)
-    return bool(2 * tail < LEVEL)
+    within = np.abs(values - values[at]) <= WIDTH * np.hypot(errors, errors[at])
+    return [bool(same or near) for same, near in zip(values == values[at], within, strict=True)]
 
 
 def seeds(rows: pd.DataFrame) -> str:
     """What errors are of, and what is bold, for a caption."""
     counts = rows.groupby("setting").size()
     most, least = int(counts.max()), int(counts.min())
-    if most == 1:
-        over = "Standard errors are over images; each model was trained once"
-    else:
-        many = f"{most}" if most == least else f"{least} to {most}"
-        over = f"Means and standard errors over {many} training seeds" + ("" if least > 1 else ", of one over images")
-    return f"{over}. Bold: the best, and what Welch's test cannot tell from it at 5 %."
+    many = f"{most}" if most == least else f"{least} to {most}"
+    over = (
+        "Each model was trained once; standard errors do not hold the spread over seeds"
+        if most == 1
+        else f"Means over {many} training seeds, with standard errors, which are no smaller than those over images"
+    )
+    return f"{over}. {BOLD}"

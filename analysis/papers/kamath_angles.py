@@ -81,7 +81,7 @@ def table(rows: pd.DataFrame) -> Sheet:
     wide = found[["setting", "label"]].drop_duplicates("setting").reset_index(drop=True)
     for angle in angles:
         here = found[found["angle"] == angle].set_index("setting")
-        for end in ("", "_se", "_n"):
+        for end in ("", "_se"):
             wide[f"{angle:g}{end}"] = wide["setting"].map(here[f"accuracy{end}"])
     wide = wide.dropna(subset=[f"{angle:g}" for angle in angles]).reset_index(drop=True)
     columns = [Column("label", "training"), *(Column(f"{a:g}", f"{a:g}°", "max", percent=True) for a in angles)]

@@ -36,6 +36,7 @@ def read(folders: Sequence[Path], note: Note) -> pd.DataFrame:
     `fooled` and `turned` (fooling rates under the attack and under rotations), fractions on the images of training's end.
     """
     models = trials(folders, note)
+    models = models[models["config"].map(bool)]
     without = [name for name in METRICS if models[name].isna().all()] if set(METRICS) <= set(models) else list(METRICS)
     if without:
         sweeps = " and ".join(dict.fromkeys(models["sweep"]))
@@ -88,11 +89,13 @@ def figure(rows: pd.DataFrame, *, theme: ThemeName = "light") -> go.Figure:
     ):
         here = table[table["curve"] == curve]
         here = (pd.concat([plain, here]) if curve == "eps" else here).sort_values(x)
+        _beside(drawn, look, both, x, key, column)
+        if here.empty:
+            continue
         number = column - 1
         bars = {"error_y": marks.spread(here[f"{key}_se"], 100)}
         trace = marks.series(look, number, CURVES[curve], here[x], 100 * here[key], more=bars)
         drawn.add_trace(trace, row=1, col=column)
-        _beside(drawn, look, both, x, key, column)
         drawn.update_yaxes(
             title_text=f"fooled under {title}, %", rangemode="tozero", row=1, col=column, title_standoff=4
         )
@@ -101,6 +104,8 @@ def figure(rows: pd.DataFrame, *, theme: ThemeName = "light") -> go.Figure:
     for number, (curve, name) in enumerate(CURVES.items()):
         here = table[table["curve"] == curve].sort_values(["rotation", "eps"])
         here = pd.concat([plain, here]) if curve == "eps" else here
+        if here.empty:
+            continue
         bars = {"error_x": marks.spread(here["spatial_se"], 100), "error_y": marks.spread(here["robust_se"], 100)}
         trace = marks.series(look, number, name, 100 * here["spatial"], 100 * here["robust"], legend=False, more=bars)
         drawn.add_trace(trace.update(mode="markers" if curve == "both" else "lines+markers"), row=1, col=3)

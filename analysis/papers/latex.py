@@ -30,7 +30,7 @@ class Column:
     """A column of a table.
 
     Attributes:
-        key: of the rows; KEY_se beside it, where there is one, is printed after it, and KEY_n says over how many seeds.
+        key: of the rows; KEY_se beside it, where there is one, is printed after it.
         head: as plain text. better: which way is bold; None: none is.
         percent: printed in percent. digits: after the point.
     """
@@ -86,7 +86,7 @@ def latex(sheet: Sheet, label: str) -> str:
         " & ".join(column.printed(row, bold=marks[column.key][at]) for column in sheet.columns) + r" \\"
         for at, row in enumerate(sheet.rows.to_dict("records"))
     ]
-    kinds = "".join("l" if sheet.rows[column.key].dtype == object else "r" for column in sheet.columns)
+    kinds = "".join("r" if pd.api.types.is_numeric_dtype(sheet.rows[column.key]) else "l" for column in sheet.columns)
     return "\n".join(
         [
             r"% \usepackage{booktabs}",

@@ -80,8 +80,9 @@ def figure(rows: pd.DataFrame, *, theme: ThemeName = "light") -> go.Figure:
     drawn.add_trace(_published(look, published), row=1, col=len(keys) + 1)
     for column, key in enumerate([*keys, "flatness"], 1):
         drawn.update_xaxes(title_text=KEYS[key], row=1, col=column)
-    drawn.update_yaxes(title_text="robust loss, nats", row=1, col=1)
-    drawn.update_yaxes(rangemode="tozero")
+    drawn.update_yaxes(rangemode="tozero", title_text="robust loss, nats", title_standoff=6)
+    for column in range(2, len(keys) + 1):
+        drawn.update_yaxes(matches="y", title_text=None, row=1, col=column)
     marks.clear(drawn)
     styled = paper.styled(drawn, look, width=marks.WIDE, height=370)
     return marks.with_legend(styled.update_annotations(font={"size": 11}), len(groups) + 1 if few else 2)
@@ -113,10 +114,10 @@ def table(rows: pd.DataFrame) -> Sheet:
         *(Column(key, KEYS[key], "min", digits=3) for key in keys),
     ]
     first = rows.iloc[0]
-    told = "; ".join(f"{KEYS[key]}: {told(rows, key)}" for key in keys)
+    found_out = "; ".join(f"{KEYS[key]}: {told(rows, key)}" for key in keys)
     caption = (
         f"Robust loss ({first['norm']}, eps {first['eps']:.4g}) and how much it rises as weights move, {first['images']:,} "
-        f"{first['split']} images of {first['data']}. Correlation with robust loss over models: {told}. {seeds(rows)}"
+        f"{first['split']} images of {first['data']}. Correlation with robust loss over models: {found_out}. {seeds(rows)}"
     )
     return Sheet(found, columns, caption)
 

@@ -13,7 +13,7 @@ from plotly.subplots import make_subplots
 from analysis import palette, paper
 from analysis.palette import ThemeName
 from analysis.papers import marks
-from analysis.papers.estimates import of_interval, seeds, settings
+from analysis.papers.estimates import BOLD, of_interval, seeds, settings
 from analysis.papers.exhibit import Exhibit
 from analysis.papers.latex import Column, Sheet
 from analysis.papers.sources import OF_MODEL, Note, alike, measured, missing, table, trials
@@ -52,7 +52,7 @@ def figure(rows: pd.DataFrame, *, theme: ThemeName = "light") -> go.Figure:
     look = palette.THEMES[theme]
     kinds = [kind for kind in _TITLES if kind in set(rows["direction"])]
     titles = [_TITLES[kind] for kind in kinds]
-    drawn = make_subplots(rows=1, cols=len(kinds), horizontal_spacing=0.08, subplot_titles=titles)
+    drawn = make_subplots(rows=1, cols=len(kinds), horizontal_spacing=0.1, subplot_titles=titles)
     order = list(dict.fromkeys(rows["setting"]))
     for column, kind in enumerate(kinds, 1):
         here = rows[rows["direction"] == kind]
@@ -70,8 +70,7 @@ def figure(rows: pd.DataFrame, *, theme: ThemeName = "light") -> go.Figure:
                 line=marks.line(look, number) | {"width": 2}, legendgroup=str(setting), showlegend=column == 1,
             ), row=1, col=column)  # fmt: skip
     drawn.update_xaxes(title_text="s, in lengths of the move")
-    drawn.update_yaxes(title_text="robust loss, nats", row=1, col=1)
-    drawn.update_yaxes(rangemode="tozero")
+    drawn.update_yaxes(title_text="robust loss, nats", rangemode="tozero")
     return marks.with_legend(paper.styled(drawn, look, width=marks.WIDE, height=370), len(order))
 
 
@@ -89,7 +88,7 @@ def sheet(rows: pd.DataFrame) -> Sheet:
     caption = (
         f"The robust loss along lines through the weights: its mean rise at their ends and its second difference at 0, "
         f"{first['images']:,} {first['split']} images of {first['data']}. "
-        f"{seeds(once.drop_duplicates(['sweep', 'trial'])).partition(' Bold')[0]}"
+        f"{seeds(once.drop_duplicates(['sweep', 'trial'])).removesuffix(BOLD).strip()}"
     )
     return Sheet(found, columns, caption)
 

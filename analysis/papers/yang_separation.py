@@ -63,7 +63,7 @@ def figure(rows: pd.DataFrame, *, theme: ThemeName = "light") -> go.Figure:
             drawn.add_trace(bars, row=row, col=column)
         drawn.add_vline(
             x=key[3], line={"color": look.ink, "dash": "dash", "width": 1.5}, row=row, col=column,
-            annotation={"text": "2 eps", "yanchor": "bottom", "xanchor": "left"},
+            annotation={"text": "2 eps", "yanchor": "top", "y": 0.98, "xanchor": "right", "xshift": -2},
         )  # fmt: skip
         drawn.update_xaxes(title_text=f"{key[2]} distance, pixels of [0, 1]", row=row, col=column)
         if column == 1:
