@@ -90,15 +90,15 @@ def figure(rows: pd.DataFrame, *, theme: ThemeName = "light") -> go.Figure:
         here = table[table["curve"] == curve]
         here = (pd.concat([plain, here]) if curve == "eps" else here).sort_values(x)
         _beside(drawn, look, both, x, key, column)
+        drawn.update_yaxes(
+            title_text=f"fooled under {title}, %", rangemode="tozero", row=1, col=column, title_standoff=4
+        )
         if here.empty:
             continue
         number = column - 1
         bars = {"error_y": marks.spread(here[f"{key}_se"], 100)}
         trace = marks.series(look, number, CURVES[curve], here[x], 100 * here[key], more=bars)
         drawn.add_trace(trace, row=1, col=column)
-        drawn.update_yaxes(
-            title_text=f"fooled under {title}, %", rangemode="tozero", row=1, col=column, title_standoff=4
-        )
     drawn.update_xaxes(title_text="largest angle, degrees", row=1, col=1)
     drawn.update_xaxes(title_text="eps, pixels of [0, 1]", row=1, col=2)
     for number, (curve, name) in enumerate(CURVES.items()):
@@ -120,7 +120,7 @@ def _beside(drawn: go.Figure, look: Theme, both: pd.DataFrame, x: str, key: str,
     if both.empty:
         return
     trace = go.Scatter(
-        x=both[x].tolist(), y=(100 * both[key]).tolist(), mode="markers", name=CURVES["both"], legendgroup=CURVES["both"],
+        x=both[x].tolist(), y=(100 * both[key]).tolist(), mode="markers", name=CURVES["both"], legendgroup=CURVES["both"], legendrank=2000,
         showlegend=column == 1, marker=marks.mark(look, 2) | {"size": 9}, error_y=marks.spread(both[f"{key}_se"], 100),
     )  # fmt: skip
     drawn.add_trace(trace, row=1, col=column)

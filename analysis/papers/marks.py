@@ -86,3 +86,13 @@ def with_legend(figure: go.Figure, entries: int) -> go.Figure:
             margin={"t": 24, "r": 170},
         )
     return figure.update_layout(margin={"t": 44 + 20 * lines}, height=figure.layout.height + 20 * (lines - 1))
+
+
+def groups(rows: pd.DataFrame) -> list[tuple[str, pd.DataFrame]]:
+    """Rows by what is told apart in a figure of marks: labels where they are few, else what labels begin with (`TRADES` of
+    `TRADES, beta 6`), else nothing.
+    """
+    for names in (rows["label"], rows["label"].str.partition(",")[0]):
+        if names.nunique() <= MOST:
+            return [(str(name), part) for name, part in rows.groupby(names, sort=False)]
+    return [("models", rows)]

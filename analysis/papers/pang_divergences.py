@@ -72,8 +72,8 @@ def figure(rows: pd.DataFrame, *, theme: ThemeName = "light") -> go.Figure:
     beside = published(_PUBLISHED, str(rows["conditions"].iloc[0]))
     if not beside.empty:
         drawn.add_trace(marks.reference(look, beside), row=1, col=1)
-    drawn.update_xaxes(title_text="clean accuracy, %", row=1, col=1)
-    drawn.update_xaxes(title_text="beta", type="log", row=1, col=2)
+    drawn.update_xaxes(title_text="clean accuracy, % (beta beside marks)", row=1, col=1)
+    drawn.update_xaxes(title_text="beta, weight of the divergence", type="log", row=1, col=2)
     _ticks(drawn, table["beta"])
     drawn.update_yaxes(title_text="robust accuracy, %", row=1, col=1)
     marks.clear(drawn)

@@ -65,14 +65,13 @@ def figure(rows: pd.DataFrame, *, theme: ThemeName = "light") -> go.Figure:
     titles = [f"{_of(rows)}: {told(rows, key)}" for key in keys]
     titles.append(f"published: {told(published, 'flatness')}")
     drawn = make_subplots(rows=1, cols=len(keys) + 1, horizontal_spacing=0.09, subplot_titles=titles)
-    groups = list(rows.groupby("setting", sort=False))
-    few = len(groups) <= marks.MOST
-    for number, (_, here) in enumerate(groups if few else [("", rows)]):
+    groups = marks.groups(rows)
+    for number, (name, here) in enumerate(groups):
         for column, key in enumerate(keys, 1):
             trace = go.Scatter(
                 x=here[key].tolist(), y=here["robust_loss"].tolist(), mode="markers",
                 text=here["label"].map(marks.plain).tolist(),
-                name=marks.plain(here["label"].iloc[0]) if few else "models", legendgroup=str(number),
+                name=marks.plain(name), legendgroup=str(number),
                 showlegend=column == 1, marker=marks.mark(look, number) | {"size": 8}, hovertemplate="%{text}<extra></extra>",
                 error_x=marks.spread(here[f"{key}_se"]), error_y=marks.spread(here["robust_loss_se"]),
             )  # fmt: skip
@@ -85,7 +84,7 @@ def figure(rows: pd.DataFrame, *, theme: ThemeName = "light") -> go.Figure:
         drawn.update_yaxes(matches="y", title_text=None, row=1, col=column)
     marks.clear(drawn)
     styled = paper.styled(drawn, look, width=marks.WIDE, height=370)
-    return marks.with_legend(styled.update_annotations(font={"size": 11}), len(groups) + 1 if few else 2)
+    return marks.with_legend(styled.update_annotations(font={"size": 10.5}), len(groups) + 1)
 
 
 def _published(look: Theme, published: pd.DataFrame) -> go.Scatter:

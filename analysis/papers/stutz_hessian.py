@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from itertools import product
 from pathlib import Path
 
 import pandas as pd
@@ -53,8 +54,9 @@ def figure(rows: pd.DataFrame, *, theme: ThemeName = "light") -> go.Figure:
     titles = [told(plain, key) for key in panels]
     drawn = make_subplots(rows=1, cols=2, shared_yaxes=True, horizontal_spacing=0.05, subplot_titles=titles)
     for column, (key, title) in enumerate(panels.items(), 1):
-        for number, (scale, here) in enumerate(rows.groupby("rescale", sort=False)):
-            name = "as they are" if scale == 1 else f"weights times {scale:g}, the same function"
+        for (number, (name, group)), scale in product(enumerate(marks.groups(rows)), sorted(rows["rescale"].unique())):
+            here = group[group["rescale"] == scale]
+            name = marks.plain(name) + ("" if scale == 1 else f", weights times {scale:g}")
             trace = go.Scatter(
                 x=here[key].tolist(), y=here["robust_loss"].tolist(), mode="markers", name=name, legendgroup=name,
                 showlegend=column == 1, marker=marks.mark(look, number, hollow=scale != 1) | {"size": 8},
@@ -64,7 +66,8 @@ def figure(rows: pd.DataFrame, *, theme: ThemeName = "light") -> go.Figure:
         drawn.update_xaxes(title_text=title, type="log", row=1, col=column)
     drawn.update_yaxes(title_text="robust loss, nats", row=1, col=1)
     marks.clear(drawn)
-    return paper.styled(drawn, look, width=marks.WIDE, height=370)
+    entries = len(marks.groups(rows)) * rows["rescale"].nunique()
+    return marks.with_legend(paper.styled(drawn, look, width=marks.WIDE, height=370), entries)
 
 
 def table(rows: pd.DataFrame) -> Sheet:
