@@ -120,7 +120,8 @@ def _beside(drawn: go.Figure, look: Theme, both: pd.DataFrame, x: str, key: str,
     if both.empty:
         return
     trace = go.Scatter(
-        x=both[x].tolist(), y=(100 * both[key]).tolist(), mode="markers", name=CURVES["both"], legendgroup=CURVES["both"], legendrank=2000,
+        x=both[x].tolist(), y=(100 * both[key]).tolist(), mode="markers", name=CURVES["both"],
+        legendgroup=CURVES["both"], legendrank=2000,
         showlegend=column == 1, marker=marks.mark(look, 2) | {"size": 9}, error_y=marks.spread(both[f"{key}_se"], 100),
     )  # fmt: skip
     drawn.add_trace(trace, row=1, col=column)
