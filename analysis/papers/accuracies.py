@@ -34,7 +34,8 @@ def by_one_protocol(models: pd.DataFrame, note: Note) -> pd.DataFrame:
             protocol = f"{words.judge_name(models)}, {count} images of {where}"
             break
     else:
-        columns, images = list(ACCURACIES), models["config"].map(_tuned_on)
+        columns, known = list(ACCURACIES), models["config"].map(_tuned_on).astype(float)
+        images = known.fillna(known.groupby(models["sweep"]).transform("max"))  # points have no options of their own
         protocol = f"{words.CHEAP} of training, validation"
         if models["judged_robust_accuracy"].notna().any():
             note(

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
@@ -26,6 +28,8 @@ COMMAND = (
 )
 _ALPHA = re.compile(r"smoothing, alpha ([0-9.eE+-]+)")
 _PUBLISHED = "Bai et al. 2023"
+_APART = 0.12
+"""Of the width and height of a panel: labels nearer than that are not read."""
 
 
 def read(folders: Sequence[Path], note: Note) -> pd.DataFrame:
@@ -73,7 +77,7 @@ def mixtures(models: pd.DataFrame) -> pd.DataFrame:
 
 
 def figure(rows: pd.DataFrame, *, theme: ThemeName = "light") -> go.Figure:
-    """Both accuracies over alpha, and robust over clean accuracy along alpha; bars are standard errors over images."""
+    """Both accuracies over alpha, and robust over clean accuracy along alpha; bars, of the first, are standard errors."""
     look = palette.THEMES[theme]
     drawn = make_subplots(rows=1, cols=2, horizontal_spacing=0.11)
     pairs = list(rows.groupby("pair", sort=False))
@@ -84,11 +88,10 @@ def figure(rows: pd.DataFrame, *, theme: ThemeName = "light") -> go.Figure:
             drawn.add_trace(
                 marks.series(look, 2 * at + number, key + of, here["alpha"], 100 * here[key], more=bars), row=1, col=1
             )
-        ends = {"text": [_said(alpha) for alpha in here["alpha"]], "textposition": "top right"}
-        bars = {"error_x": marks.spread(here["clean_se"], 100), "error_y": marks.spread(here["robust_se"], 100)}
         name = f"mixtures of {pair}" if len(pairs) > 1 else "mixtures, by alpha"
-        way = marks.series(look, 2 * at + 2, name, 100 * here["clean"], 100 * here["robust"], more={**ends, **bars})
-        drawn.add_trace(way.update(mode="lines+markers+text", textfont={"size": 10, "color": look.muted}), row=1, col=2)
+        named = {"text": _named(here), "textposition": "top right", "textfont": {"size": 10, "color": look.muted}}
+        way = marks.series(look, 2 * at + 2, name, 100 * here["clean"], 100 * here["robust"], more=named)
+        drawn.add_trace(way.update(mode="lines+markers+text"), row=1, col=2)
     beside = published(_PUBLISHED, str(rows["conditions"].iloc[0]))
     if not beside.empty:
         drawn.add_trace(marks.reference(look, beside), row=1, col=2)
@@ -100,8 +103,19 @@ def figure(rows: pd.DataFrame, *, theme: ThemeName = "light") -> go.Figure:
     return paper.styled(drawn, look, width=marks.WIDE, height=380)
 
 
-def _said(alpha: float) -> str:
-    return {0.0: "0 (accurate)", 1.0: "1 (robust)"}.get(alpha, f"{alpha:g}")
+def _named(here: pd.DataFrame) -> list[str]:
+    """Alpha beside each mark that is far enough from the last one that has it; both ends always."""
+    clean, robust = here["clean"].to_numpy(dtype=float), here["robust"].to_numpy(dtype=float)
+    wide, tall = max(float(np.ptp(clean)), 1e-9), max(float(np.ptp(robust)), 1e-9)
+    ends, last, found = {0.0: "0 (accurate)", 1.0: "1 (robust)"}, None, []
+    for at, alpha in enumerate(here["alpha"]):
+        far = last is None or math.hypot((clean[at] - clean[last]) / wide, (robust[at] - robust[last]) / tall) > _APART
+        shown = alpha in ends or (
+            far and math.hypot((clean[at] - clean[-1]) / wide, (robust[at] - robust[-1]) / tall) > _APART
+        )
+        found.append(ends.get(alpha, f"{alpha:g}") if shown else "")
+        last = at if shown else last
+    return found
 
 
 def table(rows: pd.DataFrame) -> Sheet:

@@ -60,8 +60,8 @@ def figure(rows: pd.DataFrame, *, theme: ThemeName = "light") -> go.Figure:
             drawn.add_trace(trace, row=1, col=column)
     drawn.update_xaxes(title_text="alpha, share of the robust parent", range=[-0.03, 1.03])
     dual = {"linf": "l1", "l2": "l2", "l1": "linf"}.get(str(rows["threat"].iloc[0]), "dual")
-    drawn.update_yaxes(title_text=f"{dual} length of the loss's gradient, 1/pixel", rangemode="tozero", row=1, col=1)
-    drawn.update_yaxes(title_text="alignment within the threat, cosine", row=1, col=2)
+    drawn.update_yaxes(title_text=f"{dual} length of gradients, 1/pixel", rangemode="tozero", row=1, col=1)
+    drawn.update_yaxes(title_text="alignment, cosine", rangemode="tozero", row=1, col=2)
     marks.clear(drawn)
     return paper.styled(drawn, look, width=marks.WIDE, height=360)
 

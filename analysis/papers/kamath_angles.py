@@ -67,7 +67,10 @@ def figure(rows: pd.DataFrame, *, theme: ThemeName = "light") -> go.Figure:
             bars = {"error_y": marks.spread(here[f"{key}_se"], 100)}
             trace = marks.series(look, number, name, here["angle"], 100 * here[key], legend=column == 1, more=bars)
             drawn.add_trace(trace, row=1, col=column)
-    drawn.update_xaxes(title_text="largest angle of test images, degrees")
+    angles = sorted(table["angle"].unique())
+    drawn.update_xaxes(
+        title_text="largest angle of test images, degrees", tickvals=angles if len(angles) <= 8 else None
+    )
     drawn.update_yaxes(title_text="accuracy, mean over draws, %", row=1, col=1)
     drawn.update_yaxes(title_text="fooling rate, %", rangemode="tozero", row=1, col=2)
     marks.clear(drawn)

@@ -16,7 +16,7 @@ import plotly.graph_objects as go
 import pytest
 from typer.testing import CliRunner
 
-from analysis import paper
+from analysis import picture
 from analysis.__main__ import app
 from analysis.papers.exhibit import Exhibit, publish
 from analysis.papers.latex import latex
@@ -96,7 +96,8 @@ def test_a_csv_holds_all_that_is_drawn(rows: tuple[Exhibit, pd.DataFrame]) -> No
     assert exhibit.figure(back).to_json() == exhibit.figure(df).to_json()
     assert latex(exhibit.table(back), exhibit.name) == latex(exhibit.table(df), exhibit.name)
     assert "home" not in back, "no path of a machine"
-    assert not any(value.startswith("/") for value in df.select_dtypes(["object", "string"]).stack().astype(str))
+    texts = df.select_dtypes(["object", "string"]).to_numpy().ravel().astype(str)
+    assert not any(text.startswith("/") for text in texts)
 
 
 def test_latex_is_whole(rows: tuple[Exhibit, pd.DataFrame]) -> None:
@@ -154,7 +155,7 @@ def test_files_are_written(whole: Path, tmp_path: Path, monkeypatch: pytest.Monk
     def none(figure: go.Figure, *size: object) -> bytes:
         raise RuntimeError("no browser")
 
-    monkeypatch.setattr(paper.picture, "drawn", none)
+    monkeypatch.setattr(picture, "drawn", none)
     done = publish(EXHIBITS["yang-tables"], [whole], tmp_path / "out")
     assert [path.name for path in done.files] == ["yang-tables.csv", "yang-tables.tex", "yang-tables.html"]
     assert all(path.stat().st_size for path in done.files)
