@@ -11,6 +11,7 @@ import typer
 
 from analysis.deciding import commands as deciding
 from analysis.elsewhere import swept
+from analysis.papers import commands as papers
 from analysis.search import commands
 from robustray.errors import UserError, told_in_one_line
 from robustray.files import write_whole
@@ -301,6 +302,7 @@ def toy(
 
 deciding.add(app)
 commands.add(app)
+papers.add(app)
 
 
 def main() -> None:

@@ -83,8 +83,8 @@ def extremes(
     """The k largest (`LA`) or smallest (`SA`) eigenvalues, outermost first, and their vectors [P, k].
 
     Implicitly restarted Lanczos (ARPACK; Lehoucq et al., 1998) to a relative tolerance, from a start that is always the same;
-    every eigenvalue exactly where there are too few parameters for it. What did not converge within `restarts` restarts is
-    NaN.
+    every eigenvalue exactly where there are too few parameters for it, and 0 where the Hessian is. What did not converge within
+    `restarts` restarts is NaN.
     """
     size = hessian.size
     k, width = min(k, size), _width(k, size)
@@ -94,6 +94,7 @@ def extremes(
         values, vectors = np.linalg.eigh((whole + whole.T) / 2)
     else:
         from scipy.sparse.linalg import (  # options and help do not wait for it
+            ArpackError,
             ArpackNoConvergence,
             LinearOperator,
             eigsh,
@@ -105,6 +106,10 @@ def extremes(
             values, vectors = eigsh(operator, k, which=end, v0=start, ncv=width, maxiter=restarts, tol=tolerance)
         except ArpackNoConvergence:
             return np.full(k, np.nan), np.full((size, k), np.nan)
+        except ArpackError:  # it begins in the range of H, and a model that answers the same to all images has none
+            if hessian.product(start).any():
+                raise
+            return np.zeros(k), np.eye(size, k)
     order = np.argsort(values)[::-1] if end == "LA" else np.argsort(values)
     return values[order[:k]], vectors[:, order[:k]]
 

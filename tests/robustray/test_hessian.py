@@ -58,6 +58,17 @@ def test_few_parameters_give_exact_eigenvalues() -> None:
     np.testing.assert_allclose(extremes(hessian, 30, "SA", 1)[0], expected, atol=1e-12)
 
 
+def test_where_there_is_no_curvature_eigenvalues_are_0() -> None:
+    """Of black images no weight matters; Lanczos has nothing to begin with there."""
+    x, y = torch.zeros(6, 1, 1, 30, dtype=torch.float64), torch.arange(6) % 2
+    model = linear(torch.randn(2, 30, generator=generator(), dtype=torch.float64)).requires_grad_(False)
+    hessian = _hessian(model, [cast(nn.Linear, model[1]).weight], x, y)
+    for end in ("LA", "SA"):
+        values, vectors = extremes(hessian, 2, end, 50)
+        np.testing.assert_array_equal(values, np.zeros(2))
+        np.testing.assert_array_equal(vectors.T @ vectors, np.eye(2))
+
+
 @pytest.mark.parametrize("size", [1, 3, 12])
 def test_batches_change_nothing(size: int) -> None:
     model, (x, y) = network(smooth=True).eval().requires_grad_(False), batch(12)
