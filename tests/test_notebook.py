@@ -21,7 +21,7 @@ PARAMETERS = "parameters"
 SMALL: Mapping[str, Mapping[str, Any]] = {
     "comparing_defenses": {"trials": 2, "epochs": 2, "images": 40},
     "flatness_and_robustness": {"most": 4, "images": 20, "draws": 2, "steps": 1, "points": 3},
-    "more_points": {"trials": 2, "epochs": 2, "images": 40, "alphas": (0.4, 0.7)},
+    "more_points": {"trials": 2, "epochs": 2, "images": 40, "alphas": (0.4, 0.7), "keeps": (0.9,)},
     "pareto_frontier": {},
     "separation": {},
     "splines": {"sizes": (40, 60), "seeds": 1, "along": (20, 40), "draws": 1},
