@@ -13,10 +13,13 @@ if TYPE_CHECKING:
     from analysis.collect import load
     from analysis.comparison import compare
     from analysis.curves import hypervolume_curve, training_curves
+    from analysis.deciding.choosing import Wanted, choose
     from analysis.figures import frontier_figure
     from analysis.pareto import dominates, frontier, hypervolume, wilson
 
 __all__ = [
+    "Wanted",
+    "choose",
     "compare",
     "dominates",
     "frontier",
@@ -35,6 +38,7 @@ __getattr__ = lazy(
         "compare": "comparison",
         "frontier_figure": "figures",
         **dict.fromkeys(("hypervolume_curve", "training_curves"), "curves"),
+        **dict.fromkeys(("Wanted", "choose"), "deciding.choosing"),
         **dict.fromkeys(("dominates", "frontier", "hypervolume", "wilson"), "pareto"),
         **dict.fromkeys(
             (

@@ -9,10 +9,10 @@ import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 
-from analysis import axes, palette, points
+from analysis import axes, palette, points, style
 from analysis.axes import USUAL
 from analysis.comparison import Paired
-from analysis.palette import FONT, ThemeName
+from analysis.palette import ThemeName
 from robustray.verdicts import CLEAN
 
 _MOST_IMAGES = 400  # columns; of more images every second, third ... in their order
@@ -45,13 +45,15 @@ def attack_map(
     order = _order(codes, len(models.stages))
     shown = codes[:, order][:, :: -(-len(order) // _MOST_IMAGES)]
     names = ["wrong as it is" if name == CLEAN else f"broken by {name}" for name in models.stages] + ["stands"]
-    attacks = [look.categories[at % len(look.categories)] for at in range(len(models.stages) - 1)]
-    colours = [look.muted, *attacks, look.grid]
+    # From early to late, and away from ink: an order that grey print keeps.
+    scale = look.scale[2:] if theme == "light" else look.scale[-3::-1]
+    attacks = [scale[round(at)] for at in np.linspace(0, len(scale) - 1, max(len(models.stages) - 1, 1))]
+    colours = [look.ink, *attacks[: len(models.stages) - 1], look.grid]
     z = np.where(shown < 0, len(models.stages), shown)
-    scale = [(end, colour) for at, colour in enumerate(colours) for end in (at / len(names), (at + 1) / len(names))]
+    steps = [(end, colour) for at, colour in enumerate(colours) for end in (at / len(names), (at + 1) / len(names))]
     figure = go.Figure()
     figure.add_heatmap(
-        z=z.tolist(), y=numbers, zmin=-0.5, zmax=len(names) - 0.5, colorscale=scale, showscale=False, ygap=3,
+        z=z.tolist(), y=numbers, zmin=-0.5, zmax=len(names) - 0.5, colorscale=steps, showscale=False, ygap=3,
         text=[[names[code] for code in row] for row in z], hovertemplate="trial %{y}: %{text}<extra></extra>",
     )  # fmt: skip
     for name, colour in zip(names, colours, strict=True):
@@ -60,20 +62,14 @@ def attack_map(
             marker={"symbol": "square", "size": 11, "color": colour, "line": {"width": 1, "color": look.muted}},
         )  # fmt: skip
     title = f"{len(order):,} images, the hardest at the left"
-    figure.update_xaxes(ticks="", showticklabels=False, title_text=title, showgrid=False, zeroline=False)
-    figure.update_yaxes(
-        type="category",
-        autorange="reversed",
-        title_text="trial",
-        tickfont={"color": look.muted},
-        ticks="",
-        automargin=True,
-    )
-    figure.update_layout(
-        template="none", paper_bgcolor=look.paper, plot_bgcolor=look.paper, hovermode="closest",
-        font={"family": FONT, "color": look.ink, "size": 12}, height=_ROW * len(rows) + 150,
+    style.laid_out(
+        figure, look, height=_ROW * len(rows) + 150,
         legend={"orientation": "h", "x": 0, "y": 1.02, "yanchor": "bottom"}, margin={"l": 60, "r": 12, "t": 60, "b": 44},
     )  # fmt: skip
+    figure.update_xaxes(ticks="", showline=False, showticklabels=False, title_text=title, showgrid=False)
+    figure.update_yaxes(
+        type="category", autorange="reversed", title_text="trial", ticks="", showline=False, showgrid=False
+    )
     return figure
 
 

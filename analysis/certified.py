@@ -11,8 +11,8 @@ from typing import Any
 import pandas as pd
 import plotly.graph_objects as go
 
-from analysis import palette, picture
-from analysis.palette import FONT, ThemeName
+from analysis import palette, picture, style
+from analysis.palette import ThemeName
 from robustray.errors import UserError
 from robustray.files import write_whole
 
@@ -106,13 +106,10 @@ def radius_figure(
                 hovertemplate="radius %{x:.3f}<br>%{y:.1f} %<extra>%{fullData.name}</extra>",
                 meta={"alpha": float(alpha), "claims": claims},
             )
-    line = {"gridcolor": look.grid, "zeroline": False, "linecolor": look.muted, "tickfont": {"color": look.muted}}
-    figure.update_xaxes(**line, title_text="l2 radius, pixels of [0, 1]", rangemode="tozero", automargin=True)
-    figure.update_yaxes(**line, title_text="certified accuracy, %", range=[0, 100])
-    figure.update_layout(
-        template="none", paper_bgcolor=look.paper, plot_bgcolor=look.paper, hovermode="closest",
-        font={"family": FONT, "color": look.ink, "size": 12}, width=_SIZE[0], height=_SIZE[1],
+    figure.update_xaxes(title_text="l2 radius, pixels of [0, 1]", rangemode="tozero")
+    figure.update_yaxes(title_text="certified accuracy, %", range=[0, 101])
+    return style.laid_out(
+        figure, look, width=_SIZE[0], height=_SIZE[1],
         title={"text": html.escape(title, quote=False), "x": 0, "xref": "paper", "font": {"size": 13}},
         margin={"l": 62, "r": 16, "t": 48 if title else 16, "b": 56},
     )  # fmt: skip
-    return figure

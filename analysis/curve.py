@@ -13,13 +13,15 @@ import pandas as pd
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
-from analysis import palette, picture
-from analysis.palette import FONT, Theme, ThemeName
+from analysis import palette, picture, style
+from analysis.palette import Theme, ThemeName
 from robustray.errors import UserError
 from robustray.files import write_whole
 
 ABOUT, ROWS = "curve.json", "epochs.csv"
 _WIDTH, _PANEL = 860, 300  # pixels
+_DASHES = ("solid", "dash", "dot", "dashdot", "longdash")
+_SYMBOLS = ("circle", "square", "diamond", "triangle-up", "cross", "star", "hexagon")
 
 
 @dataclass(frozen=True)
@@ -114,8 +116,7 @@ def curve_figure(curves: Sequence[Curve], *, theme: ThemeName = "light") -> go.F
     for draw in (_band, _line):  # no band over another's line
         for curve in curves:
             row = panels.index(curve.panel) + 1
-            colour = look.categories[names.index(curve.name) % len(look.categories)]
-            trace = draw(curve, colour)
+            trace = draw(curve, names.index(curve.name), look)
             if draw is _line:
                 trace.showlegend = curve.name not in seen
                 seen.add(curve.name)
@@ -147,9 +148,9 @@ def _times(curve: Curve) -> int:
     return 100 if curve.about["unit"] == "fraction" else 1
 
 
-def _band(curve: Curve, colour: str) -> go.Scatter:
+def _band(curve: Curve, number: int, look: Theme) -> go.Scatter:
     """The intervals, where there are any: out along their upper ends, back along the lower ones."""
-    there = curve.rows.dropna(subset=["low", "high"])
+    there, colour = curve.rows.dropna(subset=["low", "high"]), look.categories[number % len(look.categories)]
     back = there.iloc[::-1]
     return go.Scatter(
         x=[*there["epoch"], *back["epoch"]], y=[*(_times(curve) * there["high"]), *(_times(curve) * back["low"])],
@@ -158,21 +159,20 @@ def _band(curve: Curve, colour: str) -> go.Scatter:
     )  # fmt: skip
 
 
-def _line(curve: Curve, colour: str) -> go.Scatter:
+def _line(curve: Curve, number: int, look: Theme) -> go.Scatter:
     """A mark for each epoch, and the way between them."""
+    colour = look.categories[number % len(look.categories)]
+    line = {"color": colour, "width": 2, "dash": _DASHES[number % len(_DASHES)]}
+    marks = {"size": 6, "symbol": _SYMBOLS[number % len(_SYMBOLS)], "color": colour}
     return go.Scatter(
         x=curve.rows["epoch"].tolist(), y=(_times(curve) * curve.rows["value"]).tolist(), mode="lines+markers",
-        name=html.escape(curve.name), line={"color": colour, "width": 2}, marker={"size": 6}, legendgroup=curve.name,
+        name=html.escape(curve.name), line=line, marker=marks, legendgroup=curve.name,
         hovertemplate="epoch %{x}<br>%{y:.4g}<extra>%{fullData.name}</extra>",
     )  # fmt: skip
 
 
 def _styled(figure: go.Figure, look: Theme, panels: int) -> None:
-    line = {"gridcolor": look.grid, "zeroline": False, "linecolor": look.muted, "tickfont": {"color": look.muted}}
-    figure.update_xaxes(**line, automargin=True)
-    figure.update_yaxes(**line, automargin=True)
-    figure.update_layout(
-        template="none", paper_bgcolor=look.paper, plot_bgcolor=look.paper, hovermode="closest",
-        font={"family": FONT, "color": look.ink, "size": 12}, width=_WIDTH, height=_PANEL * panels + 60,
+    style.laid_out(
+        figure, look, width=_WIDTH, height=_PANEL * panels + 60,
         legend={"orientation": "h", "y": 1.02, "yanchor": "bottom", "x": 0}, margin={"l": 62, "r": 16, "t": 48, "b": 56},
     )  # fmt: skip

@@ -10,10 +10,10 @@ from typing import Any
 import pandas as pd
 import plotly.graph_objects as go
 
-from analysis import axes, derivation, palette, points, words
+from analysis import axes, derivation, palette, points, style, words
 from analysis.axes import RANK, USUAL, Axis
 from analysis.collect import options
-from analysis.palette import FONT, Colours, Theme, ThemeName
+from analysis.palette import Colours, Theme, ThemeName
 from analysis.points import Stage
 from sweeps.standing import TEST
 
@@ -38,6 +38,7 @@ class _Look:
     outline: float = 0.0  # width in pixels; of paper, or for open and hollow marks their own colour
     rank: int = 1000  # place in the legend, lowest first
     hollow: bool = False  # filled with paper, so that no interval bar shows through
+    ringed: bool = False  # outlined in ink, not in paper: told apart in grey too
 
     @property
     def derived(self) -> _Look:
@@ -75,7 +76,9 @@ def _looks(now: Stage, judge: str, *, tested: bool) -> dict[str, _Look]:
         "bound": _Look("bound: proven dominated", "triangle-down-open", 9, 0.9, outline=1.4),
         "judged": _Look("judged, dominated", "circle", 8, 0.6, rank=5),
         "flagged": _Look("flagged: not to be trusted", "bowtie-open", 11, outline=1.6, rank=6),
-        "leader": _Look(leader, "circle", 10 if tested else 12, 0.4 if tested else 1.0, outline=1.2, rank=1),
+        "leader": _Look(
+            leader, "circle", 10 if tested else 12, 0.55 if tested else 1.0, outline=1.4, rank=1, ringed=True
+        ),
         "test_dominated": _Look(f"test, dominated there ({judge})", "diamond", 10, outline=1.8, rank=3, hollow=True),
         "test_flagged": _Look(f"flagged on test ({judge})", "hourglass-open", 11, outline=1.6, rank=7),
         "test": _Look(f"test ({judge}), 95{_THIN}% interval", "diamond", 11, outline=1.0, rank=2),
@@ -128,12 +131,12 @@ def frontier_figure(
     _draw_staircase(figure, selected[selected["kind"] == "leader"], view, look, now, plane)
     _draw_trained(figure, selected, derivation.trained_frontier(df, objectives), view, look, plane)
     _draw_links(figure, selected, tested, look)
-    for kind, style in _looks(now, _safe(judge), tested=not tested.empty).items():
+    for kind, drawn_as in _looks(now, _safe(judge), tested=not tested.empty).items():
         source = tested if kind.startswith("test") else selected
         labelled = kind in (("test", "test_dominated") if len(tested) else ("leader",))
         part = source[source["kind"] == kind]
-        _draw(figure, kind, style, part[~part["derived"].astype(bool)], colours, look, labelled=labelled)
-        _draw(figure, kind, style.derived, part[part["derived"].astype(bool)], colours, look, labelled=labelled)
+        _draw(figure, kind, drawn_as, part[~part["derived"].astype(bool)], colours, look, labelled=labelled)
+        _draw(figure, kind, drawn_as.derived, part[part["derived"].astype(bool)], colours, look, labelled=labelled)
     _draw_categories(figure, colours)
     figure.update_layout(_layout(title, look, colours))
     judged_by = _safe(", ".join(filter(None, [judge, threat])))
@@ -278,7 +281,7 @@ def _draw_links(figure: go.Figure, selected: pd.DataFrame, tested: pd.DataFrame,
 def _draw(
     figure: go.Figure,
     kind: str,
-    style: _Look,
+    drawn_as: _Look,
     part: pd.DataFrame,
     colours: Colours,
     look: Theme,
@@ -294,12 +297,12 @@ def _draw(
     ):  # an option that only some have: a scale takes numbers alone
         for has_none in (False, True):
             some = part[[(value is None) == has_none for value in values]]
-            _draw(figure, kind, style, some, colours, look, labelled=labelled, listed=not has_none)
+            _draw(figure, kind, drawn_as, some, colours, look, labelled=labelled, listed=not has_none)
         return
     derived = bool(part["derived"].any())
     group = f"{kind} derived" if derived else kind
     scaled = colours.axis is not None and True not in missing
-    marker, legend_marker = _marker(style, [look.muted if v is None else v for v in values], scaled, look)
+    marker, legend_marker = _marker(drawn_as, [look.muted if v is None else v for v in values], scaled, look)
     bars: dict[str, Any] = {}
     if kind.startswith("test"):
         for axis in ("x", "y"):
@@ -314,7 +317,7 @@ def _draw(
         "textfont": {"color": look.muted, "size": 11},
     }
     figure.add_scatter(
-        x=part["x"].tolist(), y=part["y"].tolist(), marker=marker, name=style.label, legendgroup=group, showlegend=False,
+        x=part["x"].tolist(), y=part["y"].tolist(), marker=marker, name=drawn_as.label, legendgroup=group, showlegend=False,
         mode="markers+text" if labelled else "markers",
         hovertext=part["hover"], hovertemplate="%{hovertext}<extra></extra>",
         meta={"kind": kind, "derived": derived}, customdata=part["trial"].tolist(),
@@ -322,24 +325,25 @@ def _draw(
     )  # fmt: skip
     # Coloured marks would lend the legend the colour of their first trial: a mark without a place speaks for them.
     figure.add_scatter(
-        x=[None], y=[None], mode="markers", marker=legend_marker, name=style.label, legendgroup=group, showlegend=listed,
-        legendrank=style.rank, hoverinfo="skip",
+        x=[None], y=[None], mode="markers", marker=legend_marker, name=drawn_as.label, legendgroup=group, showlegend=listed,
+        legendrank=drawn_as.rank, hoverinfo="skip",
     )  # fmt: skip
 
 
-def _marker(style: _Look, values: list[Any], scaled: bool, look: Theme) -> tuple[dict[str, Any], dict[str, Any]]:
+def _marker(drawn_as: _Look, values: list[Any], scaled: bool, look: Theme) -> tuple[dict[str, Any], dict[str, Any]]:
     """Plotly's marker for a kind of trial, and the neutral one of the legend."""
-    marker: dict[str, Any] = {"symbol": style.symbol, "size": style.size, "opacity": style.opacity}
-    paint = {"color": values if style.coloured else look.muted}
-    if scaled and style.coloured:
+    marker: dict[str, Any] = {"symbol": drawn_as.symbol, "size": drawn_as.size, "opacity": drawn_as.opacity}
+    paint = {"color": values if drawn_as.coloured else look.muted}
+    if scaled and drawn_as.coloured:
         paint["coloraxis"] = "coloraxis"
-    if style.hollow:
-        line: dict[str, Any] = {"width": style.outline}
+    if drawn_as.hollow:
+        line: dict[str, Any] = {"width": drawn_as.outline}
         return (
             marker | {"color": look.paper, "line": line | paint},
             marker | {"color": look.paper, "line": line | {"color": look.muted}},
         )
-    line = {"width": style.outline} if "open" in style.symbol else {"width": style.outline, "color": look.paper}
+    edge = look.ink if drawn_as.ringed else look.paper
+    line = {"width": drawn_as.outline} if "open" in drawn_as.symbol else {"width": drawn_as.outline, "color": edge}
     return marker | {"line": line} | paint, marker | {"line": line, "color": look.muted}
 
 
@@ -352,25 +356,14 @@ def _draw_categories(figure: go.Figure, colours: Colours) -> None:
 
 
 def _layout(title: str, look: Theme, colours: Colours) -> dict[str, Any]:
-    axis = {
-        "gridcolor": look.grid, "zeroline": False, "showline": True, "linecolor": look.muted,
-        "ticks": "outside", "ticklen": 4, "tickcolor": look.muted, "tickfont": {"color": look.muted},
-        "title": {"standoff": 12, "font": {"size": 14}},
-    }  # fmt: skip
+    # One size more than other figures: it stands alone, and on a whole screen.
+    axis = style.axis(look) | {"tickfont": {"color": look.muted, "size": style.SIZE}}
+    axis |= {"title": {"standoff": 12, "font": {"size": style.SIZE + 1}}}
     legend = {"bgcolor": "rgba(0,0,0,0)", "font": {"size": 12}, "itemsizing": "trace", "tracegroupgap": 0}
-    layout: dict[str, Any] = {
-        "template": "none",
-        "paper_bgcolor": look.paper,
-        "plot_bgcolor": look.paper,
-        "font": {"family": FONT, "color": look.ink, "size": 13},
+    layout: dict[str, Any] = style.layout(look) | {
         "xaxis": axis,
         "yaxis": axis,
         "margin": {"l": 68, "r": 24, "t": 84 if title else 44, "b": 56},
-        "hovermode": "closest",
-        "hoverlabel": {
-            "align": "left", "bgcolor": look.paper, "bordercolor": look.muted,
-            "font": {"color": look.ink, "size": 12.5},
-        },
         "legend": legend | {"orientation": "h", "x": 0, "xanchor": "left", "y": -0.14, "yanchor": "top"},
         "dragmode": "zoom",
     }  # fmt: skip
@@ -381,7 +374,7 @@ def _layout(title: str, look: Theme, colours: Colours) -> dict[str, Any]:
             "xref": "paper",
             "y": 0.97,
             "yref": "container",
-            "font": {"size": 18},
+            "font": {"size": 17},
         }
     if colours.axis is not None:
         layout["coloraxis"] = colours.axis

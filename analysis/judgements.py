@@ -17,7 +17,9 @@ from analysis.sheet import threat_in_words
 from robustray.errors import UserError
 from robustray.judging import flags
 from robustray.verdicts import CLEAN, Shard, Verdicts, read_shards, stages
+from sweeps import record
 from sweeps.record import Snapshot
+from sweeps.standing import TEST
 
 PARTS, RESULT = "judgement.json", "result.json"
 IMAGES = ("data", "split", "rows", "images", "threat")  # of judgement.json: what trials of one sweep have in common
@@ -68,7 +70,8 @@ def _finished(shards: Iterable[Shard], named: Iterable[str]) -> list[str]:
 
 
 def find(path: Path, split: str) -> Path:
-    """The judgement a path means: its own folder or a file in it, or a model's folder with one judgement on this split.
+    """The judgement a path means: its own folder or a file in it, a model's folder with one judgement on this split, or the
+    folder of a sweep's trial, which its record says the judgement of.
 
     Raises:
         UserError: there is none, or more than one.
@@ -77,6 +80,8 @@ def find(path: Path, split: str) -> Path:
     if (folder / PARTS).is_file():
         return folder
     found = sorted(file.parent for at in (folder, folder / "judgements") for file in at.glob(f"{split}-*/{PARTS}"))
+    if not found and (judged := _of_trial(folder, split)) is not None:
+        return judged
     if not found:
         raise UserError(f"{folder}: neither a sweep nor a judgement on {split}; a judgement's folder holds {PARTS}")
     if len(found) > 1:  # a sweep leaves one at its first look where a model turns out to be judged in another way
@@ -84,6 +89,19 @@ def find(path: Path, split: str) -> Path:
     if len(found) > 1:
         raise UserError(f"{folder}: has {len(found)} judgements on {split}; name one, such as {found[0]}")
     return found[0]
+
+
+def _of_trial(folder: Path, split: str) -> Path | None:
+    """The judgement of a sweep's trial; None where the folder is none, or it was not judged in full."""
+    whole = folder.resolve()
+    sweep = whole.parent.parent
+    if whole.parent.name != "trials" or not whole.name.isdecimal() or not (sweep / record.JOURNAL).is_file():
+        return None
+    judged = record.read(sweep).judged.get((int(whole.name), split))
+    if judged is None:
+        told = "; test is read for members alone: try --split validation" if split == TEST else ""
+        raise UserError(f"{folder}: this trial is not judged in full on {split}{told}")
+    return sweep / judged.folder
 
 
 def _begun(folder: Path) -> bool:

@@ -10,10 +10,10 @@ import pandas as pd
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
-from analysis import palette, points, words
+from analysis import palette, points, style, words
 from analysis.axes import USUAL, Axis
 from analysis.collect import options
-from analysis.palette import FONT, Theme, ThemeName
+from analysis.palette import Theme, ThemeName
 
 _MOST = 12  # options; further ones would be a page of their own
 _ROW = 230  # pixels per option
@@ -60,16 +60,9 @@ def option_figure(
                 title_text=html.escape(words.option_name(name), quote=False), **_scale(rows[name]), **place
             )
             figure.update_yaxes(title_text=axis.title, **place)
-    line = {"gridcolor": look.grid, "zeroline": False, "linecolor": look.muted, "tickfont": {"color": look.muted}}
-    title = {"font": {"size": 12}, "standoff": 6}
-    figure.update_xaxes(**line, title=title, automargin=True)
-    figure.update_yaxes(**line, title=title)
-    figure.update_layout(
-        template="none", paper_bgcolor=look.paper, plot_bgcolor=look.paper, showlegend=False, hovermode="closest",
-        font={"family": FONT, "color": look.ink, "size": 12}, height=_ROW * len(named) + 40,
-        margin={"l": 52, "r": 12, "t": 12, "b": 52},
-    )  # fmt: skip
-    return figure
+    return style.laid_out(
+        figure, look, showlegend=False, height=_ROW * len(named) + 40, margin={"l": 52, "r": 12, "t": 12, "b": 52}
+    )
 
 
 def _marks(part: pd.DataFrame, name: str, axis: Axis, look: Theme, *, front: bool) -> dict[str, Any]:

@@ -33,7 +33,7 @@ class Theme:
     bar: str
     plain: str  # of marks that no option colours
     scale: tuple[str, ...]
-    categories: tuple[str, ...]
+    categories: tuple[str, ...]  # apart for every kind of colour vision; the first four also in grey
 
 
 def _viridis(low: float, high: float) -> tuple[str, ...]:
@@ -53,7 +53,7 @@ THEMES: dict[ThemeName, Theme] = {
         bar="rgba(28, 36, 48, 0.42)",
         plain="#2b5c8f",
         scale=_viridis(0.0, 0.86),
-        categories=("#2b5c8f", "#c2571a", "#1b7f5c", "#8a4fa3", "#a87b00", "#b23a5b", "#4d7c8a"),
+        categories=("#2b5c8f", "#c97a58", "#4c2848", "#857510", "#b0385a", "#7e9490", "#743505"),
     ),
     "dark": Theme(
         paper="#14181f",
@@ -66,7 +66,7 @@ THEMES: dict[ThemeName, Theme] = {
         bar="rgba(230, 233, 238, 0.45)",
         plain="#7fb2e5",
         scale=_viridis(0.34, 1.0),
-        categories=("#7fb2e5", "#f0965a", "#5cc79f", "#c79be0", "#e0bb4f", "#ee8aa5", "#8fbccb"),
+        categories=("#7fb2e5", "#d08050", "#f8cbde", "#9f6c8b", "#d2db75", "#aaa291", "#b5e3b2"),
     ),
 }
 
@@ -119,7 +119,12 @@ def _numeric(numbers: pd.Series[float], column: str, theme: Theme, *, whole: boo
         "cmin": math.log10(low) if log else low,
         "cmax": math.log10(high) if log else high,
         "colorbar": {
-            "title": {"text": html.escape(words.option_name(column), quote=False), "side": "right"},
+            "title": {
+                "text": html.escape(words.option_name(column), quote=False),
+                "side": "right",
+                "font": {"size": 12},
+            },
+            "tickfont": {"size": 11, "color": theme.muted},
             "thickness": 10,
             "outlinewidth": 0,
             "ticks": "outside",

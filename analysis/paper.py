@@ -7,8 +7,8 @@ from pathlib import Path
 
 import plotly.graph_objects as go
 
-from analysis import picture
-from analysis.palette import FONT, Theme
+from analysis import picture, style
+from analysis.palette import Theme
 from robustray.files import write_whole
 
 FORMATS: tuple[picture.Format, ...] = ("png", "svg", "pdf")
@@ -24,17 +24,11 @@ class Written:
 
 def styled(figure: go.Figure, look: Theme, *, width: int, height: int) -> go.Figure:
     """Axes, fonts and legend as all figures of this package have them; sizes in pixels, 96 to an inch."""
-    axis = {"gridcolor": look.grid, "zeroline": False, "linecolor": look.muted, "showline": True, "ticks": "outside"}
-    ticks = {"tickcolor": look.muted, "ticklen": 4, "tickfont": {"color": look.muted, "size": 11}}
-    figure.update_xaxes(**axis, **ticks, automargin=True)
-    figure.update_yaxes(**axis, **ticks, automargin=True)
-    figure.update_annotations(font={"size": 12, "color": look.ink})
-    figure.update_layout(
-        template="none", paper_bgcolor=look.paper, plot_bgcolor=look.paper, hovermode="closest", width=width,
-        height=height, font={"family": FONT, "color": look.ink, "size": 12}, margin={"l": 62, "r": 16, "t": 64, "b": 56},
+    figure.update_annotations(font={"size": style.SIZE, "color": look.ink})
+    return style.laid_out(
+        figure, look, width=width, height=height, margin={"l": 62, "r": 16, "t": 64, "b": 56},
         legend={"orientation": "h", "yref": "container", "y": 1, "yanchor": "top", "x": 0},
     )  # fmt: skip
-    return figure
 
 
 def written(figure: go.Figure, stem: Path) -> Written:

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -24,6 +25,7 @@ Tables = Mapping[str, pd.DataFrame]
 DIVERGENCES = {"kl": "KL", "js_sqrt": "√JS", "lse": "squared l2", "l2": "l2", "lp": "l1", "linf": "l∞"}
 OBJECTIVES = {"standard": "standard", "madry": "adversarial training", "score": "SCORE", "trades": "TRADES"}
 METHODS = {"natural": "natural", "gr": "GR", "llr": "LLR", "at": "AT", "rst": "RST", "trades": "TRADES"}
+_COARSE = 0.03  # of [0, 1]: grey levels so far apart are seen as bars
 _DASHES = ("solid", "dash", "dot", "dashdot")  # lines are told apart in grey print too
 
 
@@ -194,12 +196,13 @@ def spline_errors(tables: Tables, *, theme: ThemeName = "light") -> go.Figure:
             marks = {"size": 8, "color": look.categories[number], "symbol": ("circle", "diamond")[number]}
             spread = {"type": "data", "array": means[(key, "std")].fillna(0).tolist(), "thickness": 1, "width": 3}
             trace = go.Scatter(
-                x=names, y=means[(key, "mean")].tolist(), mode="markers", name=title, marker=marks, error_y=spread,
+                x=means[(key, "mean")].tolist(), y=names, mode="markers", name=title, marker=marks, error_x=spread,
                 showlegend=column == 1, legendgroup=title,
             )  # fmt: skip
             figure.add_trace(trace, row=1, col=column)
-    figure.update_yaxes(type="log", dtick=1)
-    figure.update_yaxes(title_text="mean squared error on test", row=1, col=1)
+        figure.update_xaxes(title_text="mean squared error on test", row=1, col=column)
+    figure.update_xaxes(type="log", tickvals=[0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1])
+    figure.update_yaxes(autorange="reversed")
     return paper.styled(figure, look, width=760, height=400)
 
 
@@ -211,22 +214,32 @@ def distances(tables: Tables, *, theme: ThemeName = "light") -> go.Figure:
         rows=1, cols=len(splits), shared_yaxes=True, subplot_titles=[f"{split} to train" for split in splits],
         horizontal_spacing=0.04,
     )  # fmt: skip
-    bins = {"start": 0, "end": 1, "size": 0.05}
+    bins = _bins(df[["distance", "random_labels"]].to_numpy(dtype=float))
     for column, split in enumerate(splits, 1):
         here = df[df["split"] == split]
         for number, (key, title) in enumerate((("distance", "classes"), ("random_labels", "random labels"))):
             trace = go.Histogram(
-                x=here[key], xbins=bins, histnorm="probability", name=title, opacity=0.75, legendgroup=title,
+                x=here[key], xbins=bins, histnorm="percent", name=title, opacity=0.75, legendgroup=title,
                 marker={"color": look.categories[number], "pattern": {"shape": ("", "/")[number]}}, showlegend=column == 1,
             )  # fmt: skip
             figure.add_trace(trace, row=1, col=column)
         least = float(here["distance"].min())
         line = {"color": look.ink, "dash": "dot", "width": 1}
         figure.add_vline(x=least, line=line, annotation_text=f"least {least:.2f}", row=1, col=column)
-        figure.update_xaxes(title_text="linf distance, pixels", range=[0, 1], row=1, col=column)
-    figure.update_yaxes(title_text="share of images", row=1, col=1)
+        figure.update_xaxes(title_text="linf distance, pixels of [0, 1]", range=[0, 1], row=1, col=column)
+    figure.update_yaxes(title_text="images, %", row=1, col=1)
     figure.update_layout(barmode="overlay")
     return paper.styled(figure, look, width=760, height=360)
+
+
+def _bins(values: np.ndarray[Any, Any]) -> dict[str, float]:
+    """One bar for each level where distances are those of few grey levels, else for each twentieth: bars between levels of
+    another width would show gaps that the data has not.
+    """
+    levels = np.unique(values[np.isfinite(values)].round(6))
+    step = float(np.diff(levels).min()) if len(levels) > 1 else 0.0
+    whole = step >= _COARSE and bool(np.allclose(levels / step, np.round(levels / step), atol=1e-3))
+    return {"start": -step / 2, "end": 1 + step / 2, "size": step} if whole else {"start": 0, "end": 1, "size": 0.05}
 
 
 def neighbours(tables: Tables, *, theme: ThemeName = "light") -> go.Figure:
@@ -236,7 +249,7 @@ def neighbours(tables: Tables, *, theme: ThemeName = "light") -> go.Figure:
     for number, (split, here) in enumerate(df.groupby("split", sort=False)):
         line = {"color": look.categories[number], "dash": _DASHES[number], "width": 2}
         figure.add_trace(_curve(here["radius"], 100 * here["share"], str(split), line, True))
-    figure.update_xaxes(title_text="linf radius, pixels")
+    figure.update_xaxes(title_text="linf radius, pixels of [0, 1]")
     figure.update_yaxes(title_text="certain accuracy of the nearest neighbour, %", range=[0, 101])
     return paper.styled(figure, look, width=480, height=360)
 

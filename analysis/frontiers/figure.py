@@ -12,12 +12,12 @@ import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 
-from analysis import axes, palette, points, published
+from analysis import axes, palette, points, published, style
 from analysis.axes import USUAL
 from analysis.frontiers.compared import HOURS, Compared
 from analysis.frontiers.differing import SERIOUS
 from analysis.frontiers.fronts import Floats, Front
-from analysis.palette import FONT, ThemeName
+from analysis.palette import ThemeName
 from analysis.pareto import wilson
 from analysis.search.attainment import surfaces
 from analysis.sheet import threat_in_words
@@ -116,15 +116,9 @@ def frontiers_figure(of: Compared, below: pd.DataFrame, *, theme: ThemeName = "l
     for number, search in enumerate(dict.fromkeys(front.search for front in of.fronts)):
         _draw(figure, of, search, number, theme)
     where = "test" if of.split == "test" else "selection set"
-    line_style: dict[str, Any] = {
-        "gridcolor": look.grid,
-        "zeroline": False,
-        "linecolor": look.muted,
-        "automargin": True,
-    }
     (left, right), (bottom, top) = _view(of, below)
-    figure.update_xaxes(**line_style, title={"text": f"clean accuracy on {where}, %"}, range=[left, right])
-    figure.update_yaxes(**line_style, title={"text": f"robust accuracy on {where}, %"}, range=[bottom, top])
+    figure.update_xaxes(title_text=f"clean accuracy on {where}, %", range=[left, right])
+    figure.update_yaxes(title_text=f"robust accuracy on {where}, %", range=[bottom, top])
     return _laid_out(figure, look)
 
 
@@ -147,14 +141,8 @@ def cost_figure(of: Compared, *, theme: ThemeName = "light") -> go.Figure:
         )  # fmt: skip
     if np.isfinite(of.budget):
         figure.add_vline(x=of.budget, line={"color": look.muted, "width": 1, "dash": "dot"})
-    line_style: dict[str, Any] = {
-        "gridcolor": look.grid,
-        "zeroline": False,
-        "linecolor": look.muted,
-        "automargin": True,
-    }
-    figure.update_xaxes(**line_style, title={"text": "device-hours of training"})
-    figure.update_yaxes(**line_style, title={"text": "hypervolume on validation, cheap attack"})
+    figure.update_xaxes(title_text="training, device-hours", rangemode="tozero")
+    figure.update_yaxes(title_text="hypervolume on validation, cheap attack", rangemode="tozero")
     return _laid_out(figure, look)
 
 
@@ -176,10 +164,24 @@ def _sides(below: pd.DataFrame) -> dict[str, str]:
 def _view(of: Compared, below: pd.DataFrame) -> list[list[float]]:
     """The ranges of both axes: the sweeps' points and the most robust of each published class; their tails run out of it."""
     best = below.sort_values("robust_accuracy").groupby("label").tail(1)
-    every = 100 * pd.concat([of.points[list(ACCURACIES)], best[list(ACCURACIES)]]).to_numpy(dtype=float)
+    every = 100 * np.concatenate([_reached(of), best[list(ACCURACIES)].to_numpy(dtype=float)])
     low, high = every.min(axis=0), every.max(axis=0)
     room = np.maximum(0.1 * (high - low), 2.0)
     return np.stack([np.maximum(low - room, -1), np.minimum(high + room, 101)], axis=1).tolist()  # type: ignore[no-any-return]
+
+
+def _reached(of: Compared) -> Floats:
+    """Both accuracies [n, 2] of all points, and where bars are drawn of the ends of their intervals."""
+    searches = [front.search for front in of.fronts]
+    ends = [of.points[list(ACCURACIES)].to_numpy(dtype=float)]
+    for front in of.fronts:
+        if searches.count(front.search) == 1:
+            count = len(front.images)
+            low_high = np.array(
+                [[wilson(p * count, count) for p in point] for point in front.points]
+            )  # [n, 2, low and high]
+            ends += [low_high[..., 0], low_high[..., 1]]
+    return np.concatenate(ends)
 
 
 def _draw(figure: go.Figure, of: Compared, search: str, number: int, theme: ThemeName) -> None:
@@ -228,9 +230,7 @@ def _colour(look: palette.Theme, number: int) -> str:
 
 
 def _laid_out(figure: go.Figure, look: palette.Theme) -> go.Figure:
-    figure.update_layout(
-        template="none", paper_bgcolor=look.paper, plot_bgcolor=look.paper, hovermode="closest", height=SIZE[1],
-        font={"family": FONT, "color": look.ink, "size": 13}, margin={"l": 62, "r": 20, "t": 20, "b": 60},
-        legend={"orientation": "h", "x": 0, "y": -0.16, "yanchor": "top"},
+    return style.laid_out(
+        figure, look, height=SIZE[1], margin={"l": 62, "r": 20, "t": 20, "b": 60},
+        legend={"orientation": "h", "x": 0, "y": -0.12, "yanchor": "top"},
     )  # fmt: skip
-    return figure

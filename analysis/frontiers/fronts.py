@@ -93,6 +93,10 @@ def _front(folder: Path, snapshot: record.Snapshot, name: str, search: str, abou
     models = comparison.read(folder, snapshot, split)
     leading = points.leaders(df, snapshot.objectives)
     rows = df[df["trial"].isin(leading)]
+    if rows.empty and snapshot.members:
+        raise UserError(
+            f"{folder}: no trial is on its frontier: those that completed are flagged, or miss a constraint"
+        )
     read_ones = [] if models is None else [n for n in rows["trial"] if n in models.trials]
     if models is None or not read_ones or len(read_ones) < len(rows):
         ahead = "; the sweep's own command goes on, or try --split validation" if split == TEST else ""

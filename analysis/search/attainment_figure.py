@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import html
-from typing import Any
 
 import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 
-from analysis import axes, palette, points
+from analysis import axes, palette, points, style
 from analysis.axes import Axis
-from analysis.palette import FONT, ThemeName
+from analysis.palette import ThemeName
 from analysis.search.attainment import LEVELS, Array, Repeats, said
 
 _HEIGHT = 480  # pixels
@@ -62,16 +61,12 @@ def attainment_figure(repeats: Repeats, *, theme: ThemeName = "light") -> go.Fig
             name=said(level, len(fronts)), hovertemplate="%{x:.1f}, %{y:.1f}<extra>%{fullData.name}</extra>",
         )  # fmt: skip
     note = "" if repeats.numbers == "judged" else " (cheap attack, not judged)"
-    line: dict[str, Any] = {"gridcolor": look.grid, "zeroline": False, "linecolor": look.muted}
-    line |= {"tickfont": {"color": look.muted}, "automargin": True}
-    figure.update_xaxes(**line, range=ends[0].tolist(), title={"text": plane[0].title + note, "font": {"size": 12}})
-    figure.update_yaxes(**line, range=ends[1].tolist(), title={"text": plane[1].title + note, "font": {"size": 12}})
-    figure.update_layout(
-        template="none", paper_bgcolor=look.paper, plot_bgcolor=look.paper, hovermode="closest", height=_HEIGHT,
-        font={"family": FONT, "color": look.ink, "size": 12}, margin={"l": 58, "r": 14, "t": 14, "b": 120},
+    figure.update_xaxes(range=ends[0].tolist(), title_text=plane[0].title + note)
+    figure.update_yaxes(range=ends[1].tolist(), title_text=plane[1].title + note)
+    return style.laid_out(
+        figure, look, height=_HEIGHT, margin={"l": 58, "r": 14, "t": 14, "b": 120},
         legend={"orientation": "h", "x": 0, "y": -0.16, "yanchor": "top"},
     )  # fmt: skip
-    return figure
 
 
 def _steps(front: Array, plane: tuple[Axis, Axis], ends: Array) -> tuple[list[float], list[float]]:

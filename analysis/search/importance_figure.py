@@ -8,8 +8,8 @@ import pandas as pd
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
-from analysis import axes, palette, words
-from analysis.palette import FONT, Theme, ThemeName
+from analysis import axes, palette, style, words
+from analysis.palette import Theme, ThemeName
 from analysis.search.sample import MEMBER
 
 _MOST = 12  # options; further ones would be a page of their own
@@ -50,16 +50,13 @@ def importance_figure(table: pd.DataFrame, *, theme: ThemeName = "light") -> go.
             tickmode="array", tickvals=list(range(len(shown))), ticktext=[_name(part, option) for option in shown],
             range=[len(shown) - 0.5, -0.5], row=row, col=1,
         )  # fmt: skip
-    line = {"gridcolor": look.grid, "linecolor": look.muted, "tickfont": {"color": look.muted}}
-    figure.update_xaxes(**line, range=[-4, 104], zeroline=True, zerolinecolor=look.muted)
-    figure.update_xaxes(title={"text": "share of the variance, %", "font": {"size": 12}}, row=len(targets), col=1)
-    figure.update_yaxes(**{**line, "tickfont": {"color": look.ink}}, zeroline=False, automargin=True)
-    figure.update_layout(
-        template="none", paper_bgcolor=look.paper, plot_bgcolor=look.paper, hovermode="closest",
-        font={"family": FONT, "color": look.ink, "size": 12}, height=height,
-        legend={"orientation": "h", "y": 1, "yanchor": "top", "yref": "container", "x": 0},
+    style.laid_out(
+        figure, look, height=height, legend={"orientation": "h", "y": 1, "yanchor": "top", "yref": "container", "x": 0},
         margin={"l": 12, "r": 12, "t": 88, "b": 48},
     )  # fmt: skip
+    figure.update_xaxes(range=[-4, 104], zeroline=True, zerolinecolor=look.muted)
+    figure.update_xaxes(title_text="share of the variance, %", row=len(targets), col=1)
+    figure.update_yaxes(tickfont={"color": look.ink}, ticks="")
     return figure
 
 

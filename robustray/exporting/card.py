@@ -138,7 +138,7 @@ def _loading(told: Told) -> Iterator[str]:
     if isinstance(told.program, str):
         yield (
             f"This model has no program that stands alone: {told.program}. It needs the package robustray: "
-            "`robustray.subjects.load(FOLDER, architecture=None, data=None, norm='linf')`."
+            "`robustray.subjects.load(FOLDER)`."
         )
     else:
         yield "`load.py` needs torch and safetensors alone:\n"

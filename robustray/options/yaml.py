@@ -77,10 +77,18 @@ class Document:
             UserError: there is no such file, it is not YAML, or it has what an option file has no use for: tags,
                 merges, keys that are not text, keys given twice, aliases without end.
         """
-        text = _text(Path(path))
-        value, places = parse(text, lambda line: Place(line, f"{path}:{line}"))
+        return cls.of(_text(Path(path)), str(path))
+
+    @classmethod
+    def of(cls, text: str, called: str) -> Document:
+        """Reads YAML text, as `read` does that of a file.
+
+        Args:
+            called: what stands for the file in messages, `called:12`.
+        """
+        value, places = parse(text, lambda line: Place(line, f"{called}:{line}"))
         if value is None:
-            raise UserError(f"{path}: is empty")
+            raise UserError(f"{called}: is empty")
         if not isinstance(value, dict):
             raise UserError(f"{places[()].text}: must be a mapping of keys to values, not {show(value)}")
         return cls(value, places)

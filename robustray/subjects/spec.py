@@ -11,7 +11,9 @@ from robustray.subjects import derived, exported, factory, libraries, trial, wei
 from robustray.subjects.classifier import Classifier
 
 
-def load(spec: str, *, architecture: str | None, data: DataSource | None, norm: str) -> Classifier:
+def load(
+    spec: str | Path, *, architecture: str | None = None, data: DataSource | None = None, norm: str = "linf"
+) -> Classifier:
     """Loads a classifier onto the CPU, in eval mode and frozen.
 
     Args:
@@ -25,6 +27,7 @@ def load(spec: str, *, architecture: str | None, data: DataSource | None, norm: 
     Raises:
         UserError: there is no such thing, or it is not what it seems to be.
     """
+    spec = str(spec)
     if spec.startswith(ZOO):
         return zoo.model(spec[len(ZOO) :], data, norm)
     if spec.startswith(libraries.PREFIXES):

@@ -60,5 +60,5 @@ def _trained(defense: Mapping[str, Any], epochs: int) -> tuple[TrialConfig, nn.M
     )
     with tempfile.TemporaryDirectory() as folder:
         Trainer(trial, Path(folder), device="cpu").run()
-        found = subjects.load(folder, architecture=None, data=None, norm=trial.judge.threat.norm)
+        found = subjects.load(folder)
         return trial, found.model.eval().requires_grad_(False)

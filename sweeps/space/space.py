@@ -12,6 +12,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
+import yaml
 from pydantic import AfterValidator, Field, ValidationError, ValidationInfo, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
@@ -24,7 +25,7 @@ from robustray.measures.metrics import METRICS, in_order
 from robustray.moved import written
 from robustray.options.mistakes import Mistakes, mistakes
 from robustray.options.places import where_it_was
-from robustray.options.yaml import Document, Keys, dotted, show
+from robustray.options.yaml import Document, Keys, Place, dotted, show
 from robustray.plugins import Names, Plugins
 from robustray.registry import Options, Real, Registered, parts
 from robustray.trial import TrialConfig
@@ -140,10 +141,38 @@ class Sweep(Options):
         Raises:
             UserError: anything is wrong. One line: `x.yaml:12: trial.defense.betta: unknown key; did you mean 'beta'?`
         """
-        document = Document.read(path)
+        return cls._read(Document.read(path), overrides, Path(path).parent)
+
+    @classmethod
+    def of(cls, space: str | Mapping[str, Any], *, overrides: Sequence[str] = ()) -> Sweep:
+        """A search space that stands in a script or a notebook: YAML text, or the mapping that such text is of.
+
+        A mapping goes through the same reader, so that its mistakes are told as those of a file: `space: trial.defense.betta:
+        unknown key; did you mean 'beta'?`, with the line of `space` where it is text.
+
+        Args:
+            space: all of it; plugins are named from the working directory.
+            overrides: as for `from_yaml`.
+
+        Raises:
+            UserError: anything is wrong.
+        """
+        if isinstance(space, str):
+            document = Document.of(space, "space")
+        else:
+            try:
+                text = yaml.safe_dump(dict(space), sort_keys=False)
+            except yaml.representer.RepresenterError as error:  # an array, a tuple, an object of the user's
+                raise UserError(f"space: holds what YAML has no word for: {error.args[-1]!r}") from None
+            document = Document.of(text, "space")
+            document.places = {keys: Place(place.rank, "space") for keys, place in document.places.items()}
+        return cls._read(document, overrides, Path())
+
+    @classmethod
+    def _read(cls, document: Document, overrides: Sequence[str], home: Path) -> Sweep:
         for text in overrides:
             override(document, text)
-        plugins.in_document(document, Path(path).parent)
+        plugins.in_document(document, home)
         try:
             sweep = cls.model_validate(document.value)
         except ValidationError as error:

@@ -64,6 +64,18 @@ def test_a_judgement_is_found_by_its_folder_its_files_and_its_model(tmp_path: Pa
         judgements.find(tmp_path / "model", "test")
 
 
+def test_a_trial_of_a_sweep_means_the_judgement_that_its_record_names(made: Path) -> None:
+    judged = read(made).judged
+    number, _ = next(key for key in judged if key[1] == "test")
+    for at in ("validation", "test"):
+        assert judgements.find(made / "trials" / f"{number:04d}", at) == (made / judged[number, at].folder).resolve()
+    other = next(n for n, on in judged if on == "validation" and (n, "test") not in judged)
+    with pytest.raises(UserError, match="this trial is not judged in full on test; test is read for members alone"):
+        judgements.find(made / "trials" / f"{other:04d}", "test")
+    with pytest.raises(UserError, match="neither a sweep nor a judgement"):
+        judgements.find(made / "trials" / "best", "test")
+
+
 def test_a_folder_that_was_only_looked_at_is_no_second_judgement(tmp_path: Path) -> None:
     """A sweep looks at a model first, and may then judge it in another order or as a randomised one, in another folder."""
     folder = the.judgement(tmp_path / "judgements", "test", CLEAN, ROBUST)
