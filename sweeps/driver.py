@@ -208,6 +208,8 @@ def drive(
         f"{sweep.wanted} trials" if controller.pausing is None else f"{sweep.trials} whole trainings' worth of epochs"
     )
     bus(Said(f"{sweep.name}: {amount}" + (f", {done} done before" if done else "")))
+    if waiting := str(controller.taken_back):
+        bus(Said(waiting))
     measuring = Measuring(sweep, record, bus, session=session, members=lambda: judging.members)
     searched = Beside(controller, Following(deriving, judging), pressing=lambda: bool(controller.unfinished))
     queue = Chain(searched, measuring)

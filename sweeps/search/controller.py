@@ -34,13 +34,13 @@ from sweeps.search.first import First
 from sweeps.search.pausing import Pausing
 from sweeps.search.settings import Settings
 from sweeps.search.study import DRAWN, Asked, Study
+from sweeps.search.taking_up import GIVEN_UP, Waiting, take_back
 from sweeps.space import Sweep
 
 INFEASIBLE = "options"
 """The constraint that a draw misses of which no trial can be built."""
 SPENT = "the budget was spent"
-GIVEN_UP = "others promise more"
-"""Why a paused trial is stopped."""
+"""How the cause begins of a trial that waited then; `GIVEN_UP` is the other one."""
 
 
 class Controller:
@@ -70,6 +70,8 @@ class Controller:
         """
         self.sweep = sweep
         self.record = record
+        self.taken_back = Waiting() if policy is None else take_back(sweep, record, self._kept)
+        """What a larger budget found of trials that a spent one had stopped."""
         self.pausing = None if policy is None else Pausing(sweep, record, policy)
         self.tell = tell
         self.session = session
@@ -91,7 +93,7 @@ class Controller:
         """What an earlier life was killed before it had deleted."""
         if self.sweep.stopping.keep_paused is not None:
             for trial in self.record.trials():
-                if trial.outcome == "stopped" and trial.cause == GIVEN_UP:
+                if trial.outcome == "stopped" and (trial.cause or "").startswith(GIVEN_UP):
                     states.drop(self.record.trial_folder(trial.number))
         if self.sweep.fidelity is not None:
             for trial in self.record.trials():
@@ -115,7 +117,7 @@ class Controller:
             number = self.draw() if left else None
             return DONE if number is None else number
         for number in self.pausing.given_up():
-            self._stop(number, GIVEN_UP)
+            self._stop(number, f"{GIVEN_UP}, and {self.sweep.stopping.keep_paused} may wait")
         at_work = bool(self.running)
         if self._over():
             found: int | Signal = WAIT if at_work else DONE
@@ -123,8 +125,10 @@ class Controller:
             found = self.pausing.choose(self.draw, self._again, at_work=at_work)
         if found is DONE and (paused := self.pausing.paused):
             self.tell(Said(f"the budget is spent: {len(paused)} paused trials are stopped", timed=True))
+            places = self.pausing.places()
             for number in paused:
-                self._stop(number, SPENT)
+                why = f": {places[number]}" if number in places else ""
+                self._stop(number, f"{SPENT} while it waited{why}")
         return found
 
     def _over(self) -> bool:
@@ -180,7 +184,7 @@ class Controller:
         rung = trial.rungs[-1]
         metrics = {} if trial.looked_only else rung.metrics  # no training of it was measured
         self.record.finish(number, "stopped", metrics=metrics, cause=why, epoch=rung.come)
-        if why == GIVEN_UP and self.sweep.stopping.keep_paused is not None:
+        if why.startswith(GIVEN_UP) and self.sweep.stopping.keep_paused is not None:
             states.drop(self.record.trial_folder(number))
         self._told(number)
 
@@ -299,6 +303,10 @@ class Controller:
             _describe(folder, looks.config(config))
             return Job(f"trial {number:04d}", number, {**work, "folder": str(folder), "look": True})
         return Job(f"trial {number:04d}", number, {**work, **self._of_all})
+
+    def _kept(self, number: int) -> bool:
+        """Whether a trial that was stopped has a state to go on from."""
+        return states.kept(self.record.trial_folder(number))
 
     def _look_folder(self, number: int) -> Path:
         """Where the look at a trial is taken."""

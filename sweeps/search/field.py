@@ -103,3 +103,7 @@ class Policy(Protocol):
     def given_up(self, field: Field) -> Sequence[int]:
         """Paused trials that will never go on: they count as stopped from now on, and their last state may go."""
         ...
+
+    def places(self, field: Field) -> Mapping[int, str]:
+        """Where paused trials stand, in words: what goes on before each. Of those of which there is nothing to say, nothing."""
+        ...

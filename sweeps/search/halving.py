@@ -75,6 +75,17 @@ class ParetoHalving:
         ]
         return sorted(number for _, _, number in sorted(places)[self.keep_paused :])
 
+    def places(self, field: Field) -> Mapping[int, str]:
+        """The place of each in its rung, and how many of the rung go on."""
+        self._read(field)
+        found = {}
+        for rung in self._rungs[:-1]:
+            on = self._places(rung, field)
+            for place, at in enumerate(rung.order.tolist(), 1):
+                if rung.waits(at):
+                    found[rung.numbers[at]] = f"at its rung {place - 1} of {rung.count} stood before it, and {on} go on"
+        return found
+
     def _read(self, field: Field) -> None:
         about = (dict(field.objectives), tuple(field.rungs), repr(dict(field.limits)))
         before = self._seen[: len(field.curves)]

@@ -11,6 +11,8 @@ from sweeps.search.guard import furthest
 from sweeps.search.progress import Progress
 from sweeps.space import Sweep
 
+PLACES = "places/"
+"""Settings of the record that hold where trials stood that waited when the search ended, by how often trials had been sent."""
 Draw = Callable[[Mapping[str, object] | None], int | None]
 """Begins a trial with these options, or with those that the sampler chooses; None where no setting is left."""
 
@@ -71,6 +73,15 @@ class Pausing:
     def given_up(self) -> Sequence[int]:
         """Paused trials that the policy will never go on with."""
         return self.policy.given_up(self.progress.field()) if self.progress.paused else ()
+
+    def places(self) -> Mapping[int, str]:
+        """Where those that wait stand now that the search ends, in words. Kept: stopping some would move the others."""
+        key = f"{PLACES}{self.record.sent}"
+        kept = self.record.setting(key)
+        if kept is None:
+            told = self.policy.places(self.progress.field())
+            kept = self.record.setting(key, {str(number): words for number, words in told.items()})
+        return {int(number): str(words) for number, words in (kept or {}).items()}
 
     def send(self, number: int) -> int | None:
         """Writes down that a trial goes to its next rung, unless it was on its way there; the epoch to stop after, None for the

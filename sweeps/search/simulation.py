@@ -120,6 +120,9 @@ class TableController(Controller):
         wanted = sampling.sampler(self.sweep, number) if params is None else sampling.Fixed(params)
         return self.study.ask(wanted)  # one that was tried is not asked for
 
+    def _kept(self, number: int) -> bool:
+        return True
+
     def _job(self, number: int) -> Job:
         self.running.add(number)
         until = None if self.pausing is None else self.pausing.send(number)

@@ -119,6 +119,21 @@ class Race:
         kept = set(outlook.paused_by_score()[: self._keep_paused])
         return [number for number in (rows.number(int(at)) for at in paused) if number not in kept]
 
+    def places(self, field: Field) -> Mapping[int, str]:
+        """How many of those that wait promise more than each, by their scores."""
+        rows = self._read(field)
+        waiting = int((rows.states == PAUSED).sum())
+        if not waiting or not rows.measured.any():
+            return {}
+        outlook = self._look(field, rows)
+        outlook.begin(None, None)
+        found = {}
+        for place, number in enumerate(outlook.paused_by_score()):
+            found[number] = (
+                f"{place} of the {waiting} that waited promised more" if place else "it was the next to go on"
+            )
+        return found
+
     def _read(self, field: Field) -> Rows:
         about = (dict(field.objectives), len(field.rungs), sorted(set(field.limits) - set(field.objectives)))
         if self._rows is None or self._rows_of != about:
