@@ -78,7 +78,9 @@ class Budget:
         return self._line
 
     def seconds(self) -> float:
-        """Device-seconds that one more training may take, besides what is spoken for; infinite where no budget is of time."""
+        """Device-seconds that one more training may take, where all that is at work is trained to its end; infinite where no
+        budget is of time.
+        """
         return min((limit.room for limit in self._limits(self._ahead())), default=math.inf)
 
     def left(self) -> str:

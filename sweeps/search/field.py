@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from statistics import fmean
 from typing import Literal, Protocol
 
@@ -80,7 +81,7 @@ class Field:
     seconds: float = math.inf
     seed: int = 0
 
-    @property
+    @cached_property
     def whole(self) -> float:
         """Seconds of a whole training, in the mean over those that were timed; nan before any was."""
         timed = [seconds for curve in self.curves if (seconds := curve.seconds) is not None]

@@ -52,11 +52,13 @@ class ParetoHalving:
     def choose(self, field: Field) -> Choice:
         """The best of the highest rung that has one to go on; a new trial of the sampler's choosing where none has."""
         self._read(field)
+        if field.closing:
+            return self._last(field)
         for rung in reversed(self._rungs[:-1]):
             for at in rung.order[: self._places(rung, field)]:
                 if rung.waits(int(at)):
                     return Resume(rung.numbers[at])
-        return self._last(field) if field.closing else Start()
+        return Start()
 
     def _last(self, field: Field) -> Choice:
         """Where nothing that begins would come to its end: the best of the highest rung that would, whatever its place."""

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from robustray.measures.metrics import is_share
 from robustray.seeding import derive
+from sweeps.chances import nondominated
 from sweeps.frontier import minimised, ranks, undominated
 from sweeps.record import Record
 from sweeps.space import Sweep
@@ -104,7 +105,7 @@ def chances(
     if len(kept) > _MOST:
         kept = kept[np.argsort(ranks(values[kept]), kind="stable")[:_MOST]]
     drawn = np.random.default_rng(seed).standard_normal((_DRAWS, len(kept), len(sd)))
-    found[kept] = np.mean([undominated(values[kept] + errors[kept] * each) for each in drawn], axis=0)
+    found[kept] = nondominated(values[kept] + errors[kept] * drawn)
     return found
 
 

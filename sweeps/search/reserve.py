@@ -28,6 +28,7 @@ class Ahead:
     training: float
     judging: float
     trial: float  # of `training`: the one more, from its beginning to its end, or from the rung at which it waits
+    rest: float = 0.0  # beyond: from where trials at work end their jobs to the ends of their trainings
 
     @property
     def total(self) -> float:
@@ -36,8 +37,8 @@ class Ahead:
 
     @property
     def spoken(self) -> float:
-        """All but the training of the one more."""
-        return self.total - self.trial
+        """All but the training of the one more, where all that is at work comes to its end."""
+        return self.total - self.trial + self.rest
 
     def wall(self, slots: int) -> float:
         """Seconds that it takes on so many slots: at least as long as the one more trial."""
@@ -86,7 +87,8 @@ def ahead(
     complete = sum(record.trial(n).outcome == "complete" and not derived(record.trial(n)) for n in record.ended())
     to_end = sum(_sent(record.trial(n)) == 1 for n in training)
     judging = _judging(sweep, record, spent, usual, complete + to_end + 1, test)
-    return Ahead(one + sum(left), judging, one)
+    rest = usual * sum(1 - _sent(record.trial(n)) for n in training)
+    return Ahead(one + sum(left), judging, one, rest)
 
 
 def _share(trial: TrialRecord) -> float:
