@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from analysis import measured
+from analysis import measured, words
 from analysis.pareto import wilson
 from robustray.measures.metrics import ACCURACIES, METRICS
 from sweeps import record, standing
@@ -21,6 +21,7 @@ VIOLATION = "violation."
 _NUMBERS = {"judged": SELECTION, "test": TEST}
 
 _BEFORE = {"trial": "int64", "status": "object", "feasible": "bool", "cause": "object"}
+_AGAIN = {"taken_up": "object"}
 _AFTER = {
     "replicate_of": "Int64",
     "derived": "object",
@@ -56,6 +57,8 @@ def load(folder: Path | str) -> pd.DataFrame:
 
     - `trial` its number, `status` (complete, stopped, diverged, out_of_memory, failed, paused, running), `feasible`,
       `cause`; a paused trial waits at a rung, and has the numbers that it had there, as one that was stopped there;
+    - `taken_up`, where a larger budget let any wait again that had been stopped: after how many epochs that was, and whether
+      the trial went on since; "" of the others;
     - `option.<parameter>` for every searched option, in the order they were first handed out;
     - what was measured of the checkpoint that counts, by metric: `clean_accuracy`, `robust_accuracy` (tune part of
       validation, cheap attack), `cost_seconds`, `cost_device_hours`, `cost_passes`, and every measure. One whose name
@@ -100,7 +103,8 @@ def table(snapshot: record.Snapshot) -> pd.DataFrame:
         columns[name] = pd.Series([row.get(name, np.nan) for row in rows], dtype="float64")
     for name in dict.fromkeys(f"{VIOLATION}{name}" for trial in snapshot.trials for name in trial.violations):
         columns[name] = pd.Series([row.get(name, np.nan) for row in rows], dtype="float64")
-    for name, dtype in (_AFTER | (_OUTSIDE if snapshot.constraints else {})).items():
+    again = _AGAIN if any(trial.stops for trial in snapshot.trials) else {}
+    for name, dtype in (_AFTER | again | (_OUTSIDE if snapshot.constraints else {})).items():
         missing = np.nan if dtype == "float64" else None
         columns[name] = pd.Series([row.get(name, missing) for row in rows], dtype=dtype)
     for name, by_trial in measured.columns(snapshot).items():
@@ -123,6 +127,7 @@ def _row(
         "cause": trial.cause,
         "replicate_of": trial.replicate_of,
         "judging": "none",
+        "taken_up": words.stopped_before(trial),
     }
     if points.derived(trial):
         row |= {"derived": made(trial.params), "parents": ", ".join(made_of[trial.number])}
@@ -185,7 +190,7 @@ def _accuracy(column: str, count: float, images: int) -> dict[str, float]:
 
 
 def _metric(name: str) -> str:
-    taken = name in _BEFORE or name in _AFTER or name in _OUTSIDE or name.startswith((OPTION, VIOLATION))
+    taken = any(name in each for each in (_BEFORE, _AFTER, _AGAIN, _OUTSIDE)) or name.startswith((OPTION, VIOLATION))
     return f"metric.{name}" if taken else name
 
 

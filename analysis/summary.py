@@ -199,6 +199,8 @@ def _unfinished(df: pd.DataFrame, snapshot: Snapshot) -> list[str]:
         have = "has" if unfinished == 1 else "have"
         of_which = f", of which {paused} {'is' if paused == 1 else 'are'} paused" if paused else ""
         found.append(f"The sweep is not over: {words.count(unfinished, 'trial')} {have} not finished{of_which}.")
+    if again := [trial.number for trial in snapshot.trials if trial.taken_up]:
+        found.append(f"Stopped when a budget was spent, and taken up again by a larger one: {_trials(again)}.")
     members = df[df["member"]]
     waiting = members.loc[members["test_clean_accuracy"].isna(), "trial"].tolist()
     if waiting:

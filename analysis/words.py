@@ -9,6 +9,8 @@ from typing import Any
 
 import pandas as pd
 
+from sweeps.record import TrialRecord
+
 SELECTION_SET = "selection set"
 CHEAP = "cheap attack"
 _THIN = "\N{NARROW NO-BREAK SPACE}"
@@ -149,3 +151,12 @@ def misses(trial: Mapping[str, Any]) -> str:
 def status(name: str) -> str:
     """`out of memory` for `out_of_memory`."""
     return name.replace("_", " ")
+
+
+def stopped_before(trial: TrialRecord) -> str:
+    """What a larger budget made of a trial that a spent one had stopped; "" where there was nothing of that."""
+    if not trial.stops:
+        return ""
+    epochs = list(dict.fromkeys(stop.epoch for stop in trial.stops))
+    where = " and ".join(count(epoch, "epoch") if epoch else "its look" for epoch in epochs)
+    return f"stopped after {where}, then {'taken up again' if trial.taken_up else 'waited again'}"

@@ -177,9 +177,12 @@ def drive(
         lives,
         heard=lambda: accounts.under_way,
         training=training,
+        waiting=lambda: () if controller.pausing is None else controller.pausing.paused,
         slots=lambda: slots,
     )
-    controller = Controller(sweep, record, policy or policy_of(sweep), bus, session=session, spent=budget.spent)
+    controller = Controller(
+        sweep, record, policy or policy_of(sweep), bus, session=session, spent=budget.spent, left=budget.seconds
+    )
 
     def judged(event: Event) -> None:
         controller.heard(event)  # no listener that may fail: what it learns decides what is tried next
@@ -208,6 +211,8 @@ def drive(
         f"{sweep.wanted} trials" if controller.pausing is None else f"{sweep.trials} whole trainings' worth of epochs"
     )
     bus(Said(f"{sweep.name}: {amount}" + (f", {done} done before" if done else "")))
+    if waiting := str(controller.taken_back):
+        bus(Said(waiting))
     measuring = Measuring(sweep, record, bus, session=session, members=lambda: judging.members)
     searched = Beside(controller, Following(deriving, judging), pressing=lambda: bool(controller.unfinished))
     queue = Chain(searched, measuring)

@@ -39,6 +39,8 @@ def about(folder: Path | str, number: int) -> list[tuple[str, str]]:
         ("asked for by", _origin(trial)),
     ]
     said.append(("training", _training(trial, row)))
+    if before := words.stopped_before(trial):
+        said.append(("before that", f"{before} by a larger budget; the first time because {trial.stops[0].cause}"))
     said += [("at its rungs", sentence) for sentence in _rungs(snapshot, trial)]
     if misses := words.misses(row):
         said.append(("constraints", misses))

@@ -76,6 +76,16 @@ class Sent:
 
 
 @dataclass(frozen=True)
+class Stop:
+    """That a trial was stopped while it waited at a rung, and waits again: a larger budget has taken that back."""
+
+    cause: str  # why it was stopped
+    epoch: int  # of its training that were done
+    index: int  # of the rung that it waited at
+    order: int | None = None  # of the end that was taken back, among rungs and ends
+
+
+@dataclass(frozen=True)
 class TrialRecord:
     """One trial as the record knows it."""
 
@@ -99,6 +109,12 @@ class TrialRecord:
     rungs: tuple[Rung, ...] = ()  # reached, in order; of a complete trial, the end of training too
     sent: Sent | None = None
     order: int | None = None  # of its end, among rungs and ends
+    stops: tuple[Stop, ...] = ()  # ends that were taken back, the first one first
+
+    @property
+    def taken_up(self) -> bool:
+        """Whether it was stopped once, and gone on with after that."""
+        return bool(self.stops) and self.sent is not None and self.sent.index > self.stops[0].index
 
     @property
     def paused(self) -> bool:

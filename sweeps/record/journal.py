@@ -2,7 +2,7 @@
 
 Optuna lets nobody change a finished trial, so what is learnt of a trial later (its judgement) is an attribute of the study:
 `judged/<number>/<split>`, `unjudged/<number>/<split>`, `skipped/<number>`, `reached/<number>`, and one `members/<k>` for each
-time the test set was opened.
+time the test set was opened. So is the rest of a trial that was stopped and taken up again: see `taking_back.py`.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from optuna.trial import FrozenTrial
 
 from robustray.errors import UserError
 from robustray.plain import plain
-from sweeps.record import mending
+from sweeps.record import mending, taking_back
 from sweeps.record.constraints import Limit
 from sweeps.record.facts import Issued, Judged, Members, Reached, Rung, Sent, Skipped, Snapshot, TrialRecord
 from sweeps.record.known import held_to
@@ -153,7 +153,8 @@ def _snapshot(study: optuna.Study) -> Snapshot:
         elif kind == "settings":
             settings[rest] = value
     limits = {name: Limit(**ends) for name, ends in attributes.get(CONSTRAINTS, {}).items()}
-    trials = [typed(trial) for trial in study.get_trials(deepcopy=False)]
+    lives = taking_back.lives(attributes)
+    trials = [typed(trial, lives.get(trial.number)) for trial in study.get_trials(deepcopy=False)]
     return Snapshot(
         objectives=attributes.get("objectives", {}),
         trials=[
@@ -184,9 +185,11 @@ def issued(trial: FrozenTrial) -> Issued:
     return replace(told, **{**more, "parents": tuple(more.get("parents", ()))})
 
 
-def typed(trial: FrozenTrial) -> TrialRecord:
-    """A trial of the study as the record knows it."""
-    told, origin = trial.user_attrs.get(OUTCOME, {}), issued(trial)
+def typed(trial: FrozenTrial, again: taking_back.Again | None = None) -> TrialRecord:
+    """A trial of the study as the record knows it. Args: again: what was written of it after its end was taken back."""
+    attributes = trial.user_attrs if again is None else again.over(trial.user_attrs)
+    told, origin = attributes.get(OUTCOME, {}), issued(trial)
+    finished = trial.datetime_complete if again is None else again.finished(told)
     return TrialRecord(
         number=trial.number,
         params=origin.params,
@@ -199,15 +202,16 @@ def typed(trial: FrozenTrial) -> TrialRecord:
         exact=told.get("exact", True),
         replicate_of=origin.replicate_of,
         started=trial.datetime_start,
-        finished=trial.datetime_complete,
+        finished=finished,
         origin=origin.origin,
         parents=origin.parents,
         request=origin.request,
         seed=origin.seed,
-        violations=dict(trial.constraints),
-        rungs=_rungs(trial.user_attrs),
-        sent=None if (sent := trial.user_attrs.get(SENT)) is None else Sent(**sent),
+        violations=dict(trial.constraints) if again is None else dict(told.get("violations") or {}),
+        rungs=_rungs(attributes),
+        sent=None if (sent := attributes.get(SENT)) is None else Sent(**sent),
         order=told.get("order"),
+        stops=() if again is None else again.stops,
     )
 
 

@@ -16,7 +16,7 @@ import optuna
 from optuna.distributions import BaseDistribution
 from optuna.trial import TrialState, create_trial
 
-from sweeps.record import journal
+from sweeps.record import journal, taking_back
 from sweeps.record.constraints import Limits, missed
 from sweeps.record.facts import Issued, Judged, Members, Outcome, Reached, Rung, Sent, Skipped, Snapshot, TrialRecord
 from sweeps.record.known import held_to
@@ -82,7 +82,10 @@ class Record:
         frozen = self.study.get_trials(deepcopy=False)
         self._ids = [trial._trial_id for trial in frozen]
         self._ended: list[int] = []
-        orders = [[trial.order, *(rung.order for rung in trial.rungs)] for trial in self._trials]
+        orders = [
+            [trial.order, *(rung.order for rung in trial.rungs), *(stop.order for stop in trial.stops)]
+            for trial in self._trials
+        ]
         self._orders = 1 + max((order for each in orders for order in each if order is not None), default=-1)
         self._sent = 1 + max((trial.sent.decision for trial in self._trials if trial.sent is not None), default=-1)
         for trial in frozen:
@@ -138,7 +141,7 @@ class Record:
         return self._trials[number]
 
     def ended(self) -> Sequence[int]:
-        """Numbers of the trials that have ended, in the order in which they did. It only grows."""
+        """Numbers of the trials that have ended, in the order in which they did. It only grows, but for `take_back`."""
         return self._ended
 
     def judged(self, number: int, split: str) -> Judged | None:
@@ -225,7 +228,7 @@ class Record:
             look: where the rung is a look of so many epochs, what it costs as a share of the whole training.
         """
         sent = Sent(index, epoch, epochs, self._sent, look)
-        self._storage.set_trial_user_attr(self._ids[number], journal.SENT, journal.written(sent))
+        self._write(number, journal.SENT, journal.written(sent))
         self._sent += 1
         self._trials[number] = replace(self._trials[number], sent=sent)
 
@@ -240,7 +243,7 @@ class Record:
             return
         look = trial.sent.look if trial.sent is not None and trial.sent.index == index else None
         rung = Rung(index, epoch, self._orders, dict(metrics), seconds, look)
-        self._storage.set_trial_user_attr(self._ids[number], f"{journal.RUNG}{index}", journal.written(rung))
+        self._write(number, f"{journal.RUNG}{index}", journal.written(rung))
         self._orders += 1
         self._trials[number] = replace(trial, rungs=(*trial.rungs, rung))
 
@@ -277,13 +280,16 @@ class Record:
         order = None if self._trials[number].sent is None else self._orders
         if order is not None:
             told |= {"order": order, "last_rung": last_rung}
-        if violations:
-            trial = optuna.Trial(self.study, self._ids[number])
-            for name, value in violations.items():
+        finished = datetime.now()
+        if self._trials[number].stops:  # to Optuna it has ended
+            told |= {"violations": dict(violations or {}), "at": finished.isoformat()}
+            self._write(number, journal.OUTCOME, told)
+        else:
+            for name, value in (violations or {}).items():
                 if name not in self._trials[number].violations:  # else a life that ended in between has set it
-                    trial.set_constraint(name, value)
-        self._storage.set_trial_user_attr(self._ids[number], journal.OUTCOME, told)
-        self._tell(number, told)
+                    optuna.Trial(self.study, self._ids[number]).set_constraint(name, value)
+            self._write(number, journal.OUTCOME, told)
+            self._tell(number, told)
         self._orders += order is not None
         self._trials[number] = replace(
             self._trials[number],
@@ -296,10 +302,28 @@ class Record:
             feasible=not broken,
             weights=weights,
             exact=exact,
-            finished=datetime.now(),
+            finished=finished,
             violations=dict(violations or {}),
         )
         self._ended.append(number)
+
+    def take_back(self, numbers: Sequence[int]) -> None:
+        """Lets trials wait again that were stopped while they waited at a rung, all in one line."""
+        stops = {number: taking_back.stop(self._trials[number]) for number in numbers}
+        if not stops:
+            return
+        self.study.set_user_attr(taking_back.event(self.study.user_attrs), taking_back.told(stops))
+        for number in stops:
+            self._trials[number] = taking_back.waiting(self._trials[number])
+        self._ended[:] = [number for number in self._ended if number not in stops]
+
+    def _write(self, number: int, name: str, value: Any) -> None:
+        """Writes something down of a trial."""
+        trial = self._trials[number]
+        if trial.stops:
+            self.study.set_user_attr(taking_back.key(trial, name), value)
+        else:
+            self._storage.set_trial_user_attr(self._ids[number], name, value)
 
     def _lost(self, number: int) -> None:
         """An ask that a driver of before did not finish: nobody can have worked on it, unless there is a folder of it."""

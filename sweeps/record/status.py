@@ -107,6 +107,7 @@ class Status(_Part):
     training: Amount = 0
     waiting: Amount = 0
     paused: Amount = 0
+    taken_up: Amount = 0  # of all: stopped when a budget was spent, gone on with by a larger one
     judging: Judging | None = None  # None where nothing is judged
     device_seconds: Seconds = 0.0
     images_per_second: Seconds | None = None

@@ -3,7 +3,8 @@
 A trial that is done needs the state it ended in, and the epoch that was selected; these, whole judgements, tables and the
 snapshots that were asked for (`checkpoints.every`) are never touched. What is left is the state before the last one, kept for
 a crash in between; whatever was passed over as damaged or left half-written by a process that was killed; and all states of a
-trial that ended without completing, which nothing is judged of. Such a trial, retried, begins anew.
+trial that ended without completing, which nothing is judged of. Such a trial, retried, begins anew, and one that a spent
+budget stopped is not taken up by a larger one.
 """
 
 from __future__ import annotations

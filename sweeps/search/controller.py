@@ -32,15 +32,16 @@ from sweeps.search import replicating, sampling, states
 from sweeps.search.field import Policy
 from sweeps.search.first import First
 from sweeps.search.pausing import Pausing
+from sweeps.search.replicates import Replicates
 from sweeps.search.settings import Settings
 from sweeps.search.study import DRAWN, Asked, Study
+from sweeps.search.taking_up import GIVEN_UP, Waiting, take_back
 from sweeps.space import Sweep
 
 INFEASIBLE = "options"
 """The constraint that a draw misses of which no trial can be built."""
 SPENT = "the budget was spent"
-GIVEN_UP = "others promise more"
-"""Why a paused trial is stopped."""
+"""How the cause begins of a trial that waited then; `GIVEN_UP` is the other one."""
 
 
 class Controller:
@@ -59,6 +60,7 @@ class Controller:
         *,
         session: str,
         spent: Callable[[], str | None] = lambda: None,
+        left: Callable[[], float] = lambda: math.inf,
     ) -> None:
         """Reads the record.
 
@@ -67,10 +69,13 @@ class Controller:
             tell: is told of every trial that ends.
             session: names this life of the driver; attempts of others do not count.
             spent: which budget has ended the search, in words; asked before anything new is begun.
+            left: device-seconds that training may still take, for a policy.
         """
         self.sweep = sweep
         self.record = record
-        self.pausing = None if policy is None else Pausing(sweep, record, policy)
+        self.taken_back = Waiting() if policy is None else take_back(sweep, record, self._kept)
+        """What a larger budget found of trials that a spent one had stopped."""
+        self.pausing = None if policy is None else Pausing(sweep, record, policy, left)
         self.tell = tell
         self.session = session
         self.spent = spent
@@ -83,7 +88,7 @@ class Controller:
         self._of_all = self.sweep.asked_of_all()
         self.settings = Settings(sweep, record)
         self.first = First(sweep, record)
-        self.replicates = replicating.wanted(sweep, record)
+        self.replicates = Replicates(record, replicating.wanted(sweep, record))
         self._said = False  # that all settings were tried
         self._budget_said = False
 
@@ -91,7 +96,7 @@ class Controller:
         """What an earlier life was killed before it had deleted."""
         if self.sweep.stopping.keep_paused is not None:
             for trial in self.record.trials():
-                if trial.outcome == "stopped" and trial.cause == GIVEN_UP:
+                if trial.outcome == "stopped" and (trial.cause or "").startswith(GIVEN_UP):
                     states.drop(self.record.trial_folder(trial.number))
         if self.sweep.fidelity is not None:
             for trial in self.record.trials():
@@ -115,7 +120,7 @@ class Controller:
             number = self.draw() if left else None
             return DONE if number is None else number
         for number in self.pausing.given_up():
-            self._stop(number, GIVEN_UP)
+            self._stop(number, f"{GIVEN_UP}, and {self.sweep.stopping.keep_paused} may wait")
         at_work = bool(self.running)
         if self._over():
             found: int | Signal = WAIT if at_work else DONE
@@ -123,8 +128,10 @@ class Controller:
             found = self.pausing.choose(self.draw, self._again, at_work=at_work)
         if found is DONE and (paused := self.pausing.paused):
             self.tell(Said(f"the budget is spent: {len(paused)} paused trials are stopped", timed=True))
+            places = self.pausing.places()
             for number in paused:
-                self._stop(number, SPENT)
+                why = f": {places[number]}" if number in places else ""
+                self._stop(number, f"{SPENT} while it waited{why}")
         return found
 
     def _over(self) -> bool:
@@ -180,7 +187,7 @@ class Controller:
         rung = trial.rungs[-1]
         metrics = {} if trial.looked_only else rung.metrics  # no training of it was measured
         self.record.finish(number, "stopped", metrics=metrics, cause=why, epoch=rung.come)
-        if why == GIVEN_UP and self.sweep.stopping.keep_paused is not None:
+        if why.startswith(GIVEN_UP) and self.sweep.stopping.keep_paused is not None:
             states.drop(self.record.trial_folder(number))
         self._told(number)
 
@@ -194,6 +201,8 @@ class Controller:
                 | JudgingResumed(number)
             ):
                 self._learn(number)
+            case TrialJudged(number, _):  # flags that show on test are no news for samplers
+                self.replicates.look(number)
 
     def draw(self, params: Mapping[str, object] | None = None) -> int | None:
         """Asks for one more trial, writes it to the record, and gives its number; None where no setting is left.
@@ -219,12 +228,10 @@ class Controller:
         """Begins a setting near the frontier with another seed, where it is a replicate's turn: its number."""
         sampled, budget = self.study.sampled, self.sweep.trials
         spent = float(sampled if self.pausing is None else self.pausing.progress.spent)
-        if not self.replicates or spent < budget * replicating.BEGIN:
+        if not self.replicates.wanted or spent < budget * replicating.BEGIN:
             return None
         seed = replicating.draw_seed(self.sweep, sampled)
-        first = replicating.next_replicate(
-            self.record.snapshot(), self.replicates, spent=spent, budget=budget, seed=seed
-        )
+        first = self.replicates.next(spent=spent, budget=budget, seed=seed)
         return None if first is None else self._replicate(first)
 
     def _replicate(self, first: int) -> int:
@@ -258,6 +265,7 @@ class Controller:
         attrs = {**asked.system_attrs, **({DRAWN: True} if issued.origin == "replicate" else {})}
         number = self.record.issue(issued, asked.distributions, attrs)
         self.study.issued(self.record.trial(number), asked.distributions, attrs)
+        self.replicates.look(number)
         if self.pausing is not None:
             self.pausing.look(number)
         return number
@@ -268,6 +276,7 @@ class Controller:
 
     def _learn(self, number: int) -> None:
         self.study.learn(number)
+        self.replicates.look(number)
         if self.pausing is not None:
             self.pausing.look(number)
 
@@ -299,6 +308,10 @@ class Controller:
             _describe(folder, looks.config(config))
             return Job(f"trial {number:04d}", number, {**work, "folder": str(folder), "look": True})
         return Job(f"trial {number:04d}", number, {**work, **self._of_all})
+
+    def _kept(self, number: int) -> bool:
+        """Whether a trial that was stopped has a state to go on from."""
+        return states.kept(self.record.trial_folder(number))
 
     def _look_folder(self, number: int) -> Path:
         """Where the look at a trial is taken."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 
 from sweeps.record import Record, Rung
@@ -11,6 +12,8 @@ from sweeps.search.guard import furthest
 from sweeps.search.progress import Progress
 from sweeps.space import Sweep
 
+PLACES = "places/"
+"""Settings of the record that hold where trials stood that waited when the search ended, by how often trials had been sent."""
 Draw = Callable[[Mapping[str, object] | None], int | None]
 """Begins a trial with these options, or with those that the sampler chooses; None where no setting is left."""
 
@@ -20,11 +23,14 @@ class Pausing:
     as it would have.
     """
 
-    def __init__(self, sweep: Sweep, record: Record, policy: Policy) -> None:
-        """Reads the record."""
+    def __init__(
+        self, sweep: Sweep, record: Record, policy: Policy, left: Callable[[], float] = lambda: math.inf
+    ) -> None:
+        """Reads the record. Args: left: device-seconds that training may still take."""
         self.sweep = sweep
         self.record = record
         self.policy = policy
+        self._left = left
         self.progress = Progress(sweep, record)
         self.look = self.progress.look
 
@@ -52,9 +58,10 @@ class Pausing:
             found = self._furthest(rest)
             if isinstance(found, int):
                 return found
-        if (replicate := again()) is not None:
+        field = self.progress.field(self._left())
+        if not field.closing and (replicate := again()) is not None:
             return replicate
-        match self.policy.choose(self.progress.field()):
+        match self.policy.choose(field):
             case Resume(number):
                 if number not in self.progress.paused:
                     raise RuntimeError(f"{type(self.policy).__name__} goes on with trial {number}, which is not paused")
@@ -71,6 +78,15 @@ class Pausing:
     def given_up(self) -> Sequence[int]:
         """Paused trials that the policy will never go on with."""
         return self.policy.given_up(self.progress.field()) if self.progress.paused else ()
+
+    def places(self) -> Mapping[int, str]:
+        """Where those that wait stand now that the search ends, in words. Kept: stopping some would move the others."""
+        key = f"{PLACES}{self.record.sent}"
+        kept = self.record.setting(key)
+        if kept is None:
+            told = self.policy.places(self.progress.field())
+            kept = self.record.setting(key, {str(number): words for number, words in told.items()})
+        return {int(number): str(words) for number, words in (kept or {}).items()}
 
     def send(self, number: int) -> int | None:
         """Writes down that a trial goes to its next rung, unless it was on its way there; the epoch to stop after, None for the

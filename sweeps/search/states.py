@@ -1,10 +1,28 @@
-"""The files that a paused trial goes on from, where only so many are to be kept: the one place where a sweep deletes any."""
+"""The files that a paused trial goes on from: whether they are there, and the one place where a sweep deletes any."""
 
 from __future__ import annotations
 
+import json
+from contextlib import suppress
 from pathlib import Path
 
-_STATES = ("last.pt", "previous.pt", "best-*.pt")
+from sweeps.storage.fetching import ELSEWHERE
+
+_LAST = ("last.pt", "previous.pt")
+_STATES = (*_LAST, "best-*.pt")
+
+
+def kept(folder: Path) -> bool:
+    """Whether there is a state to go on from, here or where a worker brings it from.
+
+    Args:
+        folder: the trial's.
+    """
+    if any((folder / name).is_file() for name in _LAST):
+        return True
+    with suppress(OSError, ValueError, TypeError, KeyError):
+        return any(Path(name).name in _LAST for name in json.loads((folder / ELSEWHERE).read_text("utf-8"))["files"])
+    return False
 
 
 def drop(folder: Path) -> None:

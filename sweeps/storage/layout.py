@@ -38,7 +38,7 @@ def whole_lines(data: bytes) -> bytes:
 
 def known(journal: bytes) -> Known:
     """What a record says, as far as its lines can be read: one that is damaged is refused when the record is opened."""
-    trials, ended = 0, set()
+    trials, ended = 0, set[int]()
     for line in journal.splitlines():
         try:
             told: Any = json.loads(line)
@@ -50,6 +50,14 @@ def known(journal: bytes) -> Known:
         attributes = told.get("user_attr")
         if isinstance(attributes, dict) and "outcome" in attributes and isinstance(told.get("trial_id"), int):
             ended.add(told["trial_id"])
+        elif isinstance(attributes, dict):  # of the sweep; see record/taking_back.py
+            for name, value in attributes.items():
+                kind, _, rest = name.partition("/")
+                number, _, what = rest.partition("/")
+                if kind == "waits" and isinstance(value, dict):
+                    ended -= {int(each) for each in value if each.isdecimal()}
+                elif kind == "again" and what.endswith("/outcome") and number.isdecimal():
+                    ended.add(int(number))
     return Known(trials, frozenset(ended))
 
 

@@ -131,6 +131,8 @@ class _Drawing:
         parts.append(Text(f"{seen.training:,} running", "cyan" if seen.training else ""))
         if seen.spent is None or seen.paused:
             parts.append(Text(f"{seen.waiting:,} waiting" if seen.spent is None else f"{seen.paused:,} paused"))
+        if seen.taken_up:
+            parts.append(Text(f"{seen.taken_up:,} taken up again"))
         for outcome, (words, style) in _OUTCOMES.items():
             count = seen.outcomes.get(outcome, 0)
             if count or outcome == "complete":

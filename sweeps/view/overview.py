@@ -63,6 +63,7 @@ class Overview:
     device_seconds: float
     images_per_second: float | None  # of all trials in training together
     paused: int = 0  # trials that wait at a rung, and may go on
+    taken_up: int = 0  # trials that were stopped when a budget was spent, and gone on with by a larger one
     spent: float | None = None  # whole trainings that are paid for; None where trials are counted
     budget: int = 0  # of them, in all
     points: Points = Points(0, 0, 0, 0, False)  # made of trials; the numbers of trials above leave them out
@@ -92,6 +93,7 @@ class Overview:
             device_seconds=_spent(tally, training),
             images_per_second=activity.speed * len(training) if activity.speed and training else None,
             paused=int(np.count_nonzero(rows["paused"])),
+            taken_up=int(np.count_nonzero(rows["taken_up"])),
             spent=tally.spent,
             budget=tally.sweep.trials,
             points=_points(tally, runs),

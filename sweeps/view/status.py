@@ -46,6 +46,7 @@ def status(frame: Frame, snapshot: Snapshot, phase: Phase, **of_the_driver: Any)
         training=seen.training,
         waiting=seen.waiting,
         paused=seen.paused,
+        taken_up=seen.taken_up,
         judging=None if judged is None else Judging.model_validate(vars(judged)),
         device_seconds=seen.device_seconds,
         images_per_second=_finite(seen.images_per_second),

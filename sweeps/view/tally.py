@@ -24,6 +24,7 @@ _TRIAL = np.dtype(
         ("outcome", np.int8),  # 1 + the position in OUTCOMES; 0 for none
         ("feasible", np.bool_),
         ("paused", np.bool_),  # at a rung
+        ("taken_up", np.bool_),  # after it was stopped
         ("length", np.int64),  # epochs of its whole training, where it was sent to a rung
         ("paid", np.float64),  # of them, those that are paid for, a look as the part of a training that it costs
         ("derived", np.bool_),  # made of others, without training
@@ -159,7 +160,7 @@ class Tally:
         self.trials[trial.number] = trial
         row = self.rows[trial.number]
         row["outcome"] = 0 if trial.outcome is None else 1 + OUTCOMES.index(trial.outcome)
-        row["feasible"], row["paused"] = trial.feasible, trial.paused
+        row["feasible"], row["paused"], row["taken_up"] = trial.feasible, trial.paused, trial.taken_up
         if trial.sent is not None:
             row["length"], row["paid"] = trial.sent.epochs, trial.paid + trial.looked * trial.sent.epochs
         row["derived"] = points.derived(trial)

@@ -48,6 +48,7 @@ def _lines(status: Status) -> Iterator[tuple[str, str]]:
     counts = [f"{count} {outcome.replace('_', ' ')}" for outcome, count in status.outcomes.items()]
     counts += [f"{status.infeasible} infeasible"] if status.infeasible else []
     rest = {"running": status.training, "waiting": status.waiting, "paused": status.paused}
+    rest["taken up again"] = status.taken_up
     counts += [f"{count} {what}" for what, count in rest.items() if count]
     yield "trials", ", ".join([f"{ended} of {status.wanted} ended", *counts])
     if status.judging is not None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -26,6 +26,10 @@ class ToTheEnd:
         """None."""
         return ()
 
+    def places(self, field: Field) -> Mapping[int, str]:
+        """Nothing to say."""
+        return {}
+
 
 class Oldest:
     """Lets so many trials wait at rungs; then the one that has waited longest goes on. What is beyond a bound is given up."""
@@ -44,6 +48,11 @@ class Oldest:
         """Those with the lowest clean accuracy."""
         there = sorted(paused(field), key=lambda curve: (curve.rungs[-1].metrics["clean_accuracy"], curve.number))
         return () if self.keep is None else [curve.number for curve in there[: max(0, len(there) - self.keep)]]
+
+    def places(self, field: Field) -> Mapping[int, str]:
+        """By how long each has waited."""
+        there = sorted(paused(field), key=lambda curve: curve.rungs[-1].order)
+        return {curve.number: f"{place} of {len(there)} waited longer" for place, curve in enumerate(there)}
 
 
 def paused(field: Field) -> list[Curve]:

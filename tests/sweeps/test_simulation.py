@@ -206,6 +206,9 @@ class AllPaused:
     def given_up(self, field: Field) -> tuple[int, ...]:
         return ()
 
+    def places(self, field: Field) -> dict[int, str]:
+        return {}
+
 
 def test_paused_trials_go_on_from_where_they_were(made: Callable[..., Path], tmp_path: Path) -> None:
     stops = ("stopping={name: pareto_halving, rungs: [2, 5]}",)
