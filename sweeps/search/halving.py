@@ -63,17 +63,25 @@ class ParetoHalving:
         return int(rung.count / self.eta)
 
     def given_up(self, field: Field) -> Sequence[int]:
-        """Paused trials beyond `keep_paused`, those that stand last in their rungs, by the share of the rung before them."""
-        self._read(field)
+        """Paused trials beyond `keep_paused`, those that stand last in their rungs, by the share of the rung before them.
+
+        Never the one that goes on next, nor one that dominates all others at its rung, however few may wait: at most so many
+        more than `keep_paused` do for that. Those that would go on as soon as workers are free come before the others.
+        """
+        choice = self.choose(field)
         if self.keep_paused is None or sum(len(rung.paused) for rung in self._rungs) <= self.keep_paused:
             return ()
-        places = [
-            (place / rung.count, -index, rung.numbers[at])
-            for index, rung in enumerate(self._rungs)
-            for place, at in enumerate(rung.order)
-            if rung.waits(int(at))
-        ]
-        return sorted(number for _, _, number in sorted(places)[self.keep_paused :])
+        going = choice.number if isinstance(choice, Resume) else None
+        places = []
+        for index, rung in enumerate(self._rungs[:-1]):
+            on = self._places(rung, field)
+            for place, at in enumerate(rung.order.tolist()):
+                if rung.waits(at):
+                    number = rung.numbers[at]
+                    stays = number == going or (place == 0 and rung.one_dominates)
+                    places.append((not stays, place >= on, place / rung.count, -index, number))
+        kept = max(self.keep_paused, sum(not other for other, *_ in places))
+        return sorted(number for *_, number in sorted(places)[kept:])
 
     def places(self, field: Field) -> Mapping[int, str]:
         """The place of each in its rung, and how many of the rung go on."""
@@ -130,6 +138,7 @@ class _Ranking:
         self._metrics: list[Mapping[str, float]] = []
         self._table = np.zeros((64, 3 + len(self._objectives)))  # misses, whether it has no robustness, order, values
         self._order: Places | None = None
+        self._one_dominates = False
 
     @property
     def count(self) -> int:
@@ -174,8 +183,14 @@ class _Ranking:
             (off, bare, order), values = table[:, :3].T, table[:, 3:]
             front = _fronts(values, off, bare)
             numbers = np.array(self.numbers, dtype=float)
+            self._one_dominates = len(front) > 1 and int((front == 0).sum()) == 1
             self._order = np.lexsort((numbers, order, -crowding(values, front), front))
         return self._order
+
+    @property
+    def one_dominates(self) -> bool:
+        """Whether the first in the order dominates all others that came."""
+        return len(self.order) > 1 and self._one_dominates
 
 
 def _fronts(values: Array, off: Array, bare: Array) -> Places:
