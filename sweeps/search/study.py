@@ -24,7 +24,7 @@ from sweeps.frontier import mean
 from sweeps.record import DIRECTIONS, Record, TrialRecord, imported
 from sweeps.record.constraints import shares
 from sweeps.record.imported import Imported
-from sweeps.search.sampling import FIRST_GENERATION, suggest
+from sweeps.search.sampling import FIRST_GENERATION, Fixed, suggest
 from sweeps.space import Sweep
 from sweeps.standing import SELECTION, known
 
@@ -84,6 +84,10 @@ class Study:
         drawn = self._frozen(trial.number)
         self._drawn = trial.number
         return Asked(params, dict(drawn.distributions), dict(drawn.system_attrs))
+
+    def again(self, params: Mapping[str, object]) -> Asked:
+        """A setting that was tried, to be trained with another seed."""
+        return self.ask(Fixed(params))
 
     _drawn: int | None = None  # asked, and not issued yet
 

@@ -162,6 +162,7 @@ class Race:
         if self._prior is not None:
             for at in range(len(drawn) // 4):
                 drawn[at] = self._encoding.coordinates(self._prior.draw(rng))
+            drawn[: len(drawn) // 4] = self._encoding.snapped(drawn[: len(drawn) // 4])
         return drawn
 
     def _at_random(self, rng: np.random.Generator, rows: Rows, paused: NDArray[np.int64]) -> Choice:
