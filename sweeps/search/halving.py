@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from sweeps.frontier import minimised, ranks
 from sweeps.record.constraints import missed, shares
 from sweeps.search.field import Choice, Curve, Field, Resume, Start
-from sweeps.search.looks import LOOK, Trust
+from sweeps.search.looks import LOOK, Agreement, Trust
 
 Array = NDArray[np.float64]
 Places = NDArray[np.int64]
@@ -31,7 +31,8 @@ class ParetoHalving:
     the rest); inside a front by crowding distance, the widest first; then by order of report. Of trials that are running only
     the rungs that they came to count.
 
-    Where the first rung is a cheap look, more of it go on, up to all, the less looks say of whole trainings: `Trust`.
+    Where the first rung is a cheap look, more of it go on, up to all, the less looks say of whole trainings: `Trust`. Likewise
+    of any other rung, the less it says of what the judge finds, where trials are judged while others train: `Agreement`.
     """
 
     def __init__(self, eta: float = 3.0, *, keep_paused: int | None = None, not_robust: float = NOT_ROBUST) -> None:
@@ -45,7 +46,7 @@ class ParetoHalving:
         self._about: object = None
         self._seen: list[Curve] = []
         self._rungs: list[_Ranking] = []
-        self._trust = Trust({})
+        self._trust: list[Trust] = []
 
     def choose(self, field: Field) -> Choice:
         """The best of the highest rung that has one to go on; a new trial of the sampler's choosing where none has."""
@@ -59,8 +60,9 @@ class ParetoHalving:
     def _places(self, rung: _Ranking, field: Field) -> int:
         """How many of a rung go on."""
         if rung is self._rungs[0] and field.rungs[0] == LOOK:
-            return int(rung.count * self._trust.share(self.eta) + 1e-9)
-        return int(rung.count / self.eta)
+            return int(rung.count * self._trust[0].share(self.eta) + 1e-9)
+        share = self._trust[self._rungs.index(rung)].share(self.eta)
+        return int(rung.count / self.eta if share <= 1 / self.eta else rung.count * share + 1e-9)
 
     def given_up(self, field: Field) -> Sequence[int]:
         """Paused trials beyond `keep_paused`, those that stand last in their rungs, by the share of the rung before them.
@@ -100,7 +102,10 @@ class ParetoHalving:
         if self._about != about or len(before) < len(self._seen):
             self._about, self._seen = about, []
             self._rungs = [_Ranking(field, self.not_robust) for _ in field.rungs]
-            self._trust = Trust(field.objectives)
+            self._trust = [
+                Trust(field.objectives) if share == LOOK else Agreement(field.objectives, index)
+                for index, share in enumerate(field.rungs)
+            ]
         elif all(map(is_, before, field.curves)) and len(before) == len(field.curves):
             return None
         seen = self._seen
@@ -116,7 +121,8 @@ class ParetoHalving:
                 seen[at] = curve
             for index, rung in enumerate(self._rungs):
                 rung.look(curve, index)
-            self._trust.look(curve)
+            for trust in self._trust[:-1]:
+                trust.look(curve)
         return None
 
 

@@ -123,10 +123,12 @@ class Progress:
 
     def _curve(self, trial: TrialRecord) -> Curve:
         number, done = trial.number, trial.outcome == "complete"
-        final = None
+        final = exact = None
         if done:
             judged, skipped = self.record.judged(number, SELECTION), self.record.skipped(number)
             final = known(trial, judged, skipped, self.record.reached(number)).values
+            if judged is not None and not judged.flags:
+                exact = {"clean_accuracy": judged.clean_accuracy, "robust_accuracy": judged.robust_accuracy}
         return Curve(
             number=number,
             params=trial.params,
@@ -135,6 +137,7 @@ class Progress:
             rungs=_without_gaps(trial.rungs, 0 if self.looks is None else 1),
             until=0 if trial.sent is None else trial.sent.index,
             final=final,
+            judged=exact,
             seed=trial.seed,
             replicate_of=trial.replicate_of,
         )
