@@ -20,7 +20,7 @@ LOOK: Final = 0.0
 FEWEST, MOST = 8, 512
 """Pairs that an agreement is told from: at first, and at most."""
 USUAL = 0.5
-"""Kendall's tau of a rung from which on it orders trials as well as halving needs: epochs of digits had .3 (2/9) to .7 (1/2)."""
+"""Kendall's tau from which on a rung orders trials as well as halving needs: epochs of digits had .3 (2/9) to .7 (1/2)."""
 _PLACES, _LEAST = 4, 0.0001  # decimals of a look's cost: it is written down, and added up exactly
 
 
