@@ -6,6 +6,8 @@ import math
 import warnings
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import partial
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -19,8 +21,20 @@ from sweeps.space import Sweep
 class Neps:
     """An optimiser of NePS, asked and told: MO-ASHA, and PriMO. NePS knows no conditions: every option is always drawn."""
 
-    def __init__(self, sweep: Sweep, world: Tabled, seed: int, *, name: str, first: float, prior: str = "flat") -> None:
-        """Args: name: moasha or primo. first: share of training of the lowest rung. prior: flat, or right."""
+    def __init__(
+        self,
+        sweep: Sweep,
+        world: Tabled,
+        seed: int,
+        *,
+        name: str,
+        first: float,
+        prior: str = "flat",
+        mended: bool = False,
+    ) -> None:
+        """Args: name: moasha or primo. first: share of training of the lowest rung. prior: flat, or right.
+        mended: with ASHA's rule in the place of its own.
+        """
         import neps
         import torch
         from neps.optimizers.ask_and_tell import AskAndTell
@@ -41,6 +55,8 @@ class Neps:
         space = neps.SearchSpace(options)
         if name == "moasha":
             self.optimiser = neps.algorithms.moasha(space)
+            if mended:
+                self.optimiser.create_brackets = partial(_promoting(), **self.optimiser.create_brackets.keywords)
             self._bracket = self.optimiser
         else:
             centres = self._centres() if prior == "right" else {}
@@ -118,6 +134,35 @@ class Neps:
         self._reached[key] = work.until
         gains = (0.0,) * len(self.world.objectives) if values is None else self.world.gains(values)
         self.loop.tell(trial, {"objective_to_minimize": [1.0 - gain for gain in gains], "cost": 1.0})
+
+
+def _promoting() -> Any:
+    """Makes NePS' bracket with the rule that ASHA has: whoever is among the best floor(n / eta) of the n trials of a rung goes
+    on, if it has not yet (Li et al., MLSys 2020, algorithm 2; Schmucker et al., 2021, algorithm 2).
+
+    NePS 0.17 (`optimizers/utils/brackets.py`, `Async.next`) takes those that went on out of the rung first, and then the best
+    floor(m / eta) of the m that are left, pending ones counted. So of any three that wait one goes on, then of the two that are
+    left and a new one the next, and so on: in the end all of a rung but two. The seed of the order inside a front is fixed as
+    well: drawn anew at every asking, it lets more of a front than floor(n / eta) go on.
+    """
+    import numpy as np
+    from neps.optimizers.utils import brackets
+    from neps.optimizers.utils.multiobjective.epsnet import nondominated_sort
+
+    class Promoting(brackets.Async):  # type: ignore[misc, name-defined, unused-ignore]
+        def next(self) -> Any:
+            for lower, upper in reversed(list(pairwise(self.rungs))):
+                ended = lower.table.dropna(subset=["perf"])
+                if not (most := len(ended) // self.eta):
+                    continue
+                gone = set(upper.config_ids)
+                for at in nondominated_sort(np.vstack(ended["perf"].values), dim=0, max_items=most):
+                    number, _ = ended.index[at]
+                    if number not in gone:
+                        return brackets.PromoteAction(dict(ended.iloc[at]["config"]), number, upper.value)
+            return brackets.SampleAction(self.rungs[0].value)
+
+    return Promoting.create
 
 
 def _flat(name: str) -> str:

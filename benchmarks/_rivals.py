@@ -244,6 +244,7 @@ def makers(registry: Path | None) -> dict[str, Maker]:
     }
     for first, word in ((1 / 27, "27"), (1 / 9, "9")):
         found[f"neps_moasha_{word}"] = partial(_neps, name="moasha", first=first)
+        found[f"neps_moasha_{word}_mended"] = partial(_neps, name="moasha", first=first, mended=True)
     for grace in (1, 3):
         found[f"syne_moasha_{grace}"] = partial(SyneTune, first=grace)
     for prior in ("flat", "right"):

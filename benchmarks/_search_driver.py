@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+import os
 import statistics
+import tempfile
 import time
 from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 from _bench import Bench
 
 from sweeps.frontier import undominated
+from sweeps.record import Issued, Record
+from sweeps.search import replicating, simulation
 from sweeps.search.field import Curve, Field, Policy, Rung, State
 from sweeps.search.regret import hypervolume
+from sweeps.search.replicates import Replicates
 from sweeps.space import Sweep
 
 TRIALS, FEW = 10_000, 1000
@@ -75,6 +82,34 @@ def decision(policy: Policy, space: Sweep, curves: list[Curve]) -> float:
     return statistics.median(taken[1:])  # the first one reads all
 
 
+def replicates() -> float:
+    """Milliseconds of the processor for a decision about replicates, by a record of so many trials, a sixth of them replicates
+    and as many stopped: the median of several, each after one more trial has ended.
+    """
+    rng = np.random.default_rng(0)
+    space = sweep()
+    memory = simulation.SHARED_MEMORY if os.access(simulation.SHARED_MEMORY, os.W_OK) else None
+    with tempfile.TemporaryDirectory(dir=memory) as folder, Record(Path(folder), space.objectives) as record:
+        kept, taken = Replicates(record, replicating.SEEDS), []
+        for number in range(TRIALS):
+            first = int(rng.integers(number)) if number > TRIALS // 2 and not number % 3 else None
+            settings: dict[str, Any] = (
+                {} if first is None else {"origin": "replicate", "parents": (record.trial(first).setting,)}
+            )
+            record.issue(Issued({"x": number}, **settings))
+            robust, noise = rng.random(), rng.normal(0, 0.01, 2)
+            values = (0.9 - 0.3 * robust**2 - 0.2 * rng.random() + noise[0], 0.3 + 0.4 * robust + noise[1])
+            stopped = first is None and not number % 6
+            metrics = dict(zip(space.objectives, values, strict=True))
+            record.finish(number, "stopped" if stopped else "complete", metrics=metrics)
+            begun = time.process_time()
+            kept.look(number)
+            if number >= TRIALS - TIMES:
+                kept.next(spent=3.0 * TRIALS, budget=float(TRIALS), seed=number)
+            taken.append(1000 * (time.process_time() - begun))
+        return statistics.median(taken[-TIMES:])
+
+
 def _milliseconds(work: Callable[[], object]) -> float:
     taken = []
     for _ in range(TIMES):
@@ -93,12 +128,15 @@ def driver(bench: Bench, *, quick: bool) -> None:
     curves = crowd(space, TRIALS)
     race = decision(Race(space.space, space.ask), space, curves)
     halving = decision(ParetoHalving(eta=3), space, curves[:FEW])
+    again = replicates()
     bench.row(f"{TRIALS} trials", "a decision of the race", race, unit="ms")
+    bench.row(f"{TRIALS} trials", "a decision about replicates", again, unit="ms")
     bench.row(f"{FEW} trials", "a decision of Pareto halving", halving, unit="ms")
     values = np.random.default_rng(0).random((TRIALS, 2))
     front = _milliseconds(lambda: undominated(values))
     volume = _milliseconds(lambda: hypervolume(values, np.zeros(2)))
     bench.row(f"{TRIALS} points", "frontier and hypervolume", front + volume, unit="ms")
     bench.target(f"ms of a decision at {TRIALS:,} trials", race, 30)
+    bench.target(f"ms of a decision about replicates at {TRIALS:,} trials", again, 30)
     bench.target(f"ms of a decision of Pareto halving at {FEW:,} trials", halving, 1)
     bench.target(f"ms of frontier and hypervolume at {TRIALS:,} points", front + volume, 50)

@@ -30,7 +30,31 @@ def nondominated(draws: ArrayLike) -> Array:
     Returns:
         [K].
     """
-    return np.asarray(np.mean([undominated(points) for points in np.asarray(draws, dtype=float)], axis=0))
+    points = np.asarray(draws, dtype=float)
+    if points.ndim == 3 and points.shape[2] == 2 and not np.isnan(points).any():
+        return np.asarray(_of_two(points).mean(axis=0))
+    return np.asarray(np.mean([undominated(each) for each in points], axis=0))
+
+
+def _of_two(draws: Array) -> NDArray[np.bool_]:
+    """[B, K] which points of each draw no other one dominates, of two objectives: all draws at once.
+
+    By rising first objective (then second), a point is dominated by one before it whose second is as small, where the first of
+    that is smaller, or whose second is smaller.
+    """
+    count, points, _ = draws.shape
+    if not points:
+        return np.zeros((count, 0), dtype=np.bool_)
+    order = np.lexsort((draws[:, :, 1], draws[:, :, 0]), axis=1)
+    first, second = (np.take_along_axis(draws[:, :, axis], order, axis=1) for axis in (0, 1))
+    before = np.minimum.accumulate(second, axis=1)
+    least = np.concatenate([np.full((count, 1), np.inf), before[:, :-1]], axis=1)
+    begins = np.concatenate([np.ones((count, 1), dtype=np.bool_), first[:, 1:] != first[:, :-1]], axis=1)
+    group = np.maximum.accumulate(np.where(begins, np.arange(points), 0), axis=1)  # where those of an equal first begin
+    smaller = np.take_along_axis(least, group, axis=1)
+    found = np.empty((count, points), dtype=np.bool_)
+    np.put_along_axis(found, order, ~((smaller <= second) | (least < second)), axis=1)
+    return found
 
 
 def normal(values: ArrayLike, covariance: ArrayLike, *, draws: int = DRAWS, seed: int = 0) -> Array:

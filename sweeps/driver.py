@@ -178,9 +178,12 @@ def drive(
         lives,
         heard=lambda: accounts.under_way,
         training=training,
+        waiting=lambda: () if controller.pausing is None else controller.pausing.paused,
         slots=lambda: slots,
     )
-    controller = Controller(sweep, record, policy or policy_of(sweep), bus, session=session, spent=budget.spent)
+    controller = Controller(
+        sweep, record, policy or policy_of(sweep), bus, session=session, spent=budget.spent, left=budget.seconds
+    )
 
     def judged(event: Event) -> None:
         controller.heard(event)  # no listener that may fail: what it learns decides what is tried next

@@ -50,7 +50,9 @@ def simulate(
     The sweep's own controller, record and policies run on a clock that takes no time. A sweep meets one seed of the table; its
     regret is the share of the best hypervolume that its finished trials lack, by their mean test accuracies with the other
     seeds. `selected` counts only the trials that look non-dominated to the sweep itself. A start, a resumption and an
-    evaluation take a tenth of an epoch each. Costs are in whole trainings, in the mean over the table's settings.
+    evaluation take a tenth of an epoch each. `unfinished` is the share of all seconds that went into trials which did not come
+    to their end. A `budget` of wall time, device-hours or money is of the simulated clock. Costs are in whole trainings, in the
+    mean over the table's settings.
     """
     from sweeps.search.simulated_sweeps import searched, variants
 
@@ -75,7 +77,8 @@ def _words(text: str | None) -> list[str | None]:
 
 def _header() -> str:
     shares = " ".join(f"{100 * share:4.0f} %" for share in SHARES)
-    return f"{'search':28} {'started':>7} {'ended':>6}   regret at {shares} of the budget   selected at the end"
+    counts = f"{'started':>7} {'ended':>6} {'unfinished':>10}"
+    return f"{'search':28} {counts}   regret at {shares} of the budget   selected at the end"
 
 
 def _line(found: Searched) -> str:
@@ -83,7 +86,7 @@ def _line(found: Searched) -> str:
     low, high = found.quartiles()
     started, ended = found.counts()
     return (
-        f"{found.name:28} {started:7.0f} {ended:6.0f}             {medians}"
+        f"{found.name:28} {started:7.0f} {ended:6.0f} {found.unfinished():10.0%}             {medians}"
         f"                 {found.regret(1.0, selected=True):6.3f}   (a half of the sweeps end at {low:.3f} to {high:.3f})"
     )
 

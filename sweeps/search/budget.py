@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -26,6 +27,7 @@ class Limit:
     ahead: float
     most: float
     promised: str  # what is spoken for, in words
+    room: float  # device-seconds that one more training may take
 
     @property
     def over(self) -> bool:
@@ -45,6 +47,7 @@ class Budget:
         *,
         heard: Callable[[], Mapping[tuple[str, int], float]] = dict,
         training: Callable[[], Collection[int]] = tuple,
+        waiting: Callable[[], Collection[int]] = tuple,
         slots: Callable[[], int] = lambda: 1,
     ) -> None:
         """Reads nothing before it is asked.
@@ -54,6 +57,7 @@ class Budget:
             lives: how long the sweep has been at work.
             heard: by kind and trial, device-seconds of jobs at work, which the ledger does not have yet.
             training: trials that are at work, or to be gone on with.
+            waiting: trials that wait at a rung.
             slots: jobs that run at a time.
         """
         self.options = sweep.budget
@@ -61,7 +65,7 @@ class Budget:
         self._sweep = sweep
         self._record = record
         self._spent, self._lives = spent, lives
-        self._heard, self._training, self._slots = heard, training, slots
+        self._heard, self._training, self._waiting, self._slots = heard, training, waiting, slots
         stall = self.options.stall
         self._growth = None if stall is None else Growth(record.objectives, record.constraints, stall.trials)
         self._seen = 0  # of the trials that have ended
@@ -72,6 +76,12 @@ class Budget:
         if self._line is None and self.options.limited:
             self._line = self._found()
         return self._line
+
+    def seconds(self) -> float:
+        """Device-seconds that one more training may take, where all that is at work is trained to its end; infinite where no
+        budget is of time.
+        """
+        return min((limit.room for limit in self._limits(self._ahead())), default=math.inf)
 
     def left(self) -> str:
         """What is spent of each, in a line; "" where there are none."""
@@ -111,7 +121,7 @@ class Budget:
         if (options.wall, options.device_hours, options.money) == (None, None, None):
             return None
         heard, training = self._heard(), self._training()
-        return ahead(self._sweep, self._record, self._spent, heard, training, test=self._test)
+        return ahead(self._sweep, self._record, self._spent, heard, training, test=self._test, waiting=self._waiting())
 
     @cached_property
     def _test(self) -> float:
@@ -122,20 +132,24 @@ class Budget:
     def _limits(self, to_come: Ahead | None) -> Iterator[Limit]:
         """Those that are measured. Args: to_come: None where nothing is known of it."""
         options, later = self.options, 0.0 if to_come is None else to_come.total
+        spoken = 0.0 if to_come is None else to_come.spoken
         if options.wall is not None:
             seconds = self._lives.seconds
             longest = 0.0 if to_come is None else to_come.wall(self._slots())
             said = f"{durations.said(seconds)} of {durations.said(options.wall)}"
             promised = f"about {durations.said(longest)} for trials and judging"
-            yield Limit("wall", said, seconds, longest, options.wall, promised)
+            rest = options.wall - seconds
+            room = min(rest, rest * self._slots() - spoken)
+            yield Limit("wall", said, seconds, longest, options.wall, promised, room)
         hours = (self._spent.total + sum(self._heard().values())) / HOUR
         promised = f"{figures(later / HOUR)} for trials and judging"
         if (most := options.device_hours) is not None:
             said = f"{figures(hours)} of {figures(most)} device-hours"
-            yield Limit("device_hours", said, hours, later / HOUR, most, promised)
+            yield Limit("device_hours", said, hours, later / HOUR, most, promised, (most - hours) * HOUR - spoken)
         if (money := options.money) is not None:
             said = paid(hours * money.per_device_hour, money.at_most, money.currency)
-            yield Limit("money", said, hours, later / HOUR, money.device_hours, f"{promised}, in device-hours")
+            room = (money.device_hours - hours) * HOUR - spoken
+            yield Limit("money", said, hours, later / HOUR, money.device_hours, f"{promised}, in device-hours", room)
 
 
 def figures(number: float) -> str:

@@ -32,6 +32,7 @@ from sweeps.search import replicating, sampling, states
 from sweeps.search.field import Policy
 from sweeps.search.first import First
 from sweeps.search.pausing import Pausing
+from sweeps.search.replicates import Replicates
 from sweeps.search.settings import Settings
 from sweeps.search.study import DRAWN, Asked, Study
 from sweeps.search.taking_up import GIVEN_UP, Waiting, take_back
@@ -59,6 +60,7 @@ class Controller:
         *,
         session: str,
         spent: Callable[[], str | None] = lambda: None,
+        left: Callable[[], float] = lambda: math.inf,
     ) -> None:
         """Reads the record.
 
@@ -67,12 +69,13 @@ class Controller:
             tell: is told of every trial that ends.
             session: names this life of the driver; attempts of others do not count.
             spent: which budget has ended the search, in words; asked before anything new is begun.
+            left: device-seconds that training may still take, for a policy.
         """
         self.sweep = sweep
         self.record = record
         self.taken_back = Waiting() if policy is None else take_back(sweep, record, self._kept)
         """What a larger budget found of trials that a spent one had stopped."""
-        self.pausing = None if policy is None else Pausing(sweep, record, policy)
+        self.pausing = None if policy is None else Pausing(sweep, record, policy, left)
         self.tell = tell
         self.session = session
         self.spent = spent
@@ -85,7 +88,7 @@ class Controller:
         self._of_all = self.sweep.asked_of_all()
         self.settings = Settings(sweep, record)
         self.first = First(sweep, record)
-        self.replicates = replicating.wanted(sweep, record)
+        self.replicates = Replicates(record, replicating.wanted(sweep, record))
         self._said = False  # that all settings were tried
         self._budget_said = False
 
@@ -198,6 +201,8 @@ class Controller:
                 | JudgingResumed(number)
             ):
                 self._learn(number)
+            case TrialJudged(number, _):  # flags that show on test are no news for samplers
+                self.replicates.look(number)
 
     def draw(self, params: Mapping[str, object] | None = None) -> int | None:
         """Asks for one more trial, writes it to the record, and gives its number; None where no setting is left.
@@ -223,12 +228,10 @@ class Controller:
         """Begins a setting near the frontier with another seed, where it is a replicate's turn: its number."""
         sampled, budget = self.study.sampled, self.sweep.trials
         spent = float(sampled if self.pausing is None else self.pausing.progress.spent)
-        if not self.replicates or spent < budget * replicating.BEGIN:
+        if not self.replicates.wanted or spent < budget * replicating.BEGIN:
             return None
         seed = replicating.draw_seed(self.sweep, sampled)
-        first = replicating.next_replicate(
-            self.record.snapshot(), self.replicates, spent=spent, budget=budget, seed=seed
-        )
+        first = self.replicates.next(spent=spent, budget=budget, seed=seed)
         return None if first is None else self._replicate(first)
 
     def _replicate(self, first: int) -> int | None:
@@ -263,6 +266,7 @@ class Controller:
         attrs = {**asked.system_attrs, **({DRAWN: True} if issued.origin == "replicate" else {})}
         number = self.record.issue(issued, asked.distributions, attrs)
         self.study.issued(self.record.trial(number), asked.distributions, attrs)
+        self.replicates.look(number)
         if self.pausing is not None:
             self.pausing.look(number)
         return number
@@ -273,6 +277,7 @@ class Controller:
 
     def _learn(self, number: int) -> None:
         self.study.learn(number)
+        self.replicates.look(number)
         if self.pausing is not None:
             self.pausing.look(number)
 

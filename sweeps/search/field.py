@@ -5,8 +5,11 @@ All of it is in the record, so a decision that is a function of it is the same a
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
+from statistics import fmean
 from typing import Literal, Protocol
 
 from sweeps.record.constraints import Limits
@@ -41,6 +44,12 @@ class Curve:
         return self.rungs[-1].come / self.epochs if self.rungs else 0.0
 
     @property
+    def seconds(self) -> float | None:
+        """Of its whole training, by the first report of it, else by a look; None before."""
+        timed = next((rung for rung in self.rungs if rung.look is None), self.look)  # a look tells it less well
+        return None if timed is None else timed.whole(self.epochs)
+
+    @property
     def look(self) -> Rung | None:
         """What a cheap look at its setting measured, the first of its rungs; None where none was taken."""
         return self.rungs[0] if self.rungs and self.rungs[0].look is not None else None
@@ -59,6 +68,7 @@ class Field:
         decisions: taken before this one: moves the random numbers on.
         spent: whole trainings that have been paid for, in epochs: a trial that is halfway counts a half, and its look besides.
         budget: whole trainings that may be paid for.
+        seconds: of device time that training may still take besides what is spoken for, where a budget is of time or money.
         seed: of the search.
     """
 
@@ -68,8 +78,20 @@ class Field:
     limits: Limits = field(default_factory=dict)
     decisions: int = 0
     spent: float = 0.0
-    budget: float = float("inf")
+    budget: float = math.inf
+    seconds: float = math.inf
     seed: int = 0
+
+    @cached_property
+    def whole(self) -> float:
+        """Seconds of a whole training, in the mean over those that were timed; nan before any was."""
+        timed = [seconds for curve in self.curves if (seconds := curve.seconds) is not None]
+        return fmean(timed) if timed else math.nan
+
+    @property
+    def closing(self) -> bool:
+        """Whether so little time is left that a trial that begins now would not come to its end."""
+        return self.seconds < math.inf and self.seconds < self.whole
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from sweeps.frontier import minimised, ranks
 from sweeps.record.constraints import missed, shares
-from sweeps.search.field import Choice, Curve, Field, Resume, Start
+from sweeps.search.field import Choice, Curve, Field, Nothing, Resume, Start
 from sweeps.search.looks import LOOK, Agreement, Trust
 
 Array = NDArray[np.float64]
@@ -30,6 +30,8 @@ class ParetoHalving:
     that were measured there). Among equals by front (Deb et al., 2002, the definition: whom nobody else dominates, then among
     the rest); inside a front by crowding distance, the widest first; then by order of report. Of trials that are running only
     the rungs that they came to count.
+
+    Where a budget of time leaves too little for another trial, the best of the highest rung goes on, whatever its place.
 
     Where the first rung is a cheap look, more of it go on, up to all, the less looks say of whole trainings: `Trust`. Likewise
     of any other rung, the less it says of what the judge finds, where trials are judged while others train: `Agreement`.
@@ -51,11 +53,22 @@ class ParetoHalving:
     def choose(self, field: Field) -> Choice:
         """The best of the highest rung that has one to go on; a new trial of the sampler's choosing where none has."""
         self._read(field)
+        if field.closing:
+            return self._last(field)
         for rung in reversed(self._rungs[:-1]):
             for at in rung.order[: self._places(rung, field)]:
                 if rung.waits(int(at)):
                     return Resume(rung.numbers[at])
         return Start()
+
+    def _last(self, field: Field) -> Choice:
+        """Where nothing that begins would come to its end: the best of the highest rung that would, whatever its place."""
+        left = {curve.number: (curve.seconds or 0.0) * (1 - curve.share) for curve in field.curves}
+        for rung in reversed(self._rungs[:-1]):
+            for at in rung.order:
+                if rung.waits(int(at)) and left[rung.numbers[at]] <= field.seconds:
+                    return Resume(rung.numbers[at])
+        return Nothing()
 
     def _places(self, rung: _Ranking, field: Field) -> int:
         """How many of a rung go on."""

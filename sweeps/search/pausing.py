@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 
 from sweeps.record import Record, Rung
@@ -22,11 +23,14 @@ class Pausing:
     as it would have.
     """
 
-    def __init__(self, sweep: Sweep, record: Record, policy: Policy) -> None:
-        """Reads the record."""
+    def __init__(
+        self, sweep: Sweep, record: Record, policy: Policy, left: Callable[[], float] = lambda: math.inf
+    ) -> None:
+        """Reads the record. Args: left: device-seconds that training may still take."""
         self.sweep = sweep
         self.record = record
         self.policy = policy
+        self._left = left
         self.progress = Progress(sweep, record)
         self.look = self.progress.look
 
@@ -54,9 +58,10 @@ class Pausing:
             found = self._furthest(rest)
             if isinstance(found, int):
                 return found
-        if (replicate := again()) is not None:
+        field = self.progress.field(self._left())
+        if not field.closing and (replicate := again()) is not None:
             return replicate
-        match self.policy.choose(self.progress.field()):
+        match self.policy.choose(field):
             case Resume(number):
                 if number not in self.progress.paused:
                     raise RuntimeError(f"{type(self.policy).__name__} goes on with trial {number}, which is not paused")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
@@ -98,8 +99,8 @@ class Progress:
         """Whole trainings that have been paid for: a trial at work counts as far as it was sent. An exact sum, in any order."""
         return _whole(self._paid) + self._looks[0]
 
-    def field(self) -> Field:
-        """As a policy sees it now."""
+    def field(self, seconds: float = math.inf) -> Field:
+        """As a policy sees it now. Args: seconds: of device time that training may still take."""
         return Field(
             curves=self._curves,
             objectives=self.sweep.objectives,
@@ -108,6 +109,7 @@ class Progress:
             decisions=self.record.sent + self._unbuilt,
             spent=float(self.spent),
             budget=float(self.sweep.trials),
+            seconds=seconds,
             seed=self.sweep.search.seed,
         )
 

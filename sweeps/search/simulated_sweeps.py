@@ -79,6 +79,10 @@ class Searched:
         started = float(np.mean([each.trace.started for each in self.sweeps]))
         return started, float(np.mean([len(each.trace.finished) for each in self.sweeps]))
 
+    def unfinished(self) -> float:
+        """The share of what was paid that went into trials which were not trained to their end, in the mean."""
+        return float(np.mean([each.trace.unfinished / (each.trace.paid or 1.0) for each in self.sweeps]))
+
     def plain(self) -> dict[str, Any]:
         """As JSON has it; costs in whole trainings."""
         return {
@@ -89,6 +93,7 @@ class Searched:
                     "seed": each.seed,
                     "started": each.trace.started,
                     "paid": each.trace.paid / each.whole,
+                    "unfinished": each.trace.unfinished / each.whole,
                     "costs": (each.regrets.costs / each.whole).tolist(),
                     "settings": [trial.setting for trial in each.trace.finished],
                     "regrets": each.regrets.judged.tolist(),

@@ -7,6 +7,7 @@ from __future__ import annotations
 import math
 import os
 import tempfile
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,10 +17,13 @@ from optuna.distributions import BaseDistribution
 from optuna.samplers import BaseSampler
 
 from sweeps.record import Record, TrialRecord
+from sweeps.record.ledger import Spent
+from sweeps.record.lives import Lives
 from sweeps.running.queues import DONE, End, Job, Queue, Result, Signal, Verdict
-from sweeps.running.simulated import Simulated
+from sweeps.running.simulated import Answers, Simulated
 from sweeps.running.tasks.base import PAUSED, Report
 from sweeps.search import sampling
+from sweeps.search.budget import Budget
 from sweeps.search.controller import Controller
 from sweeps.search.field import Policy
 from sweeps.search.listed import Listed
@@ -41,30 +45,38 @@ class Trace:
         finished: trials that were trained to their end, in order.
         started: trials that were begun.
         paid: seconds of all workers together, as far as they were at work within the budget.
+        unfinished: of these, those that went into trials that were not trained to their end.
     """
 
     finished: list[Finished] = field(default_factory=list)
     started: int = 0
     paid: float = 0.0
+    unfinished: float = 0.0
 
 
 class Timed:
     """A queue on a clock: after the budget nothing is begun, and what ends later counts as if it had not."""
 
-    def __init__(self, queue: Queue, world: Tabled, seconds: float) -> None:
-        """Args: seconds: of the clock, after which the search is over."""
+    def __init__(self, queue: Queue, world: Tabled, seconds: float, spent: Spent | None = None) -> None:
+        """Args: seconds: of the clock, after which the search is over. spent: grows by what trials take."""
         self.trace = Trace()
         self.place: Simulated | None = None
         self._queue, self._world, self._seconds = queue, world, seconds
-        self._begun: dict[str, float] = {}
+        self.spent = Spent() if spent is None else spent
+        self._begun: dict[str, tuple[int, float]] = {}  # by job: its trial, and when
         self._known: set[int] = set()
+        self._unfinished: defaultdict[int, float] = defaultdict(float)
+
+    def under_way(self) -> dict[tuple[str, int], float]:
+        """By kind and trial, seconds of the jobs at work."""
+        return {("train", number): self.now - since for number, since in self._begun.values()}
 
     def next(self) -> Job | Signal:
-        if self._now >= self._seconds:
+        if self.now >= self._seconds:
             return DONE
         found = self._queue.next()
         if isinstance(found, Job):
-            self._begun[found.name] = self._now
+            self._begun[found.name] = found.number, self.now
             self._known.add(found.number)
             self.trace.started = len(self._known)
         return found
@@ -73,15 +85,27 @@ class Timed:
         return self._queue.report(job, result)
 
     def finish(self, job: Job, end: End) -> None:
-        self.trace.paid += max(min(self._now, self._seconds) - self._begun.pop(job.name), 0.0)
-        if end.outcome == "complete" and self._now <= self._seconds:
+        _, since = self._begun.pop(job.name)
+        paid = max(min(self.now, self._seconds) - since, 0.0)
+        self.spent.add("train", job.number, self.now - since)
+        self.trace.paid += paid
+        self._unfinished[job.number] += paid
+        if end.outcome == "complete" and self.now <= self._seconds:
+            del self._unfinished[job.number]
             assert self.place is not None
             seen = self._world.gains(end.result)
-            self.trace.finished.append(Finished(self._now * self.place.slots, int(end.result["place"]), seen))
+            self.trace.finished.append(Finished(self.now * self.place.slots, int(end.result["place"]), seen))
+        self.trace.unfinished = sum(self._unfinished.values())
         self._queue.finish(job, end)
 
+    def driven(self, answers: Answers, workers: int) -> Trace:
+        """Drives the queue to its end."""
+        self.place = Simulated(answers, workers)
+        self.place.run(self)
+        return self.trace
+
     @property
-    def _now(self) -> float:
+    def now(self) -> float:
         return self.place.now if self.place is not None else 0.0
 
 
@@ -132,7 +156,7 @@ class TableController(Controller):
     def meets(self, seeds: int) -> None:
         """Args: seeds: with which a setting of the table may be trained."""
         self._seeds = seeds
-        self.replicates = min(self.replicates, seeds) if seeds > 1 else 0
+        self.replicates.wanted = min(self.replicates.wanted, seeds) if seeds > 1 else 0
 
     def _new(self, number: int, params: Mapping[str, object] | None) -> Asked | None:
         if not self.study.listed.left.any():
@@ -215,15 +239,33 @@ def simulate(
     with scratch as made, Record(folder or Path(made), sweep.objectives) as record:
         listed = Listed(sweep.space, sweep.ask, world.settings)
         chosen = policy(sweep, listed)
-        controller = TableController(sweep, record, chosen, lambda event: None, session="simulated")
+        spent, lives = Spent(), Lives(record.folder, "simulated", clock=lambda: timed.now)
+        spending = Budget(
+            sweep.model_copy(update={"judge": sweep.judge.model_copy(update={"trials": "none"})}),  # nothing is judged
+            record,
+            spent,
+            lives,
+            heard=lambda: timed.under_way(),
+            training=lambda: controller.running,
+            waiting=lambda: () if controller.pausing is None else controller.pausing.paused,
+            slots=lambda: workers,
+        )
+        controller = TableController(
+            sweep,
+            record,
+            chosen,
+            lambda event: None,
+            session="simulated",
+            spent=spending.spent,
+            left=spending.seconds,
+        )
         controller.study = TabledStudy(sweep, record, listed)
         controller.meets(world.met)
-        return clocked(controller, world, Trainings(world, record, listed), workers=workers, budget=budget)
+        timed = Timed(controller, world, budget * world.whole / workers, spent)
+        with lives:
+            return timed.driven(Trainings(world, record, listed), workers)
 
 
 def clocked(queue: Queue, world: Tabled, answers: Any, *, workers: int, budget: float) -> Trace:
     """Drives a queue over a table until the budget is spent; whatever the queue is."""
-    timed = Timed(queue, world, budget * world.whole / workers)
-    timed.place = Simulated(answers, workers)
-    timed.place.run(timed)
-    return timed.trace
+    return Timed(queue, world, budget * world.whole / workers).driven(answers, workers)

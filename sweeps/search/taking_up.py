@@ -21,8 +21,8 @@ class Waiting:
     without: int = 0
 
     def __str__(self) -> str:
-        """In a line; "" where there were none."""
-        if not self.again + self.without:
+        """In a line; "" where none waits again."""
+        if not self.again:
             return ""
         were = "trial that was" if self.again == 1 else "trials that were"
         line = f"{self.again} {were} stopped when the budget was spent may go on"

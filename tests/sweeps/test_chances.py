@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from scipy.stats import multivariate_normal, norm
 
 from sweeps.chances import nondominated, normal, of_images, of_seeds
+from sweeps.frontier import undominated
 
 B = 8000
 CLOSE = 4 * 0.5 / np.sqrt(B)
@@ -57,3 +58,14 @@ def test_the_spread_of_seeds_is_pooled_and_unknown_without_any() -> None:
     assert found is not None
     assert found == pytest.approx(20 / 3)
     assert of_seeds([np.zeros((1, 2))]) is None
+
+
+@settings(max_examples=60)
+@given(
+    st.lists(st.lists(st.tuples(st.integers(0, 4), st.integers(0, 4)), min_size=5, max_size=5), min_size=1, max_size=4)
+)
+def test_all_draws_at_once_say_what_each_says_alone(draws: list[list[tuple[int, int]]]) -> None:
+    """Ties in one objective, in both, and whole rows that are equal."""
+    array = np.array(draws, dtype=float)
+    assert nondominated(array).tolist() == np.mean([undominated(each) for each in array], axis=0).tolist()
+    assert nondominated(array[:, :0]).tolist() == []

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from analysis import collect
+from analysis.deciding.one_trial import about
 from sweeps import record, standing
 from sweeps.driver import drive
 from sweeps.events import Event, Said
@@ -24,6 +25,9 @@ from sweeps.search.halving import ParetoHalving
 from sweeps.search.race import Race
 from sweeps.space import Sweep
 from sweeps.storage import layout
+from sweeps.view.activity import Activity
+from sweeps.view.overview import Overview
+from sweeps.view.tally import Tally
 from tests.sweeps import test_pausing
 from tests.sweeps.paused import Killed, Kills, Oldest, untimed
 from tests.sweeps.small import small_sweep
@@ -85,6 +89,13 @@ def test_what_was_stopped_is_gone_on_with_beside_new_trials(tmp_path: Path) -> N
     table = collect.table(snapshot).set_index("trial")
     assert table.loc[whole[0], "status"] == "complete"
     assert table.loc[whole[0], "taken_up"] == f"stopped after {first[whole[0]].epoch} epochs, then taken up again"
+    said = dict(about(folder, whole[0]))["before that"]
+    assert said.startswith(
+        f"{table.loc[whole[0], 'taken_up']} by a larger budget; the first time because {SPENT} while it"
+    )
+    tally = Tally(of(tmp_path, 6))
+    tally.update(snapshot, Activity())
+    assert Overview.of(tally, Activity()).taken_up == sum(trial.taken_up for trial in again)
     third, _ = searched(of(tmp_path, 6), folder, Oldest())
     assert untimed(third) == untimed(again), "without a larger budget nothing is taken up"
 

@@ -25,10 +25,16 @@ def untried(encoding: Encoding, settings: Array, tried: Container[bytes]) -> Arr
     return settings[kept]
 
 
-def at_random(encoding: Encoding, rng: np.random.Generator, tried: Container[bytes], count: int) -> Array:
-    """[1, parameters] a new setting; none where none was found."""
+def at_random(
+    encoding: Encoding,
+    rng: np.random.Generator,
+    tried: Container[bytes],
+    count: int,
+    fitting: Callable[[Array], Array] = lambda settings: settings,
+) -> Array:
+    """[1, parameters] a new setting; none where none was found. Args: fitting: those of settings that are wanted."""
     for _ in range(_TRIES):
-        found = untried(encoding, encoding.random(rng, count), tried)
+        found = fitting(untried(encoding, encoding.random(rng, count), tried))
         if len(found):
             return found[:1]
     return found

@@ -44,15 +44,21 @@ class Outlook:
         self._base = np.concatenate([done[self._within(done)], running])
         self._every = np.concatenate([self._base, self._paused])
         self._level: int | None = None
+        self._room = np.inf
         self._at_level: dict[int | None, tuple[Array, Array]] = {}
         self._rng: np.random.Generator | None = None
         mean, _ = self._known(None)
         first_two = ranks(-mean) < 2
         self.front = rows.settings[self._every[first_two]]
 
-    def begin(self, rng: np.random.Generator | None, level: int | None) -> None:
-        """Sets what gains are of. Args: level: the index of the rung at which they are looked for; None: the end."""
-        self._level = level
+    def begin(self, rng: np.random.Generator | None, level: int | None, seconds: float = np.inf) -> None:
+        """Sets what gains are of.
+
+        Args:
+            level: the index of the rung at which they are looked for; None: the end.
+            seconds: that a training may still take: what would take longer gains nothing.
+        """
+        self._level, self._room = level, seconds
         mean, _ = self._known(level)
         base = mean[: len(self._base)]
         self._points = base[self._region.allowed(base)]
@@ -65,7 +71,7 @@ class Outlook:
         """The number and the score of the paused trial of largest score, the one that has come furthest of equals; None of
         none.
         """
-        if not len(self._order):
+        if not len(self._order) or self._scores[self._order[0]] == -np.inf:
             return None, -np.inf
         first = self._order[0]
         return self._rows.number(int(self._paused[first])), float(self._scores[first])
@@ -82,9 +88,15 @@ class Outlook:
         return [self._rows.number(at) for at in [*self._paused[self._order].tolist(), *rest.tolist()]]
 
     def score(self, settings: Array) -> Array:
-        """[k] of new settings."""
+        """[k] of new settings; -inf of those whose training would take too long."""
         mean, variance = self._model.new(settings, self._level)
-        return self._gain(mean, variance, settings) / self._model.seconds(settings) ** self._options.cost_power
+        seconds = self._model.seconds(settings)
+        scores = self._gain(mean, variance, settings) / seconds**self._options.cost_power
+        return np.where(seconds <= self._room, scores, -np.inf)
+
+    def fitting(self, settings: Array) -> Array:
+        """Those of new settings whose training would not take too long."""
+        return settings if self._room == np.inf else settings[self._model.seconds(settings) <= self._room]
 
     def _of_paused(self) -> Array:
         mean, variance = self._known(self._level)
@@ -97,7 +109,8 @@ class Outlook:
         left = np.maximum(seconds * (1 - self._rows.share[self._paused]), 1e-9)
         if not len(settings):
             return np.zeros(0)
-        return self._gain(mean[skip:], variance[skip:], settings) / left**self._options.cost_power
+        scores = self._gain(mean[skip:], variance[skip:], settings) / left**self._options.cost_power
+        return np.where(left <= self._room, scores, -np.inf)
 
     def _gain(self, mean: Array, variance: Array, settings: Array) -> Array:
         if self._rng is not None:

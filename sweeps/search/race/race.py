@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
 import numpy as np
@@ -72,7 +72,8 @@ class Race:
 
         1. Fewer than 8 trials: a random setting. 2. Paused trials score their gain per second left. 3. New settings, drawn and
         near the frontier, score theirs per second of a whole training. 4. The best paused trial goes on if it scores as much as
-        the best new setting, or if less than a whole training is left; otherwise a trial begins, at random once in four times.
+        the best new setting, or if less than a whole training is left; otherwise a trial begins, at random once in ten times.
+        What could not come to its end in the time that is left is not weighed.
         """
         options, rows = self.options, self._read(field)
         rng = np.random.default_rng(derive(field.seed, "race", field.decisions))
@@ -81,11 +82,12 @@ class Race:
             return Resume(rows.number(int(paused[0])))
         if not len(rows) and self._prior is not None:
             return Start(self._mode(self._prior, rng))
-        if len(rows) < options.start or not rows.measured.any():
+        early = len(rows) < options.start and not (len(paused) and field.closing)
+        if early or not rows.measured.any():
             return Start() if options.sampler_draws else self._at_random(rng, rows, paused)
         outlook = self._look(field, rows)
         level = int(rng.integers(len(field.rungs))) if options.random_horizon else None
-        outlook.begin(rng, level)
+        outlook.begin(rng, level, field.seconds)
         thawed, thawed_score = outlook.best_paused()
         last = options.finish_last and field.budget - field.spent < 1
         if thawed is not None and (last or self._stale(field, rows)):
@@ -103,8 +105,10 @@ class Race:
         )
         if thawed is not None and thawed_score >= score:
             return Resume(thawed)
+        if len(setting) and score == -np.inf:  # none would come to its end
+            return Nothing() if thawed is None else Resume(thawed)
         if rng.random() < options.random_share or not len(setting):
-            return self._at_random(rng, rows, paused)
+            return self._at_random(rng, rows, paused, outlook.fitting)
         return Start(self._encoding.params(setting[0]))
 
     def given_up(self, field: Field) -> Sequence[int]:
@@ -173,8 +177,14 @@ class Race:
             drawn[: len(drawn) // 4] = self._encoding.snapped(drawn[: len(drawn) // 4])
         return drawn
 
-    def _at_random(self, rng: np.random.Generator, rows: Rows, paused: NDArray[np.int64]) -> Choice:
-        found = candidates.at_random(self._encoding, rng, rows.tried, self.options.candidates)
+    def _at_random(
+        self,
+        rng: np.random.Generator,
+        rows: Rows,
+        paused: NDArray[np.int64],
+        fitting: Callable[[Array], Array] = lambda settings: settings,
+    ) -> Choice:
+        found = candidates.at_random(self._encoding, rng, rows.tried, self.options.candidates, fitting)
         if len(found):
             return Start(self._encoding.params(found[0]))
         if len(paused):  # every setting was tried

@@ -153,9 +153,7 @@ class Rows:
             to["orders"][at, rung.index] = rung.order
         if curve.state == "complete" and curve.final is not None and np.isnan(to["values"][at, -1]).any():
             to["values"][at, -1] = self._oriented(curve.final)
-        timed = next((rung for rung in curve.rungs if rung.look is None), curve.look)  # a look tells it less well
-        seconds = None if timed is None else timed.whole(curve.epochs)
-        to["seconds"][at] = np.nan if seconds is None else seconds
+        to["seconds"][at] = np.nan if curve.seconds is None else curve.seconds
         whole = (
             {}
             if curve.state != "complete"
