@@ -83,9 +83,9 @@ def _digest(path: Path) -> str:
 
 @cache
 def _digest_of_ours() -> str:
-    """Of the files that our policies are made of."""
+    """Of the files that our searches are made of: policies, and who asks them."""
     found = hashlib.sha256(repr(RUNGS).encode())
-    for path in sorted([*(HERE / "sweeps/search/race").glob("*.py"), *(HERE / "sweeps/search").glob("halving*.py")]):
+    for path in sorted((HERE / "sweeps/search").rglob("*.py")):
         found.update(path.read_bytes())
     return found.hexdigest()[:12]
 
@@ -137,7 +137,7 @@ def ours(
 
     def searched(task: Task, sweep: Sweep, world: Tabled) -> Trace:
         plain = sweep.resolved()
-        search = {"sampler": sampler, "trials": int(task.budget * share), "seed": task.number}
+        search = {"sampler": sampler, "trials": int(task.budget * share), "seed": task.number, "first": "none"}
         own = Sweep.model_validate({**plain, "search": search, "stopping": dict(stopping)})
         return simulate(own, world, policy, workers=WORKERS, budget=task.budget)
 

@@ -59,6 +59,7 @@ from sweeps.search.field import Policy
 from sweeps.search.looks import Looks
 from sweeps.search.stopping import policy as policy_of
 from sweeps.space import Sweep
+from sweeps.space.stopping import too_early
 from sweeps.standing import SELECTION, nearest, shortfalls
 from sweeps.view.console import Console, Show
 
@@ -286,7 +287,7 @@ def look_ahead(sweep: Sweep) -> list[str]:
     """What would stop every trial, found before anything is written: data, batch sizes, attacks. Test is not read.
 
     Returns:
-        Warnings, a line each: what is odd about the labels.
+        Warnings, a line each: what is odd about the labels, or about rungs.
 
     Raises:
         UserError: the data is missing or broken, or does not fit the space.
@@ -316,7 +317,8 @@ def look_ahead(sweep: Sweep) -> list[str]:
         raise UserError(f"judge.version: {found.why}")
     if found is not None:
         raise UserError(f"judge.version: {found.why}; list other attacks: [{', '.join(found.instead)}]")
-    return list(doubts(data))
+    early = too_early(sweep.settled().stopping, sweep.examples())
+    return [*doubts(data), *([] if early is None else [early])]
 
 
 def _can_look(sweep: Sweep) -> None:

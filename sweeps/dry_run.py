@@ -109,7 +109,7 @@ def show(sweep: Sweep, write: Callable[[str], None], *, slots: int | None = None
     write(f"  wall time  about {_clock(middle)} ({_clock(low)} to {_clock(high)})")
     for line in _budget(sweep, cost, places):
         write(line)
-    write(f"  disk       about {_bytes(cost.disk)}")
+    write(f"  disk       about {_bytes(cost.disk)}{_states(sweep)}")
     write(f"Timed on {cost.probed} of the trials above; nothing was started, nothing was written.")
 
 
@@ -145,7 +145,7 @@ def estimate(sweep: Sweep, configs: Sequence[TrialConfig], *, threads: int) -> C
     apart = max(SURE * mean, max(seconds) - mean, mean - min(seconds)) if len(seconds) > 1 else mean / 2
     training = (trials * max(0.0, mean - apart), trials * mean, trials * (mean + apart))
     best = any(config.checkpoints.select == "best_robust" for config in configs)
-    disk = trials * max(cost.files(best) for cost in costs)
+    disk = sweep.states() * max(cost.files(best) for cost in costs)
     judging, points = _judging(sweep, configs[0])
     return Cost(training, judging, disk, len(costs), points)
 
@@ -266,6 +266,14 @@ def _amount(sweep: Sweep) -> str:
     if not sweep.stopping.pauses:
         return f"{sweep.wanted} trials"
     return f"{sweep.trials} whole trainings' worth of epochs, spread over more trials than that"
+
+
+def _states(sweep: Sweep) -> str:
+    """Whose states that is, where trials are paused."""
+    if not sweep.stopping.pauses:
+        return ""
+    few = "" if sweep.stopping.keep_paused is not None else "; stopping.keep_paused bounds how many wait"
+    return f" at most: states of up to {sweep.states()} trials, those that wait among them{few}"
 
 
 def _looks(sweep: Sweep, trials: Sequence[TrialConfig]) -> str:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from robustray.errors import UserError
 from sweeps.record import journal, mending, room, unneeded
+from sweeps.record.facts import Snapshot
 from sweeps.record.record import Record
 from sweeps.space import Sweep
 from sweeps.space.disk import described
@@ -31,11 +32,12 @@ def check(sweep: Sweep, folder: Path, *, fresh: bool) -> None:
     """
     if (quota := sweep.disk.quota) is None:
         return
-    there, left = 0, sweep.wanted
+    sweep = sweep.settled()
+    there, left = 0, sweep.states()
     if (folder / journal.JOURNAL).exists() and not fresh:
         mending.repair(folder / journal.JOURNAL)
         known = journal.read(folder)
-        left = max(0, left - sum(trial.outcome is not None for trial in known.trials))
+        left = _left(sweep, known)
         there = room.used(folder) - sum(each.size for each in unneeded.unneeded(folder, known))
     each = _of_a_trial(sweep)
     need = there + left * each
@@ -43,9 +45,25 @@ def check(sweep: Sweep, folder: Path, *, fresh: bool) -> None:
         more = f" beside {described(there)} that are there" if there else ""
         fit = max(0, int((quota - there) // each))
         raise UserError(
-            f"disk.quota is {described(quota)}, but {left} trials of about {described(each)}{more} take {described(need)}; "
-            f"raise it, or ask for fewer: {fit} fit"
+            f"disk.quota is {described(quota)}, but {_of(sweep, left)} of about {described(each)}{more} take {described(need)}"
+            f"; raise it, or ask for fewer: {fit} fit"
         )
+
+
+def _left(sweep: Sweep, known: Snapshot) -> int:
+    """Of how many trials there will be states that are not there yet."""
+    if not sweep.stopping.pauses:
+        return max(0, sweep.states() - sum(trial.outcome is not None for trial in known.trials))
+    spent = sum(trial.paid / trial.sent.epochs for trial in known.trials if trial.sent is not None)
+    return sweep.states(max(0.0, sweep.trials - spent), sum(trial.paused for trial in known.trials))
+
+
+def _of(sweep: Sweep, left: int) -> str:
+    """So many trials in words: where they are paused, those that wait, and what bounds them."""
+    if not sweep.stopping.pauses:
+        return f"{left} trials"
+    bound = "" if sweep.stopping.keep_paused is not None else ", which stopping.keep_paused bounds,"
+    return f"up to {left} trials with those that wait{bound}"
 
 
 def _of_a_trial(sweep: Sweep) -> int:

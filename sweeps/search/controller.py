@@ -234,8 +234,9 @@ class Controller:
         first = self.replicates.next(spent=spent, budget=budget, seed=seed)
         return None if first is None else self._replicate(first)
 
-    def _replicate(self, first: int) -> int:
-        asked = self.study.ask(sampling.Fixed(self.record.trial(first).params))
+    def _replicate(self, first: int) -> int | None:
+        """Trains the setting of a trial with another seed: the number of the new one. None where there is no other seed."""
+        asked = self.study.again(self.record.trial(first).params)
         seed = self.settings.replicate_seed(first)
         return self._issue(Issued(asked.params, seed=seed, origin="replicate", parents=(first,)), asked)
 

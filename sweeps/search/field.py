@@ -32,6 +32,7 @@ class Curve:
     rungs: tuple[Rung, ...] = ()  # reached, in order
     until: int = 0  # the index of the rung that it was last sent to
     final: Mapping[str, float] | None = None  # of a complete trial, what is known best: judged over bound over cheap
+    judged: Mapping[str, float] | None = None  # of a complete trial that was judged in full and not flagged: accuracies
     seed: int | None = None  # of its training; replicates differ in it alone
     replicate_of: int | None = None  # the trial whose options it has
 

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from sweeps.frontier import minimised, ranks
 from sweeps.record.constraints import missed, shares
 from sweeps.search.field import Choice, Curve, Field, Nothing, Resume, Start
-from sweeps.search.looks import LOOK, Trust
+from sweeps.search.looks import LOOK, Agreement, Trust
 
 Array = NDArray[np.float64]
 Places = NDArray[np.int64]
@@ -33,7 +33,8 @@ class ParetoHalving:
 
     Where a budget of time leaves too little for another trial, the best of the highest rung goes on, whatever its place.
 
-    Where the first rung is a cheap look, more of it go on, up to all, the less looks say of whole trainings: `Trust`.
+    Where the first rung is a cheap look, more of it go on, up to all, the less looks say of whole trainings: `Trust`. Likewise
+    of any other rung, the less it says of what the judge finds, where trials are judged while others train: `Agreement`.
     """
 
     def __init__(self, eta: float = 3.0, *, keep_paused: int | None = None, not_robust: float = NOT_ROBUST) -> None:
@@ -47,7 +48,7 @@ class ParetoHalving:
         self._about: object = None
         self._seen: list[Curve] = []
         self._rungs: list[_Ranking] = []
-        self._trust = Trust({})
+        self._trust: list[Trust] = []
 
     def choose(self, field: Field) -> Choice:
         """The best of the highest rung that has one to go on; a new trial of the sampler's choosing where none has."""
@@ -72,21 +73,30 @@ class ParetoHalving:
     def _places(self, rung: _Ranking, field: Field) -> int:
         """How many of a rung go on."""
         if rung is self._rungs[0] and field.rungs[0] == LOOK:
-            return int(rung.count * self._trust.share(self.eta) + 1e-9)
-        return int(rung.count / self.eta)
+            return int(rung.count * self._trust[0].share(self.eta) + 1e-9)
+        share = self._trust[self._rungs.index(rung)].share(self.eta)
+        return int(rung.count / self.eta if share <= 1 / self.eta else rung.count * share + 1e-9)
 
     def given_up(self, field: Field) -> Sequence[int]:
-        """Paused trials beyond `keep_paused`, those that stand last in their rungs, by the share of the rung before them."""
-        self._read(field)
+        """Paused trials beyond `keep_paused`, those that stand last in their rungs, by the share of the rung before them.
+
+        Never the one that goes on next, nor one that dominates all others at its rung, however few may wait: at most so many
+        more than `keep_paused` do for that. Those that would go on as soon as workers are free come before the others.
+        """
+        choice = self.choose(field)
         if self.keep_paused is None or sum(len(rung.paused) for rung in self._rungs) <= self.keep_paused:
             return ()
-        places = [
-            (place / rung.count, -index, rung.numbers[at])
-            for index, rung in enumerate(self._rungs)
-            for place, at in enumerate(rung.order)
-            if rung.waits(int(at))
-        ]
-        return sorted(number for _, _, number in sorted(places)[self.keep_paused :])
+        going = choice.number if isinstance(choice, Resume) else None
+        places = []
+        for index, rung in enumerate(self._rungs[:-1]):
+            on = self._places(rung, field)
+            for place, at in enumerate(rung.order.tolist()):
+                if rung.waits(at):
+                    number = rung.numbers[at]
+                    stays = number == going or (place == 0 and rung.one_dominates)
+                    places.append((not stays, place >= on, place / rung.count, -index, number))
+        kept = max(self.keep_paused, sum(not other for other, *_ in places))
+        return sorted(number for *_, number in sorted(places)[kept:])
 
     def places(self, field: Field) -> Mapping[int, str]:
         """The place of each in its rung, and how many of the rung go on."""
@@ -105,7 +115,10 @@ class ParetoHalving:
         if self._about != about or len(before) < len(self._seen):
             self._about, self._seen = about, []
             self._rungs = [_Ranking(field, self.not_robust) for _ in field.rungs]
-            self._trust = Trust(field.objectives)
+            self._trust = [
+                Trust(field.objectives) if share == LOOK else Agreement(field.objectives, index)
+                for index, share in enumerate(field.rungs)
+            ]
         elif all(map(is_, before, field.curves)) and len(before) == len(field.curves):
             return None
         seen = self._seen
@@ -121,7 +134,8 @@ class ParetoHalving:
                 seen[at] = curve
             for index, rung in enumerate(self._rungs):
                 rung.look(curve, index)
-            self._trust.look(curve)
+            for trust in self._trust[:-1]:
+                trust.look(curve)
         return None
 
 
@@ -143,6 +157,7 @@ class _Ranking:
         self._metrics: list[Mapping[str, float]] = []
         self._table = np.zeros((64, 3 + len(self._objectives)))  # misses, whether it has no robustness, order, values
         self._order: Places | None = None
+        self._one_dominates = False
 
     @property
     def count(self) -> int:
@@ -187,8 +202,14 @@ class _Ranking:
             (off, bare, order), values = table[:, :3].T, table[:, 3:]
             front = _fronts(values, off, bare)
             numbers = np.array(self.numbers, dtype=float)
+            self._one_dominates = len(front) > 1 and int((front == 0).sum()) == 1
             self._order = np.lexsort((numbers, order, -crowding(values, front), front))
         return self._order
+
+    @property
+    def one_dominates(self) -> bool:
+        """Whether the first in the order dominates all others that came."""
+        return len(self.order) > 1 and self._one_dominates
 
 
 def _fronts(values: Array, off: Array, bare: Array) -> Places:

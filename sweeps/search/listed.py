@@ -58,18 +58,19 @@ class Listed(Encoding):
 
     def random(self, rng: np.random.Generator, n: int) -> Array:
         """n settings drawn at random, some of them more than once."""
-        return self._snapped(super().random(rng, n))
+        return self.snapped(super().random(rng, n))
 
     def mutated(self, rng: np.random.Generator, rows: Array, *, chance: float, step: float) -> Array:
         """The nearest that is left to a neighbour of each row."""
-        return self._snapped(super().mutated(rng, rows, chance=chance, step=step))
+        return self.snapped(super().mutated(rng, rows, chance=chance, step=step))
 
     def params(self, row: Array) -> dict[str, object]:
         """The setting with these coordinates, as the list has it."""
         place = self._by_key.get(self.keys(row[None])[0])
         return super().params(row) if place is None else dict(self.settings[place])
 
-    def _snapped(self, rows: Array) -> Array:
+    def snapped(self, rows: Array) -> Array:
+        """The nearest setting that is left to each row; the rows themselves where none is."""
         return self._rows[self._nearest(rows)] if self.left.any() else rows
 
     def _nearest(self, rows: Array) -> NDArray[np.intp]:

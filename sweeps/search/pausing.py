@@ -54,7 +54,7 @@ class Pausing:
         rest: Signal = WAIT if at_work else DONE
         if self.progress.spent >= self.sweep.trials:
             return rest if at_work or self._complete() else self._furthest(rest)
-        if self.progress.dry and not self._pushed():
+        if self.progress.dry:
             found = self._furthest(rest)
             if isinstance(found, int):
                 return found
@@ -121,11 +121,6 @@ class Pausing:
     def _furthest(self, otherwise: Signal) -> int | Signal:
         found = furthest(self.sweep, self.record, self.progress.paused)
         return otherwise if found is None else found
-
-    def _pushed(self) -> bool:
-        """Whether a trial at work is as far as any that waits: it goes on next, and other workers are free for other things."""
-        highest = max((self.record.trial(number).reached for number in self.progress.paused), default=0)
-        return any(self.record.trial(number).reached >= highest for number in self.progress.running)
 
     def _complete(self) -> bool:
         """Whether any trial is: a sweep that ends has something to show."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from fractions import Fraction
 
@@ -115,20 +115,25 @@ class Progress:
 
     @property
     def dry(self) -> bool:
-        """Whether no trial has completed in a quarter of the budget of which little is left: a fourth, or what all workers will
-        have done until one that waits at the first rung is through, up to a half.
+        """Whether no trial has completed in a quarter of the budget of which little is left: a fourth, or as much as `through`
+        says, up to a half.
+
+        Where every free worker goes on with what has come furthest from then on, one completes before the quarter is over, if
+        a half of it is no less than `through`, and none diverges; else within `through` of its half.
         """
         quarter, done = Fraction(self.sweep.trials, 4), self._all_done
         begin = quarter * (done // quarter)
-        through = (1 - Fraction(self.rungs[0])) * (len(self.running) + 1)
-        return self._finished_at <= begin and done >= begin + quarter - min(max(quarter / 4, through), quarter / 2)
+        left = min(max(quarter / 4, through(self.rungs, len(self.running) + 1)), quarter / 2)
+        return self._finished_at <= begin and done >= begin + quarter - left
 
     def _curve(self, trial: TrialRecord) -> Curve:
         number, done = trial.number, trial.outcome == "complete"
-        final = None
+        final = exact = None
         if done:
             judged, skipped = self.record.judged(number, SELECTION), self.record.skipped(number)
             final = known(trial, judged, skipped, self.record.reached(number)).values
+            if judged is not None and not judged.flags:
+                exact = {"clean_accuracy": judged.clean_accuracy, "robust_accuracy": judged.robust_accuracy}
         return Curve(
             number=number,
             params=trial.params,
@@ -137,6 +142,7 @@ class Progress:
             rungs=_without_gaps(trial.rungs, 0 if self.looks is None else 1),
             until=0 if trial.sent is None else trial.sent.index,
             final=final,
+            judged=exact,
             seed=trial.seed,
             replicate_of=trial.replicate_of,
         )
@@ -182,6 +188,20 @@ class Progress:
             for rung in trial.rungs:
                 if rung.order != trial.order:
                     yield rung.order, number, rung.come, False
+
+
+def through(rungs: Sequence[float], workers: int) -> Fraction:
+    """Whole trainings that are done at most until one of them completes, where all workers go on with what has come furthest:
+
+        W (g + 1 - r) + g
+
+    r the first rung, g the largest distance between two, beginning and end among them. What each of W workers is at work on is
+    at most g, and after that it comes to a higher rung with every job, however slow one is beside the others; news come by as
+    much as g at once.
+    """
+    shares = [Fraction(share) for share in rungs]
+    most = max(high - low for low, high in zip([Fraction(0), *shares], shares, strict=False))
+    return workers * (most + 1 - shares[0]) + most
 
 
 def _without_gaps(rungs: tuple[Rung, ...], first: int) -> tuple[Rung, ...]:

@@ -5,7 +5,7 @@ Only where the truth is known of every setting: in a table of learning curves.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import moocore
@@ -79,7 +79,7 @@ class Regrets:
     Attributes:
         costs: [n + 1] rising, 0 first.
         judged: where every finished trial is judged.
-        selected: where those are that no other dominates, by what the search was told.
+        selected: where those are that no other dominates, by what the search was told, in the mean over a setting's trainings.
     """
 
     costs: NDArray[np.float64]
@@ -90,14 +90,17 @@ class Regrets:
     def of(cls, truth: Truth, trials: Iterable[Finished]) -> Regrets:
         """Those of a search that finished these trials."""
         costs, judged, selected = [0.0], [1.0], [1.0]
-        best: list[Finished] = []  # by what was told
+        best: list[int] = []  # by what was told, in the mean over the trainings of a setting
+        told: dict[int, list[tuple[float, ...]]] = {}
         true: list[int] = []  # by what is true: others add nothing
         for trial in sorted(trials, key=lambda each: each.cost):
             true = _kept(truth.values, [*true, trial.setting])
-            best = _front([*best, trial])
+            again = trial.setting in told
+            told.setdefault(trial.setting, []).append(trial.seen)
+            best = _front(told, [*told] if again else [*best, trial.setting])  # a new mean may uncover others
             costs.append(trial.cost)
             judged.append(truth.regret(true))
-            selected.append(truth.regret([each.setting for each in best]))
+            selected.append(truth.regret(best))
         return cls(np.array(costs), np.array(judged), np.array(selected))
 
     def at(self, costs: NDArray[np.float64], *, selected: bool = False) -> NDArray[np.float64]:
@@ -111,9 +114,9 @@ def _kept(values: NDArray[np.float64], settings: list[int]) -> list[int]:
     return [setting for setting, kept in zip(settings, keep.tolist(), strict=True) if kept]
 
 
-def _front(trials: list[Finished]) -> list[Finished]:
-    keep = undominated(-np.array([trial.seen for trial in trials]))
-    return [trial for trial, kept in zip(trials, keep.tolist(), strict=True) if kept]
+def _front(told: Mapping[int, Sequence[tuple[float, ...]]], settings: list[int]) -> list[int]:
+    keep = undominated(-np.array([np.mean(told[setting], axis=0) for setting in settings]))
+    return [setting for setting, kept in zip(settings, keep.tolist(), strict=True) if kept]
 
 
 @dataclass(frozen=True)

@@ -47,6 +47,11 @@ def wanted(sweep: Sweep, record: Record) -> int:
     return int(kept or 0)
 
 
+def asked(sweep: Sweep) -> int:
+    """What `wanted` will be of a sweep that begins."""
+    return _auto(sweep) if sweep.search.replicates == "auto" else sweep.search.replicates
+
+
 def _auto(sweep: Sweep) -> int:
     few = sweep.trials < LEAST_TRIALS or count(sweep.settings) <= sweep.trials  # or all of them can be tried
     return 0 if few or sweep.search.sampler not in LEARNING else SEEDS

@@ -86,6 +86,7 @@ class Settings:
 
     def replicate_seed(self, setting: int) -> int:
         """The training seed of the next replicate of a setting."""
+        self._look()  # two in a row are two seeds
         own = self.sweep.trial_config(self.record.trial(setting).params).seed
         return derive(own, "replicate", self._trials[setting]) % 2**53
 

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from robustray.errors import UserError
+from sweeps.search import replicating
 from sweeps.search.field import Policy
 from sweeps.search.listed import Listed
 from sweeps.search.regret import Regrets
@@ -32,8 +33,14 @@ class Variant:
     def described(self) -> str:
         """The table in a few words."""
         seeds = f"{self.curves.seeds} seeds" if self.curves.seeds > 1 else "1 seed"
-        members = len(Tabled(self.sweep, self.curves, 0).truth.members)
+        world = self.world(0)
+        members = len(world.truth.members)
+        seeds += f" of which a sweep meets {world.met}" if world.met > 1 else ""
         return f"{len(self.curves.settings)} settings, {seeds}, a frontier of {members}"
+
+    def world(self, seed: int) -> Tabled:
+        """What a search meets of the table, and the truth that it does not. Args: seed: of the table's."""
+        return Tabled(self.sweep, self.curves, seed, replicating.asked(self.sweep))
 
 
 @dataclass(frozen=True)
@@ -141,6 +148,8 @@ def variants(
                 more.append("search.sampler=auto")
             try:
                 sweep = Sweep.from_yaml(path, overrides=[*overrides, *more]).settled()
+                if sweep.search.warm_start:
+                    raise UserError(f"{path}: search.warm_start is not for searches over a table; leave it out")
             except UserError as error:
                 wrong = error
                 continue
@@ -160,7 +169,7 @@ def searched(variant: Variant, *, workers: int, sweeps: int) -> Searched:
     for number in range(sweeps):
         search = variant.sweep.search.model_copy(update={"seed": variant.sweep.search.seed + number})
         sweep = variant.sweep.model_copy(update={"search": search})
-        world = Tabled(sweep, variant.curves, number)
+        world = variant.world(number)
         trace = simulate(sweep, world, chosen, workers=workers)
         done.append(Once(search.seed, trace, world.whole, Regrets.of(world.truth, trace.finished)))
     return Searched(variant.name, float(variant.sweep.trials), done)

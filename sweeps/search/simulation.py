@@ -31,6 +31,7 @@ from sweeps.search.regret import Finished
 from sweeps.search.study import Asked, Study
 from sweeps.search.tabled import Tabled
 from sweeps.space import Sweep
+from sweeps.space.templates import count, nth
 
 SHARED_MEMORY = "/dev/shm"  # noqa: S108 (folders there get names of their own)
 """A file system without a disk, on Linux: a record that nobody will read waits for none."""
@@ -119,8 +120,15 @@ class TabledStudy(Study):
 
     def ask(self, sampler: BaseSampler) -> Asked:
         asked = super().ask(sampler)
+        return self._instead(asked, self.listed.nearest(asked.params))
+
+    def again(self, params: Mapping[str, object]) -> Asked:
+        return self._instead(super().ask(sampling.Fixed(params)), self.listed.place(params))
+
+    def _instead(self, asked: Asked, place: int) -> Asked:
+        """Another setting in place of what was drawn, as if the sampler had drawn that."""
         assert self._drawn is not None
-        params = dict(self.listed.settings[self.listed.nearest(asked.params)])
+        params = dict(self.listed.settings[place])
         drawn = self._frozen(self._drawn)
         drawn.distributions = {name: self._optuna[name] for name in params}
         drawn.params = params
@@ -134,15 +142,40 @@ class TabledStudy(Study):
 
 
 class TableController(Controller):
-    """A controller that is at its end where the table is, and whose trials have no folders: nobody works in them."""
+    """A controller that is at its end where the table is, and whose trials have no folders: nobody works in them.
+
+    It asks whom a controller asks, in the same order: points to try first, the policy, the grid, priors, the sampler. Whatever
+    they say becomes the nearest setting that was not tried, so none is asked twice. A setting is trained again with another
+    seed of the table, as long as there is one.
+    """
 
     study: TabledStudy
+    _gridded = 0  # points of a grid that were asked for
+    _seeds = 1
+
+    def meets(self, seeds: int) -> None:
+        """Args: seeds: with which a setting of the table may be trained."""
+        self._seeds = seeds
+        self.replicates.wanted = min(self.replicates.wanted, seeds) if seeds > 1 else 0
 
     def _new(self, number: int, params: Mapping[str, object] | None) -> Asked | None:
         if not self.study.listed.left.any():
             return None
-        wanted = sampling.sampler(self.sweep, number) if params is None else sampling.Fixed(params)
-        return self.study.ask(wanted)  # one that was tried is not asked for
+        point = self.first.point(number)
+        wanted = params if point is None else point
+        if wanted is None and self.sweep.search.sampler == "grid":
+            at, self._gridded = self._gridded, self._gridded + 1
+            if at >= count(self.sweep.settings):
+                return None
+            wanted = nth(self.sweep.settings, at)
+        if wanted is not None:
+            return self.study.ask(sampling.Fixed(wanted))
+        before = self.first.samplers(number, self.study.learnt)
+        return self.study.ask(next(before, sampling.sampler(self.sweep, number)))
+
+    def _replicate(self, first: int) -> int | None:
+        trained = sum(first in (trial.number, trial.replicate_of) for trial in self.record.trials())
+        return super()._replicate(first) if trained < self._seeds else None
 
     def _kept(self, number: int) -> bool:
         return True
@@ -159,15 +192,21 @@ class Trainings:
     def __init__(self, world: Tabled, record: Record, listed: Listed) -> None:
         self._world, self._record, self._listed = world, record, listed
 
+    def _again(self, trial: TrialRecord) -> int:
+        """How many trials of its setting there were before: a replicate meets another seed of the table."""
+        first = trial.replicate_of
+        if first is None:
+            return 0
+        return 1 + sum(each.replicate_of == first for each in self._record.trials()[: trial.number])
+
     def __call__(self, job: Job) -> Iterator[tuple[float, Report]]:
         trial = self._record.trial(job.number)
         place = self._listed.place(trial.params)
         begun = (
             trial.rungs[-1] if trial.rungs and trial.rungs[-1].look is None else None
         )  # a look is no part of a training
-        piece = self._world.piece(
-            place, 0 if begun is None else begun.epoch, job.work.get("until", self._world.epochs[-1])
-        )
+        until = job.work.get("until", self._world.epochs[-1])
+        piece = self._world.piece(place, 0 if begun is None else begun.epoch, until, self._again(trial))
         known: dict[str, Any] = {
             "place": place,
             "epoch": piece.epoch,
@@ -221,6 +260,7 @@ def simulate(
             left=spending.seconds,
         )
         controller.study = TabledStudy(sweep, record, listed)
+        controller.meets(world.met)
         timed = Timed(controller, world, budget * world.whole / workers, spent)
         with lives:
             return timed.driven(Trainings(world, record, listed), workers)

@@ -19,12 +19,12 @@ from optuna.samplers import BaseSampler
 from optuna.study._constrained_optimization import _CONSTRAINTS_KEY
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
-from robustray.measures.metrics import is_share
+from robustray.measures.metrics import COSTS, is_share
 from sweeps.frontier import mean
 from sweeps.record import DIRECTIONS, Record, TrialRecord, imported
 from sweeps.record.constraints import shares
 from sweeps.record.imported import Imported
-from sweeps.search.sampling import FIRST_GENERATION, suggest
+from sweeps.search.sampling import FIRST_GENERATION, Fixed, suggest
 from sweeps.space import Sweep
 from sweeps.standing import SELECTION, known
 
@@ -84,6 +84,10 @@ class Study:
         drawn = self._frozen(trial.number)
         self._drawn = trial.number
         return Asked(params, dict(drawn.distributions), dict(drawn.system_attrs))
+
+    def again(self, params: Mapping[str, object]) -> Asked:
+        """A setting that was tried, to be trained with another seed."""
+        return self.ask(Fixed(params))
 
     _drawn: int | None = None  # asked, and not issued yet
 
@@ -148,7 +152,7 @@ class Study:
             return  # nothing is known of its training: to samplers it is at work, and neither good nor bad
         elif all(self.record.trial(each).outcome is not None for each in self._trials[place]):
             self._hopeless.add(place)
-            self._put(place, {name: self._worst_of(name) for name in self._objectives}, {})
+            self._give_up(place)
 
     def _values(self, number: int) -> Mapping[str, float] | None:
         """The objectives of a trial as they are known best; None where it has none, or never will have."""
@@ -160,13 +164,21 @@ class Study:
 
     def _known(self, trial: TrialRecord) -> Mapping[str, float]:
         judged, skipped = self.record.judged(trial.number, SELECTION), self.record.skipped(trial.number)
-        return known(trial, judged, skipped, self.record.reached(trial.number)).values
+        found = known(trial, judged, skipped, self.record.reached(trial.number)).values
+        return _of_the_whole(trial, found) if trial.outcome == "stopped" else found
 
     def _violations(self, place: int) -> Mapping[str, float]:
-        """By constraint, how far it is missed in the mean over the trials that completed, as shares: samplers add them up."""
-        complete = [trial for each in self._trials[place] if (trial := self.record.trial(each)).outcome == "complete"]
-        missed = [shares(self._known(trial), self.sweep.constraints) for trial in complete]
-        return mean(missed, dict.fromkeys(self.sweep.constraints, "min")) if missed else {}
+        """By constraint, how far it is missed in the mean over the trials that have values, as shares: samplers add them up.
+
+        Of one that was stopped, by what its rung measured: every constraint has a number, as samplers that fit models need it.
+        """
+        limits = self.sweep.constraints
+        missed = [
+            shares(self._known(trial), limits)
+            for each in self._trials[place]
+            if self._values(each) is not None and (trial := self.record.trial(each))
+        ]
+        return mean(missed, dict.fromkeys(limits, "min"))
 
     def _worst_of(self, name: str) -> float:
         if is_share(name):
@@ -180,7 +192,13 @@ class Study:
         if worst != self._worst.get(name):
             self._worst[name] = worst
             for place in self._hopeless:
-                self._put(place, {each: self._worst_of(each) for each in self._objectives}, {})
+                self._give_up(place)
+
+    def _give_up(self, place: int) -> None:
+        """All trials here failed: the worst there is, and as far outside every constraint as can be. A trial without them would
+        be one that keeps to all.
+        """
+        self._put(place, {name: self._worst_of(name) for name in self._objectives}, shares({}, self.sweep.constraints))
 
     def _put(self, place: int, values: Mapping[str, float], violations: Mapping[str, float]) -> None:
         """Writes what a trial here has come to. One that has been told is written anew in place: it is ours alone."""
@@ -195,3 +213,11 @@ class Study:
 
     def _frozen(self, place: int) -> FrozenTrial:
         return self._study.get_trials(deepcopy=False)[place]
+
+
+def _of_the_whole(trial: TrialRecord, values: Mapping[str, float]) -> dict[str, float]:
+    """What a stopped trial measured, its costs as of its whole training, at the pace that it had: beside trials that completed
+    it would be cheap for having been stopped.
+    """
+    part = trial.epoch / trial.sent.epochs if trial.sent is not None and trial.epoch else 1.0
+    return {name: value / part if name in COSTS else value for name, value in values.items()}

@@ -98,10 +98,18 @@ def _measured(table: Table, objectives: Sequence[str], split: Split, *, late: bo
 
 
 class Tabled:
-    """Trainings with one seed, as a search meets them. The truth is the mean of the other seeds, where there are any."""
+    """Trainings with one seed, as a search meets them, and with the next ones where it trains settings again. The truth is the
+    mean of the seeds that it never meets, where there are any.
 
-    def __init__(self, sweep: Sweep, curves: Curves, seed: int) -> None:
-        """Args: sweep: objectives and options. seed: which of the table's the search meets, counted round and round.
+    Attributes:
+        met: how many seeds of a setting may be met: as many as are wanted, but one is left for the truth.
+    """
+
+    def __init__(self, sweep: Sweep, curves: Curves, seed: int, met: int = 1) -> None:
+        """Args:
+        sweep: objectives and options.
+        seed: which of the table's the search meets, counted round and round.
+        met: of how many seeds of a setting the search wants to know.
 
         Raises:
             UserError: no training of the table came to its end.
@@ -110,11 +118,12 @@ class Tabled:
         self.settings = curves.settings
         self.epochs = curves.epochs
         self._signs = np.array([1.0 if mode == "max" else -1.0 for mode in self.objectives.values()])
-        own = seed % curves.seeds
-        others = [each for each in range(curves.seeds) if each != own] or [own]
+        self.met = max(1, min(met, curves.seeds - 1))
+        order = [(seed + more) % curves.seeds for more in range(curves.seeds)]
+        own, others = order[: self.met], order[self.met :] or order
         self._seen = curves.seen[:, own]
         self._seconds = _filled(curves.seconds, curves.epochs)
-        self._last = np.where(np.isnan(self._seen).any(axis=2), -1, np.arange(len(self.epochs))).max(axis=1)
+        self._last = np.where(np.isnan(self._seen).any(axis=3), -1, np.arange(len(self.epochs))).max(axis=2)
         complete = np.asarray(~np.isnan(curves.final).any(axis=(1, 2)))
         if not complete.any():
             raise UserError("no setting of the table was trained to its end with every seed")
@@ -124,19 +133,23 @@ class Tabled:
         self.whole = float(np.mean(whole))
         """Seconds of a whole training, overheads included, in the mean over settings: what costs are counted in."""
 
-    def piece(self, place: int, begun: int, until: int) -> Piece:
-        """A setting's training from one epoch to another, begun anew or gone on with."""
-        at, last = self._at(until), int(self._last[place])
+    def piece(self, place: int, begun: int, until: int, again: int = 0) -> Piece:
+        """A setting's training from one epoch to another, begun anew or gone on with.
+
+        Args:
+            again: how many trainings of the setting there were before, with other seeds.
+        """
+        at, last = self._at(until), int(self._last[place, again])
         overheads = 2 * self.evaluation(place)
         if last >= at:
             seconds = self._until(place, until) - self._until(place, begun)
-            return Piece(seconds + overheads, until, self.values(place, until))
+            return Piece(seconds + overheads, until, self.values(place, until, again))
         broke = self.epochs[last + 1]  # at some epoch before
         return Piece(max(self._until(place, broke) - self._until(place, begun), 0.0) + overheads, broke, None)
 
-    def values(self, place: int, epoch: int) -> dict[str, float]:
+    def values(self, place: int, epoch: int, again: int = 0) -> dict[str, float]:
         """What is measured of a setting after so many epochs, as far as the table knows: when it was looked at last."""
-        numbers = self._seen[place, self._at(epoch)].tolist()
+        numbers = self._seen[place, again, self._at(epoch)].tolist()
         return dict(zip(self.objectives, numbers, strict=True))
 
     def evaluation(self, place: int) -> float:

@@ -369,6 +369,20 @@ class Sweep(Options):
         again = self.search.duplicates == "replicate" or self.search.replicates not in ("auto", 0)
         return int(min(self.trials, math.inf if again else templates.count(self.settings)))
 
+    def states(self, worth: float | None = None, waiting: int = 0) -> int:
+        """Of how many trials at most a state will come to lie on the disk: every one that is begun, where trials are paused.
+
+        Args:
+            worth: whole trainings that are left to be paid for; all by default. waiting: trials that wait already.
+        """
+        left = self.wanted if worth is None else min(worth, self.wanted)
+        if not self.stopping.pauses:
+            return math.ceil(left)
+        epochs = max(trial.schedule.epochs for trial in self.examples())
+        again = self.search.duplicates == "replicate" or self.search.replicates != 0
+        most = math.inf if again else templates.count(self.settings)
+        return int(min(stopping.most_states(self.stopping, left, epochs, waiting), most))
+
     @property
     def _shared(self) -> dict[str, Any]:
         """What all trials have from the sweep."""

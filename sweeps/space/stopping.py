@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from fractions import Fraction
 from typing import Annotated, Any, ClassVar, Literal
@@ -16,6 +17,8 @@ from robustray.trial import TrialConfig
 
 RUNGS = {"race": (1 / 2, 1.0), "pareto_halving": (2 / 9, 1 / 2, 1.0)}
 """Shares of training, by policy. Before 2/9 of a training whose rate warms up, accuracies rank settings backwards."""
+WARM = RUNGS["pareto_halving"][0]
+"""That share."""
 LEAST_EPOCHS = 9
 """Of every trial: shorter trainings leave nothing to save."""
 LEAST_TRIALS = 8
@@ -125,6 +128,43 @@ def obstacle(stopping: Stopping, sampler: str, objectives: Iterable[str], trials
         if stopping.rungs[-1] > lengths[0]:
             return f"rung {show(stopping.rungs[-1])} is beyond the {lengths[0]} epochs of a trial"
     return None
+
+
+def too_early(stopping: Stopping, trials: Iterable[TrialConfig]) -> str | None:
+    """What is odd about a rung of a policy that pauses, in a line; None where nothing is.
+
+    Args:
+        trials: as `obstacle` has them.
+    """
+    if stopping.rungs == "auto" or not stopping.pauses:
+        return None
+    for trial in trials:
+        schedule = trial.schedule
+        first = rung_epochs(stopping.shares(schedule.epochs), schedule.epochs)[0]
+        if schedule.warmup > 0 and first < rung_epochs([WARM], schedule.epochs)[0]:
+            early = f"stopping.rungs: {show(stopping.rungs[0])} is after epoch {first} of {schedule.epochs}"
+            return (
+                f"{early}; before 2/9 of a training whose learning rate warms up (trial.schedule: {schedule.name}), accuracies "
+                "rank settings backwards"
+            )
+    return None
+
+
+def most_states(stopping: Stopping, worth: float, epochs: int, waiting: int = 0) -> int:
+    """How many more trials may come to have a state on the disk within a budget, where a policy pauses them.
+
+    All that begin and wait at the first rung, a share r of training: worth / r. Where only K may wait, those that are given up
+    leave none: as many as may wait, and the rest of the budget in whole trainings, max(0, worth - r K) + K.
+
+    Args:
+        worth: whole trainings that are left. epochs: of the longest. waiting: how many wait already.
+    """
+    first = rung_epochs(stopping.shares(epochs), epochs)[0] / epochs
+    most = worth / first
+    if stopping.keep_paused is not None:
+        room = max(0, stopping.keep_paused - waiting)
+        most = min(most, room + max(0.0, worth - first * room))
+    return math.ceil(most - 1e-9)
 
 
 def unwanted(

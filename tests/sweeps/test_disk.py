@@ -18,7 +18,7 @@ from sweeps.record import Issued, Outcome, Record, quota, room, unneeded
 from sweeps.record.quota import Quota
 from sweeps.record.waiting import with_room
 from sweeps.space.disk import described, size
-from tests.sweeps.small import small_sweep
+from tests.sweeps.small import SPACE, small_sweep
 
 OBJECTIVES = {"clean_accuracy": "max", "robust_accuracy": "max"}
 MEASURED = {"clean_accuracy": 0.9, "robust_accuracy": 0.4}
@@ -97,6 +97,24 @@ def test_a_sweep_that_does_not_fit_its_quota_does_not_begin(tmp_path: Path) -> N
         quota.check(sweep, tmp_path / "small", fresh=False)
     quota.check(small_sweep(tmp_path, "search.trials=50", "disk.quota=1 GB"), tmp_path / "small", fresh=False)
     assert not (tmp_path / "small").exists()
+
+
+def test_a_quota_counts_the_trials_that_wait(tmp_path: Path) -> None:
+    """Of a sweep that pauses trials more begin than end, and each leaves a state until it is given up."""
+    text = SPACE.replace("epochs: 3", "epochs: 12")
+    more = ("search.trials=20", "disk={quota: 30 kB}")
+
+    def check(stopping: str) -> None:
+        quota.check(small_sweep(tmp_path, *more, f"stopping={stopping}", text=text), tmp_path / "small", fresh=False)
+
+    with pytest.raises(UserError, match=r"but 20 trials of"):
+        check("none")
+    with pytest.raises(
+        UserError, match=r"but up to 80 trials with those that wait, which stopping\.keep_paused bounds, of"
+    ):
+        check("{name: pareto_halving, rungs: [3, 6]}")
+    with pytest.raises(UserError, match=r"but up to 23 trials with those that wait of"):
+        check("{name: pareto_halving, rungs: [3, 6], keep_paused: 4}")
 
 
 @given(st.floats(1, 999), st.sampled_from(["B", "kB", "MB", "GB", "TB"]))

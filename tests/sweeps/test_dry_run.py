@@ -81,6 +81,11 @@ def test_costs_add_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     cost = dry_run.estimate(sweep, [config for _, config in dry_run.first_trials(sweep, 3)], threads=1)
     assert cost.training == pytest.approx((2500.0, 3500.0, 4500.0))  # 25, 35 and 45 seconds a trial
     assert cost.disk == 100 * 2000
+    pauses = ("trial.schedule.epochs=12", "stopping={name: pareto_halving, rungs: [3, 6]}")
+    paused = small_sweep(tmp_path / "paused", "search.trials=100", *pauses)
+    costs = iter([2.0, 3.0, 4.0])
+    configs = [config for _, config in dry_run.first_trials(paused, 3)]
+    assert dry_run.estimate(paused, configs, threads=1).disk == 400 * 2000, "all may come to wait at the first rung"
     validation = 60 * 100 * 0.1 * 0.75  # every trial meets the only attack; half of its images are broken
     test = 80 * 100 * 0.33 * 0.1 * 0.75
     assert cost.judging[1] == pytest.approx(validation + test)

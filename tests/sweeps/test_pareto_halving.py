@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -137,15 +138,55 @@ def test_ties_go_to_the_widest() -> None:
     assert gone == {0, 4, 8}
 
 
-@given(st.lists(POINT, min_size=4, max_size=12), st.integers(0, 3))
+@given(st.lists(POINT, min_size=4, max_size=12), st.integers(1, 4))
 @settings(max_examples=30, deadline=None)
 def test_given_up_are_those_that_stand_last(points: list[tuple[float, float]], keep: int) -> None:
     given_up = ParetoHalving(keep_paused=keep).given_up(field(at_first(points)))
-    assert len(given_up) == len(points) - keep
+    assert len(given_up) == max(len(points) - keep, 0)
     by_front = fronts(points)
     kept = [by_front[number] for number in range(len(points)) if number not in given_up]
-    assert max(kept, default=0) <= min(by_front[number] for number in given_up)
+    assert max(kept) <= min((by_front[number] for number in given_up), default=len(points))
     assert not ParetoHalving().given_up(field(at_first(points)))
+
+
+@st.composite
+def at_rungs(draw: st.DrawFn) -> tuple[list[Curve], int]:
+    """Trials that came to rungs, and one that came last to any of them before the end and is better there than all others."""
+    curves, order = [], 0
+    for number, points in enumerate(draw(st.lists(st.lists(POINT, min_size=1, max_size=3), min_size=1, max_size=9))):
+        reports = [rung(index, order + index, *point) for index, point in enumerate(points)]
+        order += len(points)
+        waits = st.sampled_from(["paused", "paused", "stopped", "failed"])
+        curves.append(curve(number, reports, "complete" if len(points) == 3 else draw(waits)))
+    place = draw(st.integers(0, 1))
+    before = [rung(index, order + index, *draw(POINT)) for index in range(place)]
+    there = [each for each in curves if len(each.rungs) > place]
+    newcomer = curve(len(curves), [*before, rung(place, order + place, 1.05, 1.05)])
+    return [*curves, newcomer], len(there)
+
+
+@given(at_rungs(), st.integers(1, 3))
+@settings(max_examples=100, deadline=None)
+def test_a_newcomer_that_dominates_is_never_given_up(made: tuple[list[Curve], int], keep: int) -> None:
+    """However few may wait, and at whatever rung; and whoever goes on next is not given up before it does."""
+    curves, others = made
+    policy = ParetoHalving(keep_paused=keep)
+    given_up, choice = policy.given_up(field(curves)), policy.choose(field(curves))
+    if others:
+        assert len(curves) - 1 not in given_up
+    waiting = {each.number for each in curves if each.state == "paused"}
+    assert set(given_up) <= waiting
+    assert min(keep, len(waiting)) <= len(waiting) - len(given_up) <= keep + 3, "a rung each, and the next"
+    left = [replace(each, state="stopped") if each.number in given_up else each for each in curves]
+    assert policy.choose(field(left)) == ParetoHalving().choose(field(curves)) == choice
+
+
+def test_one_waits_at_a_higher_rung_and_the_one_that_dominates_it_stays() -> None:
+    waits = curve(0, [rung(0, 0, 0.6, 0.3), rung(1, 5, 0.62, 0.33)])
+    others = [curve(n, [rung(0, n, 0.5, 0.2)]) for n in (1, 2)]
+    every = field([waits, *others, curve(9, [rung(0, 99, 0.95, 0.8)])])
+    policy = ParetoHalving(keep_paused=1)
+    assert (policy.given_up(every), policy.choose(every)) == ([0, 1, 2], Resume(9))
 
 
 def test_what_it_remembers_only_saves_time() -> None:

@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import replace
 from functools import cache
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -279,6 +280,22 @@ def test_given_up_are_those_that_promise_least() -> None:
         )
     )
     assert isinstance(chosen, Resume)
+
+
+def test_as_many_wait_as_may_though_fewer_are_weighed() -> None:
+    """Those that are not weighed are given up last first, and by how many were before them at their rung."""
+    now = field(history(6, 40))
+    paused = {each.number for each in now.curves if each.state == "paused"}
+    given_up: list[set[int]] = []
+    for keep in range(1, len(paused) + 1):
+        policy = Race(SPACE, ask, options=replace(SMALL, weighed=6), keep_paused=keep)
+        given_up.append(set(policy.given_up(now)))
+        assert len(given_up[-1]) == len(paused) - keep
+    assert all(fewer <= more for more, fewer in pairwise(given_up)), "who waits with fewer waits with more"
+    alike = [curve(n, [rung(0, n, 0.9 - n / 100, 0.5 - n / 100)]) for n in range(30)]
+    assert set(Race(SPACE, ask, options=replace(SMALL, weighed=8), keep_paused=20).given_up(field(alike))) <= {
+        *range(15, 30)
+    }
 
 
 class Near:

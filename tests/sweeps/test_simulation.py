@@ -20,7 +20,7 @@ from sweeps.__main__ import app
 from sweeps.search.field import Field, Nothing, Resume, Start
 from sweeps.search.listed import Listed
 from sweeps.search.regret import Finished, Regrets, Truth, cost_to
-from sweeps.search.simulated_sweeps import chosen
+from sweeps.search.simulated_sweeps import chosen, variants
 from sweeps.search.simulation import simulate
 from sweeps.search.tabled import Curves, Tabled
 from sweeps.search.tables import Table
@@ -40,12 +40,12 @@ EPOCHS = (1, 2, 5, 10)
 POINTS = st.lists(st.tuples(*[st.integers(0, 9)] * 2), min_size=1, max_size=8)
 
 
-def rows(diverged: int | None = None) -> list[dict[str, object]]:
-    """25 settings on a line from clean to robust, 2 seeds; one may break off after epoch 2."""
+def rows(diverged: int | None = None, seeds: int = 2) -> list[dict[str, object]]:
+    """25 settings on a line from clean to robust, 2 seeds or more; one may break off after epoch 2."""
     found = []
     for setting in range(25):
         share = setting / 24
-        for seed in range(2):
+        for seed in range(seeds):
             for epoch in EPOCHS:
                 if setting == diverged and epoch > 2:
                     continue
@@ -63,10 +63,10 @@ def rows(diverged: int | None = None) -> list[dict[str, object]]:
 def made(tmp_path: Path) -> Callable[..., Path]:
     """Writes a table and its space, and gives its path."""
 
-    def write(diverged: int | None = None) -> Path:
+    def write(diverged: int | None = None, seeds: int = 2) -> Path:
         (tmp_path / "curves.yaml").write_text(SPACE)
         path = tmp_path / "curves.jsonl"
-        path.write_text("".join(json.dumps(row) + "\n" for row in rows(diverged)))
+        path.write_text("".join(json.dumps(row) + "\n" for row in rows(diverged, seeds)))
         return path
 
     return write
@@ -192,6 +192,71 @@ def test_nothing_counts_that_ends_after_the_budget(made: Callable[..., Path]) ->
     assert len(trace.finished) == 4
     assert trace.started == 6
     assert trace.paid == pytest.approx(5 * table.whole)
+
+
+def test_a_replicate_is_the_same_setting_with_another_seed_of_the_table(
+    made: Callable[..., Path], tmp_path: Path
+) -> None:
+    """Three seeds: the search meets two of them, and what it never meets is the truth."""
+    sweep, _ = world(made(seeds=3), overrides=("search.sampler=tpe", "search.replicates=2", "search.trials=16"))
+    curves = Curves.of(Table.read(made(seeds=3), sweep), list(sweep.objectives))
+    for seed in range(3):
+        table = Tabled(sweep, curves, seed, met=2)
+        folder = tmp_path / f"record-{seed}"
+        trace = simulate(sweep, table, chosen, workers=2, folder=folder)
+        trials = records.read(folder).trials
+        again = [trial for trial in trials if trial.origin == "replicate"]
+        assert again
+        assert len({trial.replicate_of for trial in again}) == len(again), "no seed is left for a third training"
+        for trial in again:
+            parent = trials[trial.parents[0]]
+            assert trial.params == parent.params
+            place = table.settings.index(dict(trial.params))
+            of_next = curves.seen[place, (seed + 1) % 3, -1].tolist()
+            assert [trial.metrics[name] for name in sweep.objectives] == pytest.approx(of_next)
+        np.testing.assert_allclose(table.truth.values, curves.final[:, (seed + 2) % 3])
+        assert len({each.setting for each in trace.finished}) < len(trace.finished)
+
+
+@pytest.mark.parametrize("stopping", ["pareto_halving", "none", "race"])
+def test_a_search_that_has_tried_every_setting_is_at_its_end(made: Callable[..., Path], stopping: str) -> None:
+    more = ("search.trials=100", f"stopping={stopping}", "search.replicates=3", "search.duplicates=replicate")
+    sweep, table = world(made(), overrides=(*more, f"search.sampler={'auto' if stopping == 'race' else 'tpe'}"))
+    trace = simulate(sweep, table, chosen, workers=8)
+    assert sorted({each.setting for each in trace.finished}) == list(range(25))
+    assert len(trace.finished) == 25
+
+
+def test_points_a_grid_and_priors_are_asked_as_a_sweep_asks_them(made: Callable[..., Path], tmp_path: Path) -> None:
+    def tried(*overrides: str) -> list[float]:
+        sweep, table = world(made(), overrides=overrides)
+        folder = tmp_path / str(len(list(tmp_path.iterdir())))
+        simulate(sweep, table, chosen, workers=1, folder=folder)
+        return [float(trial.params["defense.beta"]) for trial in records.read(folder).trials]
+
+    points = tried("search.points=[{defense.beta: 1.7}, {defense.beta: 0.3}]")
+    assert points[:2] == [1.7, 0.3]
+    grid = tried("search.sampler=grid", "search.trials=auto")
+    assert grid == [round(0.1 * n, 1) for n in range(25)]
+    prior = "trial.defense={name: trades, beta: {stepped: [0, 2.4, 0.1], prior: 0.2}}"
+    for sampler in ("tpe", "random"):
+        first, plain = tried(prior, f"search.sampler={sampler}"), tried(f"search.sampler={sampler}")
+        assert first[0] == 0.2, "the prior's mode"
+        assert np.mean(first) < np.mean(plain)
+
+
+def test_what_a_table_has_no_answer_to_is_refused(made: Callable[..., Path]) -> None:
+    with pytest.raises(UserError, match=r"search\.warm_start is not for searches over a table"):
+        variants(made(), None, ["search.warm_start=[elsewhere]"], policies=[None], samplers=[None])
+
+
+def test_the_mean_over_trainings_selects() -> None:
+    """Of two settings that look equal, one looks worse on second sight."""
+    truth = Truth.of(np.array([[0.0, 1.0], [1.0, 0.0], [0.4, 0.4]]))
+    trials = [Finished(1.0, 0, (0.0, 1.0)), Finished(2.0, 2, (0.5, 1.0)), Finished(3.0, 2, (0.3, 0.4))]
+    found = Regrets.of(truth, trials)
+    assert found.selected[2] == truth.regret([2]), "one that looks better hides the other one"
+    assert found.selected[3] == truth.regret([0, 2]), "and no longer when its mean is known"
 
 
 class AllPaused:

@@ -12,13 +12,13 @@ from hypothesis import strategies as st
 
 import sweeps
 from robustray.errors import UserError
-from sweeps import record
+from sweeps import driver, record
 from sweeps.record import provenance
 from sweeps.search.controller import Controller
 from sweeps.search.field import Start
 from sweeps.space import Sweep
 from sweeps.space.space import of_before
-from sweeps.space.stopping import RUNGS, Stopping, rung_epochs
+from sweeps.space.stopping import RUNGS, Stopping, most_states, rung_epochs, too_early
 from tests.sweeps.small import SPACE, run_quietly, small_sweep
 
 LONG = SPACE.replace("epochs: 3", "epochs: 9").replace("{sampler: random, trials: 5, seed: 3}", "{trials: 8}")
@@ -175,3 +175,52 @@ def test_a_race_asks_its_policy_in_a_dry_run_too(tmp_path: Path) -> None:
         first = controller.pausing.policy.choose(controller.pausing.progress.field())
         assert isinstance(first, Start)
         assert first.params is None or dict(first.params) == drawn[0]
+
+
+@pytest.mark.parametrize(
+    ("schedule", "rungs", "warns"),
+    [
+        ("{name: one_cycle, epochs: 100}", "[0.04]", True),
+        ("{name: one_cycle, epochs: 100}", "[0.2, 0.5]", True),
+        ("{name: one_cycle, epochs: 100}", "[0.3, 0.5]", False),
+        ("{name: one_cycle, epochs: 100}", "auto", False),
+        ("{name: one_cycle, epochs: 9}", "auto", False),
+        ("{name: constant, epochs: 100}", "[0.04]", False),
+        ("{name: cosine, epochs: 100, warmup: 5}", "[4, 50]", True),
+    ],
+)
+@pytest.mark.parametrize("name", ["race", "pareto_halving"])
+def test_rungs_before_the_rate_has_warmed_up_are_odd(
+    name: str, schedule: str, rungs: str, warns: bool, tmp_path: Path
+) -> None:
+    """One line with its place; what the defaults say is no oddity."""
+    more = (f"stopping={{name: {name}, rungs: {rungs}}}", f"trial.schedule={schedule}", "search.trials=8")
+    sweep = small_sweep(tmp_path, *more, text=LONG).settled()
+    told = too_early(sweep.stopping, sweep.examples())
+    assert (told is not None) == warns
+    assert told in driver.look_ahead(sweep) if warns else not driver.look_ahead(sweep)
+    if told is not None:
+        assert told.startswith("stopping.rungs: ")
+        assert "trial.schedule: " in told
+        assert "\n" not in told
+
+
+@given(
+    st.sampled_from([(0.2,), (0.5,), (2 / 9, 0.5)]),
+    st.integers(1, 12),
+    st.one_of(st.none(), st.integers(1, 6)),
+    st.integers(0, 30),
+    st.integers(0, 30),
+)
+def test_no_more_states_than_the_budget_pays_for(
+    rungs: tuple[float, ...], worth: int, keep: int | None, ended: int, waiting: int
+) -> None:
+    """Of whatever ended and waits within the budget, and within what may wait."""
+    stopping, epochs = Stopping(name="race", rungs=rungs, keep_paused=keep), 27
+    first = rung_epochs(stopping.shares(epochs), epochs)[0] / epochs
+    most = most_states(stopping, worth, epochs)
+    if ended + first * waiting <= worth and (keep is None or waiting <= keep):
+        assert ended + waiting <= most
+    assert most_states(stopping, 0, epochs) <= (keep or 0)
+    if keep is not None:
+        assert most_states(stopping, worth, epochs, waiting=keep) == worth

@@ -75,6 +75,10 @@ class Encoding:
             found[:, place] = np.where(moves[:, place], moved, found[:, place])
         return self._active(found)
 
+    def snapped(self, rows: Array) -> Array:
+        """The settings that can be had, for rows that were made elsewhere: all can."""
+        return rows
+
     @staticmethod
     def keys(rows: Array) -> list[bytes]:
         """Of each row: equal for equal settings."""

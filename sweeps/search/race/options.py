@@ -28,7 +28,8 @@ class RaceOptions:
         pausing: off, a trial that was begun is gone on with before anything else.
         cost_power: of the seconds that a gain is divided by; 0: whatever they cost.
         sampler_draws: the first `start` beginnings are left to the sampler.
-        prior_weight: gamma; a score counts exp(gamma log density / n) times at n trials.
+        prior_weight: gamma; a score counts exp(gamma w log density / n) times at n trials, w how far the prior is believed.
+        prior_trials: k, trials after which a prior that the model does not bear out is not believed: see `race.trust`.
     """
 
     start: int = 8
@@ -52,3 +53,4 @@ class RaceOptions:
     cost_power: float = 1.0
     sampler_draws: bool = False
     prior_weight: float = 10.0
+    prior_trials: float = 8.0

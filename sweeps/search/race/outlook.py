@@ -77,8 +77,15 @@ class Outlook:
         return self._rows.number(int(self._paused[first])), float(self._scores[first])
 
     def paused_by_score(self) -> list[int]:
-        """Numbers of paused trials, the best first; of very many only those that are weighed."""
-        return [self._rows.number(int(self._paused[at])) for at in self._order]
+        """Numbers of all paused trials, the best first. Of very many those that are weighed come first; the others follow by
+        the share of their rung that is before them.
+        """
+        every = np.flatnonzero(self._rows.states == PAUSED)
+        rest = every[~np.isin(every, self._paused)]
+        if len(rest):
+            share = _before(*_last(self._rows, every, PAUSED))[~np.isin(every, self._paused)]
+            rest = rest[np.lexsort((rest, share))]
+        return [self._rows.number(at) for at in [*self._paused[self._order].tolist(), *rest.tolist()]]
 
     def score(self, settings: Array) -> Array:
         """[k] of new settings; -inf of those whose training would take too long."""
@@ -148,15 +155,25 @@ def _some(rows: Rows, state: int, most: int, remembered: Remembered) -> Places:
     at = np.flatnonzero(rows.states == state)
     if len(at) <= most:
         return at
+
+    def best(reached: Places, last: Array) -> Places:
+        return thinned(-_before(reached, last)[:, None], most)
+
+    return at[remembered.of((state, most), best, *_last(rows, at, state))]
+
+
+def _last(rows: Rows, at: Places, state: int) -> tuple[Places, Array]:
+    """The rung that trials of a state came to [n], and what each measured there, better when smaller [n, m]."""
     reached = rows.reached[at] if state == PAUSED else np.full(len(at), rows.values.shape[1] - 1)
     last = -rows.values[at, reached]
     last[np.isnan(last)] = np.inf
+    return reached, last
 
-    def best(reached: Places, last: Array) -> Places:
-        share = np.zeros(len(reached))
-        for rung in np.unique(reached):
-            here = reached == rung
-            share[here] = ranks(last[here]) / here.sum()
-        return thinned(-share[:, None], most)
 
-    return at[remembered.of((state, most), best, reached, last)]
+def _before(reached: Places, last: Array) -> Array:
+    """[n] the share of its rung that each has before it, by the number of its front."""
+    share = np.zeros(len(reached))
+    for rung in np.unique(reached):
+        here = reached == rung
+        share[here] = ranks(last[here]) / here.sum()
+    return share

@@ -93,13 +93,14 @@ class Race:
         if thawed is not None and (last or self._stale(field, rows)):
             return Resume(thawed)
         drawn = self._drawn(rng)
+        weight = self._prior_weight(outlook, drawn, len(rows))
         setting, score = candidates.best(
             self._encoding,
             rng,
             drawn,
             outlook.front,
             rows.tried,
-            lambda some: self._score(outlook, some, len(rows)),
+            lambda some: self._score(outlook, some, weight),
             options,
         )
         if thawed is not None and thawed_score >= score:
@@ -153,12 +154,19 @@ class Race:
             self._outlook = about, Outlook(rows, model, region, self._encoding, self.options, self._fits)
         return self._outlook[1]
 
-    def _score(self, outlook: Outlook, settings: Array, n: int) -> Array:
+    def _score(self, outlook: Outlook, settings: Array, weight: float) -> Array:
         scores = outlook.score(settings)
-        if self._prior is not None:
+        if self._prior is not None and weight:
             beliefs = [self._prior.log_density(self._encoding.plain(row)) for row in settings]
-            scores = scores * np.exp(np.array(beliefs) * self.options.prior_weight / n)
+            scores = scores * np.exp(np.array(beliefs) * weight)
         return scores
+
+    def _prior_weight(self, outlook: Outlook, drawn: Array, n: int) -> float:
+        """The power of the prior's density in a score at n trials: gamma / n, times how far what was measured bears it out."""
+        options = self.options
+        if self._prior is None:
+            return 0.0
+        return options.prior_weight / n * trust(outlook.score(drawn), len(drawn) // 4, n, options.prior_trials)
 
     def _drawn(self, rng: np.random.Generator) -> Array:
         """Settings by chance; a quarter by the prior, where there is one."""
@@ -166,6 +174,7 @@ class Race:
         if self._prior is not None:
             for at in range(len(drawn) // 4):
                 drawn[at] = self._encoding.coordinates(self._prior.draw(rng))
+            drawn[: len(drawn) // 4] = self._encoding.snapped(drawn[: len(drawn) // 4])
         return drawn
 
     def _at_random(
@@ -202,3 +211,22 @@ def _scales(field: Field, rows: Rows) -> Array:
         if not is_share(name):
             scales[place] = np.ptp(rows.values[:, :, place][rows.measured]) or 1.0
     return scales
+
+
+def trust(scores: Array, by_prior: int, n: int, strength: float) -> float:
+    """How far a prior is believed at n trials: clip((k + n (2 A - 1)) / (k + n), 0, 1), A the share of pairs of a setting that
+    was drawn from the prior and one that was not in which the first has the larger score, equal ones counting a half.
+
+    So it is 1 before anything is known, goes towards 2 A - 1 where the model bears the prior out, and is 0 after k trials at
+    the latest where it scores the prior's settings below all others.
+
+    Args:
+        scores: [m] of settings, without the prior. by_prior: so many, the first ones, were drawn from it. strength: k, in
+            trials; infinite: it is always believed.
+    """
+    if not np.isfinite(strength) or not by_prior or by_prior == len(scores):
+        return 1.0
+    others = np.sort(scores[by_prior:])
+    below, up_to = (np.searchsorted(others, scores[:by_prior], side=side) for side in ("left", "right"))  # type: ignore[call-overload]
+    larger = float((below + up_to).mean()) / (2 * len(others))
+    return min(max((strength + n * (2 * larger - 1)) / (strength + n), 0.0), 1.0)
