@@ -32,10 +32,10 @@ def main() -> None:
     place = orders.get()
     if os.getppid() != place["parent"]:  # it died before it could be said what happens then
         os._exit(0)
+    import torch
+
     from robustray.errors import ProcessLost
     from robustray.training.processes import LOST, OUT_OF_MEMORY
-
-    import torch
 
     try:
         _follow(place, orders, words)

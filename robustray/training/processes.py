@@ -159,7 +159,9 @@ def devices(size: int, device: str = "auto") -> list[str]:
         return ["cpu"] * size
     there = torch.cuda.device_count()
     if there < size:
-        raise UserError(f"{size} processes need a GPU each, but there {'is' if there == 1 else 'are'} {there}; cpu is one too")
+        raise UserError(
+            f"{size} processes need a GPU each, but there {'is' if there == 1 else 'are'} {there}; cpu is one too"
+        )
     return [f"cuda:{rank}" for rank in range(size)]
 
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import socket
 import zlib
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
@@ -83,9 +84,10 @@ class Group(Alone):
             torch.cuda.set_device(device)
         if dist.is_initialized():  # of a crew before that was lost
             dist.destroy_process_group()
+        file = dist.FileStore(str(store), size)  # type: ignore[attr-defined]
         with _loopback(), _lost():
             dist.init_process_group(
-                "cpu:gloo,cuda:nccl" if cuda else "gloo", store=dist.FileStore(str(store), size),
+                "cpu:gloo,cuda:nccl" if cuda else "gloo", store=file,
                 rank=rank, world_size=size, timeout=_PATIENCE,
             )  # fmt: skip
 
@@ -103,7 +105,7 @@ class Group(Alone):
         for gradients in found.values():
             flat = torch.cat([gradient.reshape(-1) for gradient in gradients])
             self.add_up(flat)
-            parts = torch.split(flat.div_(self.size), [gradient.numel() for gradient in gradients])
+            parts = flat.div_(self.size).split([gradient.numel() for gradient in gradients])
             torch._foreach_copy_(gradients, [part.view(to.shape) for part, to in zip(parts, gradients, strict=True)])
 
     def decided(self, *asked: bool) -> tuple[bool, ...]:
@@ -156,7 +158,9 @@ class Group(Alone):
         if images == self.size * most:
             return every
         counts = [rows.stop - rows.start for rows in self._rows(images)]
-        return torch.cat([part[:count] for part, count in zip(every.split(most), counts, strict=True)])
+        return torch.cat(
+            [part[:count] for part, count in zip(torch.tensor_split(every, self.size), counts, strict=True)]
+        )
 
     def leave(self) -> None:
         """Takes no part any more."""
@@ -166,7 +170,7 @@ class Group(Alone):
     def _rows(self, images: int) -> list[slice]:
         each, more = divmod(images, self.size)
         ends = [rank * each + min(rank, more) for rank in range(self.size + 1)]
-        return [slice(begin, end) for begin, end in zip(ends, ends[1:], strict=False)]
+        return [slice(begin, end) for begin, end in itertools.pairwise(ends)]
 
 
 @contextmanager

@@ -97,9 +97,7 @@ class Trainer:
                 start.begin(model, config)
             self.model: nn.Module = model.to(self.device)
         few, once = self.selection.images.batch(slice(2))[0], "two_backwards" not in config.defense.demands
-        self.network = group.network(
-            network(self.model, config.precision, config.compile, few, goes_back_once=once)
-        )
+        self.network = group.network(network(self.model, config.precision, config.compile, few, goes_back_once=once))
         self.optimiser = config.optimiser.build(self.model)
         self.update = config.update.bind(self.model)
         self.average = Average(self.model, config.averaging)

@@ -43,7 +43,11 @@ class WholeBatch(TorchFunctionMode):
         self._own = slice(begin, begin + self._rows)
 
     def __torch_function__(
-        self, func: Callable[..., Any], types: Iterable[type], args: Sequence[Any] = (), kwargs: dict[str, Any] | None = None
+        self,
+        func: Callable[..., Any],
+        types: Iterable[type],
+        args: Sequence[Any] = (),
+        kwargs: dict[str, Any] | None = None,
     ) -> Any:
         named = kwargs or {}
         if func is F.batch_norm:
@@ -99,7 +103,9 @@ class WholeBatch(TorchFunctionMode):
         var, mean = torch.var_mean(own, [0, *range(2, x.ndim)], correction=0)
         var, mean = var.double(), mean.double()
         count = x.numel() // x.shape[1] if self._counts else 0
-        sums: Tensor = _Sum.apply(torch.cat([count * mean, count * (var + mean.square()), mean.new_tensor([count])]), self._group)
+        sums: Tensor = _Sum.apply(
+            torch.cat([count * mean, count * (var + mean.square()), mean.new_tensor([count])]), self._group
+        )
         total = sums[-1].detach()
         mean, square = (sums[:-1] / total).chunk(2)
         var = (square - mean.square()).clamp_min(0)

@@ -15,7 +15,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
-from robustray.errors import Diverged, Paused, UserError
+from robustray.errors import Diverged, Paused, ProcessLost, UserError
 from robustray.files import disk_trouble, is_full, json_mapping, write_whole
 from sweeps.running.packing import Share
 from sweeps.running.tasks.log_file import logging_to
@@ -129,6 +129,10 @@ def failure(error: Exception, log_file: Path, epoch: int) -> Report:
         return {**told, FULL: is_full(error)}
     elif isinstance(error, UserError):
         return {"outcome": BLOCKED, "cause": str(error), "done": True, "epoch": epoch, "training_iteration": epoch}
+    elif isinstance(error, ProcessLost):
+        with logging_to(log_file):
+            log.error("%s", error)
+        raise error
     elif (broken is not None and isinstance(error, broken)) or "CUDA error" in str(error):
         raise error
     else:
@@ -162,7 +166,7 @@ def settle(work: Mapping[str, Any]) -> Share:
     """Keeps this process to its job's share of the machine."""
     import torch
 
-    share = Share(work["cpus"], work["gpus"])
+    share = Share(work["cpus"], work["gpus"], processes=work.get("processes", 1))
     torch.set_num_threads(share.threads)
     if torch.cuda.is_available():
         torch.cuda.set_per_process_memory_fraction(share.memory)
