@@ -372,7 +372,7 @@ class TrialConfig(Options):
 
     @property
     def single(self) -> tuple[Keys, str] | None:
-        """Why it can be trained by a single process alone, with the option that makes it so; None where several may share it."""
+        """Why a single process has to train it, with the option that makes it so; None where several may."""
         if self.script is not None:
             return ("script",), f"{self.script.train} trains by itself, in a single process"
         if self.compile != "off":

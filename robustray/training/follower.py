@@ -1,7 +1,7 @@
 """`python -m robustray.training.follower`: one of the processes that train with another one, which starts it.
 
-It does what the lines of its standard input say, and ends with them: they end when the first process does. Of its standard output
-there is a line when it is ready and, where something fails, one with the cause.
+It does what the lines of its standard input say, and ends with them: they end when the first process does. On its standard
+output there is a line when it is ready and, where something fails, one with the cause.
 """
 
 from __future__ import annotations

@@ -170,7 +170,7 @@ def _started() -> _Child:
     path = os.pathsep.join(each for each in sys.path if each)
     mask = signal.pthread_sigmask(signal.SIG_BLOCK, STOPS)  # children have it from their first moment
     try:
-        return subprocess.Popen(
+        return subprocess.Popen(  # noqa: S603 - this interpreter, on a module of ours
             [sys.executable, "-m", FOLLOWER],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, encoding="utf-8",
             env={**os.environ, "PYTHONPATH": path},

@@ -30,7 +30,8 @@ class WholeBatch(TorchFunctionMode):
     Whatever the layers are: what is looked at are torch's own functions, on tensors whose first dimension is that of the rows.
 
     Args:
-        images: of the whole batch. own: this process's rows; where there are none, the network is called on one that is another's.
+        images: of the whole batch.
+        own: this process's rows; where there are none, the network is called on one that is another's.
     """
 
     def __init__(self, group: Group, images: int, own: slice) -> None:
@@ -94,8 +95,8 @@ class WholeBatch(TorchFunctionMode):
     ) -> Tensor:
         """torch's `batch_norm`, its statistics over the rows of all processes.
 
-        Each one's mean and variance are exact to float32; n, n * mean and n * (variance + mean^2) are added up in float64, where
-        the difference of the last two loses nothing of that. All of it is differentiable as often as one likes.
+        Each one's mean and variance are exact to float32; n, n * mean and n * (variance + mean^2) are added up in float64,
+        where the difference of the last two loses nothing of that. All of it is differentiable as often as one likes.
         """
         if not training:
             return F.batch_norm(x, running_mean, running_var, weight, bias, False, momentum, eps)
@@ -103,9 +104,8 @@ class WholeBatch(TorchFunctionMode):
         var, mean = torch.var_mean(own, [0, *range(2, x.ndim)], correction=0)
         var, mean = var.double(), mean.double()
         count = x.numel() // x.shape[1] if self._counts else 0
-        sums: Tensor = _Sum.apply(
-            torch.cat([count * mean, count * (var + mean.square()), mean.new_tensor([count])]), self._group
-        )
+        moments = torch.cat([count * mean, count * (var + mean.square()), mean.new_tensor([count])])
+        sums: Tensor = _Sum.apply(moments, self._group)
         total = sums[-1].detach()
         mean, square = (sums[:-1] / total).chunk(2)
         var = (square - mean.square()).clamp_min(0)

@@ -25,8 +25,8 @@ _WAKE = signal.SIGUSR2
 class Local:
     """Runs a queue in this process.
 
-    A job that hangs, or lost a process that works for it, is begun again, as far as a process can: one that sits in a library's code, and heeds no
-    signal there, takes the process along, and the same command goes on.
+    A job that hangs is interrupted and begun again, as far as a process can: one that sits in a library's code, and heeds no
+    signal there, takes the process along, and the same command goes on. One that lost a process it worked with begins again.
     """
 
     described = "in this process"
