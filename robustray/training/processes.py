@@ -20,6 +20,7 @@ import torch
 from robustray import plugins
 from robustray.devices import pick_device
 from robustray.errors import Diverged, Paused, ProcessLost, UserError
+from robustray.options.yaml import dotted
 from robustray.stopping import STOPS
 from robustray.training.together import Group
 from robustray.training.trainer import Trainer
@@ -73,8 +74,7 @@ class Crew:
         Raises:
             UserError: as `Trainer` says, or the trial is one for a single process. ProcessLost: one of them died meanwhile.
         """
-        if (single := config.single) is not None:
-            raise UserError(f"{'.'.join(map(str, single[0]))}: {single[1]}")
+        check(config)
         assert self._group is not None
         folder.mkdir(parents=True, exist_ok=True)
         config.keep(folder)
@@ -145,6 +145,13 @@ class _Leading(Group):
             raise ProcessLost("the other processes have been ended")
         with crew.working(order):
             yield
+
+
+def check(config: TrialConfig) -> None:
+    """Raises UserError where a single process has to train a trial."""
+    if config.single is not None:
+        keys, why = config.single
+        raise UserError(f"{dotted(keys)}: {why}")
 
 
 def devices(size: int, device: str = "auto") -> list[str]:
