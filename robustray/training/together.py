@@ -139,8 +139,8 @@ class Group(Alone):
             )
 
     def own(self, images: int) -> slice:
-        """The rows of a batch of so many images that this process computes: the first ones compute one more at most."""
-        return self._rows(images)[self.rank]
+        """The rows of a batch of so many images that this process computes."""
+        return rows(images, self.size)[self.rank]
 
     def add_up(self, tensor: Tensor) -> None:
         """Puts the sum over all processes in the tensor's place."""
@@ -157,7 +157,7 @@ class Group(Alone):
             dist.all_gather_into_tensor(every, sent)
         if images == self.size * most:
             return every
-        counts = [rows.stop - rows.start for rows in self._rows(images)]
+        counts = [own.stop - own.start for own in rows(images, self.size)]
         return torch.cat(
             [part[:count] for part, count in zip(torch.tensor_split(every, self.size), counts, strict=True)]
         )
@@ -167,10 +167,12 @@ class Group(Alone):
         if dist.is_initialized():
             dist.destroy_process_group()
 
-    def _rows(self, images: int) -> list[slice]:
-        each, more = divmod(images, self.size)
-        ends = [rank * each + min(rank, more) for rank in range(self.size + 1)]
-        return [slice(begin, end) for begin, end in itertools.pairwise(ends)]
+
+def rows(images: int, size: int) -> list[slice]:
+    """Which of so many images each of `size` processes computes, in order: the first ones have one more at most."""
+    each, more = divmod(images, size)
+    ends = [rank * each + min(rank, more) for rank in range(size + 1)]
+    return [slice(begin, end) for begin, end in itertools.pairwise(ends)]
 
 
 @contextmanager
