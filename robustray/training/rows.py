@@ -7,8 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from robustray.training.together import Group
-from robustray.training.whole_batch import WholeBatch
+from robustray.training.whole_batch import Sharing, WholeBatch
 
 
 class Rows(nn.Module):
@@ -23,7 +22,7 @@ class Rows(nn.Module):
     Of the passes between, batch norm and random draws look over all processes (`WholeBatch`).
     """
 
-    def __init__(self, network: nn.Module, group: Group) -> None:
+    def __init__(self, network: nn.Module, group: Sharing) -> None:
         super().__init__()
         self.network = network
         self.group = group
@@ -46,7 +45,7 @@ class _Own(torch.autograd.Function):
     back, so gradients can be differentiated."""
 
     @staticmethod
-    def forward(ctx: Any, whole: Tensor, group: Group) -> Tensor:
+    def forward(ctx: Any, whole: Tensor, group: Sharing) -> Tensor:
         ctx.group, ctx.images = group, len(whole)
         return whole[group.own(len(whole))].clone()
 
@@ -59,7 +58,7 @@ class _Every(torch.autograd.Function):
     """The rows of all processes, of which this one has its own; back, N times its rows of the gradient."""
 
     @staticmethod
-    def forward(ctx: Any, own: Tensor, images: int, group: Group) -> Tensor:
+    def forward(ctx: Any, own: Tensor, images: int, group: Sharing) -> Tensor:
         ctx.group = group
         return group.collect(own, images)
 

@@ -16,6 +16,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from robustray.errors import ProcessLost
+from robustray.training.rows import Rows
 
 LOOPBACK = ("GLOO_SOCKET_IFNAME", "NCCL_SOCKET_IFNAME")
 _PATIENCE = timedelta(days=1)  # a driver finds what hangs long before, by its own measure
@@ -92,8 +93,6 @@ class Group(Alone):
             )  # fmt: skip
 
     def network(self, model: nn.Module) -> nn.Module:
-        from robustray.training.rows import Rows
-
         return Rows(model, self)
 
     def average_gradients(self, weights: Iterable[nn.Parameter]) -> None:
@@ -148,7 +147,7 @@ class Group(Alone):
             dist.all_reduce(tensor)
 
     def collect(self, own: Tensor, images: int) -> Tensor:
-        """[images, ...], of which every process holds its own rows."""
+        """[images, ...], of which every process gives its own rows."""
         most = -(-images // self.size)
         sent = own.new_zeros((most, *own.shape[1:]))
         sent[: len(own)] = own

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
-
-from robustray.training.together import Group
 
 _DROPS = frozenset({
     F.dropout, F.dropout1d, F.dropout2d, F.dropout3d, F.alpha_dropout, F.feature_alpha_dropout, F.rrelu,
@@ -20,6 +18,24 @@ _FILLS = frozenset({
     Tensor.bernoulli_, Tensor.uniform_, Tensor.normal_, Tensor.random_, Tensor.exponential_,
 })  # fmt: skip
 _MADE = frozenset({torch.rand, torch.randn})
+
+
+class Sharing(Protocol):
+    """Processes that share a batch, as one of them sees it."""
+
+    size: int
+
+    def own(self, images: int) -> slice:
+        """The rows of a batch of so many images that this process computes."""
+        ...
+
+    def add_up(self, tensor: Tensor) -> None:
+        """Puts the sum over all processes in the tensor's place."""
+        ...
+
+    def collect(self, own: Tensor, images: int) -> Tensor:
+        """[images, ...], of which every process gives its own rows."""
+        ...
 
 
 class WholeBatch(TorchFunctionMode):
@@ -34,7 +50,7 @@ class WholeBatch(TorchFunctionMode):
         own: this process's rows; where there are none, the network is called on one that is another's.
     """
 
-    def __init__(self, group: Group, images: int, own: slice) -> None:
+    def __init__(self, group: Sharing, images: int, own: slice) -> None:
         super().__init__()
         self._group = group
         self._images = images
@@ -127,7 +143,7 @@ class _Sum(torch.autograd.Function):
     """The sum over all processes, each of which goes on with it to its own rows: back, gradients are added up too."""
 
     @staticmethod
-    def forward(ctx: Any, own: Tensor, group: Group) -> Tensor:
+    def forward(ctx: Any, own: Tensor, group: Sharing) -> Tensor:
         ctx.group = group
         total = own.clone()
         group.add_up(total)

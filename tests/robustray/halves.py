@@ -92,7 +92,7 @@ def taken(
             descend=descend,
             rolled_back=nullcontext,
             generator=generator,
-        )  # fmt: skip
+        )
     )
     group.compare(model.state_dict().values(), [torch.get_rng_state(), generator.get_state()])
     found = {name: weight.grad for name, weight in model.named_parameters() if weight.grad is not None}
