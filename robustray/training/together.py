@@ -91,6 +91,7 @@ class Group(Alone):
                 "cpu:gloo,cuda:nccl" if cuda else "gloo", store=file,
                 rank=rank, world_size=size, timeout=_PATIENCE,
             )  # fmt: skip
+        self.add_up(torch.zeros(1))  # all are there, and have done with the file
 
     def network(self, model: nn.Module) -> nn.Module:
         return Rows(model, self)
