@@ -34,7 +34,7 @@ def main() -> None:
         os._exit(0)
     import torch
 
-    from robustray.errors import ProcessLost
+    from robustray.errors import ProcessLost, UserError
     from robustray.training.processes import LOST, OUT_OF_MEMORY
 
     try:
@@ -42,7 +42,8 @@ def main() -> None:
     except ProcessLost:
         os._exit(LOST)
     except BaseException as error:
-        traceback.print_exc()
+        if not isinstance(error, UserError):  # which the first process says in its own words
+            traceback.print_exc()
         kind = OUT_OF_MEMORY if isinstance(error, torch.cuda.OutOfMemoryError) else "failed"
         line = (str(error).strip().splitlines() or [""])[0]
         print(json.dumps({"kind": kind, "cause": f"{type(error).__name__}: {line}"}), file=words, flush=True)

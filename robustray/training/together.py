@@ -105,7 +105,7 @@ class Group(Alone):
         for gradients in found.values():
             flat = torch.cat([gradient.reshape(-1) for gradient in gradients])
             self.add_up(flat)
-            parts = flat.div_(self.size).split([gradient.numel() for gradient in gradients])
+            parts = torch.split(flat.div_(self.size), [gradient.numel() for gradient in gradients])
             torch._foreach_copy_(gradients, [part.view(to.shape) for part, to in zip(parts, gradients, strict=True)])
 
     def decided(self, *asked: bool) -> tuple[bool, ...]:

@@ -11,6 +11,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import nullcontext
 from pathlib import Path
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -81,7 +82,8 @@ def taken(
     def descend() -> None:
         with torch.no_grad():
             for weight in model.parameters():
-                weight.sub_(0.1 * weight.grad)
+                if weight.grad is not None:
+                    weight.sub_(0.1 * weight.grad)
 
     loss = update.bind(model)(
         Minibatch(
@@ -103,12 +105,12 @@ def taken(
 
 def cases() -> Iterator[tuple[str, Defense, Update, int, str, int]]:
     """Every defense, attacked in every mode; every update; batches that cannot be halved, and one that leaves none for one."""
-    for name, cls in parts("defense").items():
+    for name, cls in cast("dict[str, type[Defense]]", parts("defense")).items():
         for mode in ("eval", "train_frozen", "train"):
             yield f"defense {name} {mode}", cls(), Plain(), 7, mode, 1
         yield f"defense {name} few", cls(), Plain(), 2 if cls.aux_outputs else 1, "train", 1
-    for name, cls in parts("update").items():
-        yield f"update {name}", Adversarial(), cls(), 6, "eval", 1
+    for name, update in cast("dict[str, type[Update]]", parts("update")).items():
+        yield f"update {name}", Adversarial(), update(), 6, "eval", 1
     yield "accumulate", Adversarial(), Plain(), 6, "eval", 2
     yield "clean", Adversarial(clean_fraction=0.8), Plain(), 5, "eval", 1
     yield "penalty", Penalised(), Plain(), 6, "eval", 1
@@ -117,8 +119,8 @@ def cases() -> Iterator[tuple[str, Defense, Update, int, str, int]]:
 def compared(group: Group) -> dict[str, float]:
     """The largest difference of any number, relative to the largest there is of it, by case."""
     found = {}
-    for name, *case in cases():
-        one, two = (taken(each, *case) for each in (ALONE, group))
+    for name, defense, update, images, mode, accumulate in cases():
+        one, two = (taken(each, defense, update, images, mode, accumulate) for each in (ALONE, group))
         assert one.keys() == two.keys()
         apart = [(one[key] - two[key]).abs().max() / one[key].abs().max().clamp_min(1e-3) for key in one]
         found[name] = float(torch.stack(apart).max())

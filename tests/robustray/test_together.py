@@ -180,12 +180,20 @@ def test_a_process_that_is_killed_is_named_and_the_next_two_go_on_bit_for_bit(cr
     ends_alike(whole, resumed)
 
 
+def test_no_other_machine_reaches_them(crew: GetCrew) -> None:
+    assert crew().fit
+    both = [psutil.Process(), *psutil.Process().children()]
+    sockets = [each for one in both for each in one.net_connections("inet") if each.status == psutil.CONN_LISTEN]
+    assert len(sockets) >= 2
+    assert {each.laddr.ip for each in sockets} <= {"127.0.0.1", "::1"}
+
+
 def test_a_process_that_fails_says_why(crew: GetCrew) -> None:
     both = crew()
     group = both._group
     assert group is not None
     with pytest.raises(ProcessLost, match=r"process 1 of 2 \(from 0\): KeyError: 'nonsense'"), both.working("nonsense"):
-        group.in_turn().__enter__()  # waits for the other one
+        group.add_up(torch.zeros(1))
 
 
 def test_what_needs_a_single_process_is_refused(tmp_path: Path) -> None:
