@@ -71,9 +71,11 @@ def _follow(place: dict[str, Any], orders: queue.SimpleQueue[dict[str, Any]], wo
             folder = Path(order["folder"])
             config = TrialConfig.recorded(order["config"], folder)
             trainer = Trainer(config, folder, device=device, threads=threads, group=group)
-        elif trainer is not None:
+        else:
+            work = {"epoch": Trainer.epoch, "standing": Trainer.standing}[order["do"]]
+            assert trainer is not None
             with contextlib.suppress(Diverged, Paused):  # which the first process meets at the same place
-                {"epoch": trainer.epoch, "standing": trainer.standing}[order["do"]]()
+                work(trainer)
 
 
 def _listen(lines: TextIO, orders: queue.SimpleQueue[dict[str, Any]]) -> None:

@@ -67,7 +67,7 @@ def test_trainings_get_the_whole_share_and_other_jobs_the_part_of_one_process() 
             "resources.trials_per_device: is for trials that share a device",
         ),
         ("resources={processes: 0}", "resources.processes: must be at least 1, not 0"),
-        ("resources={processes: two}", "resources.processes: must be a whole number"),
+        ("resources={processes: two}", "resources.processes: must be a number, not 'two'"),
         (
             "trial.compile=default",
             "resources.processes: is 2, but of trial.compile: several processes cannot share a compiled",
