@@ -32,6 +32,10 @@ class Paused(Exception):
     """Training was asked to stop between two steps; a checkpoint of that moment is on disk."""
 
 
+class ProcessLost(Exception):
+    """One of the processes that train a model together is gone: what they were at goes on from its last checkpoint."""
+
+
 class NotFinite(ValueError):
     """A model under attack, or its gradients, left the finite numbers: the sign of a NaN would be no step at all."""
 

@@ -371,6 +371,15 @@ class TrialConfig(Options):
         return self.without_ignored().model_copy(update=said)
 
     @property
+    def single(self) -> tuple[Keys, str] | None:
+        """Why a single process has to train it, with the option that makes it so; None where several may."""
+        if self.script is not None:
+            return ("script",), f"{self.script.train} trains by itself, in a single process"
+        if self.compile != "off":
+            return ("compile",), "several processes cannot share a compiled network; use compile: off"
+        return None
+
+    @property
     def architecture(self) -> str:
         """What its network is called."""
         return self.model.name if self.script is None else self.script.model

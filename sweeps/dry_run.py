@@ -94,7 +94,8 @@ def show(sweep: Sweep, write: Callable[[str], None], *, slots: int | None = None
     share = _share(sweep, trials[0][1], machine)
     cost = estimate(sweep, [config for _, config in trials][:PROBED], threads=share.threads)
     places = slots or max(1, share.jobs_on(machine.cores, machine.gpus))
-    each = f", {share.threads} threads each" if share.threads > 1 else ""
+    each = f", {share.processes} processes each" if share.processes > 1 else ""
+    each += f", {share.threads} threads each" if share.threads > 1 else ""
     write(f"{_amount(sweep)}, {_judged(sweep)}; {places} at a time on this machine{each}")
     if sweep.fidelity is not None:
         write(f"  looks      {_looks(sweep, [config for _, config in trials])}")
@@ -105,9 +106,10 @@ def show(sweep: Sweep, write: Callable[[str], None], *, slots: int | None = None
     if any(cost.judging) and (test := test_images(sweep.judge))[1]:
         guess = f"{test[0]} images, which is a guess: {sweep.judge.data.name} does not tell before test is read"
         write(f"  test       taken to be {guess}")
-    low, middle, high = (seconds / places for seconds in cost.total)
+    at_a_time = places * share.processes  # devices: what a trial takes of them all is what it took of one
+    low, middle, high = (seconds / at_a_time for seconds in cost.total)
     write(f"  wall time  about {_clock(middle)} ({_clock(low)} to {_clock(high)})")
-    for line in _budget(sweep, cost, places):
+    for line in _budget(sweep, cost, at_a_time):
         write(line)
     write(f"  disk       about {_bytes(cost.disk)}{_states(sweep)}")
     write(f"Timed on {cost.probed} of the trials above; nothing was started, nothing was written.")

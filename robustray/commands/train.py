@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -14,10 +14,14 @@ from robustray._later import torch
 from robustray.commands.exits import INTERRUPTED
 from robustray.commands.plugin_flags import TrustPlugins
 from robustray.data.doubts import doubts
-from robustray.errors import Diverged, Paused, UserError
+from robustray.errors import Diverged, Paused, ProcessLost, UserError
 from robustray.measures.metrics import ACCURACIES, METRICS, SHARES
+from robustray.processors import cores
 from robustray.stopping import AtOnce, Stops
 from robustray.trial import TrialConfig
+
+if TYPE_CHECKING:
+    from robustray.training import Trainer
 
 
 def train(
@@ -28,6 +32,12 @@ def train(
         int | None,
         typer.Option(min=1, help="CPU threads, the same for the same bits; default: as it was begun, else measured."),
     ] = None,
+    processes: Annotated[
+        int,
+        typer.Option(
+            min=1, max=64, help="Processes that share the work, each on a GPU of its own, or with --device cpu."
+        ),
+    ] = 1,
     trust_plugins: TrustPlugins = False,
 ) -> None:
     """Trains one trial, or goes on with it. Ctrl-C and SIGTERM keep every step done; a second one stops at once."""
@@ -36,8 +46,11 @@ def train(
     for each in plugins.loaded(config.plugins.values()):
         typer.echo(each.told)
 
-    if config.script is not None:
+    if config.script is not None and processes == 1:
         _script(config, home, device, threads)
+        return
+    if processes > 1:
+        _together(config, home, device, threads, processes)
         return
     from robustray.measures.threads import IMAGES, measured, told
     from robustray.training import Trainer, checkpoints
@@ -49,14 +62,35 @@ def train(
         settled = settled or measured(trainer.model, trainer.selection.images.batch(slice(IMAGES))[0])
         torch.set_num_threads(settled.number)
         typer.echo(settled)
-    for doubt in doubts(config.judge.data):
-        typer.echo(f"warning: {doubt}")
+    _run(trainer)
 
+
+def _run(trainer: Trainer) -> None:
+    for doubt in doubts(trainer.config.judge.data):
+        typer.echo(f"warning: {doubt}")
     if trainer.completed or trainer.progress.batch_in_epoch:
         typer.echo(f"going on at epoch {trainer.completed}, step {trainer.progress.batch_in_epoch}")
     with _told("every step"), Stops(trainer.stop.set):
         report = trainer.run(lambda report: typer.echo(_line(report)))
-    _done(report, home)
+    _done(report, trainer.folder)
+
+
+def _together(config: TrialConfig, home: Path, device: str, threads: int | None, processes: int) -> None:
+    """Trains with other processes, which this one starts."""
+    from robustray.training import checkpoints
+    from robustray.training.processes import Crew, check
+
+    check(config)
+    state, _ = checkpoints.load_last(home)
+    begun = None if state is None else state.get("threads")
+    with _told("every step"):
+        crew = Crew(processes, device=device, threads=threads or begun or max(1, cores() // processes))
+        where = "on a GPU each" if crew.devices[0] != "cpu" else f"with {crew.threads} CPU threads each"
+        typer.echo(f"{processes} processes {where}")
+        try:
+            _run(crew.open(config, home))
+        finally:
+            crew.end()
 
 
 def _script(config: TrialConfig, home: Path, device: str, threads: int | None) -> None:
@@ -85,6 +119,8 @@ def _told(kept: str) -> Iterator[None]:
     except Paused:
         typer.echo(f"Stopped: {kept} is kept; the same command goes on.")
         raise typer.Exit(INTERRUPTED) from None
+    except ProcessLost as error:
+        raise UserError(f"{error}; the same command goes on from the last checkpoint") from None
     except AtOnce:
         typer.echo("Stopped at once: the same command goes on from the last checkpoint.")
         raise typer.Exit(INTERRUPTED) from None

@@ -44,11 +44,15 @@ class Average:
         return self.rule.estimates and bool(self._norms())
 
     @torch.no_grad()
-    def estimate(self, batches: Iterable[Tensor]) -> None:
+    def estimate(self, batches: Iterable[Tensor], network: nn.Module | None = None) -> None:
         """Sets batch norm's running statistics to their means over batches of images, [B, C, H, W] each, all of one size.
 
         Dropout is off, as it will be where the statistics are used.
+
+        Args:
+            network: what to call in the model's place, whose weights are the model's; the model itself when None.
         """
+        called = network or self.model
         norms = self._norms()
         momenta = [norm.momentum for norm in norms]
         calls = dict.fromkeys(norms, 0)
@@ -65,7 +69,7 @@ class Average:
                     norm.reset_running_stats()
                     norm.train()
                 for x in batches:
-                    self.model(x)
+                    called(x)
         finally:
             for hook, norm, momentum in zip(hooks, norms, momenta, strict=True):
                 hook.remove()

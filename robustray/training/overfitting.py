@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable
 from typing import Any
 
 from torch import Tensor, nn
@@ -22,11 +23,19 @@ class Guard:
         drop: the fall of accuracy, a fraction, beyond which it is lost.
         images: what is attacked, by PGD-5 in eval mode, always from the same random starts.
         threat: what is trained against.
+        through: what to call in a model's place; the model itself by default.
     """
 
-    def __init__(self, drop: float, images: DeviceImages, threat: Threat) -> None:
+    def __init__(
+        self,
+        drop: float,
+        images: DeviceImages,
+        threat: Threat,
+        through: Callable[[nn.Module], nn.Module] = lambda model: model,
+    ) -> None:
         self.drop = drop
         self.images = images
+        self.through = through
         self.attack = Pgd(steps=5).bind(threat)
         self._accuracy = 0.0
         self._kept: list[dict[str, Tensor]] = []
@@ -42,7 +51,7 @@ class Guard:
         Raises:
             NotFinite: the model or its gradients are not finite.
         """
-        _, accuracy = accuracies(model, self.images, self.attack)
+        _, accuracy = accuracies(self.through(model), self.images, self.attack)
         if accuracy < self._accuracy - self.drop:
             for one, state in zip((model, *others), self._kept, strict=True):
                 one.load_state_dict(state)

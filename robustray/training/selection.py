@@ -15,6 +15,7 @@ from robustray.measures.accuracy import Measured, measured
 from robustray.measures.metrics import SHARES
 from robustray.measures.spatial import spatial
 from robustray.training import checkpoints
+from robustray.training.together import ALONE, Alone
 from robustray.trial import TrialConfig
 
 
@@ -24,18 +25,20 @@ class Selection:
 
     Args:
         folder: the trial's.
+        group: the processes that measure together, of which the first keeps the best.
 
     Raises:
         UserError: the data is missing or too small.
     """
 
-    def __init__(self, config: TrialConfig, folder: Path, device: torch.device) -> None:
+    def __init__(self, config: TrialConfig, folder: Path, device: torch.device, group: Alone = ALONE) -> None:
         judge = config.judge
         self.rows = judge.lists()[1]
         self.images = DeviceImages(judge.data.load("validation").take(self.rows), device)
         self.spatial = judge.spatial
         self.attack = judge.cheap.bind(judge.threat)
         self.folder = folder
+        self.group = group
         self.keeps_best = config.checkpoints.select == "best_robust"
         self.best: dict[str, float] | None = None
         """Its epoch and its accuracies."""
@@ -56,7 +59,8 @@ class Selection:
         found = self.look(model, epoch)
         if self.keeps_best and (self.best is None or found.robust > self.best["robust_accuracy"]):
             self.best = {"epoch": float(epoch), **found.named()}
-            checkpoints.save(self._path(), {"average": checkpoints.contiguous(model)})
+            if self.group.first:
+                checkpoints.save(self._path(), {"average": checkpoints.contiguous(model)})
         return found.named()
 
     def look(self, model: nn.Module, epoch: int) -> Measured:
@@ -68,7 +72,7 @@ class Selection:
         if not all(bool(weight.isfinite().all()) for weight in model.parameters()):
             raise Diverged(f"a weight is not finite after epoch {epoch}")
         try:
-            return measured(model, self.images, self.attack)
+            return measured(self.group.network(model), self.images, self.attack)
         except NotFinite as error:  # the last step of an epoch may go too far without its loss telling
             raise Diverged(f"validation after epoch {epoch}: {error}") from error
 
@@ -86,7 +90,7 @@ class Selection:
         if self.best is not None and int(self.best["epoch"]) != epoch:
             model = copy.deepcopy(model)
             model.load_state_dict(self.weights(model, epoch))
-        return spatial(model, self.images, self.rows, self.spatial)
+        return spatial(self.group.network(model), self.images, self.rows, self.spatial)
 
     def accuracies(self, row: dict[str, float]) -> dict[str, float]:
         """Those of the checkpoint that counts if training ends with this row of metrics.csv, as far as it was validated."""

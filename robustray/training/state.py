@@ -70,6 +70,7 @@ class State:
         config: the trial. device: where it trains.
         parts: by the key that each has in the checkpoint; None for one that this trial does without.
         progress: how far training has come. flat: parts whose own keys lie beside these, as those of `progress` do.
+        processes: how many train it together.
     """
 
     def __init__(
@@ -79,16 +80,19 @@ class State:
         parts: Mapping[str, Stateful | None],
         progress: Progress,
         flat: Sequence[Stateful],
+        *,
+        processes: int = 1,
     ) -> None:
         self.config = config
         self.device = device
         self.parts = parts
         self.progress = progress
         self.flat = (progress, *flat)
+        self.processes = processes
 
     def state_dict(self) -> dict[str, Any]:
         """What `last.pt` holds."""
-        state: dict[str, Any] = {"config": self.config.to_yaml(), **surroundings(self.device)}
+        state: dict[str, Any] = {"config": self.config.to_yaml(), **surroundings(self.device, self.processes)}
         state |= {name: None if part is None else part.state_dict() for name, part in self.parts.items()}
         for part in self.flat:
             state |= part.state_dict()
@@ -101,7 +105,8 @@ class State:
                 part.load_state_dict(state[name])
         for part in self.flat:
             part.load_state_dict(state)
-        same = all(state[key] == value for key, value in surroundings(self.device).items())
+        now = surroundings(self.device, self.processes)
+        same = all(state.get(key, 1) == value for key, value in now.items())  # once there was one process alone
         self.progress.exact &= self.progress.done or (same and repeatable(self.config, self.device))
 
     def save(self, folder: Path) -> None:
@@ -127,10 +132,10 @@ class State:
         self.load_state_dict(state)
 
 
-def surroundings(device: torch.device) -> dict[str, Any]:
-    """What the bits of a training depend on beside the trial: CPU threads, torch, the kind of device."""
+def surroundings(device: torch.device, processes: int) -> dict[str, Any]:
+    """What the bits of a training depend on beside the trial: CPU threads, processes, torch, the kind of device."""
     kind = torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu"  # the same kernels on each of it
-    return {"threads": torch.get_num_threads(), "torch": str(torch.__version__), "device": kind}
+    return {"threads": torch.get_num_threads(), "torch": str(torch.__version__), "device": kind, "processes": processes}
 
 
 def repeatable(config: TrialConfig, device: torch.device) -> bool:

@@ -34,6 +34,7 @@ from robustray.training.progress import Progress, Report, Sums
 from robustray.training.randomness import Randomness
 from robustray.training.selection import Selection
 from robustray.training.state import Moments, State, Weights
+from robustray.training.together import ALONE, Alone
 from robustray.training.updates import Minibatch
 from robustray.trial import TrialConfig
 
@@ -52,16 +53,27 @@ class Trainer:
         device: `auto`, `cpu`, `cuda:0` ...
         threads: CPU threads, None for torch's choice, within what this process may use. Bit-identical continuation
             needs the same number.
+        group: the processes that train it together, of which this is one: every one has such a Trainer, and the first writes
+            the files. `processes.Crew` has them.
 
     Raises:
         UserError: the folder holds another trial's checkpoint, the data is missing or too small, or the weights to begin with
             are missing or do not fit.
     """
 
-    def __init__(self, config: TrialConfig, folder: Path, *, device: str = "auto", threads: int | None = None) -> None:
+    def __init__(
+        self,
+        config: TrialConfig,
+        folder: Path,
+        *,
+        device: str = "auto",
+        threads: int | None = None,
+        group: Alone = ALONE,
+    ) -> None:
         torch.set_num_threads(min(torch.get_num_threads(), cores()) if threads is None else threads)
         self.config = config
         self.folder = folder
+        self.group = group
         self.device = pick_device(device)
         if self.device.type == "cpu":
             keep_large_blocks()
@@ -69,14 +81,15 @@ class Trainer:
         """Set it (from a signal handler, another thread) to stop after the step in flight: `epoch` raises Paused."""
         self.alive: Callable[[], None] = lambda: None
         """Called after every step, for whoever looks whether training hangs."""
-        folder.mkdir(parents=True, exist_ok=True)
-        config.keep(folder)
+        if group.first:
+            folder.mkdir(parents=True, exist_ok=True)
+            config.keep(folder)
 
         self.randomness = Randomness(config.seed, self.device)
         self.batches = Batches(config, self.randomness, self.device)
         self.steps_per_epoch = self.batches.steps
         self.epochs = config.schedule.epochs
-        self.selection = Selection(config, folder, self.device)
+        self.selection = Selection(config, folder, self.device, group)
 
         with self.randomness.active():
             model = config.model.build(config.judge.data, config.defense.aux_outputs)
@@ -84,7 +97,7 @@ class Trainer:
                 start.begin(model, config)
             self.model: nn.Module = model.to(self.device)
         few, once = self.selection.images.batch(slice(2))[0], "two_backwards" not in config.defense.demands
-        self.network = network(self.model, config.precision, config.compile, few, goes_back_once=once)
+        self.network = group.network(network(self.model, config.precision, config.compile, few, goes_back_once=once))
         self.optimiser = config.optimiser.build(self.model)
         self.update = config.update.bind(self.model)
         self.average = Average(self.model, config.averaging)
@@ -106,9 +119,11 @@ class Trainer:
             },
             self.progress,
             (self.sums, self.selection),
+            processes=group.size,
         )
         self._saved_at = time.monotonic()
-        self.state.restore(folder)
+        with group.in_turn():  # the first one puts a damaged checkpoint out of the way
+            self.state.restore(folder)
 
     @property
     def done(self) -> bool:
@@ -176,7 +191,7 @@ class Trainer:
         """
         begun, progress = time.monotonic(), self.progress
         before = progress.seconds
-        with self.at_work():
+        with self.group.at("epoch"), self.at_work():
             self._train_epoch(begun, before)
             progress.completed += 1
             progress.batch_in_epoch = 0
@@ -188,6 +203,7 @@ class Trainer:
             row |= {"cost_seconds": progress.seconds, "cost_passes": float(progress.passes)}
             progress.history.append(row)
             progress.report = self._report(row)
+            self.group.compare(self.model.state_dict().values(), self.randomness.state_dict().values())
             self.save()
         return progress.report
 
@@ -207,7 +223,7 @@ class Trainer:
         if not lagging and ACCURACIES[0] in row:
             return {**{name: row[name] for name in SHARES if name in row}, "standing_passes": 0.0}
         model, passes = self.model if lagging else self.average.model, self.selection.passes
-        with self.at_work(), self.randomness.rolled_back(model):
+        with self.group.at("standing"), self.at_work(), self.randomness.rolled_back(model):
             if not lagging and self.average.estimates:
                 passes += self._estimate()
             found = self.selection.look(model, self.completed).named()
@@ -259,6 +275,9 @@ class Trainer:
 
     def save(self) -> None:
         """Writes the checkpoint, then metrics.csv from its history: rows from the future cannot stay behind."""
+        self._saved_at = time.monotonic()
+        if not self.group.first:
+            return
         self.state.save(self.folder)
         metrics_csv.write(self.folder, self.history)
         self._saved_at = time.monotonic()
@@ -268,7 +287,8 @@ class Trainer:
         """A guard that looks at the first batch of training."""
         config, train = self.config, training_images(self.config)
         some = train.take(self.randomness.order(0, len(train))[: config.batch.size].numpy())
-        return Guard(config.collapse, DeviceImages(some, self.device), config.training_threat)
+        images = DeviceImages(some, self.device)
+        return Guard(config.collapse, images, config.training_threat, self.group.network)
 
     def _train_epoch(self, begun: float, seconds_before: float) -> None:
         size, progress = self.config.batch.size, self.progress
@@ -279,9 +299,10 @@ class Trainer:
             self.train_step(order[begin : begin + size])
             progress.batch_in_epoch += 1
             self.alive()
-            stopping = self.stop.is_set()
             inside = progress.batch_in_epoch < self.steps_per_epoch  # the last step's checkpoint comes after validation
-            if stopping or (inside and time.monotonic() - self._saved_at > patience):
+            due = inside and time.monotonic() - self._saved_at > patience
+            stopping, due = self.group.decided(self.stop.is_set(), due)
+            if stopping or due:
                 progress.seconds = seconds_before + time.monotonic() - begun
                 self._look(self.completed + 1)
                 self.save()
@@ -310,7 +331,9 @@ class Trainer:
 
     def _gradient(self, parts: Parts, x_adv: Tensor, counted: Counted | None) -> Loss:
         self.optimiser.zero_grad(set_to_none=True)
-        return parts.backward(x_adv, nullcontext if counted is None else counted.within)
+        loss = parts.backward(x_adv, nullcontext if counted is None else counted.within)
+        self.group.average_gradients(self.model.parameters())
+        return loss
 
     def _descend(self) -> None:
         config, step = self.config, self.progress.descents
@@ -360,7 +383,7 @@ class Trainer:
         if self.done:
             measured |= self.selection.at_the_end(model, self.completed)
             self.progress.passes += self.selection.last_passes
-        if keeping:
+        if keeping and self.group.first:
             kept = {"config": self.config.to_yaml(), "average": checkpoints.contiguous(model)}
             checkpoints.save(self.folder / f"epoch-{self.completed:04d}.pt", kept)
         return measured
@@ -371,7 +394,8 @@ class Trainer:
         order = self.randomness.order(self.completed - 1, len(images)).to(self.device)
         size = self.config.batch.part
         starts = range(0, len(order) // size * size, size)
-        self.average.estimate(images.batch(order[start : start + size])[0] for start in starts)
+        batches = (images.batch(order[start : start + size])[0] for start in starts)
+        self.average.estimate(batches, self.group.network(self.average.model))
         return len(starts) * size
 
     def _report(self, row: dict[str, float]) -> Report:
@@ -384,7 +408,7 @@ class Trainer:
             "exact": self.exact,
             "images": self.completed * self.steps_per_epoch * self.config.batch.size,
             "cost_seconds": seconds,
-            "cost_device_hours": seconds / 3600,
+            "cost_device_hours": self.group.size * seconds / 3600,
             "cost_passes": float(self.progress.passes),
             **{key: value for key, value in row.items() if key.startswith("loss")},
             **self.selection.accuracies(row),

@@ -67,6 +67,11 @@ class InFlight:
         return len(self.jobs) + len(self._again) if self._drained or self.halting else None
 
     @property
+    def processes(self) -> int:
+        """How many processes are at work, or wait for a place."""
+        return sum(int(job.work.get("processes", 1)) for job in self.jobs.values())
+
+    @property
     def through(self) -> bool:
         """Whether all is done."""
         return self._drained and not (self.jobs or self._again or self._left)

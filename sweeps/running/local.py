@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from types import FrameType
 from typing import Any
 
+from robustray.errors import ProcessLost
 from robustray.stopping import AtOnce, Stops
 from sweeps.running import watch
 from sweeps.running.nodes import JobResumed, JobReturned, NodeNews
@@ -25,7 +26,7 @@ class Local:
     """Runs a queue in this process.
 
     A job that hangs is interrupted and begun again, as far as a process can: one that sits in a library's code, and heeds no
-    signal there, takes the process along, and the same command goes on.
+    signal there, takes the process along, and the same command goes on. One that lost a process it worked with begins again.
     """
 
     described = "in this process"
@@ -37,6 +38,7 @@ class Local:
         self._task: Task | None = None
         self._tell = tell
         self._silent: float | None = None  # seconds, of a job that hangs
+        self._why: str | None = None  # one has to be begun again that does not hang
         self._waking = False
         self._working = False  # within a step: there alone it may be interrupted
 
@@ -82,7 +84,8 @@ class Local:
                     if stops.asked:  # while the queue was thinking
                         return True
                     while not self._work(queue, job, task):
-                        self._tell(JobReturned(job, watch.told(self._silent or 0.0)))
+                        self._tell(JobReturned(job, self._why or watch.told(self._silent or 0.0)))
+                        self._why = None
                         self._task = task = open_task(job.work, self._hung)  # which counts it as an attempt
                         self._tell(JobResumed(job))
                 except AtOnce:
@@ -101,6 +104,9 @@ class Local:
                 self._working = True
                 result = task.step()
             except Hung:
+                return False
+            except ProcessLost as error:
+                self._why = str(error)
                 return False
             finally:
                 self._working = False

@@ -143,6 +143,11 @@ class Nodes:
         return 0 if share is None else sum(node.jobs(share) for node in self.usable)
 
     @property
+    def processes(self) -> int:
+        """Processes at a time on them."""
+        return self.slots * (1 if self.share is None else self.share.processes)
+
+    @property
     def shunned(self) -> tuple[str, ...]:
         """Ids of nodes that are there and must not get work, or not yet."""
         return tuple(sorted(key for key in self.alive if self._shuns(key)))

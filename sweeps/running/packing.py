@@ -50,11 +50,12 @@ class Share:
     cpus: float
     gpus: float
     besides: tuple[tuple[str, float], ...] = ()  # what else of a node, by the names that the cluster has for it
+    processes: int = 1  # that share all of this between them
 
     @property
     def threads(self) -> int:
-        """CPU threads."""
-        return max(1, int(self.cpus))
+        """CPU threads of each process."""
+        return max(1, int(self.cpus / self.processes))
 
     @property
     def sharers(self) -> int:
@@ -71,6 +72,11 @@ class Share:
         there = [(cpus, self.cpus), (gpus, self.gpus), *((besides.get(name, 0.0), part) for name, part in self.besides)]
         return min(int(whole / part + 1e-9) for whole, part in there if part > 0)
 
+    def single(self) -> Share:
+        """What one of its processes gets, for a job that is no training."""
+        gpus = self.gpus / self.processes if self.processes > 1 else self.gpus
+        return replace(self, cpus=self.cpus / self.processes, gpus=gpus, processes=1)
+
     def alone(self) -> Share:
         """The same with a whole GPU."""
         return replace(self, gpus=1.0) if self.sharers > 1 else self
@@ -78,7 +84,10 @@ class Share:
 
 def asked(resources: Resources, machine: Machine) -> Share | None:
     """What the search space itself says that a trial gets; None where that is to be measured."""
-    cpus, gpus, wanted = resources.cpus, resources.gpus, resources.trials_per_device
+    cpus, gpus, wanted, many = resources.cpus, resources.gpus, resources.trials_per_device, resources.processes
+    if many > 1:
+        on_gpus = bool(machine.gpus) if gpus == "auto" else gpus > 0
+        return Share(float(many) if cpus == "auto" else cpus, float(many if on_gpus else 0), processes=many)
     if cpus != "auto" or gpus != "auto":
         return Share(1.0 if cpus == "auto" else cpus, float(min(1, machine.gpus)) if gpus == "auto" else gpus)
     if wanted != "auto":

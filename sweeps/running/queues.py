@@ -200,7 +200,8 @@ class Looking:
 
 
 class Sized:
-    """A queue whose jobs know what they get of a machine. One that runs out of memory beside others is tried again alone.
+    """A queue whose jobs know what they get of a machine: a training its share, which several processes may have between them,
+    and all else the part of one. One that runs out of memory beside others is tried again alone.
 
     Alone means with a whole GPU. One becomes free when nothing more is handed out, so others wait until that job has been
     heard of; then they go on beside it.
@@ -210,7 +211,7 @@ class Sized:
         """Looks at `queue`.
 
         Args:
-            share: what every job gets. told: takes a line for the user.
+            share: what every training gets. told: takes a line for the user.
             patience: seconds without a sign of life that a job may always take; None for as many as it likes.
         """
         self._patience = patience
@@ -255,6 +256,9 @@ class Sized:
             self._awaited = None
 
     def _with(self, job: Job, share: Share, **more: object) -> Job:
-        besides = {"besides": dict(share.besides)} if share.besides else {}
+        besides: dict[str, object] = {"besides": dict(share.besides)} if share.besides else {}
+        if share.processes > 1:
+            share = share if job.work["kind"] == "train" else share.single()
+            besides["processes"] = share.processes
         gets = {"cpus": share.cpus, "gpus": share.gpus, "patience": self._patience, **besides}
         return replace(job, work={**job.work, **more, **gets})

@@ -129,7 +129,7 @@ class _Search(Searcher):  # type: ignore[misc]
         self._stop = stop
 
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
-        if len(self._flight.jobs) >= max(1, self._roll.nodes.slots) and not self._flight.halting:
+        if self._flight.processes >= max(1, self._roll.nodes.processes) and not self._flight.halting:
             return None  # Tune's own limit is that of the nodes that a sweep begins with
         job = self._flight.begin(trial_id)
         if isinstance(job, Job):
@@ -276,7 +276,8 @@ class RayTune:
         for node in nodes.usable:
             if (node.cpus or node.gpus) and not node.jobs(share):
                 self._say(f"node {node.name} gets no work: it has {node.has}, and each job takes {wanted}")
-        each = f", {share.threads} threads each" if share.threads > 1 else ""
+        each = f", {share.processes} processes each" if share.processes > 1 else ""
+        each += f", {share.threads} threads each" if share.threads > 1 else ""
         each += f", {share.sharers} to a GPU" if share.sharers > 1 else ""
         self.described = f"{self.slots} at a time on Ray{each}"
 

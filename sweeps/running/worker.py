@@ -34,7 +34,7 @@ def open_task(work: Mapping[str, Any], hung: Callable[[float], None] | None = No
         hung: what to do where it hangs, see `Watch`; without it nobody looks.
         shown: whether a driver elsewhere looks whether this process is frozen.
     """
-    task = _Timed(_KINDS[work["kind"]](work))
+    task = _Timed(_KINDS[work["kind"]](work), work.get("processes", 1))
     if hung is None or work.get("patience") is None:
         return _Complete(task, work)
     return _Complete(_Watched(task, work, hung, shown), work)
@@ -81,10 +81,11 @@ class _Complete:
 
 
 class _Timed:
-    """A task whose reports say how long this process has worked on it."""
+    """A task whose reports say how long this process has worked on it, and those that work with it."""
 
-    def __init__(self, task: Task) -> None:
+    def __init__(self, task: Task, processes: int) -> None:
         self._task = task
+        self._processes = processes
         self._seconds = 0.0
 
     @property
@@ -102,7 +103,7 @@ class _Timed:
         try:
             report = self._task.step()
         finally:
-            self._seconds += time.monotonic() - begun
+            self._seconds += self._processes * (time.monotonic() - begun)
         return {**report, "device_seconds": self._seconds}
 
     def interrupt(self) -> bool:

@@ -7,7 +7,8 @@ from typing import Annotated, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from robustray.options.yaml import show
+from robustray.options.mistakes import Mistakes
+from robustray.options.yaml import Keys, show
 from robustray.registry import Count, Options, Real
 from sweeps.space.amounts import Amount, Memory, Named
 from sweeps.space.durations import Duration
@@ -27,6 +28,13 @@ class Resources(Options):
         json_schema_extra={"pattern": "^[A-Za-z0-9_.-]{1,100}$"},
     )
     custom: Named = Field({}, description="amounts of what nodes were started with (`ray start --resources`), by name")
+    processes: Count = Field(
+        1,
+        ge=1,
+        le=64,
+        description="processes of one node that train a trial together, each on a GPU of its own or, without GPUs, on cores; "
+        "cpus and gpus are what all of them get",
+    )
     trials_per_device: Literal["auto"] | Annotated[Count, Field(ge=1)] = Field(
         "auto",
         description="trials that share a GPU or, without GPUs, the cores of a machine; auto measures the first trial, once",
@@ -50,6 +58,24 @@ class Resources(Options):
     def _one_way(self) -> Resources:
         if self.trials_per_device != "auto" and (self.cpus != "auto" or self.gpus != "auto"):
             raise ValueError("takes trials_per_device, or cpus and gpus, but not both: each says what a trial gets")
+        return self
+
+    @model_validator(mode="after")
+    def _each_its_own(self) -> Resources:
+        many = self.processes
+        if many == 1:
+            return self
+        found = dict[Keys, str]()
+        if self.trials_per_device != "auto":
+            found[("trials_per_device",)] = (
+                f"is for trials that share a device, but each has {many} processes; leave it out"
+            )
+        if self.gpus not in ("auto", 0, many):
+            found[("gpus",)] = f"must be {many}, one for each of the processes, or 0, not {self.gpus:g}"
+        if self.cpus != "auto" and self.cpus < many:
+            found[("cpus",)] = f"must be {many} at least, one for each of the processes, not {self.cpus:g}"
+        if found:
+            raise Mistakes(found)
         return self
 
     @field_validator("accelerator_type")

@@ -268,6 +268,18 @@ class Sweep(Options):
                 raise ValueError(why)
         return value
 
+    @field_validator("resources")
+    @classmethod
+    def _can_be_shared(cls, value: Resources, info: ValidationInfo) -> Resources:
+        data = info.data
+        if value.processes > 1 and {"trial", "judge"} <= data.keys():
+            shared = {"plugins": data["plugins"], "judge": data["judge"]}
+            for config in _examples(templates.compile_template(data["trial"]), shared):
+                if (single := config.single) is not None:
+                    told = f"is {value.processes}, but of trial.{dotted(single[0])}: {single[1]}"
+                    raise Mistakes({("processes",): told})
+        return value
+
     @model_validator(mode="after")
     def _waits_after_looks(self) -> Sweep:
         if self.fidelity is not None and self.stopping.name == "auto":

@@ -54,7 +54,7 @@ class Activity:
         self.news: list[tuple[int, str]] = []  # keys of both, once for every change: readers keep their place in it
         self.events: deque[str] = deque(maxlen=EVENTS)
         self.speed: float | None = None  # training images per second of one trial at work
-        self.worked = 0.0  # device-seconds of jobs that ended
+        self.worked = 0.0  # seconds of jobs that ended
         self.first: float | None = None  # when the first job began
         self.last = self.since  # when one last ended
 
@@ -71,7 +71,7 @@ class Activity:
                 case JobHeard(job, result):
                     self._heard(job, result)
                 case JobEnded(job, end):
-                    self.worked, self.last = self.worked + end.device_seconds, self.clock()
+                    self.worked, self.last = self.worked + end.device_seconds / _processes(job), self.clock()
                     self._ended(job, end.result)
                 case AttackDone():
                     standing = Standing(event.attack, event.standing, event.images)
@@ -87,7 +87,8 @@ class Activity:
             if self.first is None:
                 return None
             until = self.clock() if self.runs else self.last
-            heard = sum(_number(run.result, "device_seconds") or 0.0 for run in self.runs.values())
+            runs = self.runs.values()
+            heard = sum((_number(run.result, "device_seconds") or 0.0) / _processes(run.job) for run in runs)
             unheard = sum(until - run.heard for run in self.runs.values())  # at work since, for all that is known
             span = slots * (until - self.first)
             return min(1.0, (self.worked + heard + unheard) / span) if span > 0 else None
@@ -123,6 +124,11 @@ class Activity:
         if images > 0 and seconds > 0:
             speed = images / seconds
             self.speed = speed if self.speed is None else self.speed + _NEWS * (speed - self.speed)
+
+
+def _processes(job: Job) -> int:
+    """How many processes work on a job, each of which its device-seconds count."""
+    return int(job.work.get("processes", 1))
 
 
 def _number(result: Mapping[str, Any], key: str) -> float | None:

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from robustray.disks import disk_trouble, is_full, trouble_behind
-from robustray.errors import Diverged, Paused, UserError
+from robustray.errors import Diverged, Paused, ProcessLost, UserError
 from robustray.files import json_mapping, write_whole
 from sweeps.running.packing import Share
 from sweeps.running.tasks.log_file import logging_to
@@ -154,6 +154,10 @@ def failure(error: Exception, log_file: Path, epoch: int) -> Report:
         return lost
     elif isinstance(error, UserError):
         return blocked(str(error), epoch)
+    elif isinstance(error, ProcessLost):
+        with logging_to(log_file):
+            log.error("%s", error)
+        raise error
     elif (broken is not None and isinstance(error, broken)) or "CUDA error" in str(error):
         raise error
     else:
@@ -187,7 +191,7 @@ def settle(work: Mapping[str, Any]) -> Share:
     """Keeps this process to its job's share of the machine."""
     import torch
 
-    share = Share(work["cpus"], work["gpus"])
+    share = Share(work["cpus"], work["gpus"], processes=work.get("processes", 1))
     torch.set_num_threads(share.threads)
     if torch.cuda.is_available():
         torch.cuda.set_per_process_memory_fraction(share.memory)

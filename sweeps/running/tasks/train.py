@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 from robustray.errors import Diverged, Paused
 from sweeps.running.tasks import base, compiler
@@ -14,7 +14,9 @@ from sweeps.running.tasks.log_file import logging_to
 
 if TYPE_CHECKING:
     from robustray.training import Trainer
+    from robustray.training.processes import Crew
     from robustray.training.script import ScriptTrainer
+    from robustray.trial import TrialConfig
 
 log = logging.getLogger("robustray")
 
@@ -24,7 +26,11 @@ class TrainTask(Living):
 
     An epoch that is not finite is trained once more from the last checkpoint: where a device or a disk was at fault for a
     moment, the trial goes on as it would have, and where the trial is, it diverges again.
+
+    Where several processes share the work, this one starts the others, and keeps them for the next trial of as many.
     """
+
+    _crew: ClassVar[Crew | None] = None
 
     def __init__(self, work: Mapping[str, Any]) -> None:
         super().__init__()
@@ -108,7 +114,7 @@ class TrainTask(Living):
         if config.compile != "off":
             compiler.settle(self.folder, threads)
         kind = Trainer if config.script is None else ScriptTrainer
-        trainer = kind(config, self.folder, threads=threads)
+        trainer = self._together(config, threads) or kind(config, self.folder, threads=threads)
         if isinstance(trainer, Trainer):
             trainer.alive = self.watch.beat
         else:  # what it does between two reports, nobody knows
@@ -117,6 +123,20 @@ class TrainTask(Living):
             trainer.stop.set()
         log.info("at %s", trainer.place)
         return trainer
+
+    def _together(self, config: TrialConfig, threads: int) -> Trainer | None:
+        """The trainer of a trial that several processes train; None for one that this process trains alone."""
+        from robustray.training.processes import Crew
+
+        size, crew, kind = self.work.get("processes", 1), type(self)._crew, type(self)
+        if crew is not None and not (crew.fit and (crew.size, crew.threads) == (size, threads)):
+            crew.end()
+            kind._crew = crew = None
+        if size == 1:
+            return None
+        if crew is None:
+            kind._crew = crew = Crew(size, device="cuda" if self.work["gpus"] else "cpu", threads=threads)
+        return crew.open(config, self.folder)
 
     def _count_attempt(self) -> int:
         kept = [path for name in ("last.pt", "script/state.pt") if (path := self.folder / name).exists()]

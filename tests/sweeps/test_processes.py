@@ -1,0 +1,117 @@
+"""Trials that several processes train: what a job gets, what is refused, and sweeps of them."""
+
+from __future__ import annotations
+
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from robustray.errors import UserError
+from robustray.training import processes
+from sweeps.running import packing
+from sweeps.running.packing import Machine, Share
+from sweeps.running.queues import Job, Sized
+from sweeps.running.tasks.train import TrainTask
+from sweeps.space.resources import Resources
+from tests.sweeps.small import facts, run_quietly, small_sweep
+from tests.sweeps.test_watch import _One
+
+TWO = ("resources={processes: 2, gpus: 0}", "search.trials=3")
+
+
+@pytest.mark.parametrize(
+    ("options", "machine", "share"),
+    [
+        ({}, Machine(8, 4), Share(2.0, 2.0, processes=2)),
+        ({}, Machine(8, 0), Share(2.0, 0.0, processes=2)),
+        ({"gpus": 0}, Machine(8, 4), Share(2.0, 0.0, processes=2)),
+        ({"cpus": 6, "gpus": 2}, Machine(8, 4), Share(6.0, 2.0, processes=2)),
+    ],
+)
+def test_each_process_has_a_gpu_or_its_part_of_the_cores(
+    options: dict[str, Any], machine: Machine, share: Share
+) -> None:
+    found = packing.asked(Resources(processes=2, **options), machine)
+    assert found == share
+    assert share.threads == int(share.cpus / 2)
+    assert share.single() == Share(share.cpus / 2, share.gpus / 2)
+
+
+def test_trainings_get_the_whole_share_and_other_jobs_the_part_of_one_process() -> None:
+    got = {}
+    for kind in ("train", "judge"):
+        job = Sized(_One(Job(kind, 0, {"kind": kind})), Share(4.0, 2.0, processes=2), print).next()
+        assert isinstance(job, Job)
+        got[kind] = (job.work["cpus"], job.work["gpus"], job.work["processes"])
+    assert got == {"train": (4.0, 2.0, 2), "judge": (2.0, 1.0, 1)}
+
+
+@pytest.mark.parametrize(
+    ("override", "said"),
+    [
+        ("resources={processes: 2, gpus: 1}", "resources.gpus: must be 2, one for each of the processes, or 0, not 1"),
+        (
+            "resources={processes: 2, gpus: 0.5}",
+            "resources.gpus: must be 2, one for each of the processes, or 0, not 0.5",
+        ),
+        (
+            "resources={processes: 4, cpus: 2}",
+            "resources.cpus: must be 4 at least, one for each of the processes, not 2",
+        ),
+        (
+            "resources={processes: 2, trials_per_device: 2}",
+            "resources.trials_per_device: is for trials that share a device",
+        ),
+        ("resources={processes: 0}", "resources.processes: must be at least 1, not 0"),
+        ("resources={processes: two}", "resources.processes: must be a number, not 'two'"),
+        (
+            "trial.compile=default",
+            "resources.processes: is 2, but of trial.compile: several processes cannot share a compiled",
+        ),
+    ],
+)
+def test_what_does_not_go_together_is_refused_in_words(override: str, said: str, tmp_path: Path) -> None:
+    with pytest.raises(UserError) as refused:
+        small_sweep(tmp_path, TWO[0], override)
+    assert said in str(refused.value)
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """The sweep on the local backend."""
+    folder = tmp_path_factory.mktemp("undisturbed")
+    assert run_quietly(small_sweep(folder, *TWO), folder / "small")
+    return facts(folder / "small")
+
+
+@pytest.mark.faults
+def test_a_sweep_that_loses_a_process_ends_as_if_it_had_not(tmp_path: Path, undisturbed: dict[str, Any]) -> None:
+    assert TrainTask._crew is not None, "kept for the next trial"
+    TrainTask._crew.end()
+    begun = tmp_path / "small" / "trials" / "0000" / "last.pt"
+
+    def kill() -> None:
+        while not begun.exists():
+            time.sleep(0.002)
+        for child in psutil.Process().children():
+            if processes.FOLLOWER in child.cmdline():
+                child.kill()
+
+    killer = threading.Thread(target=kill)
+    killer.start()
+    assert run_quietly(small_sweep(tmp_path, *TWO), tmp_path / "small")
+    killer.join()
+    assert facts(tmp_path / "small") == undisturbed
+    assert "was killed by SIGKILL" in (begun.parent / "log.txt").read_text()
+    assert "was killed by SIGKILL" in (tmp_path / "small" / "events.log").read_text()
+
+
+@pytest.mark.cluster
+@pytest.mark.timeout(600)
+def test_ray_gives_what_local_gives(tmp_path: Path, undisturbed: dict[str, Any]) -> None:
+    assert run_quietly(small_sweep(tmp_path, *TWO), tmp_path / "small", "ray")
+    assert facts(tmp_path / "small") == undisturbed
