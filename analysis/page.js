@@ -38,7 +38,11 @@ const page = (() => {
             font: { size: 10 },
           });
     layout.shapes = Object.values(overlays[id] ?? {}).flat();
-    const fresh = !place.classList.contains("js-plotly-plot");
+    // Plotly keeps the room that a colour bar or a legend took beside the plot: one of another width begins anew.
+    const drawn = () => place.classList.contains("js-plotly-plot");
+    if (drawn() && place.dataset.narrow !== String(narrow.matches)) Plotly.purge(place);
+    place.dataset.narrow = narrow.matches;
+    const fresh = !drawn();
     // Its buttons would lie on the topmost panels of the other figures.
     Plotly.react(place, data, layout, { ...config, ...(id === "frontier" ? {} : { displayModeBar: false }) });
     if (fresh)

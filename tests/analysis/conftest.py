@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
+from typing import NoReturn
 
 import pandas as pd
 import pytest
 
 from analysis.collect import load
 from analysis.report import publish
+from tests.analysis.devtools import Tab, tab
 from tests.analysis.made import sweep
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
@@ -42,5 +46,30 @@ def browser() -> str:
     """A Chromium on this machine."""
     found = next(filter(None, map(shutil.which, BROWSERS)), None)
     if found is None:
-        pytest.skip("no Chromium on this machine")
+        missing("no Chromium on this machine")
     return found
+
+
+@pytest.fixture(scope="module")
+def shown(browser: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Tab]:
+    """The page of the sweep of 24 trials with their trainings, 1280 pixels wide, all figures drawn; a browser per file.
+
+    Each test leaves it with that width, in the light theme, with no trial looked at.
+    """
+    folder = sweep(tmp_path_factory.mktemp("results") / "trades_beta", trained=True)
+    index = publish(folder, picture=False).index
+    with tab(browser) as found:
+        found.size(1280, 900)
+        found.open(index.absolute().as_uri())
+        found.until(
+            "document.querySelectorAll('.js-plotly-plot').length === document.querySelectorAll('figure > [id]').length"
+        )
+        yield found
+        assert found.errors == []
+
+
+def missing(what: str) -> NoReturn:
+    """Something is not here that a test needs: it is skipped, and fails where `CI_MUST_SEE` says that it may not be."""
+    if os.environ.get("CI_MUST_SEE"):
+        pytest.fail(what)
+    pytest.skip(what)

@@ -4,31 +4,20 @@ from __future__ import annotations
 
 import importlib.util
 import json
-from collections.abc import Iterator
 from pathlib import Path
 
 import pandas as pd
 import pytest
 
 from tests.analysis import made as the
-from tests.analysis.devtools import Tab, tab
+from tests.analysis.conftest import missing
+from tests.analysis.devtools import Tab
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(600)]
 
 _PRESSED = "[...document.querySelectorAll('.pick[aria-pressed=true]')].map((one) => one.closest('table')?.id)"
 _FIGURES = "[...document.querySelectorAll('.js-plotly-plot')]"
 _RINGS = f"Object.fromEntries({_FIGURES}.map((one) => [one.id, one.layout.shapes.length]))"
-
-
-@pytest.fixture(scope="module")
-def shown(browser: str, made: Path) -> Iterator[Tab]:
-    """The page of the made sweep. Each test leaves it with no trial looked at."""
-    with tab(browser) as found:
-        found.size(1280, 900)
-        found.open((made / "report" / "index.html").absolute().as_uri())
-        found.until("document.querySelectorAll('.js-plotly-plot').length >= 5")
-        yield found
-        assert found.errors == []
 
 
 def _middle(shown: Tab, selector: str) -> tuple[float, float]:
@@ -135,7 +124,7 @@ def test_axe_finds_nothing(shown: Tab) -> None:
     """The rules of WCAG 2.1 A and AA, and axe's own, in both themes. What Plotly draws is its own, and said in tables too."""
     engine = importlib.util.find_spec("axe_core_python")
     if engine is None or engine.origin is None:
-        pytest.skip("axe-core is not installed")
+        missing("axe-core is not installed")
     shown.says(Path(engine.origin).with_name("axe.min.js").read_text(encoding="utf-8") + "; true")
     shown.says("page.select(page.read('facts').members[0])")
     for dark in (False, True):
