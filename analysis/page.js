@@ -39,18 +39,20 @@ const page = (() => {
           });
     layout.shapes = Object.values(overlays[id] ?? {}).flat();
     // Plotly keeps the room that a colour bar or a legend took beside the plot: one of another width begins anew.
-    const drawn = () => place.classList.contains("js-plotly-plot");
-    if (drawn() && place.dataset.narrow !== String(narrow.matches)) Plotly.purge(place);
+    const fresh = place.dataset.narrow !== String(narrow.matches);
+    if (fresh) Plotly.purge(place);
     place.dataset.narrow = narrow.matches;
-    const fresh = !drawn();
     // Its buttons would lie on the topmost panels of the other figures.
     Plotly.react(place, data, layout, { ...config, ...(id === "frontier" ? {} : { displayModeBar: false }) });
     if (fresh)
       place.on("plotly_click", ({ points }) => {
-        const found = points.find((point) => Number.isInteger(point.customdata));
-        if (found) api.select(found.customdata);
+        const found = points.map(({ data, pointNumber }) => trialOf(data, [pointNumber].flat()[0])).find(Number.isInteger);
+        if (found !== undefined) api.select(found);
       });
   };
+
+  /** Whose a point of a trace is: `customdata` says it by point, of a map by row; `meta.trial` of a whole line. */
+  const trialOf = ({ customdata, meta }, at) => customdata?.[at] ?? meta?.trial;
 
   // What both themes have is there once, in the light one.
   const whole = (id, { data, layout }) => ({
