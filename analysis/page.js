@@ -70,11 +70,12 @@ const page = (() => {
     const [first, ...others] = [...shown, ...painters];
     const mine = (turn += 1);
     first?.();
-    if (printing) return others.forEach((one) => one());
+    const last = () => api.selected !== null && api.select(api.selected, { quietly: true });
+    if (printing) return [...others, last].forEach((one) => one());
     const next = () => {
       if (mine !== turn) return;
       const one = others.shift();
-      if (!one) return api.selected !== null && api.select(api.selected, { quietly: true });
+      if (!one) return last();
       one();
       setTimeout(next);
     };

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import importlib.util
+import json
 import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import pandas as pd
 import pytest
@@ -66,6 +68,25 @@ def shown(browser: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ta
         )
         yield found
         assert found.errors == []
+
+
+def axe(shown: Tab, *, only: str = "") -> list[Any]:
+    """What axe-core finds on the page that is shown: the rule, how often, the first place.
+
+    Args:
+        only: the one rule that is looked at; all of them where empty.
+    """
+    engine = importlib.util.find_spec("axe_core_python")
+    if engine is None or engine.origin is None:
+        missing("axe-core is not installed")
+    if not shown.says("'axe' in window"):
+        shown.says(Path(engine.origin).with_name("axe.min.js").read_text(encoding="utf-8") + "; true")
+    asked = {"resultTypes": ["violations"]} | ({"runOnly": [only]} if only else {})
+    found: list[Any] = shown.says(
+        f"axe.run(document, {json.dumps(asked)}).then(({{ violations }}) =>"
+        "violations.map(({ id, nodes }) => [id, nodes.length, nodes[0].html.slice(0, 160)]))"
+    )
+    return found
 
 
 def missing(what: str) -> NoReturn:

@@ -87,7 +87,7 @@ _MARKED = f"""(trial) => {_FIGURES}.filter((id) => {{
 
 
 def test_a_click_in_any_figure_selects_the_trial_in_all_of_them(shown: Tab) -> None:
-    """Points, lines, rows of a map: whatever a trial is drawn as, a click on it looks at that trial, and all figures mark it."""
+    """Points, lines, rows of a map: whatever a trial is drawn as, a click looks at that trial, and all figures mark it."""
     figures = shown.says(_FIGURES)
     carrying = [name for name in figures if shown.says(f"({_CARRIED})('{name}').length")]
     assert set(figures) - set(carrying) == {"importance"}
