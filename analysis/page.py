@@ -44,7 +44,7 @@ from analysis.comparison import Comparison
 from analysis.device_time import DeviceTime
 from analysis.figures import frontier_figure, out_of_view
 from analysis.option_figure import option_figure, varied
-from analysis.search import audit, made_by
+from analysis.search import audit, interactions, made_by
 from analysis.search.explained import Explained, explain
 from analysis.search.importance_figure import importance_figure
 from analysis.sheet import Sheet
@@ -128,6 +128,8 @@ def render(
         options_drawn=bool(varied(df)),
         importance=search.importance is not None,
         why_no_importance=search.why_not,
+        together=interactions.table(search.pairs, search.importance.table) if search.importance else tables.Table([]),
+        together_said=interactions.said(search.pairs),
         made_by=made_by.table(search.members, snapshot.objectives),
         audit=audit.table(search.audited),
         points=words.points,
