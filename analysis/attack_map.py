@@ -55,6 +55,7 @@ def attack_map(
     figure.add_heatmap(
         z=z.tolist(), y=numbers, zmin=-0.5, zmax=len(names) - 0.5, colorscale=steps, showscale=False, ygap=3,
         text=[[names[code] for code in row] for row in z], hovertemplate="trial %{y}: %{text}<extra></extra>",
+        customdata=[models.trials[row] for row in rows],
     )  # fmt: skip
     for name, colour in zip(names, colours, strict=True):
         figure.add_scatter(

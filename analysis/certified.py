@@ -11,7 +11,7 @@ from typing import Any
 import pandas as pd
 import plotly.graph_objects as go
 
-from analysis import palette, picture, style
+from analysis import alone, palette, picture, style
 from analysis.palette import ThemeName
 from robustray.errors import UserError
 from robustray.files import write_whole
@@ -40,7 +40,7 @@ def publish(folder: Path, *, form: str = "smoothing", png: bool = True) -> Drawn
     df, result = read(folder)
     figure = radius_figure(df, title=caption(result), form=form)
     page, image = folder / "radii.html", folder / "radii.png"
-    write_whole(page, figure.to_html(include_plotlyjs=True))
+    write_whole(page, alone.page("Certified accuracy over the radius", figure))
     notes, drawn = [], None
     if png:
         try:

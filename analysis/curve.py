@@ -13,7 +13,7 @@ import pandas as pd
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
-from analysis import palette, picture, style
+from analysis import alone, palette, picture, style
 from analysis.palette import Theme, ThemeName
 from robustray.errors import UserError
 from robustray.files import write_whole
@@ -63,7 +63,7 @@ def publish(folders: Sequence[Path], *, png: bool = True) -> Drawn:
     curves = [curve for folder in folders for curve in read(folder)]
     figure = curve_figure(curves)
     page, image = folders[0] / "curve.html", folders[0] / "curve.png"
-    write_whole(page, figure.to_html(include_plotlyjs=True))
+    write_whole(page, alone.page("Measures over the epochs of a training", figure))
     notes, drawn = [], None
     if png:
         try:

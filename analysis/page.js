@@ -38,15 +38,21 @@ const page = (() => {
             font: { size: 10 },
           });
     layout.shapes = Object.values(overlays[id] ?? {}).flat();
-    const fresh = !place.classList.contains("js-plotly-plot");
+    // Plotly keeps the room that a colour bar or a legend took beside the plot: one of another width begins anew.
+    const fresh = place.dataset.narrow !== String(narrow.matches);
+    if (fresh) Plotly.purge(place);
+    place.dataset.narrow = narrow.matches;
     // Its buttons would lie on the topmost panels of the other figures.
     Plotly.react(place, data, layout, { ...config, ...(id === "frontier" ? {} : { displayModeBar: false }) });
     if (fresh)
       place.on("plotly_click", ({ points }) => {
-        const found = points.find((point) => Number.isInteger(point.customdata));
-        if (found) api.select(found.customdata);
+        const found = points.map(({ data, pointNumber }) => trialOf(data, [pointNumber].flat()[0])).find(Number.isInteger);
+        if (found !== undefined) api.select(found);
       });
   };
+
+  /** Whose a point of a trace is: `customdata` says it by point, of a map by row; `meta.trial` of a whole line. */
+  const trialOf = ({ customdata, meta }, at) => customdata?.[at] ?? meta?.trial;
 
   // What both themes have is there once, in the light one.
   const whole = (id, { data, layout }) => ({
@@ -64,11 +70,12 @@ const page = (() => {
     const [first, ...others] = [...shown, ...painters];
     const mine = (turn += 1);
     first?.();
-    if (printing) return others.forEach((one) => one());
+    const last = () => api.selected !== null && api.select(api.selected, { quietly: true });
+    if (printing) return [...others, last].forEach((one) => one());
     const next = () => {
       if (mine !== turn) return;
       const one = others.shift();
-      if (!one) return api.selected !== null && api.select(api.selected, { quietly: true });
+      if (!one) return last();
       one();
       setTimeout(next);
     };

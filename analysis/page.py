@@ -6,24 +6,19 @@ by their hashes and allows no request at all, so nothing that slipped through co
 
 from __future__ import annotations
 
-import base64
-import hashlib
-import json
 from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import UTC, datetime
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
 import jinja2
 import pandas as pd
-import plotly.graph_objects as go
 import yaml
 from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 
 from analysis import (
+    assets,
     axes,
     budgets,
     busy,
@@ -49,7 +44,7 @@ from analysis.comparison import Comparison
 from analysis.device_time import DeviceTime
 from analysis.figures import frontier_figure, out_of_view
 from analysis.option_figure import option_figure, varied
-from analysis.search import audit, made_by
+from analysis.search import audit, interactions, made_by
 from analysis.search.explained import Explained, explain
 from analysis.search.importance_figure import importance_figure
 from analysis.sheet import Sheet
@@ -59,14 +54,6 @@ from sweeps.standing import SELECTION, TEST
 _NAMES = {"space_hash": "space hash"}
 _SCRIPTS = ("page.js", "page_tables.js", "page_search.js", "page_selected.js", "page_begin.js")
 _LIVE = "page_live.js"
-
-
-@dataclass(frozen=True)
-class _Asset:
-    """A script or style sheet that is part of the page, and the hash its policy knows it by."""
-
-    text: Markup
-    digest: str
 
 
 def render(
@@ -95,8 +82,8 @@ def render(
     chosen = comparisons.get(SELECTION)
     decisive = comparisons.get(TEST) or comparisons.get(SELECTION)
     search, progress = explain(df, snapshot), progress_of.progress(df, snapshot)
-    scripts = [] if live else [_asset(get_plotlyjs())]
-    scripts += [_asset(_read(name)) for name in (*_SCRIPTS, *([_LIVE] if live else []))]
+    scripts = [] if live else [assets.asset(get_plotlyjs())]
+    scripts += [assets.asset(assets.read(name)) for name in (*_SCRIPTS, *([_LIVE] if live else []))]
     name = sheet.name(folder)
     return _template("template.html").render(
         name=name,
@@ -111,7 +98,7 @@ def render(
         merits=[*summary.merits(df, snapshot, spent), *busy.merit(folder)],
         answers=answers(df, snapshot, spent, comparisons, advice(df, snapshot.objectives)),
         limit=picking.limit(df, snapshot.objectives),
-        facts_of_page=_json(picking.facts(df, snapshot.objectives) | {"progress": progress, "training": trained}),
+        facts_of_page=assets.data(picking.facts(df, snapshot.objectives) | {"progress": progress, "training": trained}),
         progress=None if progress is None else progress_of.said(progress),
         trained=training_of.said(df, snapshot.objectives, trained) if trained else None,
         weaker=weaker.table(decisive, df, snapshot.objectives) if decisive else tables.Table([]),
@@ -141,6 +128,8 @@ def render(
         options_drawn=bool(varied(df)),
         importance=search.importance is not None,
         why_no_importance=search.why_not,
+        together=interactions.table(search.pairs, search.importance.table) if search.importance else tables.Table([]),
+        together_said=interactions.said(search.pairs),
         made_by=made_by.table(search.members, snapshot.objectives),
         audit=audit.table(search.audited),
         points=words.points,
@@ -155,7 +144,7 @@ def render(
         figures=_figures(df, snapshot, sheet, decisive, search),
         live=live,
         scripts=scripts,
-        style=_asset(_read("page.css")),
+        style=assets.asset(assets.read("page.css")),
     )
 
 
@@ -166,7 +155,7 @@ def blank(folder: Path, said: str) -> str:
         folder: the sweep's; its name alone is shown.
         said: why; plain text.
     """
-    style, script = _asset(_read("page.css")), _asset(_read(_LIVE))
+    style, script = assets.asset(assets.read("page.css")), assets.asset(assets.read(_LIVE))
     return _template("blank.html").render(name=folder.name, said=said, script=script, style=style)
 
 
@@ -175,7 +164,7 @@ def _template(name: str) -> jinja2.Template:
         autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
     environment.filters["time"] = words.time
-    return environment.from_string(_read(name))
+    return environment.from_string(assets.read(name))
 
 
 def figure_title(sheet: Sheet, folder: Path, objectives: Mapping[str, str]) -> str:
@@ -241,12 +230,12 @@ def _figures(
         for theme in ("light", "dark")
     }
     drawn = {
-        theme: {place: _plain(figure) for place, figure in both.items() if figure is not None}
+        theme: {place: assets.plain(figure) for place, figure in both.items() if figure is not None}
         for theme, both in drawn.items()
     }
     for place, figure in drawn["dark"].items():
         _share(drawn["light"][place], figure)
-    return _json(drawn)
+    return assets.data(drawn)
 
 
 def _share(light: Mapping[str, Any], dark: Mapping[str, Any]) -> None:
@@ -259,23 +248,3 @@ def _share(light: Mapping[str, Any], dark: Mapping[str, Any]) -> None:
         ]
         for name in mine["same"]:
             del mine[name]
-
-
-def _json(data: Any) -> Markup:
-    """Data for the scripts, which no string in it can end early."""
-    text = json.dumps(data, separators=(",", ":"))
-    for character in "<>&\u2028\u2029":
-        text = text.replace(character, f"\\u{ord(character):04x}")
-    return Markup(text)  # noqa: S704 - nothing in it is markup any more
-
-
-def _plain(figure: go.Figure) -> Any:
-    return json.loads(figure.to_json())
-
-
-def _asset(text: str) -> _Asset:
-    return _Asset(Markup(text), base64.b64encode(hashlib.sha256(text.encode()).digest()).decode())  # noqa: S704 - ours
-
-
-def _read(name: str) -> str:
-    return resources.files("analysis").joinpath(name).read_text(encoding="utf-8")

@@ -6,22 +6,22 @@
   const places = () => [...document.querySelectorAll(".js-plotly-plot")];
   const facts = () => page.read("facts");
 
-  /** Where a trial stands in a figure: a place for each mark of it. */
-  const marks = (place, trial) =>
-    place.data.flatMap((trace) => {
-      const at = trace.customdata?.indexOf(trial) ?? -1;
-      if (at < 0 || trace.x[at] == null || trace.visible === "legendonly" || trace.mode === "lines") return [];
-      return [{ x: trace.x[at], y: trace.y[at], xref: trace.xaxis ?? "x", yref: trace.yaxis ?? "y" }];
-    });
-
   // Four curves, for a circle's corners cannot be negative pixels where an axis is logarithmic.
   const [r, k] = [ROOM, 0.5523 * ROOM];
-  const path = `M${r},0 C${r},${k} ${k},${r} 0,${r} C${-k},${r} ${-r},${k} ${-r},0 C${-r},${-k} ${-k},${-r} 0,${-r} C${k},${-r} ${r},${-k} ${r},0 Z`;
-  const rings = (place, trial) =>
-    marks(place, trial).map(({ x, y, xref, yref }) => ({
-      type: "path", path, xref, yref, xsizemode: "pixel", ysizemode: "pixel", xanchor: x, yanchor: y,
-      line: { width: 2.5, color: page.theme() === "dark" ? "#ffb454" : "#b3261e" },
-    })); // prettier-ignore
+  const ring = `M${r},0 C${r},${k} ${k},${r} 0,${r} C${-k},${r} ${-r},${k} ${-r},0 C${-r},${-k} ${-k},${-r} 0,${-r} C${k},${-r} ${r},${-k} ${r},0 Z`;
+
+  /** What goes over a trial's marks in a figure: a ring around a point, a frame around the row of a map. Lines are drawn anew. */
+  const marks = (place, trial) => {
+    const line = { width: 2.5, color: page.theme() === "dark" ? "#ffb454" : "#b3261e" };
+    return place.data.flatMap((trace) => {
+      const at = trace.customdata?.indexOf(trial) ?? -1;
+      if (at < 0 || trace.visible === "legendonly" || trace.mode === "lines") return [];
+      const on = { xref: trace.xaxis ?? "x", yref: trace.yaxis ?? "y", line };
+      if (trace.type === "heatmap") return [{ ...on, type: "rect", xref: "paper", x0: 0, x1: 1, y0: at - 0.5, y1: at + 0.5 }];
+      if (trace.x[at] == null) return [];
+      return [{ ...on, type: "path", path: ring, xsizemode: "pixel", ysizemode: "pixel", xanchor: trace.x[at], yanchor: trace.y[at] }]; // prettier-ignore
+    });
+  };
 
   const told = (trial) => {
     const row = document.querySelector(`#trials tr[data-trial="${trial}"]`);
@@ -53,7 +53,7 @@
       if (found.matches(".pick")) found.setAttribute("aria-pressed", "true");
       else found.classList.add("selected");
     }
-    for (const place of places()) page.overlay(place.id, "selected", trial === null ? [] : rings(place, trial));
+    for (const place of places()) page.overlay(place.id, "selected", trial === null ? [] : marks(place, trial));
     document.getElementById("selected").hidden = trial === null;
     if (trial !== null) told(trial);
     if (!quietly) history.replaceState(null, "", trial === null ? location.pathname + location.search : `#trial-${trial}`);
@@ -71,7 +71,8 @@
     const stepping = target.closest("[data-step]");
     if (stepping) return step(Number(stepping.dataset.step));
     if (target.closest("#selected-close")) return page.select(null);
-    const row = target.closest("tr[data-trial], button.pick[data-trial]");
+    const card = target.closest("details.card:not([open]) > summary")?.parentElement;
+    const row = card ?? target.closest("tr[data-trial], button.pick[data-trial]");
     if (row && !window.getSelection().toString()) page.select(Number(row.dataset.trial));
   });
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import plotly.graph_objects as go
 
-from analysis import picture, style
+from analysis import alone, picture, style
 from analysis.palette import Theme
 from robustray.files import write_whole
 
@@ -35,7 +35,7 @@ def written(figure: go.Figure, stem: Path) -> Written:
     """Writes STEM.html, and STEM.png, .svg and .pdf where a browser can be had; a picture that cannot be drawn is a note."""
     done = Written()
     page = stem.with_suffix(".html")
-    write_whole(page, figure.to_html(include_plotlyjs=True))
+    write_whole(page, alone.page(stem.name.replace("_", " "), figure))
     done.files.append(page)
     size = int(figure.layout.width), int(figure.layout.height)
     for kind in FORMATS:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +12,7 @@ from markupsafe import Markup
 from rich.console import Group
 from rich.text import Text
 
-from analysis import picture, printed, words
+from analysis import alone, assets, picture, printed, words
 from analysis.frontiers import figure
 from analysis.frontiers.compared import Compared
 from analysis.frontiers.differing import SERIOUS
@@ -22,6 +21,10 @@ from robustray.files import write_whole
 
 _MINUS = "\N{MINUS SIGN}"
 _INDICATOR = {"hypervolume": "hypervolume, points", "epsilon": "epsilon, points"}
+_SEEN = {
+    "frontiers": "Clean against robust accuracy: the frontier of each sweep; the tables below have the numbers",
+    "cost": "Hypervolume over device-hours, a line for each sweep",
+}
 LEGEND = {
     "hypervolume": "area under the frontier, of 100: larger is better",
     "epsilon": "points of both accuracies that it lacks to be as good as the best of all sweeps: smaller is better",
@@ -115,7 +118,7 @@ def publish(
         "conditions": of.conditions,
     }.items():
         write_whole(out / f"{name}.csv", table.to_csv(index=False))
-    write_whole(out / "index.html", _page(of, figures, notes))
+    write_whole(out / "index.html", _page(of, below, figures, notes))
     for name in ("frontiers", "cost"):
         image, content = out / f"{name}.png", None
         if png and name in figures:
@@ -130,26 +133,31 @@ def publish(
     return out / "index.html", told
 
 
-def _page(of: Compared, figures: Mapping[str, Any], notes: Sequence[str]) -> str:
+def _page(of: Compared, below: pd.DataFrame, figures: Mapping[str, Any], notes: Sequence[str]) -> str:
     environment = jinja2.Environment(
         autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
-    text = resources.files("analysis.frontiers").joinpath("page.html").read_text(encoding="utf-8")
-    drawn = [
-        Markup(each.to_html(full_html=False, include_plotlyjs=number == 0))  # noqa: S704 - its texts are escaped
-        for number, each in enumerate(figures.values())
-    ]
-    return environment.from_string(text).render(
-        names=[front.name for front in of.fronts],
+    themes: dict[str, alone.Themes] = {
+        "frontiers": {
+            "light": figures["frontiers"],
+            "dark": figure.frontiers_figure(of, below, theme="dark"),
+        }
+    }
+    if "cost" in figures:
+        themes["cost"] = {"light": figures["cost"], "dark": figure.cost_figure(of, theme="dark")}
+    names = [front.name for front in of.fronts]
+    body = environment.from_string(assets.read("frontiers/page.html")).render(
+        names=names,
         split=of.split,
         notes=list(notes),
         serious=any(note.startswith(SERIOUS) for note in notes),
-        figures=drawn,
+        figures=[alone.place(name, _SEEN[name]) for name in themes],
         sweeps=sweeps(of),
         pairs=pairs(of),
         conditions=conditions(of),
         legend=LEGEND,
     )
+    return alone.render(", ".join(names), Markup(body), themes)  # noqa: S704 - the template escaped it
 
 
 def _number(value: float) -> Cell:

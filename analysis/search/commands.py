@@ -37,9 +37,9 @@ def importance(
     csv: Csv = None,
     out: Png = None,
 ) -> None:
-    """Say which options mattered, for each objective and for the frontier, and what made each member."""
+    """Say which options mattered, for each objective and for the frontier, which act together, and what made each member."""
     from analysis import collect, printed
-    from analysis.search import explained, made_by, written
+    from analysis.search import explained, interactions, made_by, written
     from analysis.search.importance_figure import importance_figure
     from robustray.errors import UserError
     from sweeps import record
@@ -52,13 +52,19 @@ def importance(
     for target, of_target in written.tables(table):
         _show(target)
         _show(printed.of_page(of_target))
+    _show(interactions.HEADING)
+    _show(interactions.said(found.pairs))
+    if len(found.pairs):
+        _show(printed.of_page(interactions.table(found.pairs, table)))
     members = made_by.table(found.members, snapshot.objectives)
     if members.rows:
         _show(written.MEMBERS)
         _show(printed.of_page(members))
     if csv is not None:
-        table.to_csv(csv, index=False)
-        typer.echo(csv)
+        pairs = csv.with_name(f"{csv.stem}_pairs{csv.suffix}")
+        for path, numbers in ((csv, table), (pairs, found.pairs)):
+            numbers.to_csv(path, index=False)
+            typer.echo(path)
     if out is not None:
         _draw(importance_figure(table), out)
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import pandas as pd
 
 from analysis import words
-from analysis.search import audit, made_by
+from analysis.search import audit, interactions, made_by
 from analysis.search.importance import Importance, importance
 from analysis.search.sample import FEWEST, sample
 from sweeps.record import Snapshot
@@ -19,12 +19,14 @@ class Explained:
 
     Attributes:
         importance: of its options; None where `why_not` says why there is none.
+        pairs: of options that act together, as `interactions.interactions` gives them.
         members: what made each, as `made_by.made_by` gives it.
         audited: its cheap numbers, as `audit.audit` gives them.
     """
 
     importance: Importance | None
     why_not: str
+    pairs: pd.DataFrame
     members: pd.DataFrame
     audited: pd.DataFrame
 
@@ -40,6 +42,9 @@ def explain(df: pd.DataFrame, snapshot: Snapshot) -> Explained:
     if not found.enough:
         n = len(found.settings)
         few = f"{words.count(n, 'setting')} with numbers {'is' if n == 1 else 'are'} too few; it takes {FEWEST}"
-        return Explained(None, "no searched option varies" if n >= FEWEST else few, pd.DataFrame(), audited)
+        return Explained(
+            None, "no searched option varies" if n >= FEWEST else few, pd.DataFrame(), pd.DataFrame(), audited
+        )
     of = importance(found, snapshot.objectives)
-    return Explained(of, "", made_by.made_by(found, of.forests, snapshot.objectives), audited)
+    pairs = interactions.interactions(found, of.forests, of.table)
+    return Explained(of, "", pairs, made_by.made_by(found, of.forests, snapshot.objectives), audited)

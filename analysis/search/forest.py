@@ -58,7 +58,11 @@ class Forest:
 
     def unseen(self, said: Array) -> Array:
         """Means [..., n] over the trees that did not have a row, of what they say [B, ..., n] of it, or of a change of it."""
-        out = (self.times == 0).astype(float)
+        return self._unseen_of(said, np.arange(len(self.y)))
+
+    def _unseen_of(self, said: Array, at: NDArray[np.intp]) -> Array:
+        """The same of some rows alone: said [B, ..., k] of the rows `at`."""
+        out = (self.times[:, at] == 0).astype(float)
         return np.asarray(np.einsum("b...n,bn->...n", said, out) / np.maximum(out.sum(axis=0), 1))
 
     @cached_property
@@ -83,6 +87,29 @@ class Forest:
         said = self.predicted(made.reshape(-1, self.x.shape[1])).reshape(len(self.trees), count, -1)
         errors = (self.y - self.unseen(said)) ** 2
         return np.asarray(errors.mean(axis=0) - self.errors)[at]
+
+    def together(self, first: Sequence[int], second: Sequence[int], rows: NDArray[np.bool_]) -> Array:
+        """[k] by how much the squared error of k rows would grow without what the forest holds of two options together.
+
+        See `interactions.interactions`, where it is explained: 2 r h + h^2 of each row, r its error, by trees that did not
+        have it.
+
+        Args:
+            first, second: columns of x that are an option's each. rows: [n] which k rows have both.
+        """
+        at, generator = np.flatnonzero(rows), np.random.default_rng(_SEED)
+        half = int(np.clip(_PERMUTED_ROWS // (2 * len(at)), _PERMUTATIONS.start, _PERMUTATIONS.stop // 2))
+        made = np.repeat(self.x[at][None, None], 2 * half, axis=0).repeat(3, axis=1)  # [P, 3, k, p]
+        for each in made:
+            other = self.x[generator.permutation(at)]
+            for exchanged, places in zip(each, (first, second, (*first, *second)), strict=True):
+                exchanged[:, list(places)] = other[:, list(places)]
+        said = self.predicted(made.reshape(-1, self.x.shape[1])).reshape(len(self.trees), *made.shape[:3])
+        as_is = self.predicted(self.x[at])
+        h = self._unseen_of(as_is[:, None] - said[:, :, 0] - said[:, :, 1] + said[:, :, 2], at)  # [P, k]
+        one, other_half = h[:half].mean(axis=0), h[half:].mean(axis=0)
+        residual = self.y[at] - self._unseen_of(as_is, at)
+        return np.asarray(residual * (one + other_half) + one * other_half)
 
     def change(self, before: Array, after: Array) -> tuple[Array, Array]:
         """What the forest expects of changes, [k], and the standard errors of that, [k].

@@ -14,7 +14,8 @@ from analysis.search.sample import MEMBER
 
 _MOST = 12  # options; further ones would be a page of their own
 _ROW, _ROOM = 30, 76  # pixels per option, and of a panel's title and axis
-_POOR = 0.1  # R2: a forest that knows less says nothing of options
+POOR = 0.1
+"""R2: a forest that knows less says nothing of options."""
 _MEASURES = {
     "permuted": ("with others (forest)", "circle", -0.16),
     "alone": ("by itself (PED-ANOVA)", "diamond-open", 0.16),
@@ -43,7 +44,7 @@ def importance_figure(table: pd.DataFrame, *, theme: ThemeName = "light") -> go.
     for row, target in enumerate(targets, start=1):
         part = table[table["target"] == target].set_index("option").loc[shown]
         for measure in _MEASURES:
-            if measure == "permuted" and not fit(table, target) >= _POOR:
+            if measure == "permuted" and not fit(table, target) >= POOR:
                 continue
             figure.add_trace(_marks(part, measure, look, listed=row == 1), row=row, col=1)
         figure.update_yaxes(
@@ -73,7 +74,7 @@ def title(table: pd.DataFrame, target: str) -> tuple[str, str]:
     if words.missing(known):
         return name, ""
     said = f"R\N{SUPERSCRIPT TWO} {known:.2f}".replace("-", "\N{MINUS SIGN}")
-    return name, f"forest: {said}" + ("" if known >= _POOR else ", which is next to nothing")
+    return name, f"forest: {said}" + ("" if known >= POOR else ", which is next to nothing")
 
 
 def fit(table: pd.DataFrame, target: str) -> float:

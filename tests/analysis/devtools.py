@@ -70,11 +70,11 @@ class Tab:
         for kind in ("mousePressed", "mouseReleased"):
             self.call("Input.dispatchMouseEvent", type=kind, x=x, y=y, button="left", clickCount=1)
 
-    def size(self, width: int, height: int = 900, *, dark: bool = False) -> None:
-        """The window's size in pixels, and the theme that the reader's system asks for."""
+    def size(self, width: int, height: int = 900, *, dark: bool = False, media: str = "") -> None:
+        """The window's size in pixels, the theme that the reader's system asks for, and "print" for how it is printed."""
         self.call("Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=False)
         scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
-        self.call("Emulation.setEmulatedMedia", features=[scheme])
+        self.call("Emulation.setEmulatedMedia", media=media, features=[scheme])
 
     def picture(self, path: Path) -> None:
         """The whole page as a PNG."""

@@ -42,6 +42,7 @@ def sweep(
     flagged: Sequence[int] = (),
     replicated: Sequence[int] = (),
     derived: bool = False,
+    trained: bool = False,
 ) -> Path:
     """Writes a TRADES sweep that looks like a real one, always the same.
 
@@ -56,6 +57,7 @@ def sweep(
         flagged: trials whose robust accuracy is far too good, and which the judge flags.
         replicated: trials that are trained again, with two more seeds each.
         derived: whether points are made of trials: one far beyond the frontier, one far inside, one that failed.
+        trained: whether complete trials have their folders, with accuracies epoch by epoch.
     """
     generator = np.random.default_rng(3)
     with Record(folder, OBJECTIVES) as record:
@@ -75,6 +77,10 @@ def sweep(
             _derive(record)
         if judge and fix:
             _test(record, generator, version, autoattack)
+        if trained:
+            for trial in record.trials():
+                if trial.outcome == "complete":
+                    _epochs(record.trial_folder(trial.number), trial.metrics)
     (folder / "sweep.yaml").write_text(yaml.safe_dump(SHEET | {"space": SPACE | {"name": folder.name}}))
     return folder
 
@@ -145,6 +151,14 @@ def _finish(record: Record, number: int, clean: float, robust: float) -> None:
     else:
         violations = {"clean_accuracy": 0.02 if number in INFEASIBLE else -0.1}
         record.finish(number, "complete", metrics=metrics, epoch=60, weights="ab" * 32, violations=violations)
+
+
+def _epochs(folder: Path, metrics: Mapping[str, float]) -> None:
+    """Accuracies that rise to where they ended; the robust one was better before."""
+    folder.mkdir(parents=True, exist_ok=True)
+    clean, robust = metrics["clean_accuracy"], metrics["robust_accuracy"]
+    rows = [f"{at},{clean * at / 60:.4f},{robust * min(at / 50, 1.5 - at / 120):.4f}" for at in range(2, 61, 2)]
+    folder.joinpath("metrics.csv").write_text("\n".join(["epoch,clean_accuracy,robust_accuracy", *rows]) + "\n")
 
 
 def _judge(

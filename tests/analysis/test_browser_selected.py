@@ -2,33 +2,21 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
-from collections.abc import Iterator
-from pathlib import Path
+import re
 
 import pandas as pd
 import pytest
 
 from tests.analysis import made as the
-from tests.analysis.devtools import Tab, tab
+from tests.analysis.conftest import axe
+from tests.analysis.devtools import Tab
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(600)]
 
 _PRESSED = "[...document.querySelectorAll('.pick[aria-pressed=true]')].map((one) => one.closest('table')?.id)"
 _FIGURES = "[...document.querySelectorAll('.js-plotly-plot')]"
 _RINGS = f"Object.fromEntries({_FIGURES}.map((one) => [one.id, one.layout.shapes.length]))"
-
-
-@pytest.fixture(scope="module")
-def shown(browser: str, made: Path) -> Iterator[Tab]:
-    """The page of the made sweep. Each test leaves it with no trial looked at."""
-    with tab(browser) as found:
-        found.size(1280, 900)
-        found.open((made / "report" / "index.html").absolute().as_uri())
-        found.until("document.querySelectorAll('.js-plotly-plot').length >= 5")
-        yield found
-        assert found.errors == []
 
 
 def _middle(shown: Tab, selector: str) -> tuple[float, float]:
@@ -131,19 +119,36 @@ def test_nothing_is_wider_than_the_window(shown: Tab) -> None:
     shown.size(1280, 900)
 
 
+_TOLD = """window.addEventListener("beforeprint", () => {
+  const svgs = [...document.querySelectorAll(".js-plotly-plot")].map((one) => one.querySelector(".main-svg"));
+  const inks = [...document.querySelectorAll("#frontier text, #options text, #progress text")].map((one) => one.style.fill);
+  window.told = { papers: [...new Set(svgs.map((one) => one.style.background))], inks: [...new Set(inks)] };
+}, { once: true })"""
+
+
+def test_what_is_printed_has_white_paper_and_dark_ink(shown: Tab) -> None:
+    shown.size(1280, 900, dark=True)
+    shown.until("document.querySelector('#importance .main-svg').style.background === 'rgb(20, 24, 31)'")
+    shown.says(f"page.select(page.read('facts').members[0]); {_TOLD}")
+    shown.call("Page.printToPDF", printBackground=True)
+    told = shown.says("window.told")
+    assert told["papers"] == ["rgb(255, 255, 255)"]
+    for ink in filter(None, told["inks"]):
+        assert max(map(int, re.findall(r"[0-9]+", ink)[:3])) <= 130, ink
+    shown.size(1280, 900, dark=True, media="print")
+    assert shown.says("getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"
+    assert axe(shown, only="color-contrast") == []
+    shown.size(1280, 900)
+    shown.press("Escape", 27)
+
+
 def test_axe_finds_nothing(shown: Tab) -> None:
-    """The rules of WCAG 2.1 A and AA, and axe's own, in both themes. What Plotly draws is its own, and said in tables too."""
-    engine = importlib.util.find_spec("axe_core_python")
-    if engine is None or engine.origin is None:
-        pytest.skip("axe-core is not installed")
-    shown.says(Path(engine.origin).with_name("axe.min.js").read_text(encoding="utf-8") + "; true")
+    """The rules of WCAG 2.1 A and AA, and axe's own, on a phone and at a desk, in both themes, figures included."""
     shown.says("page.select(page.read('facts').members[0])")
-    for dark in (False, True):
-        shown.size(1280, 900, dark=dark)
-        found = shown.says(
-            "axe.run({ exclude: [['.js-plotly-plot']] }, { resultTypes: ['violations'] }).then(({ violations }) =>"
-            "violations.map(({ id, nodes }) => [id, nodes.length, nodes[0].html.slice(0, 120)]))"
-        )
-        assert found == [], dark
+    for width in (400, 1600):
+        for dark in (False, True):
+            shown.size(width, 900, dark=dark)
+            shown.until(f"innerWidth === {width}")
+            assert axe(shown) == [], (width, dark)
     shown.size(1280, 900)
     shown.press("Escape", 27)
