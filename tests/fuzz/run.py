@@ -80,7 +80,8 @@ def fuzz(name: str, count: int, seed: int) -> Found:
         whole = Path(temporary).resolve() / "whole"
         whole.mkdir()
         reader.make(whole)
-        reader.read(whole)  # as it is, it can be read
+        shutil.copytree(whole, undamaged := whole.with_name("undamaged"))
+        reader.read(undamaged)  # as it is, it can be read
         content = (whole / reader.file).read_bytes()
         for number in range(count):
             folder = whole.with_name("damaged")
