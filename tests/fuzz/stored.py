@@ -9,12 +9,14 @@ import threading
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 from robustray.errors import UserError
 from robustray.files import write_whole
 from robustray.plugins import trust
 from sweeps.record import JOURNAL
 from sweeps.storage import fetching, layout, named
+from sweeps.storage import store as stores
 from sweeps.storage.kept import Kept
 from sweeps.storage.lease import Holder
 from sweeps.storage.sets import Stamp
@@ -32,7 +34,7 @@ def away(folder: Path) -> None:
     for name in NAMES[2:4]:
         Store(url).write(name, b"weights")
     (folder / HOME).mkdir(parents=True)
-    fetching.leave(folder / HOME, folder, url, {name: 7 for name in NAMES[2:4]})
+    fetching.leave(folder / HOME, folder, url, dict.fromkeys(NAMES[2:4], 7))
 
 
 def bring(folder: Path) -> int:
@@ -41,7 +43,7 @@ def bring(folder: Path) -> int:
 
 def known(folder: Path) -> None:
     """What is known of a copy, beside a sweep's folder."""
-    Kept(URL, "me", {name: Stamp(1, 2, 3) for name in NAMES}, {name: "tag" for name in NAMES}).write(folder / "small")
+    Kept(URL, "me", {name: Stamp(1, 2, 3) for name in NAMES}, dict.fromkeys(NAMES, "tag")).write(folder / "small")
 
 
 def read_known(folder: Path) -> Kept:
@@ -120,7 +122,11 @@ def _store() -> Store:
         "AWS_DEFAULT_REGION": "us-east-1",
         "AWS_EC2_METADATA_DISABLED": "true",
     }
-    return Store(URL)
+    once = {"s3": {"config_kwargs": {"retries": {"max_attempts": 0}}}}
+    with patch.dict(stores._OPTIONS, once):  # a damaged answer is tried again after longer and longer pauses
+        store = Store(URL)
+    store._system.retries = 1
+    return store
 
 
 READS: tuple[tuple[str, str, Any, Any, tuple[type[Exception], ...]], ...] = (
