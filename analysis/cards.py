@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -10,6 +9,7 @@ from typing import Any
 import pandas as pd
 
 from analysis import words
+from robustray.files import from_json
 from sweeps.record import Snapshot
 
 
@@ -90,7 +90,7 @@ def _text(path: Path) -> str:
 def _about(path: Path) -> dict[str, Any]:
     """What the worker wrote down of a point; nothing where that is missing or torn."""
     try:
-        about = json.loads(_text(path))
+        about = from_json(_text(path))
     except ValueError:
         return {}
     return about if isinstance(about, dict) else {}

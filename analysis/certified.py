@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import html
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,7 @@ import plotly.graph_objects as go
 from analysis import alone, palette, picture, style
 from analysis.palette import ThemeName
 from robustray.errors import UserError
-from robustray.files import write_whole
+from robustray.files import from_json, write_whole
 
 _SIZE = 860, 480  # pixels
 CURVES, RESULT = "curves.csv", "result.json"
@@ -62,7 +61,7 @@ def read(folder: Path) -> tuple[pd.DataFrame, dict[str, Any]]:
     """
     try:
         df = pd.read_csv(folder / CURVES)
-        result: dict[str, Any] = json.loads((folder / RESULT).read_text(encoding="utf-8"))
+        result: dict[str, Any] = from_json((folder / RESULT).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         raise UserError(
             f"{folder}: no certificate here (no readable {CURVES} and {RESULT}); python -m robustray certify writes one"

@@ -16,7 +16,7 @@ from plotly.subplots import make_subplots
 from analysis import alone, palette, picture, style
 from analysis.palette import Theme, ThemeName
 from robustray.errors import UserError
-from robustray.files import write_whole
+from robustray.files import from_json, write_whole
 
 ABOUT, ROWS = "curve.json", "epochs.csv"
 _WIDTH, _PANEL = 860, 300  # pixels
@@ -91,7 +91,7 @@ def read(folder: Path) -> list[Curve]:
 
 def _curve(home: Path) -> Curve:
     try:
-        about = json.loads((home / ABOUT).read_text(encoding="utf-8"))
+        about = from_json((home / ABOUT).read_text(encoding="utf-8"))
         rows = pd.read_csv(home / ROWS)
         curve = Curve(about, rows.sort_values("epoch"))
         whole = bool(curve.panel and curve.name and about["unit"]) and {"value", "low", "high"} <= set(rows.columns)

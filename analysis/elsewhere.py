@@ -17,7 +17,7 @@ def swept(text: str) -> Path:
     Raises:
         UserError: the copy cannot be read, holds no sweep, or this machine's folder has gone another way.
     """
-    from sweeps.storage import fetching, layout, lease, names, opened
+    from sweeps.storage import fetching, layout, lease, named, names, opened
     from sweeps.storage.kept import Kept
     from sweeps.storage.store import Store, Trouble
 
@@ -27,6 +27,7 @@ def swept(text: str) -> Path:
     if url.endswith(("/", ":")):
         raise UserError(f"{text}: is no sweep's folder; PROTOCOL://BUCKET/PATH/NAME is one")
     store, folder = Store(f"{url}/{name}"), names.cache(url) / name
+    named.remember(store.url)
     try:
         try:
             lock = FolderLock(folder)

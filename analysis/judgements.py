@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from itertools import pairwise
@@ -15,6 +14,7 @@ import pyarrow.parquet as pq
 
 from analysis.sheet import threat_in_words
 from robustray.errors import UserError
+from robustray.files import from_json
 from robustray.judging import flags
 from robustray.verdicts import CLEAN, Shard, Verdicts, read_shards, stages
 from sweeps import record
@@ -49,7 +49,7 @@ def read(folder: Path) -> Judgement:
     finished = _finished(shards, named)
     if not finished:
         raise UserError(f"{folder}: no attack is finished on all images; judge the model to the end")
-    parts = json.loads((folder / PARTS).read_text(encoding="utf-8")) | {"stages": finished}
+    parts = from_json((folder / PARTS).read_text(encoding="utf-8")) | {"stages": finished}
     counted = [shard for shard in shards if shard.attack in (CLEAN, *finished)]
     return Judgement(folder, parts, Verdicts.of(counted), flags.found(counted))
 
@@ -181,7 +181,7 @@ def _seconds(shard: Path) -> float:
     try:
         with shard.open("rb") as file:  # pyarrow takes no name that is not UTF-8
             metadata = pq.read_schema(file).metadata or {}
-        return float(json.loads(metadata[b"robustray"])["seconds"])
+        return float(from_json(metadata[b"robustray"])["seconds"])
     except (pa.ArrowException, OSError, KeyError, ValueError, TypeError):
         return 0.0
 

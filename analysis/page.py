@@ -31,6 +31,7 @@ from analysis import (
     points,
     summary,
     tables,
+    warned,
     weaker,
     words,
 )
@@ -104,7 +105,7 @@ def render(
         weaker=weaker.table(decisive, df, snapshot.objectives) if decisive else tables.Table([]),
         pictured=pictures.of_sweep(folder, snapshot, df, TEST if TEST in comparisons else SELECTION),
         endings=endings.table(df, snapshot.objectives),
-        warnings=summary.warnings(df, snapshot, sheet),
+        warnings=[*summary.warnings(df, snapshot, sheet), *warned.lines(folder)],
         stage=points.stage(df),
         cut=points.cut(df),
         judge=words.judge_name(df),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import subprocess
 import sys
 from collections.abc import Callable, Mapping
@@ -18,6 +17,7 @@ from plotly.subplots import make_subplots
 from analysis import palette, paper
 from analysis.palette import ThemeName
 from robustray.errors import UserError
+from robustray.files import from_json
 
 ABOUT = "toy.json"
 TOYS = ("score", "splines", "separation", "landscape")
@@ -69,7 +69,7 @@ def read(name: str, folder: Path) -> Tables:
         UserError: they are of another toy, or damaged.
     """
     try:
-        about = json.loads((folder / ABOUT).read_text(encoding="utf-8"))
+        about = from_json((folder / ABOUT).read_text(encoding="utf-8"))
         there = about["toy"]
         tables = {table: pd.read_csv(folder / f"{table}.csv") for table in about["tables"]}
     except (OSError, ValueError, KeyError, TypeError):

@@ -8,6 +8,7 @@ import hashlib
 import io
 import json
 import os
+import re
 import shutil
 import tempfile
 import time
@@ -19,6 +20,10 @@ from typing import Any, NamedTuple
 
 _TICK = 20_000_000
 """Nanoseconds, more than the step in which file systems of today count the times of changes."""
+
+DEEPEST = 100
+"""Levels of lists and mappings within each other in JSON that is read; ours have about ten."""
+_BRACKETS = re.compile(r'"(?:[^"\\]|\\.)*"?|[\[\]{}]', re.DOTALL)
 
 
 class Stamp(NamedTuple):
@@ -89,6 +94,32 @@ def whole_folder(folder: Path) -> Iterator[Path]:
         shutil.rmtree(aside, ignore_errors=True)
 
 
+def from_json(text: str | bytes) -> Any:
+    """What JSON says. All of ours is read by this: Python's reader ends in a RecursionError, which is no ValueError, on text
+    that is nested more deeply than its stack is free, and so does whatever walks through what it has read.
+
+    Raises:
+        ValueError: it is no JSON, holds a number of too many digits, or is nested more deeply than `DEEPEST`.
+    """
+    opened = text.count("[") + text.count("{") if isinstance(text, str) else text.count(b"[") + text.count(b"{")
+    if opened > DEEPEST and _depth(text) > DEEPEST:
+        raise ValueError("is nested too deeply")
+    try:
+        return json.loads(text)
+    except RecursionError:  # the stack was deep before
+        raise ValueError("is nested too deeply") from None
+
+
+def _depth(text: str | bytes) -> int:
+    depth = deepest = 0
+    for match in _BRACKETS.finditer(text if isinstance(text, str) else text.decode(errors="replace")):
+        first = match[0][0]
+        if first != '"':
+            depth += 1 if first in "[{" else -1
+            deepest = max(deepest, depth)
+    return deepest
+
+
 def json_mapping(path: Path) -> dict[str, Any]:
     """The mapping that a JSON file holds.
 
@@ -96,9 +127,9 @@ def json_mapping(path: Path) -> dict[str, Any]:
         OSError: it cannot be read. ValueError: it is no JSON, or holds something else.
     """
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except RecursionError:
-        raise ValueError(f"{path.name}: is nested too deeply") from None
+        found = from_json(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(f"{path.name}: {error}") from None
     if not isinstance(found, dict):
         raise ValueError(f"{path.name}: holds no mapping")
     return found

@@ -20,7 +20,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from robustray.files import write_whole
+from robustray.files import from_json, write_whole
 
 
 @dataclass(frozen=True)
@@ -83,7 +83,7 @@ class Store:
                 table = pq.ParquetFile(file).read(use_threads=False)
             metadata = table.schema.metadata or {}
             columns = {name: table.column(name).to_numpy() for name in self.schema.names}
-            rows = Rows(stage, shard, columns, json.loads(metadata[b"robustray"]))
+            rows = Rows(stage, shard, columns, from_json(metadata[b"robustray"]))
             whole = table.schema.equals(self.schema) and metadata[b"sha256"].decode() == self._digest(rows)
             return rows if whole else None
         except (pa.ArrowException, OSError, KeyError, ValueError):

@@ -104,8 +104,7 @@ def run(
         console(Said(plugin.told))
     for warning in look_ahead(sweep):
         console(Said(f"warning: {warning}"))
-    if told := shared.warning(folder):
-        console(Said(f"warning: {told}"))
+    shared.demand(folder)
     if told := asked.stops_as(sweep):
         console(Said(told))
     if backend == "ray" and (hidden := astray.in_the_way_of_workers(Path.cwd())) is not None:
@@ -135,6 +134,8 @@ def run(
                     heard = [ear.heard for ear in ears]
                     with console.watching(sweep, record, noisy=backend == "ray", others=heard):
                         bus = Bus(console, *ears)
+                        if told := shared.warning(folder):
+                            bus(Said(f"warning: {told}"))
                         return drive(sweep, record, partial(_place, backend, console, sweep, folder), tell=bus)
 
         return with_room(live, folder, sweep.disk.wait, say)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -61,6 +62,18 @@ def test_the_guard_sees_calls(tmp_path: Path, call: str) -> None:
 def test_the_guard_lets_this_machine_talk_to_itself(tmp_path: Path) -> None:
     talk = "import socket; s = socket.create_server(('127.0.0.1', 0)); socket.create_connection(s.getsockname())"
     assert guarded(tmp_path, "-c", talk).returncode == 0
+
+
+@pytest.mark.parametrize("url", ["http://192.0.2.1/copy", "s3://bucket/copy", "http://127.0.0.1:9/copy"])
+def test_a_folder_of_somebody_else_makes_nobody_call(tmp_path: Path, url: str) -> None:
+    """It names a copy that its checkpoints would be brought from, with the credentials of whoever opens it."""
+    home = tmp_path / "given" / "trials" / "0000"
+    home.mkdir(parents=True)
+    (home / ".elsewhere").write_text(json.dumps({"url": url, "up": 2, "files": {"trials/0000/last.pt": 6}}))
+    bring = f"from sweeps.storage import fetching; from pathlib import Path; fetching.bring_all(Path({str(home.parents[1])!r}))"
+    done = guarded(tmp_path, "-c", f"import sys; sys.path.insert(0, {str(ROOT)!r}); {bring}")
+    assert done.returncode == 1
+    assert f"names the copy {url}, which you have not named on this machine" in done.stderr.splitlines()[-1]
 
 
 @pytest.mark.e2e

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +13,7 @@ from scipy.special import ndtri
 from analysis import collect, judgements, points, words
 from analysis.pareto import CONFIDENCE, wilson
 from robustray.errors import UserError
+from robustray.files import from_json
 from robustray.measures.metrics import ACCURACIES, METRICS
 from robustray.verdicts import stages
 from sweeps import record
@@ -165,7 +165,7 @@ def _of_model(folder: Path, split: str, trial: int | None) -> list[dict[str, Any
             f"{found.folder}: is not judged to the end, {', '.join(left)} left; the same judge command goes on"
         )
     try:
-        told = json.loads((found.folder / judgements.RESULT).read_text(encoding="utf-8"))
+        told = from_json((found.folder / judgements.RESULT).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         told = {}
     version, autoattack = str(told.get("version", found.parts.get("family", ""))), told.get("autoattack") is True

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -15,6 +14,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn
 
 from robustray.attacks.threats import in_255ths
+from robustray.files import from_json
 from robustray.judging import chance, result, time_left
 from robustray.judging.flags import MEANING
 from robustray.judging.plan import CLAIMED, EARLY, JOINED, Plan
@@ -86,7 +86,7 @@ class Log:
             f"{written['robust_accuracy']:.2%} [{', '.join(shown['robust'])}]"
         )
         path = folder / result.RESULT
-        kept = json.loads(path.read_text(encoding="utf-8"))["version"]
+        kept = from_json(path.read_text(encoding="utf-8"))["version"]
         if kept != written["version"]:
             self.write(f"{path.name} keeps the result of {kept}, which begins with these attacks")
         self.write(str(path))

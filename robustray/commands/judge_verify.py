@@ -13,6 +13,7 @@ from robustray import subjects
 from robustray.attacks.versions import VERSIONS
 from robustray.commands.judge_run import devices_of, first_images, looked_at
 from robustray.errors import UserError
+from robustray.files import from_json
 from robustray.judge import Judge
 from robustray.judging import result
 from robustray.judging.case import Case
@@ -34,7 +35,7 @@ def verified(file: Path, write: Callable[[str], None], *, devices: tuple[str, ..
     """
     folder = (file if file.is_dir() else file.parent).absolute()
     try:
-        told = json.loads((folder / result.RESULT).read_text(encoding="utf-8"))
+        told = from_json((folder / result.RESULT).read_text(encoding="utf-8"))
         fields = {name: told[name] for name in ("data", "threat", "accelerated")}
         version = told["version"].removesuffix(", accelerated")
         version = version if version in VERSIONS else version.split("+")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shlex
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -21,6 +20,7 @@ from robustray.commands.judge_run import RESULTS
 from robustray.data.base import DataSource
 from robustray.data.splits import Indices, named
 from robustray.errors import UserError
+from robustray.files import from_json
 from robustray.judging import images
 from robustray.judging.answers import Copies
 from robustray.judging.plan import CLAIMED, EARLY, JOINED
@@ -106,7 +106,7 @@ def _folders(spec: str, found: Classifier) -> Iterator[Path]:
 
 def _read(path: Path) -> Mapping[str, Any]:
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
+        found = from_json(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return {}
     return found if isinstance(found, Mapping) else {}

@@ -12,7 +12,7 @@ from typing import Any
 from robustray.commands import measure_run
 from robustray.commands.measure_run import Asked
 from robustray.errors import UserError
-from robustray.files import Stamp, write_whole
+from robustray.files import Stamp, from_json, write_whole
 from robustray.measures import taking
 from robustray.measures.metrics import figures
 from robustray.verdicts import fingerprint
@@ -58,7 +58,7 @@ def run(asked: Asked, epochs: str, write: Callable[[str], None]) -> list[Path]:
             write_whole(folder / ROWS, taking.csv(_whole([rows[at] for at in sorted(rows)])))
     for folder, rows in curves.items():
         whole = _whole([rows[at] for at in sorted(rows)])
-        for line in table(json.loads((folder / CURVE).read_text(encoding="utf-8")), whole):
+        for line in table(from_json((folder / CURVE).read_text(encoding="utf-8")), whole):
             write(line)
         write(f"  {folder / ROWS}; drawn by python -m analysis curve {folder}")
     return list(curves)
@@ -67,7 +67,7 @@ def run(asked: Asked, epochs: str, write: Callable[[str], None]) -> list[Path]:
 def _before(folder: Path, trial: Path) -> dict[int, dict[str, Any]]:
     """The rows of a curve that is there, of snapshots that have not changed since; none where it cannot be read."""
     try:
-        measured = json.loads((folder / CURVE).read_text(encoding="utf-8"))["measured"].items()
+        measured = from_json((folder / CURVE).read_text(encoding="utf-8"))["measured"].items()
         return {int(at): each["row"] for at, each in measured if each["file"] == _file(trial, int(at))}
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return {}

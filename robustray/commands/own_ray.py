@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import ipaddress
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 OWN: Mapping[str, str] = {
     "RAY_AUTH_MODE": "token",
@@ -27,6 +28,28 @@ def cluster(environment: Mapping[str, str] = os.environ) -> str | None:
 def environment(given: Mapping[str, str] = os.environ) -> dict[str, str]:
     """What a sweep adds to its environment for its own Ray. On the user's cluster his own environment decides."""
     return dict(OWN) if cluster(given) is None else {}
+
+
+def exposed(hosts: Iterable[str], given: Mapping[str, str] = os.environ) -> str | None:
+    """What to say of a cluster that other machines reach and that may ask for no token; None where it is none of both.
+
+    Args:
+        hosts: addresses of its nodes.
+    """
+    beyond = sorted({host for host in hosts if not _loopback(host)})
+    if not beyond or given.get("RAY_AUTH_MODE", "").lower() == "token":
+        return None
+    return (
+        f"the cluster listens beyond this machine ({beyond[0]}) and RAY_AUTH_MODE is not token here: whoever reaches its ports "
+        "runs code as you, and can change results; set it to token on every node, see docs/security.md"
+    )
+
+
+def _loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
 
 
 def refused(error: BaseException, address: str | None, given: Mapping[str, str] = os.environ) -> str:

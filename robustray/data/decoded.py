@@ -21,7 +21,7 @@ from robustray.data.places import cache
 from robustray.data.preparation import Preparation
 from robustray.data.reading import by, content, readable
 from robustray.errors import UserError
-from robustray.files import Stamp, whole_folder
+from robustray.files import Stamp, from_json, whole_folder
 from robustray.processors import cores
 
 log = logging.getLogger("robustray")
@@ -59,7 +59,7 @@ class Decoded:
 
     def _about(self) -> dict[str, Any]:
         with readable(self.folder, f"set of decoded images; remove {self.folder} and it is made anew"):
-            about: dict[str, Any] = json.loads((self.folder / "about.json").read_text(encoding="utf-8"))
+            about: dict[str, Any] = from_json((self.folder / "about.json").read_text(encoding="utf-8"))
             return {key: about[key] for key in ("images", "content", "odd")}
 
 

@@ -12,6 +12,7 @@ import numpy as np
 from robustray.attacks.versions import strength
 from robustray.data.splits import named
 from robustray.errors import UserError
+from robustray.files import from_json
 from robustray.judge import Judge
 from robustray.judging import result
 from robustray.judging.plan import Plan, family
@@ -64,7 +65,7 @@ def _named(model: Classifier, paths: Iterable[Path]) -> Iterator[dict[str, Any]]
     for path in paths:
         file = path / result.RESULT if path.is_dir() else path
         try:
-            told = json.loads(file.read_text(encoding="utf-8"))
+            told = from_json(file.read_text(encoding="utf-8"))
             weights = told["weights"]
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise UserError(f"--judgement {path}: no result of a judgement ({line(error)})") from None
@@ -78,11 +79,11 @@ def _named(model: Classifier, paths: Iterable[Path]) -> Iterator[dict[str, Any]]
 def _told(model: Classifier, spec: str, folder: Path) -> dict[str, Any] | None:
     """The result of a finished judgement of these weights: as it was written, or, in a sweep, from its verdicts."""
     try:
-        parts = json.loads((folder / "judgement.json").read_text(encoding="utf-8"))
+        parts = from_json((folder / "judgement.json").read_text(encoding="utf-8"))
         if parts["weights"] != model.weights:
             return None
         if (folder / result.RESULT).is_file():
-            told: dict[str, Any] = json.loads((folder / result.RESULT).read_text(encoding="utf-8"))
+            told: dict[str, Any] = from_json((folder / result.RESULT).read_text(encoding="utf-8"))
             return told
         return _of_verdicts(model, spec, folder, parts)
     except (OSError, ValueError, KeyError, TypeError):  # of another version, or damaged: `judge` says so, not this

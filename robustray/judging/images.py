@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import json
 from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
@@ -16,7 +15,7 @@ from torch import Tensor
 
 from robustray.attacks.threats import Threat
 from robustray.errors import UserError
-from robustray.files import Stamp, write_whole
+from robustray.files import Stamp, from_json, write_whole
 from robustray.plain import line
 from robustray.verdicts import Shard
 
@@ -109,7 +108,7 @@ def state(file: Path) -> NDArray[np.bool_]:
         UserError: it is no such file, or no attack has been run yet.
     """
     try:
-        flags = json.loads(file.read_text(encoding="utf-8"))["_robust_flags"]
+        flags = from_json(file.read_text(encoding="utf-8"))["_robust_flags"]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise UserError(f"{file}: not a state file of AutoAttack ({type(error).__name__})") from None
     if flags is None:

@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from robustray.attacks.threats import in_255ths
-from robustray.files import write_whole
+from robustray.files import from_json, write_whole
 from robustray.judge import Judge
 from robustray.judging import chance, flags
 from robustray.judging.plan import CLAIMED, EARLY, JOINED, Plan
@@ -62,7 +62,7 @@ def write(folder: Path, model: Model, judge: Judge, plan: Plan) -> dict[str, Any
 def _stages_of(folder: Path) -> tuple[str, ...]:
     """The stages of the result that lies in a folder, none where there is none."""
     try:
-        return tuple(each["stage"] for each in json.loads((folder / RESULT).read_text(encoding="utf-8"))["stages"])
+        return tuple(each["stage"] for each in from_json((folder / RESULT).read_text(encoding="utf-8"))["stages"])
     except (OSError, ValueError, KeyError, TypeError):
         return ()
 

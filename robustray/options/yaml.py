@@ -32,6 +32,12 @@ class _Loader(yaml.SafeLoader):
         for first, pairs in yaml.SafeLoader.yaml_implicit_resolvers.items()
     }
 
+    def fetch_flow_collection_start(self, kind: type[yaml.Token]) -> None:
+        """Brackets within each other have an end: the time of PyYAML's scanner grows with the square of their number."""
+        if self.flow_level > 4 * MAX_DEPTH:  # fewer are refused where they stand
+            raise yaml.scanner.ScannerError(None, None, "is nested too deeply", self.get_mark())
+        super().fetch_flow_collection_start(kind)
+
     def resolve(self, kind: type[yaml.Node], value: Any, implicit: Any) -> str:
         """The tag of a plain value."""
         tag: str = super().resolve(kind, value, implicit)  # type: ignore[no-untyped-call]

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import re
 from pathlib import Path
 from typing import Any
 
 from robustray.errors import UserError
+from robustray.files import from_json
 
 ARGUMENTS = "args.txt"
 _WIDE = re.compile(r"wrn-(\d+)-(\d+)-swish")
@@ -48,7 +48,7 @@ def architecture(path: Path) -> tuple[str, str]:
 
 def _read(file: Path) -> dict[str, Any]:
     try:
-        said = json.loads(file.read_text())
+        said = from_json(file.read_text())
     except (OSError, ValueError) as error:
         raise UserError(f"{file}: not JSON of a script's arguments ({error}); say --architecture instead") from None
     if not isinstance(said, dict):

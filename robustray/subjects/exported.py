@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ from torch import Tensor, nn
 from robustray.data.base import DataSource
 from robustray.derived import point
 from robustray.errors import UserError
+from robustray.files import from_json
 from robustray.judge import Judge
 from robustray.options.recorded import recorded
 from robustray.plain import line
@@ -40,7 +40,7 @@ def about(folder: Path) -> dict[str, Any]:
         UserError: there is no such file, or it says something else.
     """
     try:
-        told = json.loads((folder / ABOUT).read_text(encoding="utf-8"))
+        told = from_json((folder / ABOUT).read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise UserError(f"{folder / ABOUT}: cannot be read ({line(error)}); export the model again") from None
     if not isinstance(told, dict) or not {"format", "weights", "architecture"} <= told.keys():

@@ -44,11 +44,12 @@ def derive(
     """
     from sweeps import driver
     from sweeps.deriving import parents
-    from sweeps.record import provenance
+    from sweeps.record import provenance, shared
     from sweeps.storage import fetching
 
     makers = [_request(text) for text in requests]
     parents.check(makers)
+    shared.demand(folder)
     sweep = provenance.sweep_in(folder)
     fetching.bring_all(folder)  # any trial may be a parent
     if not driver.run(sweep, folder, backend.value, show="quiet" if quiet else "plain", derive=makers):

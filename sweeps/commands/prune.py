@@ -21,10 +21,11 @@ def prune(
     those that did not complete. Never the last or the selected state of a trial that completed, whether on the frontier or
     not, snapshots that were asked for, judgements, or tables.
     """
-    from sweeps.record import JOURNAL, read, room, unneeded
+    from sweeps.record import JOURNAL, read, room, shared, unneeded
     from sweeps.record.lock import FolderLock
     from sweeps.space.disk import described
 
+    shared.demand(folder)
     if not (folder / JOURNAL).is_file():
         raise UserError(f"{folder}: no sweep here (no {JOURNAL})")
     with FolderLock(folder):

@@ -17,9 +17,10 @@ def repair(
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Cut without asking.")] = False,
 ) -> None:
     """Cut the record before its first damaged line. Nothing is deleted: what is cut off is kept beside it."""
-    from sweeps.record import JOURNAL, mending
+    from sweeps.record import JOURNAL, mending, shared
     from sweeps.record.lock import FolderLock
 
+    shared.demand(folder)
     journal = folder / JOURNAL
     if not journal.is_file():
         raise UserError(f"{folder}: no sweep here (no {JOURNAL})")

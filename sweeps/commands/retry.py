@@ -26,13 +26,14 @@ def retry(
     """Puts trials back that ended badly. They keep number, options and seed, and go on from their checkpoints where they have
     any, when the sweep is run again. What the record was is kept beside it.
     """
-    from sweeps.record import JOURNAL, read, retrying
+    from sweeps.record import JOURNAL, read, retrying, shared
     from sweeps.record.lock import FolderLock
 
     chosen = {"failed": failed, "diverged": diverged, "out_of_memory": out_of_memory}
     outcomes: list[Outcome] = [name for name, wanted in chosen.items() if wanted]  # type: ignore[misc]
     if not outcomes:
         raise UserError("which trials? --failed, --diverged, --out-of-memory, or several of them")
+    shared.demand(folder)
     if not (folder / JOURNAL).is_file():
         raise UserError(f"{folder}: no sweep here (no {JOURNAL})")
     with FolderLock(folder):

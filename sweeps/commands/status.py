@@ -28,8 +28,10 @@ def status(
 
     Takes no lock and writes nothing: it may be asked at any moment, also of a sweep that has ended or was killed.
     """
+    from sweeps.record import shared
     from sweeps.view import outside
 
+    shared.demand(folder)
     while True:
         seen = outside.look(folder)
         if to_json:

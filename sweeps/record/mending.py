@@ -14,7 +14,7 @@ from typing import Any
 from optuna.storages.journal._storage import JournalOperation, JournalStorageReplayResult
 
 from robustray.errors import UserError
-from robustray.files import write_whole
+from robustray.files import from_json, write_whole
 
 _BEGIN = re.compile(rb'\{"op_code":')
 _KNOWN = {int(operation) for operation in JournalOperation}
@@ -63,7 +63,7 @@ def damage_of(journal: Path) -> Damage | None:
 
 def _why(line: bytes, known: JournalStorageReplayResult) -> str | None:
     try:
-        log = json.loads(line)
+        log = from_json(line)
     except ValueError:
         return "two in one, glued to each other" if len(_BEGIN.findall(line)) > 1 else "no JSON"
     if not isinstance(log, dict) or "op_code" not in log:
@@ -97,7 +97,7 @@ def repair(journal: Path) -> None:
         )
     keep = len(data) if found is None else found.offset
     lines = data[:keep].splitlines(keepends=True)
-    logs = [json.loads(line) for line in lines]
+    logs = [from_json(line) for line in lines]
     kinds = [log["op_code"] for log in logs]
     asked = max((i for i, kind in enumerate(kinds) if kind == JournalOperation.CREATE_TRIAL), default=None)
     if asked is not None and "issued" not in logs[asked].get("user_attrs", {}) and set(kinds[asked + 1 :]) <= _UNMARKED:
@@ -145,7 +145,7 @@ def _read(data: bytes) -> Iterator[dict[str, Any]]:
         text = data[match.start() : data.find(b"\n", match.start()) + 1 or None]
         try:
             yield json.JSONDecoder().raw_decode(text.decode(errors="replace"))[0]
-        except ValueError:
+        except (ValueError, RecursionError):
             continue
 
 

@@ -6,7 +6,6 @@ beside it.
 
 from __future__ import annotations
 
-import json
 import shutil
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
@@ -15,7 +14,7 @@ from typing import Any
 from optuna.storages.journal._storage import JournalOperation
 
 from robustray.errors import UserError
-from robustray.files import write_whole
+from robustray.files import from_json, write_whole
 from sweeps.record import mending, taking_back
 from sweeps.record.facts import Outcome, Snapshot
 from sweeps.record.journal import OUTCOME
@@ -51,7 +50,7 @@ def put_back(journal: Path, numbers: Collection[int], name: str) -> Path:
     """
     mending.repair(journal)
     lines = journal.read_bytes().splitlines(keepends=True)
-    logs = [json.loads(line) for line in lines]
+    logs = [from_json(line) for line in lines]
     created = sum(log["op_code"] == JournalOperation.CREATE_TRIAL for log in logs)
     if missing := sorted(number for number in numbers if not 0 <= number < created):
         raise UserError(f"{journal}: there is no trial {missing[0]}; there are {created}, from 0")

@@ -7,7 +7,6 @@ record says what has ended, this what is under way, as it was at `at`.
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 from datetime import UTC, datetime
 from functools import lru_cache
@@ -16,6 +15,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from robustray.files import from_json
 from robustray.plain import plain
 
 FILE = "status.json"
@@ -159,7 +159,7 @@ def parse(data: bytes) -> Status | None:
     if len(data) > LARGEST:
         return None
     try:
-        return Status.model_validate(_plain(json.loads(data)))
+        return Status.model_validate(_plain(from_json(data)))
     except (ValidationError, ValueError, RecursionError):
         return None
 

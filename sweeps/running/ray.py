@@ -344,6 +344,8 @@ class RayTune:
             ) from None
         except Exception as error:
             raise UserError(own_ray.refused(error, address)) from error
+        if address and (told := own_ray.exposed(str(node.get("NodeManagerAddress", "")) for node in ray.nodes())):
+            self._say(f"warning: {told}")
         url = getattr(context, "dashboard_url", None)
         self.dashboard = f"http://{url}" if url else None
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from robustray.disks import told
 from robustray.errors import UserError
-from robustray.files import write_whole
+from robustray.files import from_json, write_whole
 
 ABOUT = b"robustray table"
 """The key in a parquet schema's metadata under which what made a table stands, as JSON."""
@@ -57,7 +57,7 @@ def _parquet(path: Path) -> tuple[list[dict[str, Any]], dict[str, Any]]:
     try:
         table = pq.read_table(path)
         metadata = table.schema.metadata or {}
-        about = json.loads(metadata.get(ABOUT, b"{}"))
+        about = from_json(metadata.get(ABOUT, b"{}"))
         rows = [{key: value for key, value in row.items() if value is not None} for row in table.to_pylist()]
     except (pa.ArrowException, OSError, ValueError) as error:
         reason = str(error).partition("\n")[0]
@@ -76,7 +76,7 @@ def _lines(path: Path) -> tuple[list[dict[str, Any]], dict[str, Any]]:
         if not line.strip():
             continue
         try:
-            row = json.loads(line)
+            row = from_json(line)
         except (ValueError, RecursionError):
             row = None
         if not isinstance(row, dict):

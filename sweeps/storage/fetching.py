@@ -15,10 +15,11 @@ from pathlib import Path
 from typing import Any
 
 from robustray.errors import UserError
-from robustray.files import write_whole
-from sweeps.storage import layout
+from robustray.files import from_json, write_whole
+from robustray.plain import line
+from sweeps.storage import layout, named
 from sweeps.storage.kept import Kept
-from sweeps.storage.names import why_not
+from sweeps.storage.names import checked, why_not
 from sweeps.storage.sets import stamp
 from sweeps.storage.store import Entry, Store, Trouble
 
@@ -70,7 +71,7 @@ def fetch(store: Store, folder: Path, kept: Kept, *, away: Callable[[str, layout
             pass
     for home in {(folder / name).parent for name in entries if layout.heavy(name)}:
         done.away += len(files := far.get(home, {}))
-        _leave(home, folder, store.url, files)
+        leave(home, folder, store.url, files)
     for name in [name for name in kept.stamps if name not in entries]:  # deleted there since both had it
         _drop(folder, name, kept)
     folder.mkdir(parents=True, exist_ok=True)
@@ -105,19 +106,22 @@ def bring(home: Path) -> int:
     """Brings what stays away of a trial's folder; how many files came. Several processes may do it at once.
 
     Raises:
-        UserError: the copy cannot be read, or has it no more.
+        UserError: the copy cannot be read, has it no more, or is none that this user has named.
     """
     try:
-        told: Any = json.loads((home / ELSEWHERE).read_text(encoding="utf-8"))
+        told: Any = from_json((home / ELSEWHERE).read_text(encoding="utf-8"))
         url, up = str(told["url"]), int(told["up"])
         files = {str(name): int(size) for name, size in told["files"].items()}
+        url, root = checked(url), (home, *home.parents)[up]
+        if up < 0:
+            raise ValueError("names no folder above")
     except FileNotFoundError:
         return 0
-    except (ValueError, TypeError, KeyError, AttributeError) as error:
+    except (ValueError, TypeError, KeyError, AttributeError, IndexError, OverflowError, UserError) as error:
         raise UserError(
-            f"{home / ELSEWHERE}: not readable ({error}); python -m sweeps mirror URL FOLDER brings all"
+            f"{home / ELSEWHERE}: not readable ({line(error)}); python -m sweeps mirror URL FOLDER brings all"
         ) from None
-    root = home.parents[up - 1] if up else home
+    named.demand(url, home / ELSEWHERE)
     if wrong := [name for name in files if why_not(name) or (root / name).parent != home]:
         raise UserError(f"{home / ELSEWHERE}: names {wrong[0]!r}, which lies elsewhere")
     store, count = Store(url), 0
@@ -161,7 +165,8 @@ def _drop(folder: Path, name: str, kept: Kept) -> None:
             (folder / name).unlink()
 
 
-def _leave(home: Path, folder: Path, url: str, files: Mapping[str, int]) -> None:
+def leave(home: Path, folder: Path, url: str, files: Mapping[str, int]) -> None:
+    """Notes in a trial's folder which of its files a copy alone has, and their sizes in bytes; with none, that it has all."""
     if not files:
         (home / ELSEWHERE).unlink(missing_ok=True)
         return

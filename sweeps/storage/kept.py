@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from robustray.files import write_whole
+from robustray.files import from_json, write_whole
 from sweeps.storage.sets import Stamp
 
 
@@ -29,8 +29,8 @@ class Kept:
     @classmethod
     def read(cls, folder: Path, url: str) -> Kept:
         """Of a folder; with nothing in common where it is of another copy, or cannot be read."""
-        with suppress(OSError, ValueError, TypeError, KeyError, AttributeError):
-            told: Any = json.loads(_path(folder).read_text(encoding="utf-8"))
+        with suppress(OSError, ValueError, TypeError, KeyError, AttributeError, OverflowError):
+            told: Any = from_json(_path(folder).read_text(encoding="utf-8"))
             if told["url"] == url:
                 stamps = {str(name): Stamp(*map(int, stamp)) for name, stamp in told["stamps"].items()}
                 return cls(url, str(told["owner"]), stamps, {str(k): str(v) for k, v in told["tags"].items()})

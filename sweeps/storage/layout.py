@@ -5,10 +5,11 @@ The record's own package reads all of it, with Optuna. Here a few words of its l
 
 from __future__ import annotations
 
-import json
 import re
 from dataclasses import dataclass
 from typing import Any
+
+from robustray.files import from_json
 
 RECORD = "study.journal"
 PRINTED = "output.log"
@@ -41,7 +42,7 @@ def known(journal: bytes) -> Known:
     trials, ended = 0, set[int]()
     for line in journal.splitlines():
         try:
-            told: Any = json.loads(line)
+            told: Any = from_json(line)
         except ValueError:
             continue
         if not isinstance(told, dict):

@@ -23,6 +23,7 @@ from typing import Any
 import psutil
 
 from robustray.errors import UserError
+from robustray.files import from_json
 from robustray.plain import plain
 from sweeps.storage.layout import LEASES
 from sweeps.storage.store import Store, Trouble
@@ -69,7 +70,7 @@ class Holder:
     def read(cls, content: bytes | None) -> Holder | None:
         """As an object says; None where it says nothing that can be read: it may be about to be written."""
         try:
-            told: Any = json.loads(content or b"")
+            told: Any = from_json(content or b"")
             found = cls(**{name: kind(told[name]) for name, kind in _FIELDS.items()})
         except (ValueError, TypeError, KeyError, OverflowError, RecursionError):
             return None

@@ -12,7 +12,8 @@ import yaml
 
 from robustray.disks import told
 from robustray.errors import UserError
-from sweeps.storage import fetching, layout, lease, mirror, names
+from robustray.options.recorded import recorded
+from sweeps.storage import fetching, layout, lease, mirror, named, names
 from sweeps.storage.kept import Kept
 from sweeps.storage.lease import Lease
 from sweeps.storage.mirror import Keeping, Mirror
@@ -78,6 +79,7 @@ def opened(
     """
     url = names.checked(url)
     folder, store = names.cache(url, results) / name, Store(f"{url}/{name}")
+    named.remember(store.url)
     place = Place(folder, say)
     try:
         held = _leased(store, place.say, lease_every)
@@ -197,7 +199,7 @@ def standing(folder: Path, there: bytes) -> Literal["behind", "ahead", "apart"]:
 def _derives(store: Store) -> bool:
     """Whether the sweep makes points from its trials, any of which may be a parent."""
     try:
-        told = yaml.safe_load(store.read("sweep.yaml") or b"")
+        told = recorded((store.read("sweep.yaml") or b"").decode())
         return bool(told["space"].get("derive"))
     except (
         yaml.YAMLError,

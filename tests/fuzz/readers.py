@@ -26,6 +26,7 @@ from sweeps.record import status as statuses
 from sweeps.record.status import Point, Status, Work, now
 from sweeps.space import Sweep
 from sweeps.view import outside
+from tests.fuzz import stored
 from tests.sweeps.small import SPACE
 
 OBJECTIVES = {"clean_accuracy": "max", "robust_accuracy": "max"}
@@ -128,4 +129,6 @@ READERS = {
     "ledger": Reader(ledger.FILE, _sweep, ledger.read, ()),
     "lives": Reader(lives.FILE, _sweep, lives.read, ()),
     "metrics": Reader("metrics.csv", _sweep, lambda folder: metrics_csv.column(folder, "loss"), ()),
+    "record, a few words of it": Reader(JOURNAL, _sweep, stored.read_record, ()),
+    **{name: Reader(file, make, read, errors) for name, file, make, read, errors in stored.READS},
 }

@@ -76,11 +76,12 @@ def fuzz(name: str, count: int, seed: int) -> Found:
     global _fence
     _fence = _fence or _Fence()
     reader, found = READERS[name], Found()
-    with tempfile.TemporaryDirectory() as temporary, _limits():
+    with tempfile.TemporaryDirectory() as temporary, _limits(), _own_state(Path(temporary) / "state"):
         whole = Path(temporary).resolve() / "whole"
         whole.mkdir()
         reader.make(whole)
-        reader.read(whole)  # as it is, it can be read
+        shutil.copytree(whole, undamaged := whole.with_name("undamaged"))
+        reader.read(undamaged)  # as it is, it can be read
         content = (whole / reader.file).read_bytes()
         for number in range(count):
             folder = whole.with_name("damaged")
@@ -109,6 +110,20 @@ def _one(reader: Reader, folder: Path, found: Found, where: str, fence: _Fence) 
         fence.allowed = None
     if fence.beyond:
         found.faults.append(f"{where}: touched {fence.beyond[:3]}")
+
+
+@contextlib.contextmanager
+def _own_state(folder: Path) -> Iterator[None]:
+    """What is looked for in the user's home lies here, within the fence."""
+    before = os.environ.get("XDG_STATE_HOME")
+    os.environ["XDG_STATE_HOME"] = str(folder)
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ["XDG_STATE_HOME"]
+        else:
+            os.environ["XDG_STATE_HOME"] = before
 
 
 def _hung(number: int, frame: FrameType | None) -> None:

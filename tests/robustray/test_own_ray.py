@@ -91,3 +91,20 @@ def test_the_doctor_says_who_reaches_a_cluster(monkeypatch: pytest.MonkeyPatch) 
     own = {finding.what: finding.told for finding in doctor.findings(ray=False)}
     assert "127.0.0.1 alone" in own["ports"]
     assert own_ray.OWN["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] == "0", "which is why"
+
+
+@pytest.mark.parametrize(
+    ("hosts", "mode", "said"),
+    [
+        (["127.0.0.1"], None, False),
+        (["127.0.0.1", "::1", "localhost"], "disabled", False),
+        (["127.0.0.1", "10.0.0.7"], "token", False),
+        (["127.0.0.1", "10.0.0.7"], None, True),
+        (["head.cluster"], "disabled", True),
+        ([], None, False),
+    ],
+)
+def test_a_cluster_that_others_reach_without_a_token_is_named(hosts: list[str], mode: str | None, said: bool) -> None:
+    told = own_ray.exposed(hosts, {} if mode is None else {"RAY_AUTH_MODE": mode})
+    assert (told is not None) == said
+    assert not said or f"listens beyond this machine ({hosts[-1]})" in str(told)

@@ -26,7 +26,11 @@ class Listening(NamedTuple):
     @property
     def beyond(self) -> bool:
         """Whether other machines reach it."""
-        return not ipaddress.ip_address(self.address).is_loopback
+        address = ipaddress.ip_address(self.address)
+        within = getattr(
+            address, "ipv4_mapped", None
+        )  # `::ffff:127.0.0.1` is 127.0.0.1, and Python 3.11 does not say so
+        return not (within or address).is_loopback
 
 
 def listening(pid: int) -> Iterator[Listening]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import grp
 import os
 import subprocess
 import sys
@@ -9,8 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from sweeps.record import shared
-from tests.sweeps.small import SPACE
+import sweeps.__main__
+from analysis import warned
+from robustray.errors import UserError
+from sweeps.record import JOURNAL, shared
+from tests.sweeps.small import SPACE, run_quietly, small_sweep
 
 CANARY = "canary-5f2c9e7b1d"
 NAMES = ("ROBUSTRAY_CANARY", "AWS_SECRET_ACCESS_KEY", "WANDB_API_KEY", "MLFLOW_TRACKING_PASSWORD", "HF_TOKEN")
@@ -60,14 +64,81 @@ def test_secrets_of_the_environment_are_in_nothing_that_a_sweep_writes(
 
 
 @pytest.mark.parametrize(("mode", "said"), [(0o755, False), (0o775, False), (0o777, True), (0o1777, False)])
-def test_a_folder_that_everybody_may_write_to_is_named(tmp_path: Path, mode: int, said: bool) -> None:
+def test_a_folder_that_everybody_may_write_to_is_refused(
+    tmp_path: Path, mode: int, said: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
     folder = tmp_path / "results" / "small"
     folder.mkdir(parents=True)
-    assert shared.warning(folder) is None
+
+    def refused() -> bool:
+        monkeypatch.delenv(shared.ALLOWED, raising=False)
+        if shared.warning(folder) is None:
+            shared.demand(folder)
+            return False
+        with pytest.raises(UserError, match=f"; chmod o-w {tmp_path}"):
+            shared.demand(folder)
+        monkeypatch.setenv(shared.ALLOWED, "allow")
+        shared.demand(folder)
+        return True
+
+    assert not refused()
     folder.chmod(mode)
-    assert (shared.warning(folder) is not None) == said
+    assert refused() == said
     folder.chmod(0o755)
     folder.parent.chmod(mode)  # whoever may rename the folder has it
-    assert (shared.warning(folder) is not None) == said
+    assert refused() == said
     folder.rmdir()
-    assert (shared.warning(folder) is not None) == said
+    assert refused() == said
+
+
+def test_a_folder_of_a_group_of_several_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = tmp_path / "small"
+    folder.mkdir()
+    folder.chmod(0o2775)
+    assert shared.warning(folder) is None, "a group of its owner's own name"
+    group = grp.struct_group(("team", "x", os.getgid(), ["ada", "grace"]))
+    monkeypatch.setattr(grp, "getgrgid", lambda number: group)
+    assert "the group team may write here" in str(shared.warning(folder))
+    shared.demand(folder)
+    folder.chmod(0o3775)  # where each may touch his own alone
+    assert shared.warning(folder) is None
+
+
+@pytest.mark.parametrize(
+    "command", [["status"], ["retry", "--failed"], ["repair", "--yes"], ["prune", "--yes"], ["derive", "soup"]]
+)
+def test_commands_do_not_work_in_a_folder_that_everybody_may_write_to(
+    tmp_path: Path, command: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "results" / "small"
+    folder.mkdir(parents=True)
+    (folder / JOURNAL).touch()
+    folder.chmod(0o777)
+    monkeypatch.setattr(sys, "argv", ["python -m sweeps", command[0], str(folder), *command[1:]])
+    with pytest.raises(SystemExit) as left:
+        sweeps.__main__.main()
+    assert left.value.code == 2
+    said = capsys.readouterr().err
+    assert said.startswith(f"error: {folder}: every user of this machine may write here")
+    assert len(said.splitlines()) == 1
+
+
+def test_a_sweep_is_refused_in_a_folder_that_everybody_may_write_to(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv(shared.ALLOWED, raising=False)
+    tmp_path.chmod(0o777)
+    with pytest.raises(UserError, match="every user of this machine may write here"):
+        run_quietly(small_sweep(tmp_path, "search.trials=1", "trial.schedule.epochs=1"), tmp_path / "small")
+    assert not (tmp_path / "small").exists()
+
+
+def test_a_sweeps_warnings_are_in_its_report(tmp_path: Path) -> None:
+    assert warned.lines(tmp_path) == []
+    lines = (
+        "2026-01-01 00:00:00+00:00  warning: the \x1b[31mcluster listens",
+        "2026  other",
+        "2027  warning: the cluster listens",
+    )
+    (tmp_path / "events.log").write_text("\n".join(lines))
+    assert warned.lines(tmp_path) == ["Said while it ran: the cluster listens."]

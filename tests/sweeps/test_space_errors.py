@@ -331,7 +331,7 @@ def test_several_malformed_distributions(message: Callable[..., str]) -> None:
         (with_line(BETA, "beta:\n  low: 1\n  uniform: [1, 2]"), "x.yaml:13: trial.defense.beta.uniform: a distribution must"),
         (with_line(BETA, "beta:\n  uniform:\n    - -1\n    - 2"), "x.yaml:11: trial.defense.beta: must be at least 0"),
         (with_line(SEARCH, "search:\n\ttrials: 3"), "x.yaml:15: is not valid YAML: a tab cannot stand here"),
-        (with_line(SEARCH, "search: " + "[" * 5000), "x.yaml:1: is nested too deeply"),
+        (with_line(SEARCH, "search: " + "[" * 5000), "x.yaml:14: is not valid YAML: is nested too deeply (column 210)"),
         (with_line(SEARCH, "search: " + "[" * 60 + "]" * 60), "x.yaml:14: search.0.0: is nested too deeply"),
         (with_line(TRIAL, "trial: [1]\nx:"), "x.yaml:6: trial: must be a mapping, not a list"),
         (with_line(TRIAL, "trial: {uniform: [0, 1]}\nx:"), "x.yaml:6: trial: must be a mapping of options, not a distrib"),

@@ -18,7 +18,7 @@ from sweeps import record
 from sweeps.record import JOURNAL, Record, ledger, lives
 from sweeps.running.worker import open_task
 from sweeps.search import states
-from sweeps.storage import fetching, layout, names
+from sweeps.storage import fetching, layout, named, names
 from sweeps.storage.kept import Kept
 from sweeps.storage.mirror import Keeping, Mirror
 from sweeps.storage.opened import opened, standing
@@ -401,13 +401,44 @@ def test_a_worker_brings_what_stayed_away_and_nothing_from_elsewhere(tmp_path: P
         assert report["outcome"] == "failed"
         return str(report["cause"])
 
+    named.remember(f"memory://{tmp_path}")
     assert "is in memory://" in told({"trials/0000/last.pt": 3})
     Store(f"memory://{tmp_path}").write("trials/0000/last.pt", b"four")
     assert "has 4 bytes" in told({"trials/0000/last.pt": 3})
     for name in ("../x.pt", "trials/0001/last.pt", "/etc/x.pt", "sweep.yaml"):
         assert "lies elsewhere" in told({name: 3})
-    (home / fetching.ELSEWHERE).write_text("[]")
-    assert "not readable" in str(open_task(work).step()["cause"])
+    url = f"memory://{tmp_path}"
+    for text in (
+        "[]",
+        "[" * 3000,
+        json.dumps({"url": url, "up": 9999, "files": {}}),
+        json.dumps({"url": url, "up": -1, "files": {"a": 1}}),
+        f'{{"url": "{url}", "up": 1e400, "files": {{}}}}',
+        f'{{"url": "{url}", "up": 2, "files": {{"a": 1e400}}}}',
+        '{"url": "reference://", "up": 2, "files": {}}',
+    ):
+        (home / fetching.ELSEWHERE).write_text(text)
+        assert "not readable" in str(open_task(work).step()["cause"]), text
+
+
+@pytest.mark.parametrize("protocol", ["file", "memory"])
+def test_a_folder_of_somebody_else_brings_nothing_from_where_this_user_has_named_nothing(
+    tmp_path: Path, protocol: str
+) -> None:
+    url = f"{protocol}://{tmp_path}/private"
+    Store(url).write("trials/0000/last.pt", b"secret")
+    home = tmp_path / "given" / "trials" / "0000"
+    home.mkdir(parents=True)
+    told = json.dumps({"url": url, "up": 2, "files": {"trials/0000/last.pt": 6}})
+    (home / fetching.ELSEWHERE).write_text(told)
+    with pytest.raises(UserError, match="which you have not named on this machine"):
+        fetching.bring(home)
+    assert [path.name for path in home.iterdir()] == [fetching.ELSEWHERE]
+    named.remember(f"{url}/other")  # what is beside it is another copy
+    with pytest.raises(UserError, match="which you have not named on this machine"):
+        fetching.bring(home)
+    named.remember(url)
+    assert fetching.bring(home) == 1
 
 
 def test_what_is_known_of_a_copy_may_be_lost_or_of_another(tmp_path: Path) -> None:
@@ -416,6 +447,12 @@ def test_what_is_known_of_a_copy_may_be_lost_or_of_another(tmp_path: Path) -> No
     kept.write(folder)
     assert Kept.read(folder, "memory://a") == kept
     assert Kept.read(folder, "memory://b") == Kept("memory://b")
-    for text in ("", "[]", '{"url": "memory://a"}', '{"url":"memory://a","owner":1,"stamps":{"x":[1]},"tags":{}}'):
+    for text in (
+        "",
+        "[]",
+        "[" * 3000,
+        '{"url": "memory://a"}',
+        '{"url":"memory://a","owner":1,"stamps":{"x":[1]},"tags":{}}',
+    ):
         (tmp_path / ".small.copy.json").write_text(text)
         assert Kept.read(folder, "memory://a") == Kept("memory://a")
