@@ -120,7 +120,7 @@ def snapshots(tables: Tables, *, theme: ThemeName = "light") -> go.Figure:
             for number, step in enumerate(steps):
                 at = here[here["iteration"] == step]
                 line = {"color": look.categories[number], "dash": _DASHES[number % len(_DASHES)], "width": 1.6}
-                words = f"after {step} iterations"
+                words = f"{step} iterations"
                 figure.add_trace(_curve(at["x"], at["learnt"], words, line, first), row=row, col=column)
             truth = here[here["iteration"] == steps[-1]]
             line = {"color": look.muted, "dash": "longdash", "width": 1.6}

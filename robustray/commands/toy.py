@@ -39,6 +39,7 @@ def toy(
     ] = None,
 ) -> None:
     """Computes one of the papers' small arguments, about a minute: a CSV for each of its tables."""
+    import torch
     from rich.console import Console
     from rich.progress import Progress
 
@@ -46,6 +47,7 @@ def toy(
 
     folder = out or Path("results/toys") / name.value
     folder.mkdir(parents=True, exist_ok=True)  # first: what is wrong with it is told before a minute of work
+    torch.set_num_threads(1)  # small products gain nothing from more, and where cores are busy threads wait for each other
     found: Callable[..., Any] = import_module(f"robustray.toys.{name.value}").run
     with Progress(console=Console(stderr=True), transient=True) as progress:
         bar = progress.add_task(name.value, total=1.0)
