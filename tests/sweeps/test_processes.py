@@ -89,6 +89,7 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
 
 
 @pytest.mark.faults
+@pytest.mark.timeout(900)
 def test_a_sweep_that_loses_a_process_ends_as_if_it_had_not(tmp_path: Path, undisturbed: dict[str, Any]) -> None:
     assert TrainTask._crew is not None, "kept for the next trial"
     TrainTask._crew.end()
