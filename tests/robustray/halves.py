@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import nullcontext
 from pathlib import Path
 from typing import cast
@@ -105,11 +105,11 @@ def taken(
 
 def cases() -> Iterator[tuple[str, Defense, Update, int, str, int]]:
     """Every defense, attacked in every mode; every update; batches that cannot be halved, and one that leaves none for one."""
-    for name, cls in cast("dict[str, type[Defense]]", parts("defense")).items():
+    for name, defense in cast("dict[str, Callable[[], Defense]]", parts("defense")).items():
         for mode in ("eval", "train_frozen", "train"):
-            yield f"defense {name} {mode}", cls(), Plain(), 7, mode, 1
-        yield f"defense {name} few", cls(), Plain(), 2 if cls.aux_outputs else 1, "train", 1
-    for name, update in cast("dict[str, type[Update]]", parts("update")).items():
+            yield f"defense {name} {mode}", defense(), Plain(), 7, mode, 1
+        yield f"defense {name} few", defense(), Plain(), 2 if defense().aux_outputs else 1, "train", 1
+    for name, update in cast("dict[str, Callable[[], Update]]", parts("update")).items():
         yield f"update {name}", Adversarial(), update(), 6, "eval", 1
     yield "accumulate", Adversarial(), Plain(), 6, "eval", 2
     yield "clean", Adversarial(clean_fraction=0.8), Plain(), 5, "eval", 1

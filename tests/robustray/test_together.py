@@ -214,6 +214,7 @@ def test_each_process_has_a_device(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.faults
+@pytest.mark.timeout(900)
 def test_all_end_with_the_first_one_and_the_command_goes_on_bit_for_bit(tmp_path: Path) -> None:
     """Killed outright, and with the other one stopped, which could not see to it by itself."""
     path = tmp_path / "t.yaml"

@@ -13,11 +13,16 @@ import pytest
 from robustray.errors import UserError
 from robustray.training import processes
 from sweeps.running import packing
+from sweeps.running import ray as on_ray
+from sweeps.running.in_flight import InFlight
+from sweeps.running.nodes import Node
 from sweeps.running.packing import Machine, Share
 from sweeps.running.queues import Job, Sized
+from sweeps.running.ray_nodes import RollCall
 from sweeps.running.tasks.train import TrainTask
 from sweeps.space.resources import Resources
 from tests.sweeps.small import facts, run_quietly, small_sweep
+from tests.sweeps.test_packing import Script
 from tests.sweeps.test_watch import _One
 
 TWO = ("resources={processes: 2, gpus: 0}", "search.trials=3")
@@ -48,6 +53,23 @@ def test_trainings_get_the_whole_share_and_other_jobs_the_part_of_one_process() 
         assert isinstance(job, Job)
         got[kind] = (job.work["cpus"], job.work["gpus"], job.work["processes"])
     assert got == {"train": (4.0, 2.0, 2), "judge": (2.0, 1.0, 1)}
+
+
+def test_as_many_processes_are_at_work_as_the_nodes_have_room_for() -> None:
+    script = Script(2)
+    script.waiting += [Job(f"judge {n}", n, {"kind": "judge"}) for n in range(3)]
+    roll = RollCall()
+    roll.nodes.alive["here"] = Node("here", "host", "127.0.0.1", 6, 0)
+    roll.nodes.share = share = Share(2.0, 0.0, processes=2)
+    assert (roll.nodes.slots, roll.nodes.processes) == (3, 6)
+    flight = InFlight(Sized(script, share, print), roll.nodes)
+    search = on_ray._Search(flight, roll, Path("stop"))
+    for key in "abcd":
+        assert isinstance(search.suggest(key), dict)
+    assert [job.work["processes"] for job in flight.jobs.values()] == [2, 2, 1, 1]
+    assert search.suggest("e") is None
+    search.on_trial_complete("a", {"report": '{"outcome": "complete"}'})
+    assert isinstance(search.suggest("e"), dict)
 
 
 @pytest.mark.parametrize(
@@ -89,6 +111,7 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
 
 
 @pytest.mark.faults
+@pytest.mark.timeout(900)
 def test_a_sweep_that_loses_a_process_ends_as_if_it_had_not(tmp_path: Path, undisturbed: dict[str, Any]) -> None:
     assert TrainTask._crew is not None, "kept for the next trial"
     TrainTask._crew.end()
