@@ -18,6 +18,7 @@ from analysis.papers.exhibit import publish
 from analysis.papers.registry import EXHIBITS
 from robustray.commands import certify_run, measure_epochs, measure_run
 from robustray.commands.certify_asked import Asked as CertifyAsked
+from robustray.commands.exits import INTERRUPTED
 from robustray.commands.measure_run import Asked
 from sweeps.space import Sweep
 
@@ -164,7 +165,8 @@ def space(name: str) -> Sweep:
 def make(name: str, root: Path) -> Path:
     """Runs a source's sweep and takes its measures, or goes on with both."""
     source, folder = SOURCES[name], root / name
-    sweeps.run(space(name), folder, "local")
+    if not sweeps.run(space(name), folder, "local"):
+        raise SystemExit(INTERRUPTED)
     for taken in source.taken:
         homes = sorted((folder / "trials").iterdir())
         for home in homes if taken.trials is None else [folder / "trials" / f"{at:04d}" for at in taken.trials]:
