@@ -18,6 +18,7 @@ from analysis.papers.exhibit import publish
 from analysis.papers.registry import EXHIBITS
 from robustray.commands import certify_run, measure_epochs, measure_run
 from robustray.commands.certify_asked import Asked as CertifyAsked
+from robustray.commands.exits import INTERRUPTED
 from robustray.commands.measure_run import Asked
 from sweeps.space import Sweep
 
@@ -128,9 +129,11 @@ SOURCES: Mapping[str, Source] = {
             *_SMALL,
             "judge.trials=none",
             "trial.batch={size: 50, images: 200}",
-            "trial.defense={choice: [adversarial, {name: trades, beta: 6}]}",
-            "trial.schedule={name: multi_step, epochs: 40, lr: 0.05, milestones: [20/40, 32/40]}",
-            "trial.checkpoints={select: last, validate_every: 40, every: 4}",
+            "trial.model={name: small_cnn, width: 8}",
+            "trial.defense={name: trades, beta: {choice: [1, 6]}}",
+            "trial.optimiser={name: sgd, weight_decay: 0}",
+            "trial.schedule={name: multi_step, epochs: 60, lr: 0.05, milestones: [30/60, 48/60]}",
+            "trial.checkpoints={select: last, validate_every: 60, every: 5}",
             "search={sampler: grid, trials: 2, seed: 0}",
         ),
         (Taken("{name: robust_loss, attack: {steps: 10, restarts: 1}}", splits="train,validation", epochs=True),),
@@ -162,7 +165,8 @@ def space(name: str) -> Sweep:
 def make(name: str, root: Path) -> Path:
     """Runs a source's sweep and takes its measures, or goes on with both."""
     source, folder = SOURCES[name], root / name
-    sweeps.run(space(name), folder, "local")
+    if not sweeps.run(space(name), folder, "local"):
+        raise SystemExit(INTERRUPTED)
     for taken in source.taken:
         homes = sorted((folder / "trials").iterdir())
         for home in homes if taken.trials is None else [folder / "trials" / f"{at:04d}" for at in taken.trials]:

@@ -67,19 +67,16 @@ def figure(rows: pd.DataFrame, *, theme: ThemeName = "light") -> go.Figure:
     alphas, seen = sorted(rows["alpha"].unique()), set[str]()
     for at, (_, panel) in enumerate(panels):
         place = {"row": at // wide + 1, "col": at % wide + 1}
-        for (alpha, claims), curve in panel.groupby(["alpha", "claims"]):
-            number, name = alphas.index(alpha), f"alpha {alpha:g}"
-            here = curve.sort_values("radius")
-            shape = marks.line(look, number) | {"shape": "vh"}  # known at a radius, it holds below it
-            all_at_once = claims == "all"
-            if all_at_once:
-                shape |= {"width": 0.9}
-            shown = name + (", all claims at once" if all_at_once else "")
+        for (alpha, claims), curve in panel.groupby(["alpha", "claims"], sort=False):
+            number, thin, here = alphas.index(alpha), claims == "all", curve.sort_values("radius")
+            name = "thin: all claims at once" if thin else f"alpha {alpha:g}"
+            shape = {"shape": "vh", "width": 0.9 if thin else 1.8}  # known at a radius, it holds below it
             trace = go.Scatter(
-                x=here["radius"].tolist(), y=(100 * here["certified_accuracy"]).tolist(), mode="lines", name=shown,
-                legendgroup=shown, showlegend=shown not in seen, line=shape,
+                x=here["radius"].tolist(), y=(100 * here["certified_accuracy"]).tolist(), mode="lines", name=name,
+                legendgroup=name, showlegend=name not in seen, line=marks.line(look, number) | shape,
+                legendrank=2000 if thin else 1000,
             )  # fmt: skip
-            seen.add(shown)
+            seen.add(name)
             drawn.add_trace(trace, **place)
         drawn.update_xaxes(title_text="l2 radius, pixels of [0, 1]", rangemode="tozero", **place)
         if place["col"] == 1:

@@ -12,7 +12,7 @@ from plotly.subplots import make_subplots
 from analysis import curve, palette, paper
 from analysis.palette import ThemeName
 from analysis.papers import marks
-from analysis.papers.estimates import seeds, settings
+from analysis.papers.estimates import of_share, seeds, settings
 from analysis.papers.exhibit import Exhibit
 from analysis.papers.latex import Column, Sheet
 from analysis.papers.sources import OF_MODEL, Note, missing, trials
@@ -67,6 +67,7 @@ def stopped(rows: pd.DataFrame) -> pd.DataFrame:
             "gain": last["error"] - best["error"],
         }
         losses = {"last_loss": last["loss"], "best_loss": best["loss"]}
+        losses |= {f"{key}_se": of_share(told[key], float(last["images"])) for key in ("last", "best")}
         found.append({key: last[key] for key in OF_MODEL} | told | losses)
     return pd.DataFrame(found)
 
