@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import html
 
-import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
@@ -55,8 +54,7 @@ def importance_figure(table: pd.DataFrame, *, theme: ThemeName = "light") -> go.
         figure, look, height=height, legend={"orientation": "h", "y": 1, "yanchor": "top", "yref": "container", "x": 0},
         margin={"l": 12, "r": 12, "t": 88, "b": 48},
     )  # fmt: skip
-    most = np.nanmax(table[["permuted_high", "alone_high"]].to_numpy(dtype=float), initial=1.0)
-    figure.update_xaxes(range=[-4, 100 * most + 4], zeroline=True, zerolinecolor=look.muted)
+    figure.update_xaxes(range=[-4, 104], zeroline=True, zerolinecolor=look.muted)
     figure.update_xaxes(title_text="share of the variance, %", row=len(targets), col=1)
     figure.update_yaxes(tickfont={"color": look.ink}, ticks="")
     return figure
