@@ -92,7 +92,9 @@ def posterior(tables: Tables, *, theme: ThemeName = "light") -> go.Figure:
             first = row == column == 1
             for name, dash, colour in (("truth", "dash", look.muted), ("learnt", "solid", look.plain)):
                 line = {"color": colour, "dash": dash, "width": 1.6}
-                figure.add_trace(_curve(here["x"], here[name], name, line, first), row=row, col=column)
+                figure.add_trace(
+                    _curve(here["x"], here[name], f"P(y = 0 | x), {name}", line, first), row=row, col=column
+                )
         figure.update_yaxes(title_text=DIVERGENCES[divergence], row=row, col=1)
     figure.update_xaxes(tickvals=[-5, 0, 5])
     figure.update_yaxes(range=[0.3, 1.02], tickvals=[0.5, 1])
