@@ -171,7 +171,7 @@ def spline_errors(tables: Tables, *, theme: ThemeName = "light") -> go.Figure:
             )  # fmt: skip
             figure.add_trace(trace, row=1, col=column)
         figure.update_xaxes(title_text="mean squared error on test", row=1, col=column)
-    figure.update_xaxes(type="log", tickvals=[0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1])
+    figure.update_xaxes(type="log", matches="x", tickvals=[0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1])
     figure.update_yaxes(autorange="reversed")
     return paper.styled(figure, look, width=760, height=400)
 
