@@ -96,6 +96,8 @@ def radius_figure(
         colour = look.categories[at % len(look.categories)]
         for claims, dash, what in (("image", "solid", "by image"), ("all", "dash", "all at once")):
             curve = rows[(rows["alpha"] == alpha) & (rows["claims"] == claims)].sort_values("radius")
+            accuracy = curve["certified_accuracy"]
+            curve = curve[(accuracy > 0) | (accuracy.shift(1, fill_value=1.0) > 0)]  # once at 0 it stays there
             figure.add_scatter(
                 x=curve["radius"].tolist(),
                 y=(100 * curve["certified_accuracy"]).tolist(),

@@ -26,6 +26,8 @@ DIVERGENCES = {"kl": "KL", "js_sqrt": "√JS", "lse": "squared l2", "l2": "l2", 
 OBJECTIVES = {"standard": "standard", "madry": "adversarial training", "score": "SCORE", "trades": "TRADES"}
 METHODS = {"natural": "natural", "gr": "GR", "llr": "LLR", "at": "AT", "rst": "RST", "trades": "TRADES"}
 _COARSE = 0.03  # of [0, 1]: grey levels so far apart are seen as bars
+_ALIKE = 1.5 / 255  # of [0, 1]: differences of two levels are rounded to whole numbers of 255 twice
+_OFF = 0.15  # of a level: pixels are whole numbers of 255, so that sixteenths are not quite alike
 _DASHES = ("solid", "dash", "dot", "dashdot")  # lines are told apart in grey print too
 
 
@@ -94,7 +96,9 @@ def posterior(tables: Tables, *, theme: ThemeName = "light") -> go.Figure:
             first = row == column == 1
             for name, dash, colour in (("truth", "dash", look.muted), ("learnt", "solid", look.plain)):
                 line = {"color": colour, "dash": dash, "width": 1.6}
-                figure.add_trace(_curve(here["x"], here[name], name, line, first), row=row, col=column)
+                figure.add_trace(
+                    _curve(here["x"], here[name], f"P(y = 0 | x), {name}", line, first), row=row, col=column
+                )
         figure.update_yaxes(title_text=DIVERGENCES[divergence], row=row, col=1)
     figure.update_xaxes(tickvals=[-5, 0, 5])
     figure.update_yaxes(range=[0.3, 1.02], tickvals=[0.5, 1])
@@ -201,7 +205,7 @@ def spline_errors(tables: Tables, *, theme: ThemeName = "light") -> go.Figure:
             )  # fmt: skip
             figure.add_trace(trace, row=1, col=column)
         figure.update_xaxes(title_text="mean squared error on test", row=1, col=column)
-    figure.update_xaxes(type="log", tickvals=[0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1])
+    figure.update_xaxes(type="log", matches="x", tickvals=[0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1])
     figure.update_yaxes(autorange="reversed")
     return paper.styled(figure, look, width=760, height=400)
 
@@ -236,10 +240,14 @@ def _bins(values: np.ndarray[Any, Any]) -> dict[str, float]:
     """One bar for each level where distances are those of few grey levels, else for each twentieth: bars between levels of
     another width would show gaps that the data has not.
     """
-    levels = np.unique(values[np.isfinite(values)].round(6))
-    step = float(np.diff(levels).min()) if len(levels) > 1 else 0.0
-    whole = step >= _COARSE and bool(np.allclose(levels / step, np.round(levels / step), atol=1e-3))
-    return {"start": -step / 2, "end": 1 + step / 2, "size": step} if whole else {"start": 0, "end": 1, "size": 0.05}
+    each = np.unique(values[np.isfinite(values)])
+    levels = np.array([part.mean() for part in np.split(each, np.flatnonzero(np.diff(each) > _ALIKE) + 1)])
+    gaps = np.diff(levels)
+    if len(gaps) and gaps.min() >= _COARSE:
+        step = levels[-1] / round(levels[-1] / gaps[gaps < 1.5 * gaps.min()].mean())
+        if np.abs(levels / step - np.round(levels / step)).max() < _OFF:
+            return {"start": -step / 2, "end": 1 + step / 2, "size": float(step)}
+    return {"start": 0, "end": 1, "size": 0.05}
 
 
 def neighbours(tables: Tables, *, theme: ThemeName = "light") -> go.Figure:
@@ -291,7 +299,10 @@ def planes(tables: Tables, *, theme: ThemeName = "light") -> go.Figure:
         extreme(float(pick(rise.to_numpy())) for rise in rises) for extreme, pick in ((min, np.min), (max, np.max))
     )
     scale = [[at / (len(look.scale) - 1), colour] for at, colour in enumerate(look.scale)]
-    bar = {"title": {"text": "rise of the robust loss", "side": "right"}, "tickformat": ".1f"}
+    bar = {
+        "title": {"text": "rise of the robust loss", "side": "right", "font": {"size": 12}}, "tickformat": ".1f",
+        "tickfont": {"size": 11, "color": look.muted}, "thickness": 10, "outlinewidth": 0,
+    }  # fmt: skip
     for column, rise in enumerate(rises, 1):
         contour = go.Contour(
             x=rise.columns.tolist(), y=rise.index.tolist(), z=rise.to_numpy(), zmin=least, zmax=most, colorscale=scale,
@@ -299,9 +310,9 @@ def planes(tables: Tables, *, theme: ThemeName = "light") -> go.Figure:
             showscale=column == len(names), colorbar=bar,
         )  # fmt: skip
         figure.add_trace(contour, row=1, col=column)
-        figure.update_xaxes(title_text="s", row=1, col=column)
-    figure.update_yaxes(title_text="t", row=1, col=1)
-    return paper.styled(figure, look, width=760, height=380)
+        figure.update_xaxes(title_text="s, in halves of a layer's length", row=1, col=column)
+    figure.update_yaxes(title_text="t, in halves of a layer's length", row=1, col=1)
+    return paper.styled(figure, look, width=760, height=390).update_layout(margin={"t": 32})
 
 
 FIGURES: Mapping[str, Mapping[str, Callable[[Tables], go.Figure]]] = {

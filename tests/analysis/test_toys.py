@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 import pytest
@@ -133,3 +134,14 @@ def test_a_damaged_folder_is_told_with_the_remedy(tmp_path: Path, content: str) 
     (tmp_path / toys.ABOUT).write_text(content)
     with pytest.raises(UserError, match=r"damaged; remove toy\.json"):
         toys.read("score", tmp_path)
+
+
+def test_bars_of_distances_are_as_wide_as_the_levels_of_the_data() -> None:
+    """Pixels of 17 levels in 8 bits: every level within its bar, and none between two bars that have something."""
+    levels = np.array([64, 63, 79, 80, 95, 96, 111, 112, 127, 128, 143, 159, 175, 191, 207, 223, 239]) / 255
+    rows = pd.DataFrame({"split": "train", "distance": levels, "random_labels": levels})
+    first = toys.distances({"distances": rows}).data[0]
+    edges = first.xbins.start + first.xbins.size * np.arange(18)
+    np.testing.assert_array_equal(np.histogram(levels, edges)[0], [0] * 4 + [2] * 5 + [1] * 7 + [0])
+    fine = pd.DataFrame({"split": "train", "distance": np.linspace(0, 1, 500), "random_labels": np.linspace(0, 1, 500)})
+    assert toys.distances({"distances": fine}).data[0].xbins.size == 0.05

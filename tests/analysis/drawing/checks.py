@@ -122,7 +122,7 @@ def of_theme(look: Theme) -> set[str]:
 
 def told_apart(figure: go.Figure) -> Iterator[tuple[str, str]]:
     """Pairs of entries of the legend that look the same in grey: no other dash, mark, filling, width or lightness."""
-    seen = {}
+    seen = dict[str, tuple[tuple[Any, ...], float]]()
     for trace in figure.data:
         if trace.showlegend is not False and trace.name and trace.visible is not False:
             seen.setdefault(str(trace.name), _look(trace))
@@ -139,7 +139,8 @@ LIGHTER = 8.0
 
 
 def _look(trace: Any) -> tuple[tuple[Any, ...], float]:
-    line, marker = getattr(trace, "line", None), getattr(trace, "marker", None)
+    line: Any = getattr(trace, "line", None)
+    marker: Any = getattr(trace, "marker", None)
     mode = getattr(trace, "mode", None) or trace.type
     dash = (line.dash or "solid", (line.width or 2) > 2.3) if line is not None and "lines" in mode else None
     symbol = (marker.symbol or "circle") if marker is not None and "markers" in mode and "symbol" in marker else None
