@@ -78,7 +78,8 @@ class Race:
         options, rows = self.options, self._read(field)
         rng = np.random.default_rng(derive(field.seed, "race", field.decisions))
         paused = np.flatnonzero(rows.states == PAUSED)
-        if not options.pausing and len(paused):
+        whole = int((rows.states == COMPLETE).sum()) < options.whole_first
+        if len(paused) and (whole or not options.pausing):
             return Resume(rows.number(int(paused[0])))
         if not len(rows) and self._prior is not None:
             return Start(self._mode(self._prior, rng))
@@ -108,6 +109,10 @@ class Race:
         if len(setting) and score == -np.inf:  # none would come to its end
             return Nothing() if thawed is None else Resume(thawed)
         if rng.random() < options.random_share or not len(setting):
+            unknown = candidates.untried(self._encoding, drawn, rows.tried) if options.explore else drawn[:0]
+            if len(unknown):
+                best = int(outlook.score(unknown, options.explore).argmax())
+                return Start(self._encoding.params(unknown[best]))
             return self._at_random(rng, rows, paused, outlook.fitting)
         return Start(self._encoding.params(setting[0]))
 
