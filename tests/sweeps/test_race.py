@@ -329,13 +329,13 @@ def test_priors_come_first_and_wash_out() -> None:
 
 
 @given(
-    scores=st.lists(st.integers(0, 6), min_size=2, max_size=24).map(np.array),
+    scores=st.lists(st.integers(0, 6).map(float), min_size=2, max_size=24).map(np.array),
     share=st.floats(0.1, 0.9),
     n=st.integers(1, 60),
     strength=st.floats(1, 20),
 )
 def test_a_prior_is_believed_as_far_as_it_ranks(
-    scores: np.ndarray[tuple[int, ...], np.dtype[np.int64]], share: float, n: int, strength: float
+    scores: np.ndarray[tuple[int, ...], np.dtype[np.float64]], share: float, n: int, strength: float
 ) -> None:
     """The formula, pair by pair."""
     count = min(max(int(share * len(scores)), 1), len(scores) - 1)
