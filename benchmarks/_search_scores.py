@@ -24,6 +24,7 @@ RIVALS = (
     "hub_pruner_50_0.22",
     "hub_pruner_50_0.11",
     "neps_moasha_9",
+    "neps_moasha_9_mended",
     "syne_moasha_3",
     "neps_primo_flat",
     "neps_primo_right",

@@ -70,6 +70,7 @@ class Budget:
         self._growth = None if stall is None else Growth(record.objectives, record.constraints, stall.trials)
         self._seen = 0  # of the trials that have ended
         self._line: str | None = None
+        self._to_come: Ahead | None = None
 
     def spent(self) -> str | None:
         """Which budget has ended the search, and what was spent; None while there is some left of all."""
@@ -79,9 +80,9 @@ class Budget:
 
     def seconds(self) -> float:
         """Device-seconds that one more training may take, where all that is at work is trained to its end; infinite where no
-        budget is of time.
+        budget is of time. Reckoned when `spent` was asked last.
         """
-        return min((limit.room for limit in self._limits(self._ahead())), default=math.inf)
+        return min((limit.room for limit in self._limits(self._to_come)), default=math.inf)
 
     def left(self) -> str:
         """What is spent of each, in a line; "" where there are none."""
@@ -91,8 +92,8 @@ class Budget:
         return ", ".join(parts)
 
     def _found(self) -> str | None:
-        to_come = self._ahead()
-        for limit in self._limits(to_come):
+        self._to_come = self._ahead()
+        for limit in self._limits(self._to_come):
             line = self._record.setting(self._keys[limit.name])
             if line is None and limit.over:
                 kept = "" if limit.spent >= limit.most else f"; the rest is kept: {limit.promised}"

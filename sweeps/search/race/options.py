@@ -12,6 +12,8 @@ class RaceOptions:
     Attributes:
         start: trials that begin at random before the model is asked.
         random_share: of later beginnings that are random.
+        explore: in place of a random one, that of the drawn settings with the largest gain if variances were so many times as
+            large; 0: a random one.
         candidates: random settings that are weighed. mutations: neighbours of settings on the first two predicted fronts.
         refinements: closer neighbours of the best `refined` of all these.
         chance, step: with which a parameter of a neighbour moves, and how far on a range in [0, 1]. close: of a closer one.
@@ -34,6 +36,7 @@ class RaceOptions:
 
     start: int = 8
     random_share: float = 0.1
+    explore: float = 0.0
     candidates: int = 250
     mutations: int = 250
     refinements: int = 160

@@ -87,9 +87,14 @@ class Outlook:
             rest = rest[np.lexsort((rest, share))]
         return [self._rows.number(at) for at in [*self._paused[self._order].tolist(), *rest.tolist()]]
 
-    def score(self, settings: Array) -> Array:
-        """[k] of new settings; -inf of those whose training would take too long."""
+    def score(self, settings: Array, wider: float = 1.0) -> Array:
+        """[k] of new settings; -inf of those whose training would take too long.
+
+        Args:
+            wider: what variances are multiplied by.
+        """
         mean, variance = self._model.new(settings, self._level)
+        variance = variance * wider if wider != 1 else variance
         seconds = self._model.seconds(settings)
         scores = self._gain(mean, variance, settings) / seconds**self._options.cost_power
         return np.where(seconds <= self._room, scores, -np.inf)

@@ -108,6 +108,10 @@ class Race:
         if len(setting) and score == -np.inf:  # none would come to its end
             return Nothing() if thawed is None else Resume(thawed)
         if rng.random() < options.random_share or not len(setting):
+            unknown = candidates.untried(self._encoding, drawn, rows.tried) if options.explore else drawn[:0]
+            if len(unknown):
+                best = int(outlook.score(unknown, options.explore).argmax())
+                return Start(self._encoding.params(unknown[best]))
             return self._at_random(rng, rows, paused, outlook.fitting)
         return Start(self._encoding.params(setting[0]))
 
