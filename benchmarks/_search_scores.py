@@ -97,7 +97,8 @@ def judge(bench: Bench, table: str, budget: int, found: dict[str, Sweeps]) -> No
     if OURS not in found or BASELINE not in found:
         return
     many = {name: len(sweeps) for name, sweeps in found.items()}
-    rivals = {name: min(cost, 1.0) for name, cost in costs.items() if name in RIVALS and many[name] >= ENOUGH}
+    others = [name for name in costs if name in RIVALS and name != BASELINE]  # which is the measure itself
+    rivals = {name: min(costs[name], 1.0) for name in others if many[name] >= ENOUGH}
     if rivals:
         best = min(rivals, key=lambda name: rivals[name])
         bench.row(f"{table} {best}", "the best rival's cost to TPE's final regret", rivals[best])

@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
 from functools import cache
+from math import inf
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ import numpy as np
 
 from sweeps.search.field import Policy
 from sweeps.search.listed import Listed
+from sweeps.search.priors import Prior
 from sweeps.search.simulation import Chosen, Trace, clocked, simulate
 from sweeps.search.tabled import Curves, Tabled
 from sweeps.search.tables import Table
@@ -125,18 +127,31 @@ def _rival(task: Task, sweep: Sweep, world: Tabled) -> Trace:
     return clocked(queue, world, queue.answers, workers=WORKERS, budget=task.budget)
 
 
+PRIORS: dict[tuple[str, str], dict[str, float]] = {
+    ("digits_one_cycle", "right"): {"schedule.lr": 0.2, "threat.eps": 0.18},
+    ("digits_one_cycle", "wrong"): {"schedule.lr": 0.05, "threat.eps": 0.02},
+    ("digits_constant", "right"): {"schedule.lr": 0.16, "threat.eps": 0.16},
+    ("digits_constant", "wrong"): {"schedule.lr": 1.2, "threat.eps": 0.02},
+}
+"""By table: values in the middle of those of the frontier's members, and at the end of the range away from most of them."""
+
+
 def ours(
-    policy: Chosen, *, sampler: str, stopping: Mapping[str, Any], share: float = 4 / 3
+    policy: Chosen, *, sampler: str, stopping: Mapping[str, Any], share: float = 4 / 3, prior: str = ""
 ) -> Callable[[Task, Sweep, Tabled], Trace]:
-    """A search through the controller.
+    """A search through the controller. Nothing is tried first but what it chooses, as its rivals have it.
 
     Args:
         share: `search.trials` as a share of the budget.
         stopping: as a space file has it.
+        prior: whether options have priors, and which: right or wrong.
     """
 
     def searched(task: Task, sweep: Sweep, world: Tabled) -> Trace:
         plain = sweep.resolved()
+        for name, value in PRIORS[Path(task.table).stem, prior].items() if prior else ():
+            part, option = name.split(".")
+            plain["trial"][part][option]["prior"] = value
         search = {"sampler": sampler, "trials": int(task.budget * share), "seed": task.number, "first": "none"}
         own = Sweep.model_validate({**plain, "search": search, "stopping": dict(stopping)})
         return simulate(own, world, policy, workers=WORKERS, budget=task.budget)
@@ -145,17 +160,23 @@ def ours(
 
 
 def race(
-    rungs: tuple[float, ...] | None = None, share: float = 4 / 3, **options: Any
+    rungs: tuple[float, ...] | None = None, share: float = 4 / 3, prior: str = "", **options: Any
 ) -> Callable[[Task, Sweep, Tabled], Trace]:
     """The race, with other options than it has."""
 
     def policy(sweep: Sweep, listed: Listed) -> Policy:
         from sweeps.search.race import Race, RaceOptions
 
-        return Race(sweep.space, sweep.ask, options=RaceOptions(**options), encoding=listed)
+        return Race(
+            sweep.space,
+            sweep.ask,
+            options=RaceOptions(**options),
+            prior=Prior(sweep.space) if prior else None,
+            encoding=listed,
+        )
 
     stopping = {"name": "race", **({} if rungs is None else {"rungs": list(rungs)})}
-    return ours(policy, sampler="auto", stopping=stopping, share=share)
+    return ours(policy, sampler="auto", stopping=stopping, share=share, prior=prior)
 
 
 def halving(sampler: str, eta: float, rungs: tuple[float, ...] | None = None) -> Callable[[Task, Sweep, Tabled], Trace]:
@@ -206,6 +227,10 @@ SEARCHES: dict[str, Callable[[Task, Sweep, Tabled], Trace]] = {
     "race random 0.5": race(random_share=0.5),
     "race cost 0": race(cost_power=0.0),
     "race start 16": race(start=16),
+    "race prior right": race(prior="right"),
+    "race prior wrong": race(prior="wrong"),
+    "race prior right, untested": race(prior="right", prior_trials=inf),
+    "race prior wrong, untested": race(prior="wrong", prior_trials=inf),
     "race few candidates": race(candidates=60, mutations=60, refinements=40),
     "halving tpe": halving("tpe", 3),
     "halving tpe 1/9 1/3": halving("tpe", 3, (1 / 9, 1 / 3)),

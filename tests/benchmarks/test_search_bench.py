@@ -136,6 +136,28 @@ def test_targets_need_no_rival() -> None:
     assert [line for line in bench.targets if "quarters" in line]
 
 
+def test_the_measure_is_no_rival_of_ours() -> None:
+    """A cost beside the best rival's is beside another search than the one that all costs are counted in."""
+    truth, searches = world()[1].truth, dict[str, Sweeps]()
+    for name, first in (("optuna_tpe", 1.0), ("random", 3.0), ("race", 2.0)):
+        trials = [Finished(first + i, i, (0.5, 0.5)) for i in range(0, 40, 4)]
+        searches[name] = [(Regrets.of(truth, trials), {}) for _ in range(10)]
+    bench = Bench("search", quick=True, kept=False)
+    judge(bench, "curves", 60, searches)
+    assert [line for line in bench.targets if "best rival's, random" in line]
+
+
+def test_priors_of_the_benchmark_are_of_the_tables() -> None:
+    """Right and wrong of each table that is there: options of its space, and inside their ranges."""
+    for (table, _), known in _searches.PRIORS.items():
+        sweep = Sweep.from_yaml(_searches.TABLES / f"{table}.yaml")
+        ranges = {parameter.name: parameter.distribution for parameter in sweep.space}
+        assert all(ranges[name].low <= value <= ranges[name].high for name, value in known.items())
+    task = Task(str(_searches.TABLES / "digits_one_cycle.parquet"), "all", "race prior wrong", 0)
+    told = _searches.run(replace(task, settings="even"))
+    assert told["finished"]
+
+
 def test_dense_settings_are_of_the_space_and_take_what_the_tables_do() -> None:
     sweep, _ = world()
     settings = _draws(sweep, 0)

@@ -248,7 +248,7 @@ def test_something_finishes_in_every_quarter_whatever_the_policy_thinks(
         come[number] = epoch
         if order in ends:
             ended.append(Fraction(sum(come.values()), EPOCHS))
-    quarter, most = Fraction(trials, 4), through([Fraction(6, EPOCHS), Fraction(13, EPOCHS), Fraction(1)], slots)
+    quarter, most = Fraction(trials, 4), through([6 / EPOCHS, 13 / EPOCHS, 1.0], slots)
     for number in range(4):
         begin = number * quarter
         last = begin + max(quarter, quarter / 2 + most)

@@ -18,6 +18,7 @@ from sweeps.record.constraints import Limit, Limits
 from sweeps.search.field import Choice, Curve, Field, Nothing, Resume, Rung, Start
 from sweeps.search.race import Race, RaceOptions
 from sweeps.search.race.encoding import Encoding
+from sweeps.search.race.race import trust
 from sweeps.space.distributions import Distribution, Parameter
 from tests.sweeps.raced import EPOCHS, SHARES, SPACE, any_setting, ask, curve, field, rung, search, truth
 
@@ -325,6 +326,30 @@ def test_priors_come_first_and_wash_out() -> None:
     assert float(with_start.params["beta"]) < 0.51  # type: ignore[arg-type]
     assert max(betas(1000.0)) < 0.6
     assert max(betas(0.0)) > 0.6
+
+
+@given(
+    scores=st.lists(st.integers(0, 6).map(float), min_size=2, max_size=24).map(np.array),
+    share=st.floats(0.1, 0.9),
+    n=st.integers(1, 60),
+    strength=st.floats(1, 20),
+)
+def test_a_prior_is_believed_as_far_as_it_ranks(
+    scores: np.ndarray[tuple[int, ...], np.dtype[np.float64]], share: float, n: int, strength: float
+) -> None:
+    """The formula, pair by pair."""
+    count = min(max(int(share * len(scores)), 1), len(scores) - 1)
+    pairs = [(one > other) + (one == other) / 2 for one in scores[:count] for other in scores[count:]]
+    wanted = (strength + n * (2 * float(np.mean(pairs)) - 1)) / (strength + n)
+    assert trust(scores, count, n, strength) == pytest.approx(min(max(wanted, 0.0), 1.0))
+    assert trust(scores, count, n, np.inf) == trust(scores, 0, n, strength) == 1.0
+
+
+def test_a_prior_that_is_worst_of_all_is_given_up_and_one_that_is_best_is_not() -> None:
+    bad, good = np.array([0.0, 0.1, 0.5, 0.6, 0.7]), np.array([0.9, 0.8, 0.5, 0.6, 0.7])
+    assert [trust(bad, 2, n, 8.0) for n in (8, 30)] == [0.0, 0.0]
+    assert trust(bad, 2, 1, 8.0) == pytest.approx(7 / 9)
+    assert [trust(good, 2, n, 8.0) for n in (1, 8, 30)] == [1.0, 1.0, 1.0]
 
 
 def test_replicates_are_more_values_of_one_setting() -> None:

@@ -232,6 +232,7 @@ def trust(scores: Array, by_prior: int, n: int, strength: float) -> float:
     if not np.isfinite(strength) or not by_prior or by_prior == len(scores):
         return 1.0
     others = np.sort(scores[by_prior:])
-    below, up_to = (np.searchsorted(others, scores[:by_prior], side=side) for side in ("left", "right"))  # type: ignore[call-overload]
+    below = np.searchsorted(others, scores[:by_prior], side="left")
+    up_to = np.searchsorted(others, scores[:by_prior], side="right")
     larger = float((below + up_to).mean()) / (2 * len(others))
     return min(max((strength + n * (2 * larger - 1)) / (strength + n), 0.0), 1.0)
