@@ -38,6 +38,7 @@ class Paired:
     ] = ()  # [K] images by what broke them first, in the order of attacks, `clean` first
     stages: tuple[str, ...] = ()  # what any of them was broken by, in order, `clean` first
     first: NDArray[np.int8] | None = None  # [K, N] which of the stages broke the image first; -1: it stands
+    images: NDArray[np.int32] | None = None  # [N] rows of the split
 
 
 @dataclass(frozen=True)
@@ -138,9 +139,8 @@ def read(folder: Path, snapshot: record.Snapshot, split: str) -> Paired | None:
     broken = [_broken(one) for one in found.values()]
     stages = tuple(dict.fromkeys(name for one in broken for name in one))
     verdicts = np.array([_both(one) for one in found.values()])
-    return Paired(
-        split, list(found), verdicts, broken, stages, np.stack([_first(one, stages) for one in found.values()])
-    )
+    first = np.stack([_first(one, stages) for one in found.values()])
+    return Paired(split, list(found), verdicts, broken, stages, first, next(iter(found.values())).verdicts.image)
 
 
 def table(

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import json
+import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -15,6 +19,8 @@ from analysis.pareto import frontier
 from analysis.standing import judged_frontier, settings
 from analysis.volume import largest, volume
 from robustray.measures.metrics import ACCURACIES
+from sweeps.record import Snapshot
+from sweeps.record import points as made_points
 
 
 def trained_frontier(df: pd.DataFrame, objectives: Mapping[str, str]) -> set[int]:
@@ -133,3 +139,23 @@ def sentences(df: pd.DataFrame, objectives: Mapping[str, str], spent: DeviceTime
         f"Trained alone the frontier has {words.count(len(alone), 'trial')} and {least}{found.trained:.4f} of hypervolume"
         + ("." if found.exact else ": trials that a point dominates were not judged further."),
     ]
+
+
+def lines(snapshot: Snapshot, space: Mapping[str, Any], folder: Path) -> dict[int, str]:
+    """The command that makes each derived point, with all others of its request, to be run in the sweep's folder.
+
+    Points whose request is neither in the record nor in the space are left out.
+
+    Args:
+        snapshot: the record. space: as `sweep.yaml` has it. folder: the sweep's; only its name counts.
+    """
+    told = [value for name, value in snapshot.settings.items() if name.startswith(made_points.ASKED)]
+    of_space = space.get("derive")
+    asked = [each for each in [*told, *(of_space if isinstance(of_space, list) else [])] if isinstance(each, dict)]
+    requests = {made_points.name_of(each): each for each in asked}
+    begin = ["python", "-m", "sweeps", "derive", f"../{folder.absolute().name}"]
+    return {
+        trial.number: shlex.join([*begin, json.dumps(requests[trial.request])])
+        for trial in snapshot.trials
+        if trial.request in requests
+    }

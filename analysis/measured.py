@@ -1,7 +1,10 @@
-"""Measures of the frontier's members as columns of the tidy table."""
+"""Measures as columns of the tidy table: of the frontier's members on each split, of every trial on tune images."""
 
 from __future__ import annotations
 
+import pandas as pd
+
+from robustray.measures.metrics import METRICS, measure_of
 from sweeps.record import Snapshot, measured
 from sweeps.standing import SELECTION, TEST
 
@@ -27,3 +30,13 @@ def columns(snapshot: Snapshot) -> dict[str, dict[int, float]]:
 def column(split: str, name: str) -> str:
     """Where the values of a measure on a split stand."""
     return f"{_PREFIX.get(split, split)}_{name}"
+
+
+def of_all(df: pd.DataFrame) -> list[str]:
+    """Columns of what was measured of every trial as its training ended, on tune images, where any has a number.
+
+    Args:
+        df: as `analysis.load` gives it.
+    """
+    always = set(METRICS)  # what it goes through; measures are found by asking
+    return [name for name in df.columns if name not in always and measure_of(name) and df[name].notna().any()]

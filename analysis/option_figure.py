@@ -1,19 +1,20 @@
-"""The figure of options: what each searched option has to do with both accuracies, trial by trial."""
+"""The figures of options and of measures: what each has to do with both accuracies, trial by trial."""
 
 from __future__ import annotations
 
 import html
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pandas as pd
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
-from analysis import palette, points, style, words
+from analysis import axes, measured, palette, points, style, words
 from analysis.axes import USUAL, Axis
-from analysis.collect import options
+from analysis.collect import OPTION, options
 from analysis.palette import Theme, ThemeName
+from robustray.measures.metrics import METRICS
 
 _MOST = 12  # options; further ones would be a page of their own
 _ROW = 230  # pixels per option
@@ -42,9 +43,32 @@ def option_figure(
     Returns:
         None where no option varies.
     """
-    named, look = varied(df), palette.THEMES[theme]
+    return _panels(df, varied(df), objectives, theme)
+
+
+def measure_figure(
+    df: pd.DataFrame, *, objectives: Mapping[str, str] = USUAL, theme: ThemeName = "light"
+) -> go.Figure | None:
+    """The same over each measure that was taken of every trial, in its own unit, on tune images.
+
+    Args:
+        df: as `analysis.load` gives it.
+        objectives: the sweep's, by metric; they say who is on the frontier.
+        theme: colours, "light" or "dark".
+
+    Returns:
+        None where nothing was measured of trials that are no members.
+    """
+    return _panels(df, measured.of_all(df)[:_MOST], objectives, theme)
+
+
+def _panels(
+    df: pd.DataFrame, named: Sequence[str], objectives: Mapping[str, str], theme: ThemeName
+) -> go.Figure | None:
+    """A row for each column, both accuracies over it; None for no column."""
     if not named:
         return None
+    look = palette.THEMES[theme]
     rows = df[(df["status"] == "complete") & (df["flags"] == "")]
     leading = rows["trial"].isin(points.leaders(df, objectives))
     accuracies = [Axis(name, mode) for name, mode in USUAL.items()]
@@ -57,7 +81,7 @@ def option_figure(
             for part, front in ((rows[~leading], False), (rows[leading], True)):
                 figure.add_scatter(**_marks(part, name, axis, look, front=front), **place)
             figure.update_xaxes(
-                title_text=html.escape(words.option_name(name), quote=False), **_scale(rows[name]), **place
+                title_text=html.escape(_title(name), quote=False), **_scale(rows[name].dropna()), **place
             )
             figure.update_yaxes(title_text=axis.title, **place)
     return style.laid_out(
@@ -84,6 +108,13 @@ def _marks(part: pd.DataFrame, name: str, axis: Axis, look: Theme, *, front: boo
         "hovertemplate": "%{text}<br>%{x}<br>%{y:.1f} %<extra></extra>",
         "meta": {"kind": "leader" if front else "other", "option": name, "metric": axis.name},
     }
+
+
+def _title(column: str) -> str:
+    if column.startswith(OPTION):
+        return words.option_name(column)
+    unit = axes.unit(column)
+    return METRICS[column].short + (f", {unit}" if unit else "")
 
 
 def _text(values: pd.Series[Any]) -> bool:

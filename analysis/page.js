@@ -28,7 +28,7 @@ const page = (() => {
       Object.assign(layout.coloraxis.colorbar, { orientation: "h", x: 0.5, y: 1.02, yanchor: "bottom", len: 1 });
       layout.coloraxis.colorbar.title.side = "top";
     }
-    if (narrow.matches && id === "options")
+    if (narrow.matches && (id === "options" || id === "measures"))
       // Nor between two plots: names are short there.
       for (const [name, axis] of Object.entries(layout))
         if (/^[xy]axis/.test(name) && axis.title)

@@ -26,6 +26,7 @@ from analysis import (
     endings,
     explained,
     imports,
+    measured,
     picking,
     pictures,
     points,
@@ -44,7 +45,7 @@ from analysis.cards import cards
 from analysis.comparison import Comparison
 from analysis.device_time import DeviceTime
 from analysis.figures import frontier_figure, out_of_view
-from analysis.option_figure import option_figure, varied
+from analysis.option_figure import measure_figure, option_figure, varied
 from analysis.search import audit, interactions, made_by
 from analysis.search.explained import Explained, explain
 from analysis.search.importance_figure import importance_figure
@@ -83,6 +84,7 @@ def render(
     chosen = comparisons.get(SELECTION)
     decisive = comparisons.get(TEST) or comparisons.get(SELECTION)
     search, progress = explain(df, snapshot), progress_of.progress(df, snapshot)
+    taken = weaker.taken(folder, snapshot, decisive.verdicts.split) if decisive and decisive.verdicts else []
     scripts = [] if live else [assets.asset(get_plotlyjs())]
     scripts += [assets.asset(assets.read(name)) for name in (*_SCRIPTS, *([_LIVE] if live else []))]
     name = sheet.name(folder)
@@ -99,10 +101,14 @@ def render(
         merits=[*summary.merits(df, snapshot, spent), *busy.merit(folder)],
         answers=answers(df, snapshot, spent, comparisons, advice(df, snapshot.objectives)),
         limit=picking.limit(df, snapshot.objectives),
-        facts_of_page=assets.data(picking.facts(df, snapshot.objectives) | {"progress": progress, "training": trained}),
+        facts_of_page=assets.data(
+            picking.facts(df, snapshot.objectives, derivation.lines(snapshot, sheet.space, folder))
+            | {"progress": progress, "training": trained}
+        ),
         progress=None if progress is None else progress_of.said(progress),
         trained=training_of.said(df, snapshot.objectives, trained) if trained else None,
-        weaker=weaker.table(decisive, df, snapshot.objectives) if decisive else tables.Table([]),
+        weaker=weaker.table(decisive, df, snapshot.objectives, taken) if decisive else tables.Table([]),
+        weaker_said=weaker.said(taken),
         pictured=pictures.of_sweep(folder, snapshot, df, TEST if TEST in comparisons else SELECTION),
         endings=endings.table(df, snapshot.objectives),
         warnings=[*summary.warnings(df, snapshot, sheet), *warned.lines(folder)],
@@ -126,6 +132,7 @@ def render(
         seeds_said=summary.seeds(snapshot),
         attacks=tables.attacks(decisive, df, snapshot.objectives) if decisive else tables.Table([]),
         cards=cards(df, snapshot, folder),
+        measured_of_all=bool(measured.of_all(df)),
         options_drawn=bool(varied(df)),
         importance=search.importance is not None,
         why_no_importance=search.why_not,
@@ -222,6 +229,7 @@ def _figures(
             "frontier": frontier_figure(
                 df, objectives=snapshot.objectives, theme=theme, threat=sheet.threat, compared=compared
             ),
+            "measures": measure_figure(df, objectives=snapshot.objectives, theme=theme),
             "options": option_figure(df, objectives=snapshot.objectives, theme=theme),
             "attack-map": attack_map(comparison.verdicts, df, objectives=snapshot.objectives, theme=theme)
             if comparison and comparison.verdicts

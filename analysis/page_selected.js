@@ -41,9 +41,10 @@
     const folder = `trials/${String(trial).padStart(4, "0")}`;
     document.getElementById("selected-state").textContent = row ? row.cells[1].textContent.trim() : "";
     document.getElementById("selected-name").textContent = `${derived ? "Point" : "Trial"} ${trial}`;
-    document.getElementById("selected-command").textContent = derived
-      ? `python -m robustray judge ${folder} --split validation`
-      : `python -m robustray train ${folder}/trial.yaml --folder again`;
+    const judge = `python -m robustray judge ${folder} --split validation`;
+    const train = `python -m robustray train ${folder}/trial.yaml --folder again`;
+    const make = derived ? facts().requests[trial] : train;
+    document.getElementById("selected-command").textContent = [make, derived && judge].filter(Boolean).join("\n");
   };
 
   document.addEventListener("selected", ({ detail: { trial, quietly } }) => {

@@ -39,7 +39,7 @@ def limit(df: pd.DataFrame, objectives: Mapping[str, str]) -> Limit | None:
     return Limit(_label(axis), low, high, step, low if axis.sign > 0 else high)
 
 
-def facts(df: pd.DataFrame, objectives: Mapping[str, str]) -> dict[str, Any]:
+def facts(df: pd.DataFrame, objectives: Mapping[str, str], requests: Mapping[int, str] | None = None) -> dict[str, Any]:
     """Who is on the frontier, along the first axis, who was derived, and what a limit on the first axis leaves.
 
     Members are held to limits by the numbers they were chosen by, on the selection set; what test says of them stands beside.
@@ -47,6 +47,7 @@ def facts(df: pd.DataFrame, objectives: Mapping[str, str]) -> dict[str, Any]:
     Args:
         df: as `analysis.load` gives it.
         objectives: the sweep's, by metric.
+        requests: of derived points, the line that makes each, as `derivation.lines` gives them.
     """
     axis, other = axes.plane(objectives)
     placed = points.selection_points(df, objectives)
@@ -60,6 +61,7 @@ def facts(df: pd.DataFrame, objectives: Mapping[str, str]) -> dict[str, Any]:
     return {
         "members": [int(trial) for trial in leading["trial"]],
         "derived": [int(trial) for trial in df.loc[df["derived"].notna(), "trial"]],
+        "requests": dict(requests or {}),
         "choices": {
             "sign": axis.sign,
             "unit": "%" if axis.scale == 100 else axes.unit(axis.name) if axis.name != RANK else "",

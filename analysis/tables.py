@@ -8,7 +8,7 @@ from typing import Any
 
 import pandas as pd
 
-from analysis import axes, points, words
+from analysis import axes, measured, points, words
 from analysis.collect import options
 from analysis.comparison import SHORT, Comparison
 from analysis.pareto import CONFIDENCE
@@ -191,9 +191,11 @@ def seeds(comparisons: Mapping[str, Comparison]) -> Table:
 
 
 def trials(df: pd.DataFrame, objectives: Mapping[str, str]) -> Table:
-    """Every trial, by number, with what its training took: device hours, and the costs that are objectives."""
+    """Every trial, by number, with the device hours of its training, costs that are objectives, and measures of all."""
     named = options(df)
-    costs = [name for name in in_order({*objectives, "cost_device_hours"}) if name not in ACCURACIES]
+    costs = [
+        name for name in in_order({*objectives, "cost_device_hours", *measured.of_all(df)}) if name not in ACCURACIES
+    ]
     heads = [
         Head("trial", numeric=True),
         Head("status"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from itertools import combinations
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -76,11 +77,12 @@ def table(pairs: pd.DataFrame, importance: pd.DataFrame) -> Table:
     if pairs.empty:
         return Table([])
     targets = list(dict.fromkeys(pairs["target"]))
-    named = pairs.set_index(["first", "second"])
-    # A pair has its options in the order of their importance, which differs from target to target.
-    key = [tuple(sorted(each)) for each in named.index]
-    strongest = pairs.assign(key=key).groupby("key")["share"].max().sort_values(ascending=False, kind="stable")
-    found = {(row["target"], pair): row for pair, row in zip(key, pairs.to_dict("records"), strict=True)}
+    found: dict[tuple[str, ...], dict[str, dict[Any, Any]]] = {}
+    for row in pairs.to_dict(
+        "records"
+    ):  # a pair has its options in the order of their importance, which differs by target
+        found.setdefault(tuple(sorted([row["first"], row["second"]])), {})[row["target"]] = row
+    strongest = sorted(found, key=lambda pair: -max(row["share"] for row in found[pair].values()))
     heads = [
         Head("options"),
         *(Head(title(importance, each)[0], "% of variance, 95 % interval", numeric=True) for each in targets),
@@ -88,9 +90,9 @@ def table(pairs: pd.DataFrame, importance: pd.DataFrame) -> Table:
     rows = [
         [
             Cell(" \N{MULTIPLICATION SIGN} ".join(words.option_name(each) for each in pair), mark="option"),
-            *(_cell(found.get((target, pair))) for target in targets),
+            *(_cell(found[pair].get(target)) for target in targets),
         ]
-        for pair in strongest.index[:_PAIRS]
+        for pair in strongest[:_PAIRS]
     ]
     return Table(heads, rows)
 
@@ -106,9 +108,9 @@ def said(pairs: pd.DataFrame) -> str:
     return f"{sure} of {words.count(len(pairs), 'pair')} looked at {verb} more than nothing together."
 
 
-def _cell(row: Mapping[str, object] | None) -> Cell:
+def _cell(row: Mapping[Any, Any] | None) -> Cell:
     if row is None:
         return Cell("\N{EM DASH}", sort="")
-    value, low, high = (100 * float(str(row[f"share{end}"])) for end in ("", "_low", "_high"))
+    value, low, high = (100 * row[f"share{end}"] for end in ("", "_low", "_high"))
     told = [f"{each:.0f}".replace("-0", "0").replace("-", "\N{MINUS SIGN}") for each in (value, low, high)]
     return Cell(told[0], remark=f"{told[1]} to {told[2]}", sort=value, mark="strong" if low > 0 else "")
