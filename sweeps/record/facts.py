@@ -15,6 +15,8 @@ Origin = Literal["sampled", "replicate", "retry", "imported", "derived", "lost"]
 
 `lost`: a driver that ended before it handed it out, so nobody has worked on it, and its options may not be all there.
 """
+BAD_ENDS: tuple[Outcome, ...] = ("failed", "diverged", "out_of_memory")
+"""Outcomes that somebody wants to know more of."""
 UNFINISHED = ("paused", "running")
 """States of a trial before it has an outcome."""
 
@@ -99,6 +101,7 @@ class TrialRecord:
     rungs: tuple[Rung, ...] = ()  # reached, in order; of a complete trial, the end of training too
     sent: Sent | None = None
     order: int | None = None  # of its end, among rungs and ends
+    last: tuple[str, ...] = ()  # lines of its log, where it failed
 
     @property
     def paused(self) -> bool:

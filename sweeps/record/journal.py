@@ -23,7 +23,7 @@ from optuna.trial import FrozenTrial
 
 from robustray.errors import UserError
 from robustray.plain import plain
-from sweeps.record import mending
+from sweeps.record import last_lines, mending
 from sweeps.record.constraints import Limit
 from sweeps.record.facts import Issued, Judged, Members, Reached, Rung, Sent, Skipped, Snapshot, TrialRecord
 from sweeps.record.known import held_to
@@ -208,6 +208,7 @@ def typed(trial: FrozenTrial) -> TrialRecord:
         rungs=_rungs(trial.user_attrs),
         sent=None if (sent := trial.user_attrs.get(SENT)) is None else Sent(**sent),
         order=told.get("order"),
+        last=last_lines.kept(told.get("last", ())[-last_lines.LINES :]),
     )
 
 
