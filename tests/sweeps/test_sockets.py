@@ -68,8 +68,9 @@ def test_no_socket_of_a_sweep_is_open_beyond_this_machine_or_gives_control_away(
         assert "raylet" in programs
         assert not [each for each in sockets if each.beyond]
         given = {each: given_away(each.port) for each in sockets}
-        control = {each: set(told) & set(CONTROL) for each, told in given.items() if "robustray_" not in str(told)}
-        assert not {each: paths for each, paths in control.items() if paths}
+        for each, told in given.items():
+            for path in CONTROL:  # a server of metrics tells them whatever it is asked
+                assert told.get(path, "# HELP").startswith("# HELP"), (each, path, told[path])
         assert any("robustray_driver" in told.get("/metrics", "") for told in given.values()), (
             "read as Prometheus reads it"
         )
