@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from analysis.deciding import commands as deciding
-from analysis.elsewhere import swept
+from analysis.elsewhere import Swept
 from analysis.papers import commands as papers
 from analysis.search import commands
 from robustray.errors import UserError, told_in_one_line
@@ -23,12 +23,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="Read a running or finished sweep.",
 )
-
-
-Swept = Annotated[
-    Path,
-    typer.Argument(metavar="FOLDER|URL", help="the sweep's folder, results/NAME, or its copy, s3://...", parser=swept),
-]
 
 
 class JudgedSplit(StrEnum):

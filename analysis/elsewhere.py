@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Annotated
+
+import typer
 
 from robustray.disks import told
 from robustray.errors import UserError
@@ -54,3 +57,10 @@ def swept(text: str) -> Path:
     except OSError as error:
         raise UserError(told(error)) from None
     return folder
+
+
+Swept = Annotated[
+    Path,
+    typer.Argument(metavar="FOLDER|URL", help="the sweep's folder, results/NAME, or its copy, s3://...", parser=swept),
+]
+"""A sweep in a command line."""

@@ -10,9 +10,10 @@ import pandas as pd
 
 from analysis import points, words
 from analysis.tables import Cell, Head, Table
-from sweeps.record.facts import UNFINISHED
+from sweeps.record.facts import UNFINISHED, Snapshot
 
 _NUMBER = re.compile(r"\d[\d.,e+-]*")
+_LOGS = 5
 _SHOWN = 12  # numbers of trials that are listed; the table of all trials has the others
 
 
@@ -36,6 +37,12 @@ def table(df: pd.DataFrame, objectives: Mapping[str, str]) -> Table:
     heads = [Head("ended"), Head("trials", numeric=True), Head("why"), Head("which")]
     ordered = sorted(groups.items(), key=lambda group: (-len(group[1]), group[0]))
     return Table(heads, [_row(how, members) for (how, _), members in ordered])
+
+
+def last_lines(snapshot: Snapshot) -> list[tuple[int, str, str]]:
+    """Of the trials that failed last: number, cause, and how the log ended."""
+    failed = [trial for trial in reversed(snapshot.trials) if trial.last]
+    return [(trial.number, trial.cause or "", "\n".join(trial.last)) for trial in failed[:_LOGS]]
 
 
 def _ending(trial: Mapping[str, Any]) -> tuple[str, str]:

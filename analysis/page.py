@@ -111,6 +111,7 @@ def render(
         weaker_said=weaker.said(taken),
         pictured=pictures.of_sweep(folder, snapshot, df, TEST if TEST in comparisons else SELECTION),
         endings=endings.table(df, snapshot.objectives),
+        last_lines=endings.last_lines(snapshot),
         warnings=[*summary.warnings(df, snapshot, sheet), *warned.lines(folder)],
         stage=points.stage(df),
         cut=points.cut(df),

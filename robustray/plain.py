@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import re
+from collections.abc import Mapping
 
 _ESCAPES = re.compile(
     r"(?:\x1b\[|\x9b)[0-?]*[ -/]*[@-~]"  # colours and moves
@@ -10,6 +12,9 @@ _ESCAPES = re.compile(
     r"|\x1b[ -/]*[0-~]"  # the short ones
 )
 """What a terminal takes as a command, in seven bits or in eight."""
+_SECRET = re.compile(r"KEY|TOKEN|SECRET|PASS|CREDENTIAL", re.IGNORECASE)
+_LONG = 8
+"""Characters of a value that may be a secret: shorter ones are switches, and parts of other words."""
 _BYTES = range(0xDC80, 0xDD00)
 """Where Python keeps the bytes of names that are no UTF-8."""
 
@@ -20,6 +25,16 @@ def plain(text: str) -> str:
     A byte that is no UTF-8 is shown as `\\xfc`.
     """
     return "".join(map(_shown, _ESCAPES.sub("", text)))
+
+
+def discreet(text: str, environment: Mapping[str, str] = os.environ) -> str:
+    """Text without the values of the environment's variables that by their names are secrets: an exception's message may hold
+    an address with a key in it.
+    """
+    for name, value in environment.items():
+        if len(value) >= _LONG and _SECRET.search(name) and value in text:
+            text = text.replace(value, f"[{name}]")
+    return text
 
 
 def _shown(character: str) -> str:

@@ -117,7 +117,8 @@ def run(
     # Before anything is written: a folder named wrongly must not leave one that holds another sweep.
     ready = None if (folder / JOURNAL).exists() and not fresh else warm_start.found(sweep, say)
     with _clear_errors(folder), FolderLock(folder) as held:
-        quota.check(sweep, folder, fresh=fresh)
+        if told := quota.check(sweep, folder, fresh=fresh):
+            console(Said(f"warning: {told}"))
         moved = provenance.prepare(sweep, folder, fresh=fresh)
         if moved is not None:
             console(Said(f"the old results are in {moved}"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import subprocess
@@ -9,6 +10,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import jsonschema
 import pytest
 import yaml
 
@@ -46,6 +48,27 @@ def test_a_job_and_a_cluster_of_kubernetes_are_the_same_cluster() -> None:
         for container in spec["containers"]:
             container["volumeMounts"] = [mount for mount in container["volumeMounts"] if mount["name"] != "space"]
     assert job == cluster
+
+
+@pytest.mark.parametrize("name", ["rayjob.yaml", "raycluster.yaml"])
+def test_kubernetes_would_take_them(name: str) -> None:
+    """By names, types and choices of KubeRay 1.7 (`ray.io/v1`), as far as these files go: `tests/kuberay.json`."""
+    known = json.loads((ROOT / "tests" / "kuberay.json").read_text())
+    last = _documents(name)[-1]
+    assert last["apiVersion"] == "ray.io/v1"
+    schema = known if last["kind"] == "RayJob" else known["properties"]["rayClusterSpec"]
+    assert [error.message for error in jsonschema.Draft202012Validator(schema).iter_errors(last["spec"])] == []
+    wrong = {**last["spec"], "rayVersoin": "2.60.0"}
+    assert list(jsonschema.Draft202012Validator(schema).iter_errors(wrong))
+    pod = _cluster(name)["workerGroupSpecs"][0]["template"]["spec"]
+    for mistake in ({"containers": [{"image": "x", "nmae": "y"}]}, {"terminationGracePeriodSeconds": "120 s"}):
+        kept = dict(pod)
+        pod.update(mistake)
+        cluster = schema if last["kind"] == "RayCluster" else schema["properties"]["rayClusterSpec"]
+        group = cluster["properties"]["workerGroupSpecs"]["items"]["properties"]["template"]["properties"]["spec"]
+        assert list(jsonschema.Draft202012Validator(group).iter_errors(pod)), mistake
+        pod.clear()
+        pod.update(kept)
 
 
 @pytest.mark.parametrize("name", ["rayjob.yaml", "raycluster.yaml"])

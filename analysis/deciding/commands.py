@@ -10,6 +10,8 @@ from typing import Annotated, Any
 
 import typer
 
+from analysis.elsewhere import Swept
+
 _WIDE = 200
 
 
@@ -38,7 +40,7 @@ def add(app: typer.Typer) -> None:
 
 
 def choose(
-    folder: Annotated[Path, typer.Argument(help="the sweep's folder, results/NAME")],
+    folder: Swept,
     where: Annotated[
         str, typer.Option(help='what it must meet: "test_clean_accuracy >= 0.9 and option.model.width <= 8"')
     ] = "",
@@ -124,7 +126,7 @@ def gate(
 
 
 def trial(
-    folder: Annotated[Path, typer.Argument(help="the sweep's folder, results/NAME")],
+    folder: Swept,
     number: Annotated[int, typer.Argument(help="the trial's number", min=0)],
 ) -> None:
     """Say what became of one trial: why it ended, where it stood, how it was judged, and the command that trains it again."""

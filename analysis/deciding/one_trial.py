@@ -51,6 +51,7 @@ def about(folder: Path | str, number: int) -> list[tuple[str, str]]:
     said.append(("frontier", _frontier(df, row, snapshot)))
     place = folder / "trials" / f"{number:04d}"
     said.append(("its log", str(place / "log.txt")))
+    said += [("its last lines", line) for line in trial.last]
     if not derived(trial):
         said.append(("train it again", f"python -m robustray train {place / 'trial.yaml'} --folder again"))
     if trial.weights:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from analysis.elsewhere import swept
+from analysis.elsewhere import Swept
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
@@ -16,10 +16,6 @@ if TYPE_CHECKING:
 _WIDE = 200
 _DRAWN = 2  # objectives
 _WIDTH = 700  # pixels of a picture, beside text of a paper's size
-Folder = Annotated[
-    Path,
-    typer.Argument(metavar="FOLDER|URL", help="the sweep's folder, results/NAME, or its copy, s3://...", parser=swept),
-]
 Csv = Annotated[Path | None, typer.Option(help="write all numbers into this file too", show_default=False)]
 Png = Annotated[
     Path | None, typer.Option(help="draw it as a PNG into this file, which takes a browser", show_default=False)
@@ -33,7 +29,7 @@ def add(app: typer.Typer) -> None:
 
 
 def importance(
-    folder: Folder,
+    folder: Swept,
     csv: Csv = None,
     out: Png = None,
 ) -> None:
@@ -95,7 +91,7 @@ def attainment(
         _draw(attainment_figure(repeats), out)
 
 
-def audit(folder: Folder, csv: Csv = None) -> None:
+def audit(folder: Swept, csv: Csv = None) -> None:
     """Say how far the cheap numbers of a search order trials as the judge does: Kendall's tau, and how much they fall."""
     from analysis import printed
     from analysis.search import audit as audited

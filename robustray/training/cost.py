@@ -13,6 +13,7 @@ import torch
 from robustray.data.device import DeviceImages
 from robustray.measures.accuracy import accuracies
 from robustray.measures.spatial import spatial
+from robustray.training import checkpoints
 from robustray.training.trainer import Trainer
 from robustray.trial import TrialConfig
 
@@ -20,6 +21,8 @@ STEPS = 4  # timed ones
 WARM = {"off": 1, "default": 1, "max": 3}  # before them: a step compiles, the next records CUDA graphs
 PATIENCE = 5.0  # seconds of timed steps after which no further one is taken
 IMAGES = 100  # that validation is timed on
+TABLES = 6000  # bytes of a trial's `trial.yaml`, `log.txt` and lines of the record
+ROW = 170  # bytes of an epoch in `metrics.csv`
 
 
 @dataclass(frozen=True)
@@ -90,18 +93,34 @@ def trial(config: TrialConfig, *, device: str = "auto", threads: int | None = No
 
 
 def kept(config: TrialConfig) -> int:
-    """Bytes that stay on disk of a trial that is done: its last state, the best one where that is kept, and snapshots.
+    """Bytes that stay on disk of a trial that is done: its last state, weights of the best epoch where they are kept, those of
+    snapshots, and its tables.
+
+    The state has the optimiser's moments, which PyTorch makes at the first step: one is done, with gradients of zero.
 
     Raises:
         UserError: the data is missing or too small for the batch. Exception: whatever the trial raises.
     """
     with tempfile.TemporaryDirectory() as folder:
         trainer = Trainer(config, Path(folder) / "probe", device="cpu", threads=1)
+        for group in trainer.optimiser.param_groups:
+            for weight in group["params"]:
+                weight.grad = torch.zeros_like(weight)
+        trainer.optimiser.step()
         trainer.save()
         size = (trainer.folder / "last.pt").stat().st_size
+        checkpoints.save(trainer.folder / "best.pt", {"average": checkpoints.contiguous(trainer.average.model)})
+        weights = (trainer.folder / "best.pt").stat().st_size
     options = config.checkpoints
     snapshots = 0 if options.every is None else trainer.epochs // options.every
-    return size * (1 + (options.select == "best_robust") + snapshots)
+    return size + weights * ((options.select == "best_robust") + snapshots) + TABLES + ROW * trainer.epochs
+
+
+def weights(config: TrialConfig) -> int:
+    """Bytes of a trial's weights and buffers, without its data."""
+    with torch.random.fork_rng(devices=[]):
+        state = config.model.build(config.judge.data).state_dict()
+    return sum(value.numel() * value.element_size() for value in state.values() if isinstance(value, torch.Tensor))
 
 
 def _wait(device: torch.device) -> None:

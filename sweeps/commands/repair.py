@@ -16,7 +16,7 @@ def repair(
     folder: Annotated[Path, typer.Argument(help="The sweep's folder, results/NAME.")],
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Cut without asking.")] = False,
 ) -> None:
-    """Cut the record before its first damaged line. Nothing is deleted: what is cut off is kept beside it."""
+    """Cut the record before its first damaged line. Nothing is deleted: all of it is copied first, beside it."""
     from sweeps.record import JOURNAL, mending, shared
     from sweeps.record.lock import FolderLock
 
@@ -35,6 +35,7 @@ def repair(
         cut = mending.cut(journal, found, f"cut-{datetime.now():%Y-%m-%dT%H-%M-%S}")
     typer.echo(f"kept: {cut.kept}")
     typer.echo(f"cut off: {cut.lost}; now in {cut.tail}")
+    typer.echo(f"the record as it was: {cut.whole}")
     if cut.aside is not None:
         typer.echo(f"folders of trials that are no longer in the record: now in {cut.aside}")
     typer.echo("the same sweep goes on from here")

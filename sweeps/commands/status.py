@@ -16,8 +16,14 @@ if TYPE_CHECKING:
     from sweeps.view.outside import Seen
 
 
+EVERY = 6.0
+"""Seconds after which a copy that is kept up has changed."""
+
+
 def status(
-    folder: Annotated[Path, typer.Argument(help="The sweep's folder, RESULTS/NAME.")],
+    sweep: Annotated[
+        str, typer.Argument(metavar="FOLDER|URL", help="The sweep's folder, RESULTS/NAME, or its copy, s3://...")
+    ],
     to_json: Annotated[bool, typer.Option("--json", help="One JSON object, for scripts: docs/howto/watch.md.")] = False,
     watch: Annotated[
         bool, typer.Option("--watch", "-w", help="Again and again until the driver is no longer at work.")
@@ -26,14 +32,29 @@ def status(
 ) -> None:
     """Show what runs, the standing frontier, counts, cost, the last failures, and whether the driver is alive.
 
-    Takes no lock and writes nothing: it may be asked at any moment, also of a sweep that has ended or was killed.
+    Takes no lock and writes nothing: it may be asked at any moment, also of a sweep that has ended or was killed. Of a copy at
+    a URL, tables and the record come into the folder below results/ that belongs to it.
     """
     from sweeps.record import shared
+    from sweeps.storage import names
     from sweeps.view import outside
 
-    shared.demand(folder)
+    def found() -> Path:
+        if not names.is_url(sweep):
+            return Path(sweep)
+        from analysis.elsewhere import swept  # brings what has changed since
+
+        return swept(sweep)
+
+    def later(seconds: float) -> None:
+        time.sleep(seconds)
+        if names.is_url(sweep):  # the copy is a few seconds behind
+            time.sleep(EVERY)
+            found()
+
+    shared.demand(found())
     while True:
-        seen = outside.look(folder)
+        seen = outside.look(found(), wait=later)
         if to_json:
             print(json.dumps(seen.as_json(), ensure_ascii=True, allow_nan=False), flush=True)
         else:

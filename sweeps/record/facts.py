@@ -15,6 +15,8 @@ Origin = Literal["sampled", "replicate", "retry", "imported", "derived", "lost"]
 
 `lost`: a driver that ended before it handed it out, so nobody has worked on it, and its options may not be all there.
 """
+BAD_ENDS: tuple[Outcome, ...] = ("failed", "diverged", "out_of_memory")
+"""Outcomes that somebody wants to know more of."""
 UNFINISHED = ("paused", "running")
 """States of a trial before it has an outcome."""
 
@@ -110,6 +112,7 @@ class TrialRecord:
     sent: Sent | None = None
     order: int | None = None  # of its end, among rungs and ends
     stops: tuple[Stop, ...] = ()  # ends that were taken back, the first one first
+    last: tuple[str, ...] = ()  # lines of its log, where it failed
 
     @property
     def taken_up(self) -> bool:

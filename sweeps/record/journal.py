@@ -23,7 +23,7 @@ from optuna.trial import FrozenTrial
 
 from robustray.errors import UserError
 from robustray.plain import plain
-from sweeps.record import mending, taking_back
+from sweeps.record import last_lines, mending, taking_back
 from sweeps.record.constraints import Limit
 from sweeps.record.facts import Issued, Judged, Members, Reached, Rung, Sent, Skipped, Snapshot, TrialRecord
 from sweeps.record.known import held_to
@@ -212,6 +212,7 @@ def typed(trial: FrozenTrial, again: taking_back.Again | None = None) -> TrialRe
         sent=None if (sent := attributes.get(SENT)) is None else Sent(**sent),
         order=told.get("order"),
         stops=() if again is None else again.stops,
+        last=last_lines.kept(told.get("last", ())[-last_lines.LINES :]),
     )
 
 

@@ -41,6 +41,7 @@ class Cut:
     damage: Damage
     kept: str  # in words
     lost: str
+    whole: Path  # the journal as it was
     tail: Path  # where the bytes from the damage on lie now
     aside: Path | None  # where the folders of trials lie that are no longer in the record
 
@@ -109,7 +110,7 @@ def repair(journal: Path) -> None:
 
 
 def cut(journal: Path, found: Damage, name: str) -> Cut:
-    """Cuts a journal before its first damaged line. Nothing is deleted: the tail lies beside it, by `name`.
+    """Cuts a journal before its first damaged line. Nothing is deleted: all of it is copied first, by `name`.
 
     A trial that is no longer in the record would be drawn anew under its old number, perhaps with other options, so its
     folders are set aside too. The caller holds the folder's lock.
@@ -122,11 +123,13 @@ def cut(journal: Path, found: Damage, name: str) -> Cut:
     if not head:
         raise UserError(f"{journal}: {found}, and nothing comes before it; --fresh renames the folder and begins anew")
     tail = journal.with_name(f"{journal.name}.{name}")
-    write_whole(tail, rest)  # first: whatever comes after may fail
+    whole = journal.with_name(f"{journal.name}.before-{name}")
+    write_whole(whole, data)  # first: whatever comes after may fail
+    write_whole(tail, rest)
     trials = sum(log.get("op_code") == JournalOperation.CREATE_TRIAL for log in _read(head))
     aside = _set_aside(journal.parent, trials, name)
     write_whole(journal, head)
-    return Cut(found, _words(head), _words(rest), tail, aside)
+    return Cut(found, _words(head), _words(rest), whole, tail, aside)
 
 
 def _set_aside(folder: Path, trials: int, name: str) -> Path | None:

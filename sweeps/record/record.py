@@ -259,6 +259,7 @@ class Record:
         exact: bool = True,
         violations: Mapping[str, float] | None = None,
         last_rung: int | None = None,
+        last: Sequence[str] = (),
     ) -> None:
         """Ends a trial: the outcome into one attribute first, then Optuna's own state.
 
@@ -266,9 +267,10 @@ class Record:
             metrics: what was measured, by name; a complete trial has every objective, finite.
             violations: by constraint, how far it is missed (zero or less where it holds).
             last_rung: the index of the rung that the end of training is, where there are rungs and it came to it.
+            last: lines of the log, of a trial that failed.
         """
         broken = missed(violations or {})
-        told = {
+        told: dict[str, Any] = {
             "outcome": outcome,
             "metrics": dict(metrics),
             "cause": cause,
@@ -277,6 +279,8 @@ class Record:
             "weights": weights,
             "exact": exact,
         }
+        if last:
+            told["last"] = list(last)
         order = None if self._trials[number].sent is None else self._orders
         if order is not None:
             told |= {"order": order, "last_rung": last_rung}
@@ -304,6 +308,7 @@ class Record:
             exact=exact,
             finished=finished,
             violations=dict(violations or {}),
+            last=tuple(last),
         )
         self._ended.append(number)
 

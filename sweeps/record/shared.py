@@ -36,7 +36,9 @@ def warning(folder: Path) -> str | None:
     return None
 
 
-_EVERYBODY = "every user of this machine may write here, and so change results, checkpoints and what a resumed sweep goes on from"
+_EVERYBODY = (
+    "every user of this machine may write here and change results, checkpoints and what a resumed sweep goes on from"
+)
 
 
 def _open(folder: Path) -> Path | None:

@@ -62,6 +62,7 @@ class Failure(_Part):
     trial: int
     outcome: str  # failed, diverged, out_of_memory; `unjudged` where its judging failed
     cause: str
+    last: tuple[str, ...] = ()  # lines of its log
 
 
 class Judging(_Part):

@@ -90,7 +90,8 @@ class Worker(tune.Trainable):  # type: ignore[misc]
         return True
 
     def __repr__(self) -> str:
-        return f"worker of {self._stop.parent.name}"  # in Ray's dashboard; its process has the job's name
+        # in Ray's dashboard, as it was when Ray asked; its process and its lines have the name of the job at hand
+        return f"worker of {self._stop.parent.name} since {self._name}"
 
     def step(self) -> dict[str, Any]:
         ray_nodes.shown_as(self._name)

@@ -23,8 +23,9 @@ from sweeps.events import (
     TrialJudged,
     TrialPaused,
 )
-from sweeps.record import Issued, Outcome, Record
+from sweeps.record import Issued, Outcome, Record, last_lines
 from sweeps.record.constraints import violations
+from sweeps.record.facts import BAD_ENDS
 from sweeps.record.points import derived
 from sweeps.running.queues import DONE, WAIT, End, Job, Result, Signal, Verdict
 from sweeps.running.tasks.base import PAUSED
@@ -171,6 +172,7 @@ class Controller:
             exact=bool(end.result.get("exact", True)),
             violations=violations(metrics, self.sweep.constraints) if known == "complete" else None,
             last_rung=self.pausing.last if known == "complete" and self.pausing is not None else None,
+            last=last_lines.of_log(self.record.trial_folder(job.number) / "log.txt") if known in BAD_ENDS else (),
         )
         self._told(job.number)
 

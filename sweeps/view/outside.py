@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -34,8 +36,11 @@ class Seen:
         return {**self.status.model_dump(mode="json"), "driver": driver, "note": self.note}
 
 
-def look(folder: Path) -> Seen:
+def look(folder: Path, *, wait: Callable[[float], None] = time.sleep) -> Seen:
     """Looks at a results folder, of a sweep that runs, has ended, or was killed. Takes no lock and writes nothing.
+
+    Args:
+        wait: for so many seconds, before a status that looks old is looked at again.
 
     Raises:
         UserError: there is no sweep, or neither its record nor a status can be read.
@@ -43,7 +48,7 @@ def look(folder: Path) -> Seen:
     if not folder.is_dir():
         raise UserError(f"{folder}: no such folder; name a sweep's own, RESULTS/NAME")
     said = statuses.read(folder)
-    driver = liveness.driver(folder, said)
+    driver = liveness.driver(folder, said, wait=wait)
     if said is not None and driver.state in ("at work", "silent"):
         return Seen(statuses.read(folder) or said, driver)
     if said is None and not (folder / JOURNAL).exists():

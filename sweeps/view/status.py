@@ -9,6 +9,7 @@ from typing import Any
 
 from robustray.measures.metrics import ACCURACIES
 from sweeps.record import Snapshot
+from sweeps.record.facts import BAD_ENDS
 from sweeps.record.status import Failure, Judging, Phase, Point, Status, Work, now
 from sweeps.standing import SELECTION
 from sweeps.view.activity import Run
@@ -17,7 +18,6 @@ from sweeps.view.places import Place
 
 FAILURES = 5
 EVENTS = 10
-_LOST = ("failed", "diverged", "out_of_memory")
 
 
 def status(frame: Frame, snapshot: Snapshot, phase: Phase, **of_the_driver: Any) -> Status:
@@ -92,8 +92,8 @@ def _work(run: Run, at: float) -> Work:
 def _failures(snapshot: Snapshot) -> Iterator[Failure]:
     """The last ones first: of training, then of judging."""
     for trial in reversed(snapshot.trials):
-        if trial.outcome in _LOST:
-            yield Failure(trial=trial.number, outcome=trial.outcome, cause=trial.cause or "")
+        if trial.outcome in BAD_ENDS:
+            yield Failure(trial=trial.number, outcome=trial.outcome, cause=trial.cause or "", last=trial.last)
     for (number, split), cause in reversed(list(snapshot.unjudged.items())):
         if split != SELECTION or number not in snapshot.skipped:
             yield Failure(trial=number, outcome="unjudged", cause=f"{cause} (on {split})")

@@ -36,6 +36,9 @@ def told(seen: Seen) -> RenderableType:
     if status.failures:
         parts += [Text(), Text("failures, the last first", "bold")]
         parts += [Text(f"  {each.trial:04d} {each.outcome}: {each.cause}") for each in status.failures]
+        if lines := status.failures[0].last:
+            parts += [Text(), Text(f"how the log of trial {status.failures[0].trial:04d} ends", "bold")]
+            parts += [Text(f"  {line}", "dim") for line in lines]
     if status.events:
         parts += [Text(), Text("last lines", "bold"), *(Text(f"  {line}", "dim") for line in status.events[-5:])]
     return Group(*parts)

@@ -49,12 +49,15 @@ def given_away(port: int) -> dict[str, str]:
     """What a socket tells whoever asks without a token, by the path asked for: beginnings of answers, not of refusals."""
     found = {}
     for path in PATHS:
-        with suppress(OSError, http.client.HTTPException):
-            connection = http.client.HTTPConnection("127.0.0.1", port, timeout=2)
+        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=2)
+        try:
             connection.request("GET", path)
             answer = connection.getresponse()
             if answer.status < 300:
                 found[path] = answer.read(200).decode(errors="replace")
+        except (OSError, http.client.HTTPException):
+            break  # it speaks another language, or has gone
+        finally:
             connection.close()
     return found
 

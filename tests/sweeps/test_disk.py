@@ -5,20 +5,24 @@ from __future__ import annotations
 import errno
 import os
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from typer.testing import CliRunner
 
+from analysis import report
 from robustray.errors import DiskFull, UserError
+from robustray.training import cost
+from robustray.training.trainer import Trainer
 from sweeps import record
 from sweeps.__main__ import app
 from sweeps.record import Issued, Outcome, Record, quota, room, unneeded
 from sweeps.record.quota import Quota
 from sweeps.record.waiting import with_room
 from sweeps.space.disk import described, size
-from tests.sweeps.small import SPACE, small_sweep
+from tests.sweeps.small import SPACE, run_quietly, small_sweep
 
 OBJECTIVES = {"clean_accuracy": "max", "robust_accuracy": "max"}
 MEASURED = {"clean_accuracy": 0.9, "robust_accuracy": 0.4}
@@ -92,8 +96,8 @@ def test_a_quota_that_comes_near_deletes_what_prune_would_and_one_that_is_passed
 
 
 def test_a_sweep_that_does_not_fit_its_quota_does_not_begin(tmp_path: Path) -> None:
-    sweep = small_sweep(tmp_path, "search.trials=50", "disk={quota: 300 kB}")
-    with pytest.raises(UserError, match=r"disk.quota is 300 kB, but 50 trials of about .* kB take .*: [1-9]\d* fit"):
+    sweep = small_sweep(tmp_path, "search.trials=50", "disk={quota: 5500 kB}")
+    with pytest.raises(UserError, match=r"disk.quota is 5.5 MB, but 50 trials of about .* kB .* take .*: [1-9]\d* fit"):
         quota.check(sweep, tmp_path / "small", fresh=False)
     quota.check(small_sweep(tmp_path, "search.trials=50", "disk.quota=1 GB"), tmp_path / "small", fresh=False)
     assert not (tmp_path / "small").exists()
@@ -115,6 +119,52 @@ def test_a_quota_counts_the_trials_that_wait(tmp_path: Path) -> None:
         check("{name: pareto_halving, rungs: [3, 6]}")
     with pytest.raises(UserError, match=r"but up to 23 trials with those that wait of"):
         check("{name: pareto_halving, rungs: [3, 6], keep_paused: 4}")
+
+
+@pytest.mark.parametrize(
+    "override", ["trial.optimiser={name: adamw}", "trial.optimiser={name: sgd}", "trial.averaging={name: ema}"]
+)
+def test_what_a_trial_is_said_to_keep_is_what_it_keeps(tmp_path: Path, override: str) -> None:
+    """The moments of an optimiser are made at its first step, which is after the first checkpoint that could be measured."""
+    more = ("trial.schedule.epochs=3", "trial.checkpoints={select: best_robust, every: 2}")
+    sweep = small_sweep(tmp_path, "trial.model.width=16", override, *more)
+    config = next(iter(sweep.examples()))
+    home = tmp_path / "trial"
+    Trainer(config, home, device="cpu", threads=1).run()
+    late = sorted(path.name for path in home.glob("best-*.pt"))[:-1]  # goes with the state before the last
+    really = sum(path.stat().st_size for path in home.iterdir() if path.name not in ("previous.pt", *late))
+    assert cost.kept(config) == pytest.approx(really, rel=0.1)
+
+
+def test_a_sweep_takes_what_was_said(tmp_path: Path) -> None:
+    """Its folder at the end, without states that may be deleted."""
+    sweep = small_sweep(
+        tmp_path, "trial.model.width=16", "judge.trials=all", "search.trials=2", "trial.schedule.epochs=1"
+    )
+    folder = tmp_path / "small"
+    assert run_quietly(sweep, folder)
+    report.publish(folder, picture=False)
+    really = room.used(folder) - sum(each.size for each in unneeded.unneeded(folder, record.read(folder)))
+    each = quota._of_a_trial(sweep)
+    assert quota.REPORT + 2 * each == pytest.approx(really, rel=0.2)
+    states = sum(path.stat().st_size for path in folder.glob("trials/*/last.pt"))
+    assert 2 * each == pytest.approx(states + room.used(folder / "judgements"), rel=0.2)
+
+
+def test_a_disk_with_less_room_than_trials_take_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    sweep = small_sweep(tmp_path, "search.trials=50")
+    free = [10**15]
+    monkeypatch.setattr("shutil.disk_usage", lambda place: SimpleNamespace(free=free[0]))
+    with monkeypatch.context() as plenty:
+        plenty.setattr(quota, "_largest", lambda *a, **b: pytest.fail("no trial has to be built"))
+        assert quota.check(sweep, tmp_path / "small", fresh=False) is None
+    free[0] = 10**9
+    assert quota.check(sweep, tmp_path / "small", fresh=False) is None
+    free[0] = 6_000_000
+    told = quota.check(sweep, tmp_path / "small", fresh=False)
+    assert told is not None
+    assert "50 trials take about" in told
+    assert "6 MB are free" in told
 
 
 @given(st.floats(1, 999), st.sampled_from(["B", "kB", "MB", "GB", "TB"]))

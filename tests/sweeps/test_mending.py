@@ -107,6 +107,9 @@ def test_repair_asks_says_what_is_lost_and_keeps_it(folder: Path) -> None:
     assert "(trials begun: 1, outcomes: 2, judgements: 2, openings of test: 1); now in " in said.output
     (tail,) = folder.glob(f"{JOURNAL}.cut-*")
     assert journal.read_bytes() + tail.read_bytes() == damaged
+    (before,) = folder.glob(f"{JOURNAL}.before-cut-*")
+    assert before.read_bytes() == damaged
+    assert f"the record as it was: {before}" in said.output
     with Record(folder, OBJECTIVES) as opened:
         assert [trial.outcome for trial in opened.trials()] == ["complete"] * 2
         assert opened.issue(Issued({"beta": 0.1})) == 2

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
 from analysis import report
+from analysis.deciding.one_trial import about
 from robustray.errors import UserError
 from sweeps import record
+from sweeps.__main__ import app
 from sweeps.space import Sweep
 from tests.plugged import fresh, restart
 from tests.robustray.test_script import SCRIPT, calls
@@ -79,3 +83,56 @@ def test_workers_of_ray_have_the_script(tmp_path: Path) -> None:
     folder = tmp_path / "scripted"
     assert run_quietly(space(tmp_path / "home", "search.trials=2", "judge.trials=none"), folder, "ray")
     assert [trial.outcome for trial in record.read(folder).trials] == ["complete"] * 2
+
+
+def test_a_trial_that_failed_says_how_its_log_ended_and_is_trained_again_when_it_is_put_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    secret = "hf-3c9be71a04"
+    monkeypatch.setenv("HF_TOKEN", secret)
+    (tmp_path / "mended.py").write_text(
+        f"""
+import os
+from pathlib import Path
+
+def net(config):
+    from torch import nn
+    return nn.Sequential(nn.Flatten(), nn.Linear(64, 10))
+
+def train(config, report, checkpoint):
+    report(epoch=1, loss=1.0)
+    if not Path({str(tmp_path / "mended")!r}).exists():
+        raise RuntimeError("no answer from https://host/?key=" + os.environ["HF_TOKEN"] + "\\n<b>line two</b>")
+    return net(config)
+"""
+    )
+    text = re.sub(r"config: .*", "config: {lr: {choice: [1, 2]}}}", SPACE.replace("my_script.py", "mended.py"))
+    text = text.replace("}}}", "}}", 1)
+    (tmp_path / "mended.yaml").write_text(text)
+    folder = tmp_path / "results" / "scripted"
+    assert run_quietly(Sweep.from_yaml(tmp_path / "mended.yaml"), folder)
+    trials = record.read(folder).trials
+    assert [trial.outcome for trial in trials] == ["failed", "failed"]
+    last = trials[1].last
+    assert 3 < len(last) <= 20
+    assert last[-1].endswith("RuntimeError: no answer from https://host/?key=[HF_TOKEN]")
+    assert "<b>line two</b>" in [line.strip() for line in last]
+    assert not [path for path in folder.rglob("*") if path.is_file() and secret.encode() in path.read_bytes()]
+    entries = [line for line in (folder / "trials" / "0001" / "log.txt").read_text().splitlines() if line[:2] != "  "]
+    assert all(re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z [A-Z]+ trial=0001 .*", line) for line in entries)
+    said = CliRunner().invoke(app, ["status", str(folder)]).output
+    assert "how the log of trial 0001 ends" in said
+    assert "<b>line two</b>" in said
+    assert ("its last lines", last[-1]) in about(folder, 1)
+    page = report.publish(folder, picture=False).index.read_text()
+    assert "&lt;b&gt;line two&lt;/b&gt;" in page
+    (tmp_path / "mended").touch()
+    restart()
+    assert CliRunner().invoke(app, ["retry", str(folder), "--failed"]).exit_code == 0
+    assert run_quietly(Sweep.from_yaml(tmp_path / "mended.yaml"), folder)
+    again = record.read(folder)
+    assert [(trial.number, trial.params) for trial in again.trials] == [
+        (trial.number, trial.params) for trial in trials
+    ]
+    assert [(trial.outcome, trial.last) for trial in again.trials] == [("complete", ())] * 2
+    assert again.members

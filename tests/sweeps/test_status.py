@@ -217,7 +217,7 @@ def test_without_a_driver_the_record_is_shown(folder: Path) -> None:
     assert found["frontier"][0]["values"]["robust_accuracy"] == 0.4
     assert found["hypervolume"] == pytest.approx(0.8 * 0.4)
     assert found["device_seconds"] == 7200 + 2 * 60
-    assert found["failures"] == [{"trial": 1, "outcome": "failed", "cause": "red: no such thing"}]
+    assert found["failures"] == [{"trial": 1, "outcome": "failed", "cause": "red: no such thing", "last": []}]
     assert "\x1b" not in shown(folder)
     assert "no such thing" in shown(folder)
 

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner
 
+import analysis.__main__
 import sweeps
 from analysis.elsewhere import swept
 from robustray.errors import UserError
+from sweeps import record
 from sweeps.__main__ import app
 from sweeps.record import JOURNAL
 from sweeps.record.lock import FolderLock
@@ -118,6 +121,22 @@ def test_a_copy_is_read_where_the_sweep_never_was(
     assert swept("results/small") == Path("results/small")
     with pytest.raises(UserError, match="no sweep here"):
         swept(f"{url}/smal")
+
+
+def test_a_status_of_a_copy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, swept_once: Path) -> None:
+    """By its URL, as reports have it: from the machine's own folder for it, which is brought up to date."""
+    url = f"memory://{tmp_path}/team"
+    _mirror(swept_once, url)
+    monkeypatch.chdir(tmp_path)
+    told = CliRunner().invoke(app, ["status", f"{url}/small", "--json"], catch_exceptions=False)
+    here = CliRunner().invoke(app, ["status", str(swept_once), "--json"], catch_exceptions=False)
+    seen, there = json.loads(told.output), json.loads(here.output)
+    assert (seen["name"], seen["outcomes"], seen["frontier"]) == (there["name"], there["outcomes"], there["frontier"])
+    with pytest.raises(UserError, match="no sweep here"):
+        CliRunner().invoke(app, ["status", f"{url}/smal"], catch_exceptions=False)
+    (number,) = {trial.number for trial in record.read(swept_once).trials} & {1}
+    done = CliRunner().invoke(analysis.__main__.app, ["trial", f"{url}/small", str(number)], catch_exceptions=False)
+    assert done.exit_code == 0, done.output
 
 
 def _until_trained(line: str) -> None:

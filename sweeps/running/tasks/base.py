@@ -19,6 +19,7 @@ from typing import Any, Protocol
 from robustray.disks import disk_trouble, is_full, trouble_behind
 from robustray.errors import Diverged, Paused, ProcessLost, UserError
 from robustray.files import json_mapping, write_whole
+from robustray.plain import discreet
 from sweeps.running.packing import Share
 from sweeps.running.tasks.log_file import logging_to
 from sweeps.running.watch import Watch
@@ -166,7 +167,7 @@ def failure(error: Exception, log_file: Path, epoch: int) -> Report:
         log.error("%s\n%s", outcome, "".join(traceback.format_exception(error)))
     lines = str(error).strip().splitlines() or [""]
     cause = lines[0] if isinstance(error, Diverged | ScriptFailed) else f"{type(error).__name__}: {lines[0]}"
-    return {"outcome": outcome, "cause": cause, "done": True, "epoch": epoch, "training_iteration": epoch}
+    return {"outcome": outcome, "cause": discreet(cause), "done": True, "epoch": epoch, "training_iteration": epoch}
 
 
 def deaths(path: Path, session: str, place: int) -> int:
