@@ -47,7 +47,9 @@ def toy(
 
     folder = out or Path("results/toys") / name.value
     folder.mkdir(parents=True, exist_ok=True)  # first: what is wrong with it is told before a minute of work
-    torch.set_num_threads(1)  # small products gain nothing from more, and where cores are busy threads wait for each other
+    torch.set_num_threads(
+        1
+    )  # small products gain nothing from more, and where cores are busy threads wait for each other
     found: Callable[..., Any] = import_module(f"robustray.toys.{name.value}").run
     with Progress(console=Console(stderr=True), transient=True) as progress:
         bar = progress.add_task(name.value, total=1.0)
