@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +15,7 @@ from analysis import paired, points, words
 from analysis.comparison import Comparison, Paired
 from analysis.pareto import wilson
 from analysis.tables import Cell, Head, Table
+from robustray.files import from_json
 from robustray.verdicts import CLEAN
 from sweeps.record import Snapshot, measured
 
@@ -45,7 +45,7 @@ def taken(folder: Path, snapshot: Snapshot, split: str) -> list[Taken]:
         if each.split != split:
             continue
         try:
-            about = json.loads((folder / each.folder / "result.json").read_text(encoding="utf-8"))
+            about = from_json((folder / each.folder / "result.json").read_text(encoding="utf-8"))
             if about["measure"] != _MEASURE:
                 continue
             images = pd.read_csv(folder / each.folder / "images.csv", usecols=["image", "robust"])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -17,6 +16,7 @@ from analysis.papers.estimates import of_share, seeds, settings
 from analysis.papers.exhibit import Exhibit
 from analysis.papers.latex import Column, Sheet
 from analysis.papers.sources import OF_MODEL, Note, alike, measured, missing, trials
+from robustray.files import from_json
 
 _EACH = "{{name: spatial, moves: {{rotation: {}, translation: 0}}}}"
 COMMAND = (
@@ -33,7 +33,7 @@ def read(folders: Sequence[Path], note: Note) -> pd.DataFrame:
     """
     models = trials(folders, note)
     found = measured(models, "spatial", COMMAND)
-    moves = found["settings"].map(lambda text: json.loads(text)["moves"])
+    moves = found["settings"].map(lambda text: from_json(text)["moves"])
     found["angle"] = [float(each["rotation"]) for each in moves]
     still = pd.Series([each["translation"] == 0 for each in moves], index=found.index)
     if left := int((~still).sum()):

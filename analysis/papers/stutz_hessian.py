@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from itertools import product
 from pathlib import Path
@@ -19,6 +18,7 @@ from analysis.papers.estimates import BOLD, seeds, settings
 from analysis.papers.exhibit import Exhibit
 from analysis.papers.latex import Column, Sheet
 from analysis.papers.sources import OF_MODEL, Note, alike, measured, missing, trials
+from robustray.files import from_json
 
 COMMAND = (
     "python -m robustray measure results/stutz2021_losses/trials/0007 --measures 'robust_loss, {name: hessian, k: 4}, {name: "
@@ -32,7 +32,7 @@ def read(folders: Sequence[Path], note: Note) -> pd.DataFrame:
     """
     models = trials(folders, note)
     found = measured(models, "hessian", COMMAND)
-    found["rescale"] = [float(json.loads(text)["rescale"]) for text in found["settings"]]
+    found["rescale"] = [float(from_json(text)["rescale"]) for text in found["settings"]]
     parts = [alike(here, note) for _, here in found.groupby("rescale")]
     rows = pd.concat(parts, ignore_index=True)
     if not (rows["rescale"] == 1).any():

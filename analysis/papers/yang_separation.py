@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -16,6 +15,7 @@ from analysis.papers import marks
 from analysis.papers.exhibit import Exhibit
 from analysis.papers.latex import Column, Sheet
 from analysis.papers.sources import Note, measured, table, trials
+from robustray.files import from_json
 
 COMMAND = (
     "python -m robustray measure results/yang2020_cifar10/trials/0007 --measures separation --split train,validation"
@@ -36,7 +36,7 @@ def read(folders: Sequence[Path], note: Note) -> pd.DataFrame:
         told = {name: row["values"].get(name) for name in ("mean", "median", "two_eps")} | {"least": row["value"]}
         control = {f"random_{name}": row["values"].get(f"random_labels_{name}") for name in _TOLD}
         about = {"data": row["data"], "split": row["split"], "norm": row["norm"], "of": row["images"]}
-        seed = json.loads(row["settings"])["seed"]
+        seed = from_json(row["settings"])["seed"]
         parts.append(bins.assign(**about, **told, **control, seed=seed))
     return pd.concat(parts, ignore_index=True)
 

@@ -18,6 +18,8 @@ import traceback
 from pathlib import Path
 from typing import Any, TextIO
 
+from robustray.files import from_json
+
 _PR_SET_PDEATHSIG = 1
 
 
@@ -80,7 +82,7 @@ def _follow(place: dict[str, Any], orders: queue.SimpleQueue[dict[str, Any]], wo
 
 def _listen(lines: TextIO, orders: queue.SimpleQueue[dict[str, Any]]) -> None:
     for line in lines:
-        orders.put(json.loads(line))
+        orders.put(from_json(line))
     os._exit(0)
 
 

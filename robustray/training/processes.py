@@ -20,6 +20,7 @@ import torch
 from robustray import plugins
 from robustray.devices import pick_device
 from robustray.errors import Diverged, Paused, ProcessLost, UserError
+from robustray.files import from_json
 from robustray.options.yaml import dotted
 from robustray.stopping import STOPS
 from robustray.training.together import Group
@@ -196,7 +197,7 @@ def _last_words(other: _Child) -> dict[str, str] | None:
     """Why a process that has ended did, where it could say."""
     lines = other.stdout.read().splitlines() if other.stdout else []
     with suppress(ValueError, IndexError):
-        said = json.loads(lines[-1])
+        said = from_json(lines[-1])
         return {"kind": str(said["kind"]), "cause": str(said["cause"])}
     return None
 

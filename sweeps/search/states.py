@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from contextlib import suppress
 from pathlib import Path
 
+from robustray.files import from_json
 from sweeps.storage.fetching import ELSEWHERE
 
 _LAST = ("last.pt", "previous.pt")
@@ -21,7 +21,7 @@ def kept(folder: Path) -> bool:
     if any((folder / name).is_file() for name in _LAST):
         return True
     with suppress(OSError, ValueError, TypeError, KeyError):
-        return any(Path(name).name in _LAST for name in json.loads((folder / ELSEWHERE).read_text("utf-8"))["files"])
+        return any(Path(name).name in _LAST for name in from_json((folder / ELSEWHERE).read_text("utf-8"))["files"])
     return False
 
 

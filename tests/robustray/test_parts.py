@@ -235,7 +235,7 @@ def test_statistics_are_estimated_over_parts(tmp_path: Path) -> None:
     def estimate(batches: Iterable[Tensor], through: nn.Module | None = None) -> None:
         seen.extend(len(x) for x in batches)
 
-    trainer.average.estimate = estimate  # type: ignore[method-assign]
+    trainer.average.estimate = estimate  # type: ignore[method-assign, assignment]
     trainer.run()
     assert set(seen) == {100}
 
