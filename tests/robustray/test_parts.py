@@ -230,7 +230,7 @@ def test_statistics_are_estimated_over_parts(tmp_path: Path) -> None:
         defense="natural",
     )
     trainer, seen = Trainer(config, tmp_path, device="cpu"), list[int]()
-    trainer.average.estimate = lambda batches: seen.extend(len(x) for x in batches)  # type: ignore[method-assign]
+    trainer.average.estimate = lambda batches, _: seen.extend(len(x) for x in batches)  # type: ignore[method-assign]
     trainer.run()
     assert set(seen) == {100}
 
