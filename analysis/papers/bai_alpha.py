@@ -95,7 +95,7 @@ def figure(rows: pd.DataFrame, *, theme: ThemeName = "light") -> go.Figure:
     beside = published(_PUBLISHED, str(rows["conditions"].iloc[0]))
     if not beside.empty:
         drawn.add_trace(marks.reference(look, beside), row=1, col=2)
-    drawn.update_xaxes(title_text="alpha, share of the robust parent", range=[-0.03, 1.03], row=1, col=1)
+    drawn.update_xaxes(title_text="alpha, weight of the robust parent", range=[-0.03, 1.03], row=1, col=1)
     drawn.update_yaxes(title_text="accuracy, %", rangemode="tozero", row=1, col=1)
     drawn.update_xaxes(title_text="clean accuracy, %", row=1, col=2)
     drawn.update_yaxes(title_text="robust accuracy, %", row=1, col=2)

@@ -58,7 +58,7 @@ def figure(rows: pd.DataFrame, *, theme: ThemeName = "light") -> go.Figure:
             bars = {"error_y": marks.spread(here["norm_se"])} if key == "norm" else {}
             trace = marks.series(look, number, name, here["alpha"], here[key], legend=column == 1, more=bars)
             drawn.add_trace(trace, row=1, col=column)
-    drawn.update_xaxes(title_text="alpha, share of the robust parent", range=[-0.03, 1.03])
+    drawn.update_xaxes(title_text="alpha, weight of the robust parent", range=[-0.03, 1.03])
     dual = {"linf": "l1", "l2": "l2", "l1": "linf"}.get(str(rows["threat"].iloc[0]), "dual")
     drawn.update_yaxes(title_text=f"{dual} length of gradients, 1/pixel", rangemode="tozero", row=1, col=1)
     drawn.update_yaxes(title_text="alignment, cosine", rangemode="tozero", row=1, col=2)

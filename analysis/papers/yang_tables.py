@@ -91,7 +91,7 @@ def figure(rows: pd.DataFrame, *, theme: ThemeName = "light") -> go.Figure:
         drawn.update_xaxes(title_text=title, row=1, col=column)
     drawn.update_xaxes(rangemode="tozero", row=1, col=3)
     drawn.update_yaxes(
-        categoryorder="array", categoryarray=names[::-1], title_text="training", title_standoff=12, row=1, col=1
+        categoryorder="array", categoryarray=names[::-1], title_text="model", title_standoff=12, row=1, col=1
     )
     return paper.styled(drawn, look, width=marks.WIDE, height=150 + 27 * len(names))
 

@@ -232,10 +232,10 @@ def test_statistics_are_estimated_over_parts(tmp_path: Path) -> None:
     )
     trainer, seen = Trainer(config, tmp_path, device="cpu"), list[int]()
 
-    def estimate(batches: Iterable[Tensor], through: nn.Module | None = None) -> None:
+    def look(batches: Iterable[Tensor], network: nn.Module | None = None) -> None:
         seen.extend(len(x) for x in batches)
 
-    trainer.average.estimate = estimate  # type: ignore[method-assign, assignment]
+    trainer.average.estimate = look  # type: ignore[method-assign]
     trainer.run()
     assert set(seen) == {100}
 

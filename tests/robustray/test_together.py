@@ -80,6 +80,11 @@ def test_every_image_is_one_process_s_and_their_shares_differ_by_one_at_most(ima
     assert max(counts) - min(counts) <= 1
 
 
+def followers(process: psutil.Process) -> list[psutil.Process]:
+    """Those that a process has started to train with it, and no others of its children."""
+    return [child for child in process.children() if processes.FOLLOWER in child.cmdline()]
+
+
 def apart(a: Trainer, b: Trainer) -> float:
     """The largest difference of the weights, averages included."""
     pairs = ((a.model, b.model), (a.average.model, b.average.model))
@@ -165,7 +170,7 @@ def test_a_process_that_is_killed_is_named_and_the_next_two_go_on_bit_for_bit(cr
     whole = crew().open(trial(), tmp_path / "whole")
     whole.run()
     both = crew()
-    (other,) = psutil.Process().children()
+    (other,) = followers(psutil.Process())
     other.send_signal(signal.SIGTERM)  # schedulers send it to all processes: only the first one heeds it
     broken = after(both.open(trial(), tmp_path / "parts"), 4, other.kill)
     with pytest.raises(ProcessLost, match=r"process 1 of 2 \(from 0\) was killed by SIGKILL"):
@@ -182,7 +187,7 @@ def test_a_process_that_is_killed_is_named_and_the_next_two_go_on_bit_for_bit(cr
 
 def test_no_other_machine_reaches_them(crew: GetCrew) -> None:
     assert crew().fit
-    both = [psutil.Process(), *psutil.Process().children()]
+    both = [psutil.Process(), *followers(psutil.Process())]
     sockets = [each for one in both for each in one.net_connections("inet") if each.status == psutil.CONN_LISTEN]
     assert len(sockets) >= 2
     assert {each.laddr.ip for each in sockets} <= {"127.0.0.1", "::1"}
@@ -247,7 +252,7 @@ def test_all_end_with_the_first_one_and_the_command_goes_on_bit_for_bit(tmp_path
         for line in first.stdout:
             if line.startswith("epoch"):
                 break
-        (other,) = psutil.Process(first.pid).children()
+        (other,) = followers(psutil.Process(first.pid))
         if stops:
             other.suspend()
         first.kill()

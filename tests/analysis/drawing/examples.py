@@ -21,10 +21,12 @@ from analysis.collect import table
 from analysis.curve import Curve
 from analysis.frontiers import compared
 from analysis.frontiers.figure import beneath
+from analysis.papers.registry import EXHIBITS
 from analysis.search.attainment import Repeats
 from robustray.measures.metrics import ACCURACIES
 from sweeps import record
 from tests.analysis import made as the
+from tests.analysis.papers.made import ROWS
 from tests.analysis.test_toys import TABLES
 
 
@@ -126,6 +128,14 @@ def _toy(name: str) -> Callable[[Shared], dict[str, Any]]:
     return lambda of: {"tables": TABLES[name]}
 
 
+def _measures(of: Shared) -> dict[str, Any]:
+    return {"df": of.table.assign(lipschitz=np.linspace(1, 300, len(of.table)))}
+
+
+def _exhibit(rows: Callable[[], pd.DataFrame]) -> Callable[[Shared], dict[str, Any]]:
+    return lambda of: {"rows": rows()}
+
+
 EXAMPLES: Mapping[str, Callable[[Shared], dict[str, Any]]] = {
     "analysis.attack_map.attack_map": _attacks,
     "analysis.certified.radius_figure": _radii,
@@ -134,14 +144,17 @@ EXAMPLES: Mapping[str, Callable[[Shared], dict[str, Any]]] = {
     "analysis.frontiers.figure.cost_figure": lambda of: {"of": of.compared},
     "analysis.frontiers.figure.frontiers_figure": lambda of: {"of": of.compared, "below": beneath(["cifar10:linf"])},
     "analysis.marked.of_sweep": lambda of: {"folder": of.made, "trial": 2, "beneath": "cifar10:linf"},
+    "analysis.option_figure.measure_figure": _measures,
     "analysis.option_figure.option_figure": lambda of: {"df": of.table},
     "analysis.search.attainment_figure.attainment_figure": _repeats,
     "analysis.search.importance_figure.importance_figure": _importance,
+    **{f"{EXHIBITS[name].figure.__module__}.figure": _exhibit(rows) for name, rows in ROWS.items()},
     "analysis.toys.distances": _toy("separation"),
     "analysis.toys.lines": _toy("landscape"),
     "analysis.toys.neighbours": _toy("separation"),
     "analysis.toys.planes": _toy("landscape"),
     "analysis.toys.posterior": _toy("score"),
+    "analysis.toys.snapshots": _toy("score"),
     "analysis.toys.spline_errors": _toy("splines"),
     "analysis.toys.staircase": _toy("splines"),
     "analysis.toys.traces": _toy("score"),
