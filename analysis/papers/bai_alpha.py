@@ -89,7 +89,8 @@ def figure(rows: pd.DataFrame, *, theme: ThemeName = "light") -> go.Figure:
                 marks.series(look, 2 * at + number, key + of, here["alpha"], 100 * here[key], more=bars), row=1, col=1
             )
         name = f"mixtures of {pair}" if len(pairs) > 1 else "mixtures, by alpha"
-        named = {"text": _named(here), "textposition": "top right", "textfont": {"size": 10, "color": look.muted}}
+        sides = ["bottom left" if alpha == 0 else "top right" for alpha in here["alpha"]]
+        named = {"text": _named(here), "textposition": sides, "textfont": {"size": 10, "color": look.muted}}
         way = marks.series(look, 2 * at + 2, name, 100 * here["clean"], 100 * here["robust"], more=named)
         drawn.add_trace(way.update(mode="lines+markers+text"), row=1, col=2)
     beside = published(_PUBLISHED, str(rows["conditions"].iloc[0]))

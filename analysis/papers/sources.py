@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ Note = Callable[[str], None]
 """Hears what a reader should know: what was left out, and why."""
 OF_MODEL = ("sweep", "trial", "setting", "label")
 """Columns that say which model a row is of."""
+_TRIAL = re.compile(r"results/\w+/trials/\d{4}")
 _RESULT, _ABOUT = "result.json", "measure.json"
 HELD_OUT = ("test", "validation")
 
@@ -93,9 +95,10 @@ def measured(models: pd.DataFrame, measure: str, command: str) -> pd.DataFrame:
 
 
 def missing(models: pd.DataFrame, what: str, command: str) -> UserError:
-    """The one line about what no model has."""
+    """The one line about what no model has, with the command for the first of them."""
     sweeps = " and ".join(dict.fromkeys(models["sweep"]))
-    return UserError(f"{sweeps}: {what} is not measured of any trial yet; for each trial: {command}")
+    own = _TRIAL.sub(lambda found: str(models["home"].iloc[0]), command)
+    return UserError(f"{sweeps}: {what} is not measured of any trial yet; for each trial: {own}")
 
 
 def _said(path: Path) -> dict[str, Any]:

@@ -92,6 +92,7 @@ def figure(rows: pd.DataFrame, *, theme: ThemeName = "light") -> go.Figure:
                 ring = {"symbol": "circle-open", "size": 15, "color": look.ink, "line": {"width": 1.6}}
                 drawn.add_trace(go.Scatter(
                     x=[at["epoch"]], y=[y], mode="markers", name="least held-out error", marker=ring, legendgroup="ring",
+                    legendrank=2000,
                     showlegend=column == 1 and number == 0,
                 ), row=1, col=column)  # fmt: skip
     drawn.update_xaxes(title_text="epoch")

@@ -114,10 +114,11 @@ def test_a_certified_staircase_holds_below_each_radius() -> None:
 def test_stopping_early_gains_what_the_last_epoch_lost() -> None:
     errors = {5: 0.5, 10: 0.3, 15: 0.4}
     df = pd.DataFrame([{"epoch": epoch, "loss": 2 * error, "error": error} for epoch, error in errors.items()])
-    df = df.assign(split="validation", sweep="a", trial=0, setting="0", label="AT")
+    df = df.assign(split="validation", sweep="a", trial=0, setting="0", label="AT", images=100)
     row = stopped(pd.concat([df, df.assign(split="train", error=0.0)])).iloc[0]
     assert (row["last"], row["best"], row["epoch"], row["gain"]) == (0.4, 0.3, 10, pytest.approx(0.1))
     assert (row["last_loss"], row["best_loss"]) == (0.8, 0.6)
+    assert row["last_se"] == pytest.approx(math.sqrt(0.4 * 0.6 / 100))
 
 
 @pytest.mark.parametrize(
