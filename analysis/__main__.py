@@ -14,7 +14,6 @@ from analysis.elsewhere import Swept
 from analysis.papers import commands as papers
 from analysis.search import commands
 from robustray.errors import UserError, told_in_one_line
-from robustray.files import write_whole
 
 _WIDE = 200
 app = typer.Typer(
@@ -212,19 +211,15 @@ def picture(
         str | None,
         typer.Option(help="published models beneath: cifar10:linf, or cifar10:linf:resnet18", show_default=False),
     ] = None,
-    out: Annotated[Path, typer.Option(help="the file to write")] = Path("frontier.png"),
+    out: Annotated[Path, typer.Option(help="the file to write: .png, .svg or .pdf")] = Path("frontier.png"),
 ) -> None:
-    """Draw a sweep's frontier, with one trial marked or published models beneath it, as a PNG."""
+    """Draw a sweep's frontier, with one trial marked or published models beneath it."""
     from analysis import marked
     from analysis import picture as drawn
     from analysis.report import SIZE
 
-    figure = marked.of_sweep(folder, trial, published)
-    try:
-        content = drawn.png(figure, *SIZE)
-    except Exception as error:  # a browser can fail in any way
-        raise UserError(f"{out} was not drawn: {drawn.why_not(error)}") from None
-    write_whole(out, content)
+    drawn.kind_of(out)  # before the record is read
+    drawn.save(marked.of_sweep(folder, trial, published), out, *SIZE)
     typer.echo(out)
 
 

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import logging
-from typing import Any, Literal
+from pathlib import Path
+from typing import Any, Literal, get_args
 
 import plotly.graph_objects as go
 
+from robustray.errors import UserError
+from robustray.files import write_whole
 from robustray.plain import line
 
 Format = Literal["png", "svg", "pdf"]
@@ -34,6 +37,32 @@ def drawn(figure: go.Figure, width: int, height: int, kind: Format) -> bytes:
     opts = {"format": kind, "width": width, "height": height, "scale": 2 if kind == "png" else 1}
     content: Any = kaleido.calc_fig_sync(figure, opts=opts, kopts={"mathjax": False, "timeout": _PATIENCE})
     return content.encode() if isinstance(content, str) else bytes(content)
+
+
+def kind_of(out: Path) -> Format:
+    """What a file is to hold, by the end of its name.
+
+    Raises:
+        UserError: it is none of them.
+    """
+    for kind in get_args(Format):
+        if out.suffix.lower() == f".{kind}":
+            return kind  # type: ignore[no-any-return]
+    raise UserError(f"--out {out}: must end in .png, .svg or .pdf")
+
+
+def save(figure: go.Figure, out: Path, width: int, height: int) -> None:
+    """Writes the figure as PNG, SVG or PDF, by the name of the file.
+
+    Raises:
+        UserError: the name says none of them, or no browser drew it.
+    """
+    kind = kind_of(out)
+    try:
+        content = drawn(figure, width, height, kind)
+    except Exception as error:  # a browser can fail in any way
+        raise UserError(f"{out} was not drawn: {why_not(error)}") from None
+    write_whole(out, content)
 
 
 def why_not(error: Exception) -> str:

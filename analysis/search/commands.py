@@ -17,8 +17,9 @@ _WIDE = 200
 _DRAWN = 2  # objectives
 _WIDTH = 700  # pixels of a picture, beside text of a paper's size
 Csv = Annotated[Path | None, typer.Option(help="write all numbers into this file too", show_default=False)]
-Png = Annotated[
-    Path | None, typer.Option(help="draw it as a PNG into this file, which takes a browser", show_default=False)
+Drawn = Annotated[
+    Path | None,
+    typer.Option(help="draw it into this file, .png, .svg or .pdf, which takes a browser", show_default=False),
 ]
 
 
@@ -31,7 +32,7 @@ def add(app: typer.Typer) -> None:
 def importance(
     folder: Swept,
     csv: Csv = None,
-    out: Png = None,
+    out: Drawn = None,
 ) -> None:
     """Say which options mattered, for each objective and for the frontier, which act together, and what made each member."""
     from analysis import collect, printed
@@ -72,7 +73,7 @@ def attainment(
     csv: Annotated[
         Path | None, typer.Option(help="write the surfaces' points into this file", show_default=False)
     ] = None,
-    out: Png = None,
+    out: Drawn = None,
 ) -> None:
     """Say what repeats of a search attain: surfaces that a quarter, half and three quarters of them reach."""
     from analysis import printed
@@ -109,14 +110,8 @@ def audit(folder: Swept, csv: Csv = None) -> None:
 
 def _draw(figure: go.Figure, out: Path) -> None:
     from analysis import picture
-    from robustray.errors import UserError
-    from robustray.files import write_whole
 
-    try:
-        content = picture.png(figure, _WIDTH, int(figure.layout.height))
-    except Exception as error:  # a browser can fail in any way
-        raise UserError(f"{out} was not drawn: {picture.why_not(error)}") from None
-    write_whole(out, content)
+    picture.save(figure, out, _WIDTH, int(figure.layout.height))
     typer.echo(out)
 
 

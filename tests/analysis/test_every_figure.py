@@ -16,10 +16,13 @@ import pandas as pd
 import plotly.graph_objects as go
 import pytest
 from plotly.offline import get_plotlyjs
+from typer.testing import CliRunner
 
 import analysis
 from analysis import paper, style
+from analysis.__main__ import app
 from analysis.palette import FONT, THEMES, ThemeName
+from robustray.errors import UserError
 from tests.analysis import made as the
 from tests.analysis.devtools import tab
 from tests.analysis.drawing import checks, colours
@@ -221,6 +224,14 @@ def test_a_figure_is_written_as_page_and_as_pictures(browser: str, drawn: Drawn,
     begins = {".png": b"\x89PNG\r\n", ".pdf": b"%PDF-", ".svg": b"<svg"}
     for path in done.files[1:]:
         assert path.read_bytes().startswith(begins[path.suffix])
+
+
+@pytest.mark.parametrize("command", [["picture"], ["importance"]])
+def test_a_picture_of_another_kind_is_refused(command: list[str], shared: Shared, tmp_path: Path) -> None:
+    told = CliRunner().invoke(app, [*command, str(shared.made), "--out", str(tmp_path / "figure.gif")])
+    assert isinstance(told.exception, UserError)
+    assert str(told.exception).endswith("figure.gif: must end in .png, .svg or .pdf")
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.browser
