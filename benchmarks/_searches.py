@@ -201,6 +201,8 @@ SEARCHES: dict[str, Callable[[Task, Sweep, Tabled], Trace]] = {
     "race 2/9": race((2 / 9,)),
     "race 1/3": race((1 / 3,)),
     "race start 4": race(start=4),
+    "race whole 4": race(whole_first=4),
+    "race whole 8": race(whole_first=8),
     "race explore 4": race(explore=4.0),
     "race explore 4 random 0.25": race(explore=4.0, random_share=0.25),
     "race explore 16": race(explore=16.0),

@@ -211,7 +211,7 @@ def test_trials_go_to_the_end_at_once_without_pausing() -> None:
         assert isinstance(choice, Resume) == any(each.state == "paused" for each in now.curves)
 
 
-@pytest.mark.parametrize("option", ["own_values", "thompson", "random_horizon"])
+@pytest.mark.parametrize("option", ["own_values", "thompson", "random_horizon", "explore", "whole_first"])
 def test_variants_are_pure_as_well(option: str) -> None:
     for seed in (2, 3):
         now = field(history(seed, 14), decisions=7, seed=seed)

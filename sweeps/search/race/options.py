@@ -11,6 +11,7 @@ class RaceOptions:
 
     Attributes:
         start: trials that begin at random before the model is asked.
+        whole_first: so many trainings come to their end before anything else waits.
         random_share: of later beginnings that are random.
         explore: in place of a random one, that of the drawn settings with the largest gain if variances were so many times as
             large; 0: a random one.
@@ -35,6 +36,7 @@ class RaceOptions:
     """
 
     start: int = 8
+    whole_first: int = 0
     random_share: float = 0.1
     explore: float = 0.0
     candidates: int = 250

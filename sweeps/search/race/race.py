@@ -78,7 +78,8 @@ class Race:
         options, rows = self.options, self._read(field)
         rng = np.random.default_rng(derive(field.seed, "race", field.decisions))
         paused = np.flatnonzero(rows.states == PAUSED)
-        if not options.pausing and len(paused):
+        whole = int((rows.states == COMPLETE).sum()) < options.whole_first
+        if len(paused) and (whole or not options.pausing):
             return Resume(rows.number(int(paused[0])))
         if not len(rows) and self._prior is not None:
             return Start(self._mode(self._prior, rng))
