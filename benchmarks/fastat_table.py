@@ -90,7 +90,10 @@ def _table(runs: Sequence[Mapping[str, Any]], data: str, out: Path) -> Table:
         "name": name,
         "description": "published methods by their names; nothing of it is trained",
         "judge": {"data": "digits", "threat": {"norm": "linf", "eps": "8/255"}},
-        "trial": {"defense": {"choice": [{"label": method, "name": "adversarial"} for method in methods]}},
+        "trial": {
+            "defense": {"choice": [{"label": method, "name": "adversarial"} for method in methods]},
+            "schedule": {"epochs": EPOCHS},
+        },
     }
     out.mkdir(parents=True, exist_ok=True)
     write_whole(out / f"{name}.yaml", yaml.safe_dump(space, sort_keys=False))

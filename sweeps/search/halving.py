@@ -83,18 +83,22 @@ class ParetoHalving:
         Never the one that goes on next, nor one that dominates all others at its rung, however few may wait: at most so many
         more than `keep_paused` do for that. Those that would go on as soon as workers are free come before the others.
         """
+        if self.keep_paused is None:
+            return ()
         choice = self.choose(field)
-        if self.keep_paused is None or sum(len(rung.paused) for rung in self._rungs) <= self.keep_paused:
+        if sum(len(rung.paused) for rung in self._rungs) <= self.keep_paused:
             return ()
         going = choice.number if isinstance(choice, Resume) else None
-        places = []
+        places: list[tuple[bool, bool, float, int, int]] = []
         for index, rung in enumerate(self._rungs[:-1]):
-            on = self._places(rung, field)
-            for place, at in enumerate(rung.order.tolist()):
-                if rung.waits(at):
-                    number = rung.numbers[at]
-                    stays = number == going or (place == 0 and rung.one_dominates)
-                    places.append((not stays, place >= on, place / rung.count, -index, number))
+            on, count, paused = self._places(rung, field), rung.count, rung.paused
+            best = rung.numbers[rung.order[0]] if rung.one_dominates else None
+            order = map(rung.numbers.__getitem__, rung.order.tolist())
+            places += [
+                (number not in (going, best), place >= on, place / count, -index, number)
+                for place, number in enumerate(order)
+                if number in paused
+            ]
         kept = max(self.keep_paused, sum(not other for other, *_ in places))
         return sorted(number for *_, number in sorted(places)[kept:])
 

@@ -155,12 +155,27 @@ def variants(
                 continue
             if curves is None:
                 curves = Curves.of(Table.read(table, sweep), list(sweep.objectives))
+            _same_length(table, curves, path, sweep)
             blind = "" if sweep.fidelity is None else ", without looks"  # a table has none
             sweep = sweep.model_copy(update={"fidelity": None})
             found.append(Variant(f"{sweep.stopping.name}, {_sampler(sweep)}{blind}", sweep, curves))
     if not found and wrong is not None:
         raise wrong
     return found
+
+
+def _same_length(table: Path, curves: Curves, path: Path, sweep: Sweep) -> None:
+    """Sees whether trainings of the space are as long as those of the table: rungs are shares of them.
+
+    Raises:
+        UserError: they are not.
+    """
+    own, there = sorted({trial.schedule.epochs for trial in sweep.examples()}), curves.epochs[-1]
+    if own != [there]:
+        said = str(own[0]) if len(own) == 1 else f"{own[0]} to {own[-1]}"
+        raise UserError(
+            f"{path}: trial.schedule.epochs: is {said}, but trainings of {table} have {there} epochs; write {there}"
+        )
 
 
 def searched(variant: Variant, *, workers: int, sweeps: int) -> Searched:

@@ -248,6 +248,10 @@ def test_points_a_grid_and_priors_are_asked_as_a_sweep_asks_them(made: Callable[
 def test_what_a_table_has_no_answer_to_is_refused(made: Callable[..., Path]) -> None:
     with pytest.raises(UserError, match=r"search\.warm_start is not for searches over a table"):
         variants(made(), None, ["search.warm_start=[elsewhere]"], policies=[None], samplers=[None])
+    with pytest.raises(
+        UserError, match=r"curves.yaml: trial.schedule.epochs: is 9, but trainings of .* have 10 epochs; write 10"
+    ):
+        variants(made(), None, ["trial.schedule.epochs=9"], policies=[None], samplers=[None])
 
 
 def test_the_mean_over_trainings_selects() -> None:
