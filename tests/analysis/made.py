@@ -298,6 +298,7 @@ def judgement(
         "extras": [],
         "dtype": "float32",
     }
+    root.mkdir(parents=True, exist_ok=True)
     folder = judgement_folder(root, split, version, told | dict(parts or {}))
     for number, part in enumerate(np.array_split(rows, shards)):
         standing = part
