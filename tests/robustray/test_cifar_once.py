@@ -11,6 +11,7 @@ import pytest
 from robustray.data import cifar_batches, mapped
 from robustray.data.cifar10 import Cifar10
 from robustray.data.plain_pickle import read_pickle
+from robustray.data.stored import TrainTest
 from tests.robustray import made_folders
 
 
@@ -25,7 +26,8 @@ def test_batches_are_read_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, 
             for file in sorted(path for path in home.rglob("*") if path.is_file()):
                 tar.add(file, f"cifar-10-batches-py/{file.name}")
         home = tmp_path / "cifar-10-python.tar.gz"
-    plain = {split: Cifar10(path=str(home)).read(split) for split in ("train", "test")}  # type: ignore[arg-type]
+    splits: tuple[TrainTest, ...] = ("train", "test")
+    plain = {split: Cifar10(path=str(home)).read(split) for split in splits}
     reads = [0]
 
     def counted(whole: bytes) -> object:
