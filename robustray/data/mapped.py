@@ -94,15 +94,22 @@ def _unpack(archive: zipfile.ZipFile, path: Path, folder: Path, members: dict[st
                 shutil.copyfileobj(packed, file, 2**20)
 
 
-def copied(path: Path, read: Callable[[], tuple[NDArray[np.uint8], NDArray[np.int64]]]) -> Decoded:
-    """The images [N, H, W, C] and labels [N] of a file that cannot be mapped, as plain arrays in the cache.
+def copied(
+    path: Path, read: Callable[[], tuple[NDArray[np.uint8], NDArray[np.int64]]], *more: Path, part: str = ""
+) -> Decoded:
+    """The images [N, H, W, C] and labels [N] of files that cannot be mapped, as plain arrays in the cache.
 
-    Its key is the file's path, size and time of change; the folder is made aside and renamed, whole or not there.
+    So they are read once on a machine, and all its processes share them.
+
+    Its key is the files' paths, sizes and times of change; the folder is made aside and renamed, whole or not there.
+
+    Args:
+        more: files beside the first. part: what of them it is, where they hold several lists.
 
     Raises:
         UserError: the cache cannot be written.
     """
-    folder = _copies(Stamp.of(path))
+    folder = _copies(*map(Stamp.of, (path, *more)), part=part)
     if not folder.exists():
         images, labels = read()
         with _written(path, folder) as aside:
@@ -111,8 +118,8 @@ def copied(path: Path, read: Callable[[], tuple[NDArray[np.uint8], NDArray[np.in
     return Decoded(folder)
 
 
-def _copies(stamp: Stamp) -> Path:
-    named = f"{Path(stamp.path).resolve()}\0{stamp.size}\0{stamp.modified}"
+def _copies(*stamps: Stamp, part: str = "") -> Path:
+    named = "\0".join(f"{Path(stamp.path).resolve()}\0{stamp.size}\0{stamp.modified}" for stamp in stamps) + part
     return cache() / "arrays" / hashlib.sha256(named.encode()).hexdigest()[:32]
 
 
