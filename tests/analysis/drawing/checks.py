@@ -142,7 +142,11 @@ def _look(trace: Any) -> tuple[tuple[Any, ...], float]:
     line: Any = getattr(trace, "line", None)
     marker: Any = getattr(trace, "marker", None)
     mode = getattr(trace, "mode", None) or trace.type
-    dash = (line.dash or "solid", (line.width or 2) > 2.3) if line is not None and "lines" in mode else None
+    dash = (
+        (line.dash or "solid", sum((line.width or 2) > at for at in (1.2, 2.3)))
+        if line is not None and "lines" in mode
+        else None
+    )
     symbol = (marker.symbol or "circle") if marker is not None and "markers" in mode and "symbol" in marker else None
     pattern = marker.pattern.shape if marker is not None and "pattern" in marker else None
     paint = line.color if dash and line.color else marker.color if marker is not None else None
