@@ -73,7 +73,8 @@ def reference(look: Theme, published: pd.DataFrame) -> go.Scatter:
     return go.Scatter(
         x=(100 * published["clean"]).tolist(), y=(100 * published["robust"]).tolist(), mode="markers+text",
         text=[plain(entry) for entry in published["entry"]], textposition="top center", name="published",
-        textfont={"size": style.SMALLEST, "color": look.muted}, marker={"symbol": "hexagon-open", "size": 10, "color": look.muted},
+        textfont={"size": style.SMALLEST, "color": look.muted},
+        marker={"symbol": "hexagon-open", "size": 10, "color": look.muted},
         meta={"kind": "published"},
     )  # fmt: skip
 
