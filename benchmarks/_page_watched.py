@@ -24,7 +24,7 @@ _WATCH = """(() => {
 
 def _busy(shown: Tab) -> float:
     """Seconds of processor time of the page's main thread so far."""
-    told: list[dict[str, Any]] = shown.call("Performance.getMetrics")["metrics"]  # type: ignore[assignment]
+    told: list[dict[str, Any]] = shown.call("Performance.getMetrics")["metrics"]
     return next(float(each["value"]) for each in told if each["name"] == "TaskDuration")
 
 
