@@ -62,7 +62,7 @@ def said(of: Sequence[Taken]) -> str:
     """On which images each of them stands, and what the intervals hold."""
     first = "The first attack ran on the images of all; its interval is Wilson\u2019s, of the share that only later ones broke"
     if not of:
-        return f"{first}. A PGD of your own beside them takes `measures: [robust_accuracy]`."
+        return f"{first}. A PGD of your own beside them takes measures: [robust_accuracy] in the space."
     names = "; ".join(dict.fromkeys(each.name for each in of))
     return f"{first}; {names}: on the images that both looked at, with the paired bootstrap\u2019s interval."
 

@@ -79,7 +79,7 @@ def test_a_weaker_attack_stands_beside_the_judge_on_the_images_of_both(folder: P
         assert low <= later / n <= high
         assert row[5].remark.count(" to ") == row[7].remark.count(" to ") == 1
     assert "paired bootstrap" in weaker.said(taken)
-    assert "takes `measures: [robust_accuracy]`" in weaker.said([])
+    assert "takes measures: [robust_accuracy]" in weaker.said([])
 
 
 def test_what_cannot_be_read_of_a_weaker_attack_is_left_out(folder: Path, tmp_path: Path) -> None:
