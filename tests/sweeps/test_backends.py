@@ -34,7 +34,7 @@ from sweeps.running.ray_scaling import Scaling
 from sweeps.running.stop_file import PAUSED
 from sweeps.running.tasks import compiler as compiling
 from sweeps.running.tasks import packed
-from sweeps.running.tasks.base import BLOCKED, deaths
+from sweeps.running.tasks.base import BLOCKED, deaths, settle
 from sweeps.running.tasks.judge import JudgeTask
 from sweeps.running.tasks.packed import MeasureTask
 from sweeps.running.tasks.train import TrainTask
@@ -465,3 +465,15 @@ def test_a_probe_finds_a_shard_size(
 @pytest.mark.parametrize("backend", [local.Local])
 def test_a_backend_ends_when_the_queue_does(backend: type[local.Local]) -> None:
     assert backend().run(Told(0)) is False
+
+
+def test_a_job_that_was_interrupted_leaves_no_gradients_off() -> None:
+    """A hang is interrupted at any instruction, between the two halves of a context too."""
+    before = torch.is_grad_enabled(), torch.get_num_threads()
+    try:
+        torch.set_grad_enabled(False)
+        settle({"cpus": 1, "gpus": 0})
+        assert torch.is_grad_enabled()
+    finally:
+        torch.set_grad_enabled(before[0])
+        torch.set_num_threads(before[1])

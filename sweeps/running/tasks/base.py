@@ -189,11 +189,12 @@ def deaths(path: Path, session: str, place: int) -> int:
 
 
 def settle(work: Mapping[str, Any]) -> Share:
-    """Keeps this process to its job's share of the machine."""
+    """Keeps this process to its job's share of the machine, whatever the job before has left behind."""
     import torch
 
     share = Share(work["cpus"], work["gpus"], processes=work.get("processes", 1))
     torch.set_num_threads(share.threads)
+    torch.set_grad_enabled(True)  # a job that hung and was interrupted may have left it off, half-way into a context
     if torch.cuda.is_available():
         torch.cuda.set_per_process_memory_fraction(share.memory)
     return share
