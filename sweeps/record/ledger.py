@@ -50,11 +50,11 @@ def read(folder: Path) -> Spent | None:
         return None
     spent = Spent()
     for line in text.splitlines():  # each alone: a quotation mark in a torn one must not take the next with it
-        (row,) = csv.reader([line])
         try:
+            (row,) = csv.reader([line])
             _, kind, number, _, seconds, _ = row
             spent.add(kind, int(number), float(seconds))
-        except ValueError:  # torn, or the heading
+        except (ValueError, csv.Error):  # torn, the heading, or longer than a line of a table may be
             continue
     return spent
 

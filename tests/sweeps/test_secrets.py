@@ -61,6 +61,7 @@ def test_secrets_of_the_environment_are_in_nothing_that_a_sweep_writes(
             **dict.fromkeys(NAMES, CANARY),
             **places,
             "RAY_TMPDIR": short,
+            "RAY_raylet_start_wait_time_s": "120",  # of a busy machine
             "PYTHONPATH": str(Path(__file__).parents[2]),
         },
         capture_output=True,

@@ -20,7 +20,7 @@ from typer.testing import CliRunner
 from robustray.errors import UserError
 from sweeps.__main__ import app
 from sweeps.events import Bus, Concluded, JobBegun, JobEnded, JobHeard, Placed
-from sweeps.record import JOURNAL, Issued, Judged, Record, liveness
+from sweeps.record import JOURNAL, Issued, Judged, Record, ledger, liveness, lives
 from sweeps.record import status as statuses
 from sweeps.record.status import Point, Status, Work
 from sweeps.running.queues import End, Job
@@ -257,3 +257,12 @@ def test_looking_writes_nothing(folder: Path) -> None:
     before = {path: path.stat().st_mtime_ns for path in folder.rglob("*")}
     shown(folder)
     assert {path: path.stat().st_mtime_ns for path in folder.rglob("*")} == before
+
+
+def test_a_line_of_a_table_that_is_longer_than_csv_takes_is_passed_over(tmp_path: Path) -> None:
+    (tmp_path / lives.FILE).write_text(f"life,at,seconds\nabc,2026,60.0\n{'a' * 200_000},b,1\n")
+    assert lives.read(tmp_path) == 60.0
+    (tmp_path / ledger.FILE).write_text(f"2026,train,0,complete,1.5,x\n{'a' * 200_000},b,1\n")
+    spent = ledger.read(tmp_path)
+    assert spent is not None
+    assert spent.total == 1.5
