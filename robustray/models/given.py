@@ -70,6 +70,6 @@ class Given(_From):
         try:
             return {**value, "from": str(path), "fingerprint": digest(path)}
         except OSError as error:
-            held = sorted(each.name for each in path.glob("*.pt")) if path.is_dir() else []
+            held = sorted(each.name for each in path.glob("*.pt")) if isinstance(error, IsADirectoryError) else []
             why = f"is a folder; name a file in it: {', '.join(held)}" if held else error.strerror
             raise PydanticCustomError("from", "{path}: {why}", {"path": str(path), "why": why, "key": "from"}) from None

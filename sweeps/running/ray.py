@@ -57,6 +57,7 @@ os.environ.update(home.ray_token())
 
 import ray
 from ray import tune
+from ray.tune.execution import class_cache
 from ray.tune.experiment import Trial
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from ray.tune.search import Searcher
@@ -64,6 +65,12 @@ from ray.tune.search import Searcher
 from sweeps.running import ray_nodes
 from sweeps.running.ray_nodes import RollCall
 from sweeps.running.ray_scaling import ARRIVAL, Scaling
+
+# Tune hands these to its workers as a runtime environment, which Ray writes into logs that all users of a machine may read. On
+# this machine workers have them from us; on a cluster each node has its own.
+class_cache.ENV_VARS_TO_PROPAGATE.difference_update(
+    [name for name in class_cache.ENV_VARS_TO_PROPAGATE if name.startswith("AWS_")]
+)
 
 LEAVES = "its node is about to leave"
 """Why a job goes back that has stopped in time."""
