@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from analysis.palette import THEMES
 from tests.analysis.devtools import Tab
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(600)]
@@ -25,7 +26,13 @@ _INK = (
     "JSON.stringify([...new Set([...document.querySelectorAll('#frontier .cbaxis text')]"
     ".map((one) => getComputedStyle(one).fill))])"
 )
-_INKS = {False: '["rgb(28, 36, 48)"]', True: '["rgb(230, 233, 238)"]'}
+
+
+def _ink(dark: bool) -> str:
+    """What ticks of a colour bar are written in, as a browser says it."""
+    colour = THEMES["dark" if dark else "light"].muted
+    red, green, blue = (int(colour[at : at + 2], 16) for at in (1, 3, 5))
+    return f'["rgb({red}, {green}, {blue})"]'
 
 
 def _settled(shown: Tab, width: int, dark: bool) -> None:
@@ -52,7 +59,7 @@ def test_the_frontier_keeps_its_room_whatever_the_window_becomes(shown: Tab) -> 
         assert across > 0.8 or width == 400
         assert down > 0.65 or width == 400
         assert shown.says(_OVER) == 0, (width, dark)
-        shown.until(f"{_INK} === '{_INKS[dark]}'", 10)
+        shown.until(f"{_INK} === '{_ink(dark)}'", 10)
 
 
 _CARRIED = """(id) => {
