@@ -57,6 +57,7 @@ def train(
 
     state, _ = checkpoints.load_last(home)
     settled = told(threads, None if state is None else state.get("threads"))
+    home.mkdir(parents=True, exist_ok=True)
     trainer = Trainer(config, home, device=device, threads=None if settled is None else settled.number)
     if trainer.device.type == "cpu":
         settled = settled or measured(trainer.model, trainer.selection.images.batch(slice(IMAGES))[0])
@@ -88,6 +89,7 @@ def _together(config: TrialConfig, home: Path, device: str, threads: int | None,
         where = "on a GPU each" if crew.devices[0] != "cpu" else f"with {crew.threads} CPU threads each"
         typer.echo(f"{processes} processes {where}")
         try:
+            home.mkdir(parents=True, exist_ok=True)
             _run(crew.open(config, home))
         finally:
             crew.end()
@@ -97,6 +99,7 @@ def _script(config: TrialConfig, home: Path, device: str, threads: int | None) -
     """Calls a training function of the user's own, again where it was stopped."""
     from robustray.training.script import ScriptFailed, ScriptTrainer
 
+    home.mkdir(parents=True, exist_ok=True)
     trainer = ScriptTrainer(config, home, device=device, threads=threads)
     report = trainer.report
     try:

@@ -77,7 +77,7 @@ class Crew:
         """
         check(config)
         assert self._group is not None
-        folder.mkdir(parents=True, exist_ok=True)
+        folder.mkdir(exist_ok=True)  # as the trainer does it
         config.keep(folder)
         with self.working("open", config=config.to_yaml(), folder=str(folder.absolute()), plugins=plugins.travelling()):
             return Trainer(config, folder, device=self.devices[0], threads=self.threads, group=self._group)

@@ -100,10 +100,11 @@ class ScriptTrainer:
         self.threads = min(torch.get_num_threads(), cores()) if threads is None else threads
         self.stop = threading.Event()
         """Set it to stop where the function saves next, or reports for the second time."""
+        folder.mkdir(exist_ok=True)  # as the trainer does it
         config.keep(folder)
         self._train = plugins.function(config.plugins, self.script.train)
         self._home = folder / HOME
-        self._home.mkdir(parents=True, exist_ok=True)
+        self._home.mkdir(exist_ok=True)
         self._news: SimpleQueue[tuple[str, Any]] = SimpleQueue()
         self._thread: threading.Thread | None = None
         self._heard = False  # of the stop, in a report

@@ -49,7 +49,7 @@ class Trainer:
 
     Args:
         config: the trial.
-        folder: where its files lie; made when it is not there.
+        folder: where its files lie; made when it is not there, in one that is.
         device: `auto`, `cpu`, `cuda:0` ...
         threads: CPU threads, None for torch's choice, within what this process may use. Bit-identical continuation
             needs the same number.
@@ -82,7 +82,7 @@ class Trainer:
         self.alive: Callable[[], None] = lambda: None
         """Called after every step, for whoever looks whether training hangs."""
         if group.first:
-            folder.mkdir(parents=True, exist_ok=True)
+            folder.mkdir(exist_ok=True)  # and none above it: where those are gone, so is the storage
             config.keep(folder)
 
         self.randomness = Randomness(config.seed, self.device)

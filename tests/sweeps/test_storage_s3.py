@@ -98,28 +98,35 @@ def test_a_store_that_is_slow_absent_and_refusing_stops_nothing(
     monkeypatch.setenv("AWS_ENDPOINT_URL", proxy.endpoint)
     said: list[str] = []
     modes = get_args(s3.Mode)
+    over, heard = threading.Event(), threading.Event()
+
+    def say(line: str) -> None:
+        said.append(line)
+        if "the copy waits: " in line:
+            heard.set()
 
     def change() -> None:
+        proxy.mode = "refuse"
+        heard.wait(120)  # however fast the sweep is, and however slow the copy
         turn = 0
         while not over.wait(0.1):
             turn += 1
             proxy.mode = modes[turn % len(modes)]
         proxy.mode = "pass"
 
-    over = threading.Event()
     changing = threading.Thread(target=change)
     try:
-        with opened(url, "small", said.append, results=tmp_path, every=0.05, lease_every=5.0) as place:
+        with opened(url, "small", say, results=tmp_path, every=0.05, lease_every=5.0) as place:
             changing.start()
             sweep = small_sweep(tmp_path)
             assert sweeps.run(sweep, place.folder, "local", write=lambda line: None)
+            assert heard.wait(120), said
             over.set()
             changing.join()
     finally:
         over.set()
         proxy.close()
     assert place.lacks is None
-    assert any("the copy waits: " in line for line in said), said
     assert facts(place.folder) == undisturbed
     monkeypatch.setenv("AWS_ENDPOINT_URL", endpoint)
     fetching.fetch(Store(f"{url}/small"), tmp_path / "there", Kept(url), away=fetching.nothing)
