@@ -193,6 +193,7 @@ def test_a_finished_trial_whose_last_checkpoint_is_damaged_ends_alike_again(sele
     """From the checkpoint before it, twice over: as it is after the last epoch, and inside it."""
     for minutes in (10, 1e-9):
         config, folder = trial(checkpoints={"select": select, "minutes": minutes}), tmp_path / str(minutes)
+        folder.mkdir()
         whole = Trainer(config, folder / "whole", device="cpu")
         whole.run()
         Trainer(config, folder / "damaged", device="cpu").run()
