@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-import logging
+import importlib.util
+import json
+import subprocess
+import sys
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Literal, get_args
 
 import plotly.graph_objects as go
 
@@ -13,7 +16,26 @@ from robustray.files import write_whole
 from robustray.plain import line
 
 Format = Literal["png", "svg", "pdf"]
-_PATIENCE = 60  # seconds a browser may take for one picture
+PATIENCE = 60
+"""Seconds that a browser may take for one picture."""
+_CHILD = """
+import json, logging, os, sys
+try:
+    import kaleido
+    asked = json.load(sys.stdin)
+    for name in ("kaleido", "choreographer"):  # they tell of their every step
+        logging.getLogger(name).setLevel(logging.ERROR)
+    kopts = {"mathjax": False, "timeout": asked["patience"]}
+    drawn = kaleido.calc_fig_sync(asked["figure"], opts=asked["opts"], kopts=kopts)
+    sys.stdout.buffer.write(drawn.encode() if isinstance(drawn, str) else bytes(drawn))
+    sys.stdout.buffer.flush()
+    code = 0
+except BaseException as error:
+    first = next((arg for arg in error.args if isinstance(arg, str)), type(error).__name__)  # choreographer gives it in parts
+    print(first.splitlines()[0][:500] if first else type(error).__name__, file=sys.stderr, flush=True)
+    code = 1
+os._exit(code)  # not by its end: where a browser died as it started, threads that listen to it would never end
+"""
 
 
 def png(figure: go.Figure, width: int, height: int) -> bytes:
@@ -25,18 +47,25 @@ def drawn(figure: go.Figure, width: int, height: int, kind: Format) -> bytes:
     """The figure as a PNG of twice so many pixels, an SVG or a PDF, drawn by kaleido in a headless Chromium.
 
     Kaleido starts the browser without its sandbox, so this works as root and in containers; MathJax is off because it
-    would be fetched from the network.
+    would be fetched from the network. It runs in a process of its own: a browser that dies as it starts leaves threads in
+    its caller that wait for it for ever, and a sweep would be done and never end.
 
     Raises:
         Exception: whatever kaleido or the browser came to grief on.
     """
-    import kaleido
-
-    for name in ("kaleido", "choreographer"):  # they tell of their every step
-        logging.getLogger(name).setLevel(logging.ERROR)
+    if importlib.util.find_spec("kaleido") is None:
+        raise ModuleNotFoundError("No module named 'kaleido'", name="kaleido")
     opts = {"format": kind, "width": width, "height": height, "scale": 2 if kind == "png" else 1}
-    content: Any = kaleido.calc_fig_sync(figure, opts=opts, kopts={"mathjax": False, "timeout": _PATIENCE})
-    return content.encode() if isinstance(content, str) else bytes(content)
+    asked = f'{{"figure": {figure.to_json()}, "opts": {json.dumps(opts)}, "patience": {PATIENCE}}}'
+    command = [sys.executable, "-P", "-c", _CHILD]
+    try:
+        done = subprocess.run(command, input=asked.encode(), capture_output=True, timeout=1.5 * PATIENCE, check=False)  # noqa: S603
+    except subprocess.TimeoutExpired:
+        raise TimeoutError(f"the browser took more than {1.5 * PATIENCE:g} s") from None
+    if done.returncode or not done.stdout:
+        said = done.stderr.decode(errors="replace").strip().splitlines()
+        raise RuntimeError(said[-1] if said else f"the browser's process ended with {done.returncode}")
+    return done.stdout
 
 
 def kind_of(out: Path) -> Format:

@@ -9,6 +9,7 @@ import re
 import shutil
 import subprocess
 import sys
+import threading
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -288,17 +289,17 @@ def test_a_sweep_without_a_sheet_has_a_page(tmp_path: Path) -> None:
 
 
 def test_without_a_browser_there_is_a_note_and_no_old_picture(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    import kaleido
-
-    def no_browser(*_: object, **__: object) -> bytes:
-        raise RuntimeError("Browser not found.\nmore lines")
-
-    monkeypatch.setattr(kaleido, "calc_fig_sync", no_browser)
+    monkeypatch.setenv(
+        "BROWSER_PATH", "/bin/false"
+    )  # one that dies as it starts: kaleido's threads wait for it for ever
     folder = the.sweep(tmp_path / "s", trials=3, judge=False)
     (folder / "report").mkdir()
     (folder / "report" / "frontier.png").write_bytes(b"old")
     report = publish(folder)
-    assert report.notes == ["frontier.png was not drawn: Browser not found."]
+    assert report.notes == ["frontier.png was not drawn: The browser seemed to close immediately after starting."]
+    assert not [
+        thread for thread in threading.enumerate() if not thread.daemon and thread is not threading.main_thread()
+    ]
     assert not (folder / "report" / "frontier.png").exists()
     assert write(folder) == report.index
     assert report.index.exists()
