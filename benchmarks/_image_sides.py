@@ -146,6 +146,7 @@ def _trained(sweep: Sweep, params: Mapping[str, Any], folder: Path) -> dict[str,
     begun = time.process_time()
     report: dict[str, Any] = {}
     try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
         trainer = Trainer(sweep.trial_config(params), folder, threads=1)
         while not trainer.done:
             report = dict(trainer.epoch())

@@ -66,6 +66,7 @@ def measure(run: Run) -> dict[str, Any]:
     config = TrialConfig.model_validate(run.options)
     folder = Path(tempfile.mkdtemp())
     try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
         Trainer(config, folder, device="cpu", threads=1).run()
         _, model, weights = load_model(folder, "cpu")
     finally:

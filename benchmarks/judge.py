@@ -179,6 +179,7 @@ def digits_trial(folder: Path) -> Path:
 
     template = next(iter(Sweep.from_yaml(HERE.parent / "search_spaces/trades_beta.yaml").examples()))
     config = template.model_copy(update={"defense": template.defense.model_copy(update={"beta": 3.0})})
+    folder.parent.mkdir(parents=True, exist_ok=True)
     Trainer(config, folder, threads=1).run()
     return folder
 
@@ -196,6 +197,7 @@ def resnet_trial(folder: Path, data: ImageFolder, *, quick: bool) -> Path:
         "schedule": {"name": "one_cycle", "epochs": 1, "lr": 0.1},
         "precision": "bf16",
     }
+    folder.parent.mkdir(parents=True, exist_ok=True)
     Trainer(TrialConfig.model_validate(options), folder).run()
     return folder
 

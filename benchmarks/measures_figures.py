@@ -64,6 +64,7 @@ def trained(defense: Any, folder: Path, epochs: int) -> Path:
     schedule = {"name": "one_cycle", "epochs": epochs, "lr": 0.1}
     checks = {"select": "last", "validate_every": epochs}
     config = TrialConfig.loose({**BASE, "defense": defense, "schedule": schedule, "checkpoints": checks})
+    folder.parent.mkdir(parents=True, exist_ok=True)
     Trainer(config.without_ignored(), folder, device="cpu", threads=1).run(lambda report: None)
     return folder
 
