@@ -22,7 +22,7 @@ _CHILD = """
 import json, logging, os, sys
 try:
     import kaleido
-    asked = json.load(sys.stdin)
+    asked = json.JSONDecoder().decode(sys.stdin.read())  # its caller wrote it
     for name in ("kaleido", "choreographer"):  # they tell of their every step
         logging.getLogger(name).setLevel(logging.ERROR)
     kopts = {"mathjax": False, "timeout": asked["patience"]}
