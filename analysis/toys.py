@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -84,57 +84,58 @@ def read(name: str, folder: Path) -> Tables:
 def posterior(tables: Tables, *, theme: ThemeName = "light") -> go.Figure:
     """P(y = 0 | x), true and learnt: a panel for each objective and divergence (Pang et al. 2022, Figure 2)."""
     look, df = palette.THEMES[theme], tables["posterior"]
-    rows, columns = [each for each in DIVERGENCES if each in set(df["divergence"])], list(OBJECTIVES)
-    titles = [OBJECTIVES[name] for name in columns] + [""] * (len(columns) * (len(rows) - 1))
-    figure = make_subplots(
-        rows=len(rows), cols=len(columns), shared_xaxes=True, shared_yaxes=True, subplot_titles=titles,
-        horizontal_spacing=0.02, vertical_spacing=0.02,
+    lines = {"truth": {"color": look.muted, "dash": "dash"}, "learnt": {"color": look.plain, "dash": "solid"}}
+    return _posteriors(
+        df, [each for each in DIVERGENCES if each in set(df["divergence"])], look, height=118,
+        curves=lambda here: [(f"P(y = 0 | x), {name}", here, name, line) for name, line in lines.items()],
     )  # fmt: skip
-    for row, divergence in enumerate(rows, 1):
-        for column, objective in enumerate(columns, 1):
-            here = df[(df["divergence"] == divergence) & (df["objective"] == objective) & df["x"].between(-8, 8)]
-            first = row == column == 1
-            for name, dash, colour in (("truth", "dash", look.muted), ("learnt", "solid", look.plain)):
-                line = {"color": colour, "dash": dash, "width": 1.6}
-                figure.add_trace(
-                    _curve(here["x"], here[name], f"P(y = 0 | x), {name}", line, first), row=row, col=column
-                )
-        figure.update_yaxes(title_text=DIVERGENCES[divergence], row=row, col=1)
-    figure.update_xaxes(tickvals=[-5, 0, 5])
-    figure.update_yaxes(range=[0.3, 1.02], tickvals=[0.5, 1])
-    for column in range(1, len(columns) + 1):
-        figure.update_xaxes(title_text="x", row=len(rows), col=column)
-    return paper.styled(figure, look, width=760, height=120 + 118 * len(rows))
 
 
 def snapshots(tables: Tables, *, theme: ThemeName = "light") -> go.Figure:
     """P(y = 0 | x) as it is learnt by KL and squared l2, a panel for each objective (Pang et al. 2022, Figure 1)."""
     look, df = palette.THEMES[theme], tables["snapshots"]
-    rows = [each for each in ("kl", "lse") if each in set(df["divergence"])]
-    figure = make_subplots(
-        rows=len(rows), cols=len(OBJECTIVES), shared_xaxes=True, shared_yaxes=True,
-        subplot_titles=[*OBJECTIVES.values(), *[""] * (len(OBJECTIVES) * (len(rows) - 1))],
-        horizontal_spacing=0.02, vertical_spacing=0.06,
-    )  # fmt: skip
     steps = sorted(df["iteration"].unique())
-    for row, divergence in enumerate(rows, 1):
+
+    def curves(here: pd.DataFrame) -> Iterator[Posterior]:
+        for number, step in enumerate(steps):
+            line = {"color": look.categories[number], "dash": _DASHES[number % len(_DASHES)]}
+            yield f"{step} iterations", here[here["iteration"] == step], "learnt", line
+        yield "truth", here[here["iteration"] == steps[-1]], "truth", {"color": look.muted, "dash": "longdash"}
+
+    rows = [each for each in ("kl", "lse") if each in set(df["divergence"])]
+    return _posteriors(df, rows, look, height=170, curves=curves)
+
+
+Posterior = tuple[str, pd.DataFrame, str, Mapping[str, object]]
+"""A curve: its name, rows with its places `x`, the column that it shows, and its line."""
+
+
+def _posteriors(
+    df: pd.DataFrame,
+    divergences: Sequence[str],
+    look: palette.Theme,
+    *,
+    height: int,
+    curves: Callable[[pd.DataFrame], Iterable[Posterior]],
+) -> go.Figure:
+    """A panel of curves over x for each divergence, a row of `height` pixels, and objective."""
+    titles = [*OBJECTIVES.values(), *[""] * (len(OBJECTIVES) * (len(divergences) - 1))]
+    figure = make_subplots(
+        rows=len(divergences), cols=len(OBJECTIVES), shared_xaxes=True, shared_yaxes=True, subplot_titles=titles,
+        horizontal_spacing=0.02, vertical_spacing=0.12 / len(divergences),
+    )  # fmt: skip
+    for row, divergence in enumerate(divergences, 1):
         for column, objective in enumerate(OBJECTIVES, 1):
             here = df[(df["divergence"] == divergence) & (df["objective"] == objective) & df["x"].between(-8, 8)]
-            first = row == column == 1
-            for number, step in enumerate(steps):
-                at = here[here["iteration"] == step]
-                line = {"color": look.categories[number], "dash": _DASHES[number % len(_DASHES)], "width": 1.6}
-                words = f"{step} iterations"
-                figure.add_trace(_curve(at["x"], at["learnt"], words, line, first), row=row, col=column)
-            truth = here[here["iteration"] == steps[-1]]
-            line = {"color": look.muted, "dash": "longdash", "width": 1.6}
-            figure.add_trace(_curve(truth["x"], truth["truth"], "truth", line, first), row=row, col=column)
+            for name, part, key, line in curves(here):
+                trace = _curve(part["x"], part[key], name, {**line, "width": 1.6}, row == column == 1)
+                figure.add_trace(trace, row=row, col=column)
         figure.update_yaxes(title_text=DIVERGENCES[divergence], row=row, col=1)
     figure.update_xaxes(tickvals=[-5, 0, 5])
     figure.update_yaxes(range=[0.3, 1.02], tickvals=[0.5, 1])
     for column in range(1, len(OBJECTIVES) + 1):
-        figure.update_xaxes(title_text="x", row=len(rows), col=column)
-    return paper.styled(figure, look, width=760, height=140 + 160 * len(rows))
+        figure.update_xaxes(title_text="x", row=len(divergences), col=column)
+    return paper.styled(figure, look, width=760, height=130 + height * len(divergences))
 
 
 def traces(tables: Tables, *, theme: ThemeName = "light") -> go.Figure:

@@ -77,8 +77,8 @@ def best(table: pd.DataFrame, key: str, better: str) -> list[bool]:
     return [bool(same or near) for same, near in zip(values == values[at], within, strict=True)]
 
 
-def seeds(rows: pd.DataFrame) -> str:
-    """What errors are of, and what is bold, for a caption."""
+def seeds(rows: pd.DataFrame, *, bold: bool = True) -> str:
+    """What errors are of, and what is bold where anything is, for a caption."""
     counts = rows.groupby("setting").size()
     most, least = int(counts.max()), int(counts.min())
     many = f"{most}" if most == least else f"{least} to {most}"
@@ -87,4 +87,4 @@ def seeds(rows: pd.DataFrame) -> str:
         if most == 1
         else f"Means over {many} training seeds, with standard errors, which are no smaller than those over images"
     )
-    return f"{over}. {BOLD}"
+    return f"{over}. {BOLD}" if bold else f"{over}."

@@ -14,7 +14,7 @@ from analysis import palette, paper
 from analysis.palette import ThemeName
 from analysis.papers import marks
 from analysis.papers.correlated import told
-from analysis.papers.estimates import BOLD, seeds, settings
+from analysis.papers.estimates import seeds, settings
 from analysis.papers.exhibit import Exhibit
 from analysis.papers.latex import Column, Sheet
 from analysis.papers.sources import OF_MODEL, Note, alike, measured, missing, trials
@@ -86,7 +86,7 @@ def table(rows: pd.DataFrame) -> Sheet:
     caption = (
         f"Largest and smallest eigenvalue of the clean loss's Hessian, {first['images']:,} {first['split']} images of "
         f"{first['data']}. Weights in front of batch norm times s are the same function, and have eigenvalues 1/s² as large. "
-        f"{seeds(rows[rows['rescale'] == 1]).removesuffix(BOLD).strip()}"
+        f"{seeds(rows[rows['rescale'] == 1], bold=False)}"
     )
     return Sheet(found, columns, caption)
 

@@ -13,7 +13,7 @@ from plotly.subplots import make_subplots
 from analysis import palette, paper
 from analysis.palette import ThemeName
 from analysis.papers import marks
-from analysis.papers.estimates import BOLD, of_interval, seeds, settings
+from analysis.papers.estimates import of_interval, seeds, settings
 from analysis.papers.exhibit import Exhibit
 from analysis.papers.latex import Column, Sheet
 from analysis.papers.sources import OF_MODEL, Note, alike, measured, missing, table, trials
@@ -88,7 +88,7 @@ def sheet(rows: pd.DataFrame) -> Sheet:
     caption = (
         f"The robust loss along lines through the weights: its mean rise at their ends and its second difference at 0, "
         f"{first['images']:,} {first['split']} images of {first['data']}. "
-        f"{seeds(once.drop_duplicates(['sweep', 'trial'])).removesuffix(BOLD).strip()}"
+        f"{seeds(once.drop_duplicates(['sweep', 'trial']), bold=False)}"
     )
     return Sheet(found, columns, caption)
 
