@@ -110,6 +110,7 @@ def run(
     if backend == "ray" and (hidden := astray.in_the_way_of_workers(Path.cwd())) is not None:
         raise UserError(hidden)
     opening.check(sweep)
+    opening.named(sweep, folder, here=not derive)
 
     def say(line: str) -> None:
         console(Said(line))

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import importlib.util
 from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 from robustray.errors import UserError
+from robustray.plugins import trust
 from robustray.registry import Options
 from sweeps.listeners.telling import Aside, Ear
 from sweeps.record import Record
@@ -38,6 +41,28 @@ def check(sweep: Sweep) -> None:
                 f"listeners.{name}: needs the package {PACKAGES[name]}, which is not installed; pip install "
                 f"'robustray[{name}]', or leave it out"
             )
+
+
+def named(sweep: Sweep, folder: Path, *, here: bool) -> None:
+    """A server that runs are sent to is one which this user has named: a results folder of somebody else's could name any.
+
+    Args:
+        here: whether he wrote the space, and so names it now; else it was read from the folder.
+
+    Raises:
+        UserError: he has not named it on this machine.
+    """
+    uri = getattr(sweep.listeners.named.get("mlflow"), "uri", None)
+    if uri is None:
+        return
+    key = hashlib.sha256(f"mlflow {uri}".encode(errors="backslashreplace")).hexdigest()
+    if here:
+        trust.trust(key, f"listeners.mlflow.uri {uri}")
+    elif not trust.trusts(key):
+        raise UserError(
+            f"{folder}: its listeners.mlflow.uri is {uri}, which you have not named on this machine; say {trust.FLAG} if you "
+            "trust it"
+        )
 
 
 @contextlib.contextmanager

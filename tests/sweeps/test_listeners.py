@@ -19,6 +19,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from tensorboardX.proto import event_pb2
 
 from robustray.errors import UserError
+from robustray.plugins import trust
 from sweeps.events import Event, JobEnded, JobHeard, Said, TrialEnded, TrialJudged
 from sweeps.listeners import opening, telling
 from sweeps.listeners.prometheus import Exporter, families
@@ -317,3 +318,17 @@ def test_the_dashboard_asks_for_numbers_that_there_are() -> None:
     told = {sample.name for family in families(full) for sample in family.samples}
     assert asked
     assert asked <= told
+
+
+def test_runs_go_to_a_server_that_the_user_has_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A results folder of somebody else's may name any; `sweeps derive` reads the space from it."""
+    monkeypatch.setattr(trust, "_everything", False)
+    monkeypatch.setattr(trust, "_trusted", set())
+    sweep = small_sweep(tmp_path, "listeners={mlflow: {uri: 'http://192.0.2.1:5000'}}")
+    with pytest.raises(
+        UserError, match=r"listeners\.mlflow\.uri is http://192\.0\.2\.1:5000, which you have not named"
+    ):
+        opening.named(sweep, tmp_path, here=False)
+    opening.named(small_sweep(tmp_path, "listeners=[mlflow]"), tmp_path, here=False)
+    opening.named(sweep, tmp_path, here=True)
+    opening.named(sweep, tmp_path, here=False)
