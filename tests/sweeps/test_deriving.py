@@ -113,7 +113,7 @@ def test_device_time_of_points_is_their_own(done: Path) -> None:
     apart = ledger.read(done)
     assert apart is not None
     assert spent.deriving >= apart.by_kind["derive"] > 0
-    assert spent.training < sum(trial.metrics["cost_seconds"] for trial in snapshot.trials)
+    assert spent.training == pytest.approx(apart.by_kind["train"]), "without what points take, on any machine"
     assert spent.judging_points > 0
 
 
