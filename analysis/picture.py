@@ -38,24 +38,28 @@ os._exit(code)  # not by its end: where a browser died as it started, threads th
 """
 
 
-def png(figure: go.Figure, width: int, height: int) -> bytes:
-    """The figure as a PNG of twice so many pixels; see `drawn`."""
-    return drawn(figure, width, height, "png")
+def png(figure: go.Figure, width: int | None = None, height: int | None = None, scale: float = 2) -> bytes:
+    """The figure as a PNG; see `drawn`."""
+    return drawn(figure, width, height, "png", scale)
 
 
-def drawn(figure: go.Figure, width: int, height: int, kind: Format) -> bytes:
-    """The figure as a PNG of twice so many pixels, an SVG or a PDF, drawn by kaleido in a headless Chromium.
+def drawn(figure: go.Figure, width: int | None, height: int | None, kind: Format, scale: float = 2) -> bytes:
+    """The figure as a PNG of `scale` times so many pixels, an SVG or a PDF, drawn by kaleido in a headless Chromium.
 
     Kaleido starts the browser without its sandbox, so this works as root and in containers; MathJax is off because it
     would be fetched from the network. It runs in a process of its own: a browser that dies as it starts leaves threads in
     its caller that wait for it for ever, and a sweep would be done and never end.
+
+    Args:
+        width, height: in pixels; without, the figure's own.
 
     Raises:
         Exception: whatever kaleido or the browser came to grief on.
     """
     if importlib.util.find_spec("kaleido") is None:
         raise ModuleNotFoundError("No module named 'kaleido'", name="kaleido")
-    opts = {"format": kind, "width": width, "height": height, "scale": 2 if kind == "png" else 1}
+    size = {"width": width, "height": height, "scale": scale if kind == "png" else 1}
+    opts = {"format": kind} | {name: value for name, value in size.items() if value is not None}
     asked = f'{{"figure": {figure.to_json()}, "opts": {json.dumps(opts)}, "patience": {PATIENCE}}}'
     command = [sys.executable, "-P", "-c", _CHILD]
     try:

@@ -9,12 +9,11 @@ from typing import Any
 import pandas as pd
 import plotly.graph_objects as go
 from _claims import ANGLE, ANGLES, BETAS, EPS, LSE_BETAS, RADII, RATES, Verdict, settings
-from _png import png
 
 from analysis.palette import THEMES
+from analysis.picture import png
 
 _LOOK = THEMES["light"]
-_SIZE = {"width": 760, "height": 430, "scale": 2}
 _COLUMNS = {"clean": "clean", "robust": "robust (APGD-CE, APGD-T)", "spatial": f"under rotations up to {ANGLE}°"}
 _COLOURS = dict(zip(_COLUMNS, _LOOK.categories, strict=False))
 
@@ -37,7 +36,7 @@ def publish(docs: Path, runs: pd.DataFrame, verdicts: Sequence[Verdict]) -> None
     )  # fmt: skip
     claims.to_csv(folder / "claims.csv", index=False, float_format="%.6g")
     for name, figure in _figures(runs).items():
-        (folder / f"{name}.png").write_bytes(png(figure, **_SIZE))
+        (folder / f"{name}.png").write_bytes(png(figure, 760, 430))
     page = docs / "findings.md"
     before = page.read_text(encoding="utf-8") if page.exists() else ""
     page.write_text(_page(runs, verdicts) + "".join(before.partition(_BY_HAND)[1:]), encoding="utf-8")

@@ -18,10 +18,10 @@ def figure(path: Path, rows: pd.DataFrame, minutes: float, volume: Callable[[pd.
         path: of the PNG. minutes: that a search had. volume: the score of some rows on a split.
     """
     from _bench import machine
-    from _png import png
     from plotly.subplots import make_subplots
 
     from analysis.palette import THEMES
+    from analysis.picture import png
 
     look = THEMES["light"]
     titles = ("on validation, PGD, as searches saw it", "members on test, AutoAttack")

@@ -18,9 +18,9 @@ def figure(path: Path, title: str, costs: Array, curves: dict[str, Array]) -> No
     """
     import plotly.graph_objects as go
     from _bench import machine
-    from _png import png
 
     from analysis.palette import THEMES
+    from analysis.picture import png
 
     look, drawn = THEMES["light"], go.Figure()
     dashes = ("solid", "dash", "dot", "dashdot")
@@ -47,6 +47,6 @@ def figure(path: Path, title: str, costs: Array, curves: dict[str, Array]) -> No
     )  # fmt: skip
     path.parent.mkdir(exist_ok=True)
     try:
-        path.write_bytes(png(drawn, scale=2))
+        path.write_bytes(png(drawn))
     except Exception as error:
         print(f"{path.name} was not drawn: {str(error).splitlines()[0]}")

@@ -18,12 +18,12 @@ import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 from _bench import interval
-from _png import png
 
 import analysis
 from analysis import comparison, derivation, paired
 from analysis.palette import THEMES
 from analysis.pareto import wilson
+from analysis.picture import png
 from robustray.errors import UserError
 from sweeps import record
 from sweeps.record import Snapshot
@@ -32,7 +32,6 @@ from sweeps.standing import SELECTION, TEST
 _LOOK = THEMES["light"]
 _SYMBOLS = ("circle", "square", "diamond", "triangle-up", "x", "star")
 _KINDS = ("trained", "soup", "smoothing", "nonlinear")
-_SIZE = {"width": 680, "height": 460, "scale": 1.5}
 
 
 def table(models: comparison.Paired, snapshot: Snapshot) -> pd.DataFrame:
@@ -165,7 +164,7 @@ def main() -> None:
         )
     options.out.parent.mkdir(parents=True, exist_ok=True)
     whole.to_csv(options.out.with_suffix(".csv"), index=False, float_format="%.4f")
-    options.out.with_suffix(".png").write_bytes(png(figure(whole, options.title, options.split), **_SIZE))
+    options.out.with_suffix(".png").write_bytes(png(figure(whole, options.title, options.split), 680, 460, 1.5))
     columns = ["sweep", "trial", "made", "clean", "robust", *(["against", "beyond"] if "beyond" in whole else [])]
     print(whole[columns].to_string(index=False))
 

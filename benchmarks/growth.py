@@ -89,9 +89,9 @@ def trials_per_minute(workers: int, trials: int) -> float:
 def figure(name: str, x_title: str, title: str, unit: str, x: list[float], curves: dict[str, list[float]]) -> None:
     """A log-log figure of an axis, in a file of that name. What draws is loaded here: measuring does without it."""
     import plotly.graph_objects as go
-    from _png import png
 
     from analysis.palette import THEMES
+    from analysis.picture import png
 
     look, drawn = THEMES["light"], go.Figure()
     for (words, values), colour in zip(curves.items(), look.categories, strict=False):
@@ -110,7 +110,7 @@ def figure(name: str, x_title: str, title: str, unit: str, x: list[float], curve
     )  # fmt: skip
     FIGURES.mkdir(exist_ok=True)
     try:
-        (FIGURES / f"{name}.png").write_bytes(png(drawn, scale=2))
+        (FIGURES / f"{name}.png").write_bytes(png(drawn))
     except Exception as error:
         print(f"{name}.png was not drawn: {str(error).splitlines()[0]}")
 

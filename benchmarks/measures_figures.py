@@ -21,10 +21,10 @@ import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 import torch
-from _png import png
 from plotly.subplots import make_subplots
 
 from analysis.palette import THEMES
+from analysis.picture import png
 from robustray.data.splits import stratified
 from robustray.errors import UserError
 from robustray.judging.answers import Copies

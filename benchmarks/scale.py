@@ -106,9 +106,9 @@ def figure(trials: int, curves: dict[int, Curve]) -> None:
     """The driver's milliseconds for a trial against trials ended, a line for each number of workers."""
     import plotly.graph_objects as go
     from _bench import machine
-    from _png import png
 
     from analysis.palette import THEMES
+    from analysis.picture import png
 
     look, drawn = THEMES["light"], go.Figure()
     for place, (workers, curve) in enumerate(curves.items()):
@@ -122,7 +122,7 @@ def figure(trials: int, curves: dict[int, Curve]) -> None:
         xaxis={**axis, "title": "trials ended"}, yaxis={**axis, "title": "driver, CPU time per trial, ms"},
         width=700, height=440, margin={"l": 60, "r": 20, "t": 80, "b": 50},
     )  # fmt: skip
-    FIGURE.write_bytes(png(drawn, scale=2))
+    FIGURE.write_bytes(png(drawn))
 
 
 def main() -> None:

@@ -130,3 +130,16 @@ def test_json_of_files_and_of_others_is_read_in_one_place() -> None:
         if re.search(rf"json\.loads?\({own}", line) and path != ROOT / "robustray" / "files.py"
     ]
     assert found == []
+
+
+def test_pictures_are_drawn_in_one_place() -> None:
+    """Where a browser dies as it starts, kaleido's threads wait for it for ever: `picture` gives it a process of its own."""
+    found = [
+        f"{path.relative_to(ROOT)}: {line.strip()}"
+        for package in ("robustray", "sweeps", "analysis", "benchmarks", "tests")
+        for path in sorted((ROOT / package).rglob("*.py"))
+        for line in path.read_text().splitlines()
+        if re.search(r"\bimport kaleido|from kaleido|\.(to|write)_image\(", line)
+        and path not in (ROOT / "analysis" / "picture.py", Path(__file__))
+    ]
+    assert found == []

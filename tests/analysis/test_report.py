@@ -295,11 +295,10 @@ def test_without_a_browser_there_is_a_note_and_no_old_picture(tmp_path: Path, mo
     folder = the.sweep(tmp_path / "s", trials=3, judge=False)
     (folder / "report").mkdir()
     (folder / "report" / "frontier.png").write_bytes(b"old")
+    before = set(threading.enumerate())
     report = publish(folder)
     assert report.notes == ["frontier.png was not drawn: The browser seemed to close immediately after starting."]
-    assert not [
-        thread for thread in threading.enumerate() if not thread.daemon and thread is not threading.main_thread()
-    ]
+    assert not [thread for thread in set(threading.enumerate()) - before if not thread.daemon]
     assert not (folder / "report" / "frontier.png").exists()
     assert write(folder) == report.index
     assert report.index.exists()

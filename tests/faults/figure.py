@@ -14,6 +14,7 @@ from pathlib import Path
 
 import plotly.graph_objects as go
 
+from analysis.picture import png
 from tests.faults.kinds import KINDS
 
 _SHADES = {"random": "#1f4e79", "grid": "#5b9bd5", "tpe": "#c55a11", "race": "#7f6000"}
@@ -81,7 +82,7 @@ def main(words: Sequence[str] | None = None) -> None:
     """The command line: tables first, the figure last."""
     *tables, out = map(Path, sys.argv[1:] if words is None else words)
     made = figure(read(tables))
-    made.write_image(out, scale=1.5)
+    out.write_bytes(png(made, scale=1.5))
 
 
 if __name__ == "__main__":
