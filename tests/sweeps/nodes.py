@@ -58,6 +58,7 @@ def _autoscaler(types: Mapping[str, object], address: str) -> dict[str, object]:
             "gcs_address": address,
             "disable_node_updaters": True,
             "disable_launch_config_check": True,
+            "use_node_id_as_ip": True,  # else all are one node to it, which is never idle and never old
         },
         "auth": {"ssh_user": "nobody"},
         "available_node_types": {"ray.head.default": head, **types},
