@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sweeps.record.constraints import Limit, Limits
-from sweeps.search.field import Choice, Curve, Field, Nothing, Resume, Rung, Start
+from sweeps.search.field import Choice, Curve, Field, Nothing, Resume, Rung, Start, State
 from sweeps.search.race import Race, RaceOptions
 from sweeps.search.race.encoding import Encoding
 from sweeps.search.race.race import trust
@@ -82,6 +82,19 @@ def test_decisions_do_not_depend_on_fields_that_were_seen(seeds: list[int]) -> N
         limits = {"robust_accuracy": Limit(min=0.3)} if seed % 2 else {}
         now = field(history(seed, rng.randint(9, 20)), decisions=seed, seed=seed, limits=limits)
         assert old.choose(now) == race().choose(now)
+
+
+@given(st.lists(st.tuples(st.integers(0, 19), st.sampled_from(["stopped", "failed", "paused", "running"])), max_size=8))
+@settings(max_examples=15, deadline=None)
+def test_a_model_stands_while_nothing_was_learnt_and_no_longer(changes: list[tuple[int, State]]) -> None:
+    """Between two decisions trials that wait are stopped, go on or fail: it decides as one that has not seen them before."""
+    old, curves = Race(SPACE, ask, options=SMALL, keep_paused=4), list(history(6, 20))
+    old.choose(field(curves))
+    for at, state in changes:
+        curves[at] = replace(curves[at], state=state)
+        now, new = field(list(curves), decisions=at), Race(SPACE, ask, options=SMALL, keep_paused=4)
+        assert old.given_up(now) == new.given_up(now)
+        assert old.choose(now) == new.choose(now)
 
 
 def test_draws_move_on_with_decisions_and_seeds() -> None:

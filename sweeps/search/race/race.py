@@ -66,6 +66,7 @@ class Race:
         self._rows: Rows | None = None
         self._rows_of: object = None
         self._outlook: tuple[object, Outlook] | None = None
+        self._model: tuple[object, Model] | None = None
 
     def choose(self, field: Field) -> Choice:
         """The next piece of work: steps 1 to 4 of the race.
@@ -155,9 +156,15 @@ class Race:
         about = (rows, rows.version, repr(field.limits))
         if self._outlook is None or self._outlook[0] != about:
             region = Region(field, _scales(field, rows))
-            model = Model(rows, self._encoding, region.scales, self.options, self._fits)
+            model = self._believed(rows, region.scales)
             self._outlook = about, Outlook(rows, model, region, self._encoding, self.options, self._fits)
         return self._outlook[1]
+
+    def _believed(self, rows: Rows, scales: Array) -> Model:
+        about = (rows, rows.evidence, scales.tobytes())
+        if self._model is None or self._model[0] != about:
+            self._model = about, Model(rows, self._encoding, scales, self.options, self._fits)
+        return self._model[1]
 
     def _score(self, outlook: Outlook, settings: Array, weight: float) -> Array:
         scores = outlook.score(settings)

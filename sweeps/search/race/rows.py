@@ -31,7 +31,7 @@ class Rows:
         seconds: [n] of a whole training, by the first report of it, else by a look; nan before. remaining: [n] of it, by the
             last one.
         tried: how often each setting was, by its key.
-        version: changes with every change.
+        version: changes with every change. evidence: with those that a model can see: not where a trial that waited is stopped.
     """
 
     def __init__(self, encoding: Encoding, objectives: Mapping[str, str], rungs: int, limited: Sequence[str]) -> None:
@@ -45,7 +45,7 @@ class Rows:
         self._all: dict[str, NDArray[Any]] = {}
         self._room(0, 64)
         self.tried: Counter[bytes] = Counter()
-        self.version = 0
+        self.version = self.evidence = 0
 
     def __len__(self) -> int:
         return len(self._seen)
@@ -65,6 +65,7 @@ class Rows:
         for at in new:
             self._read(at, curves[at])
         self.version += bool(new) or len(curves) != len(self.states)
+        self.evidence += len(curves) != len(self.states)
         for name, array in self._all.items():
             setattr(self, name, array[: len(curves)])
 
@@ -130,8 +131,9 @@ class Rows:
             del self.tried[key]
 
     def _read(self, at: int, curve: Curve) -> None:
-        to = self._all
+        to, before = self._all, b""
         if at < len(self._seen):
+            before = self._evident(at)
             self._forget(at)
             self._seen[at] = curve
         else:
@@ -160,6 +162,12 @@ class Rows:
             else {**(curve.rungs[-1].metrics if curve.rungs else {}), **(curve.final or {})}
         )
         to["limited"][at] = [whole.get(name, np.nan) for name in self._limited]
+        self.evidence += before != self._evident(at)
+
+    def _evident(self, at: int) -> bytes:
+        """What a model can see of a row."""
+        seen = b"".join(self._all[name][at].tobytes() for name in ("inputs", "values", "orders", "seconds"))
+        return seen + (self._all["reached"][at].tobytes() if self._all["states"][at] == FAILED else b"")
 
     def _oriented(self, metrics: Mapping[str, float]) -> list[float]:
         if not metrics.keys() >= self._signs.keys():
