@@ -19,7 +19,7 @@ from robustray.errors import Paused
 from robustray.training import checkpoints
 from sweeps.running import courier as couriers
 from sweeps.running import parcels
-from sweeps.running.courier import Courier, Trouble
+from sweeps.running.courier import Courier, Handed, Trouble
 from sweeps.running.far import Unable
 from sweeps.running.scratch import PREFIX, Scratch, clear
 from sweeps.running.stop_file import LEAVING, NAME, StopFile
@@ -182,6 +182,7 @@ def test_only_what_is_new_travels(home: Path, make: Callable[[], Scratch]) -> No
 
         def fetch(self, name: str, token: str, work: Any, has: Any) -> Any:
             found = super().fetch(name, token, work, has)
+            assert isinstance(found, Handed)
             handed.append(found.pack)
             return found
 

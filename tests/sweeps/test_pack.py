@@ -213,7 +213,7 @@ def test_a_file_that_changes_while_it_is_read_is_not_taken(
                 other.write(b"yyy")
         return read(file, [buffers[0][:50]], offset)  # in two reads
 
-    monkeypatch.setattr(pack.os, "preadv", changing)
+    monkeypatch.setattr(os, "preadv", changing)
     if name == LOG:
         made, _ = packed(tmp_path, [SET], {})
         assert made.data.tobytes() == b"x" * 100, "as far as it went"

@@ -66,7 +66,7 @@ def test_nodes_that_do_not_see_the_results_train_and_judge_and_the_bits_are_the_
     hidden = f"mount -t tmpfs none {project / 'results'}"
     with cluster(tmp_path / "logs") as there:
         there.env["TMPDIR"] = str(scratch)
-        first = there.add("first", hidden)
+        first, second, _ = (there.add(name, hidden) for name in ("first", "second", "third"))
 
         # The driver is killed in the middle: what it has is all that there is.
         process = _sweep(there, project)
@@ -74,15 +74,13 @@ def test_nodes_that_do_not_see_the_results_train_and_judge_and_the_bits_are_the_
         process.kill()
         process.communicate()
         left = _epochs(folder)
-        assert all(record.read(folder).trials[n].outcome is None for n in range(1)), "in the middle of the first trial"
+        assert None in {trial.outcome for trial in record.read(folder).trials}, "in the middle"
 
-        # So are a node in the middle of a training, and another one in the middle of judging.
+        # So are a node at its training, and another one once others judge.
         process = _sweep(there, project)
         _wait_for(lambda: _epochs(folder) > left + 1 and at_work(first.pid), process)
-        second = there.add("second", hidden)
         there.kill(first)
         _wait_for(lambda: _judged(folder) > 1 and at_work(second.pid), process)
-        there.add("third", hidden)
         there.kill(second)
         said = process.communicate(timeout=600)[0]
         assert process.returncode == 0, said
