@@ -11,7 +11,16 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from sweeps.record.facts import Judged, Members, Reached, Rung, Skipped, TrialRecord
-from sweeps.running.nodes import JobResumed, JobReturned, JobWaits, NodeAvoided, NodeJoined, NodeLeaves, NodeLost
+from sweeps.running.nodes import (
+    JobResumed,
+    JobReturned,
+    JobWaits,
+    NodeAvoided,
+    NodeFar,
+    NodeJoined,
+    NodeLeaves,
+    NodeLost,
+)
 from sweeps.running.queues import End, Job, Queue, Result, Signal, Verdict
 
 log = logging.getLogger("sweeps")
@@ -183,6 +192,7 @@ Event = (
     | JudgingFailed
     | MembersFixed
     | NodeAvoided
+    | NodeFar
     | NodeJoined
     | NodeLeaves
     | NodeLost

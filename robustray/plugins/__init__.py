@@ -6,8 +6,9 @@ copies of the files; what such a folder names runs only where this user has name
 says --trust-plugins. A folder that came from somebody else runs nothing unasked.
 """
 
-from robustray.plugins.loading import Loaded, arrived, function, loaded, travelling
+from robustray.plugins.loading import Loaded, arrived, files, function, loaded, travelling
 from robustray.plugins.naming import Names, Plugins, in_document, keep, named, recorded
+from robustray.plugins.sources import place_of
 from robustray.plugins.trust import FLAG, demand_parent, trust_everything, trust_parent, trusts
 
 __all__ = [
@@ -17,11 +18,13 @@ __all__ = [
     "Plugins",
     "arrived",
     "demand_parent",
+    "files",
     "function",
     "in_document",
     "keep",
     "loaded",
     "named",
+    "place_of",
     "recorded",
     "travelling",
     "trust_everything",

@@ -142,6 +142,11 @@ def loaded(names: Iterable[str]) -> list[Loaded]:
     return [_loaded[fingerprint] for fingerprint in names if fingerprint in _loaded]
 
 
+def files(names: Iterable[str]) -> list[tuple[Loaded, bytes]]:
+    """Those of them that are files, with their sources."""
+    return [(each, contents[each.fingerprint]) for each in loaded(names) if is_file(each.name)]
+
+
 def function(names: Mapping[str, str], text: str) -> Callable[..., Any]:
     """A function of a loaded plugin, `my_script.py:train` or `package.module:train`.
 

@@ -57,6 +57,13 @@ class NodeAvoided:
 
 
 @dataclass(frozen=True)
+class NodeFar:
+    """A node does not see the results: the files of its jobs go to and fro."""
+
+    node: Node
+
+
+@dataclass(frozen=True)
 class NodeJoined:
     """A node that came later can do the work."""
 
@@ -106,7 +113,7 @@ class JobWaits:
     free: str  # what the cluster has to give, in words
 
 
-NodeNews = NodeAvoided | NodeJoined | NodeLeaves | NodeLost | JobReturned | JobResumed | JobWaits
+NodeNews = NodeAvoided | NodeFar | NodeJoined | NodeLeaves | NodeLost | JobReturned | JobResumed | JobWaits
 
 
 class Nodes:
@@ -114,7 +121,8 @@ class Nodes:
 
     Attributes:
         alive: those that the cluster lists, by id. avoided: why, by id. lost: those that have gone. unknown: ids of those that
-            have not shown yet that they can do the work. leaving: ids of those that were given notice.
+            have not shown yet that they can do the work. leaving: ids of those that were given notice. far: ids of
+            those that do not see the results, and do the work all the same.
     """
 
     def __init__(self, tell: Callable[[NodeNews], None]) -> None:
@@ -124,6 +132,7 @@ class Nodes:
         self.lost: dict[str, Node] = {}
         self.unknown: set[str] = set()
         self.leaving: set[str] = set()
+        self.far: set[str] = set()
         self.share: Share | None = None
         self.arrival: float | None = None  # seconds for which a node that was asked for may take to come
         self._known: dict[str, Node] = {}
@@ -183,6 +192,12 @@ class Nodes:
         if key in self._known and key not in self.avoided:
             self.avoided[key] = why
             self._tell(NodeAvoided(self._known[key], why))
+
+    def carries(self, key: str) -> None:
+        """A node does not see the results, and can do the work; said once."""
+        if key in self._known and key not in self.far:
+            self.far.add(key)
+            self._tell(NodeFar(self._known[key]))
 
     def notice(self, keys: Iterable[str]) -> bool:
         """Nodes are about to leave; each is told of once.

@@ -1,6 +1,7 @@
 """Ray Tune: trials and judge shards on every core and device of a machine or a cluster.
 
-All of Ray is in this file, and what it says of its nodes in `ray_nodes.py`. Searcher, scheduler and callback are thin: each
+All of Ray is in this file, what it says of its nodes in `ray_nodes.py`, and the way to those that do not see the results in
+`ray_far.py`. Searcher, scheduler and callback are thin: each
 hook is one call into the queue. Ray's own checkpoints, restore, loggers and display are off; what has to survive is in the
 sweep's record and the trials' folders.
 """
@@ -26,15 +27,16 @@ from robustray.errors import UserError
 from robustray.processors import cores
 from robustray.stopping import AtOnce, Stops, unheard
 from sweeps.running import wants, watch
-from sweeps.running.evidence import Evidence, NodeFault, lacking, settle, unseen
+from sweeps.running.evidence import FILES, Evidence, NodeFault, lacking, settle, unseen, unwritable
+from sweeps.running.far import Far, Unable
 from sweeps.running.in_flight import Halt, InFlight
 from sweeps.running.nodes import NodeNews, selector
 from sweeps.running.packing import Machine, Share
 from sweeps.running.queues import DONE, Job, Queue
 from sweeps.running.shipping import staged
 from sweeps.running.starting import started
-from sweeps.running.stop_file import PAUSED, StopFile, asked, heeding
-from sweeps.running.tasks.base import BLOCKED, Report, Task
+from sweeps.running.stop_file import PAUSED, StopFile, asked, asking, heeding
+from sweeps.running.tasks.base import BLOCKED, Report, Task, failed
 from sweeps.running.worker import open_task
 from sweeps.space.resources import Resources
 
@@ -62,7 +64,8 @@ from ray.tune.experiment import Trial
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from ray.tune.search import Searcher
 
-from sweeps.running import ray_nodes
+from sweeps.running import ray_far, ray_nodes
+from sweeps.running.ray_far import Post
 from sweeps.running.ray_nodes import RollCall
 from sweeps.running.ray_scaling import ARRIVAL, Scaling
 
@@ -102,31 +105,51 @@ class Worker(tune.Trainable):  # type: ignore[misc]
 
     def step(self) -> dict[str, Any]:
         ray_nodes.shown_as(self._name)
-        if self._task is None:
-            self._check_node(unseen)
-            folder = Path(self._work["folder"])
-            self._task = open_task(self._work, watch.leaving(folder), shown=True)
         node = ray.get_runtime_context().get_node_id()
-        report = heeding(self._task, self._stop, node)
-        if report is PAUSED and not asked(self._stop):
-            raise NodeFault(node, LEAVES)
-        if report.get("outcome") in (BLOCKED, "failed"):
-            self._check_node(lacking)  # a trial's failure is none where its node has lost sight of the results
+        try:
+            if self._task is None:
+                self._task = _opened(self._name, self._work, self._asked)
+            report = self._heeding(self._task, node)
+            if report.get("outcome") in (BLOCKED, "failed"):
+                self._check_node()  # a trial's failure is none where its node has lost sight of the results
+        except Unable as unable:
+            raise NodeFault(node, str(unable)) from None
         # as one string: Tune flattens what it is given
         return {
             "training_iteration": report["training_iteration"],
             "done": report["done"],
             "report": json.dumps(report),
             "node": node,
+            "far": isinstance(self._task, Far),
         }
 
-    def _check_node(self, fault: Callable[[Evidence], str | None]) -> None:
-        """Raises NodeFault where this node does not have what it has to."""
+    def cleanup(self) -> None:
+        ray_far.clear()
+
+    def _heeding(self, task: Task, node: str) -> Report:
+        """A step of the task, or `PAUSED`.
+
+        Raises:
+            NodeFault: its node is about to leave.
+        """
+        if isinstance(task, Far):
+            report = heeding(task, lambda: any(task.heard(node)), ray_far.LOOK)
+            leaves = report is PAUSED and not task.heard(node)[0]
+        else:
+            report = heeding(task, asking(self._stop, node))
+            leaves = report is PAUSED and not asked(self._stop)
+        if leaves:
+            raise NodeFault(node, LEAVES)
+        return report
+
+    def _check_node(self) -> None:
+        """Raises Unable where this node does not have what it has to."""
         if self._asked is None:
             return
         settle(self._asked)
-        if (why := fault(self._asked)) is not None:
-            raise NodeFault(ray.get_runtime_context().get_node_id(), why)
+        why = None if isinstance(self._task, Far) else unseen(self._asked)
+        if (why := why or lacking(self._asked)) is not None:
+            raise Unable(why)
 
 
 class _Search(Searcher):  # type: ignore[misc]
@@ -141,7 +164,10 @@ class _Search(Searcher):  # type: ignore[misc]
             return None  # Tune's own limit is that of the nodes that a sweep begins with
         job = self._flight.begin(trial_id)
         if isinstance(job, Job):
-            shared = {"asked": json.dumps(self._roll.asked), "plugins": json.dumps(plugins.travelling())}
+            shared = {
+                "asked": json.dumps(_without_files(self._roll.asked)),
+                "plugins": json.dumps(plugins.travelling()),
+            }
             return {"stop": str(self._stop), **shared, **_config(job, self._roll)}
         finished: str = Searcher.FINISHED
         return finished if job is DONE else None
@@ -171,6 +197,8 @@ class _Schedule(FIFOScheduler):  # type: ignore[misc]
         self._scaling = scaling
 
     def on_trial_result(self, tune_controller: Any, trial: Trial, result: dict[str, Any]) -> str:
+        if result.get("far"):
+            self._roll.nodes.carries(result["node"])
         stops = self._flight.progress(trial.trial_id, json.loads(result["report"]), result.get("node", ""))
         return str(TrialScheduler.STOP if stops else TrialScheduler.CONTINUE)
 
@@ -234,7 +262,8 @@ class RayTune:
         asks = resources or Resources()
         given = own_ray.cluster() is not None
         self._connect(talks, ships=asks.ship_code and given)
-        self._roll = RollCall(asked if os.environ.get("RAY_ADDRESS") else None, tell)
+        shown = asked if os.environ.get("RAY_ADDRESS") else None
+        self._roll = RollCall(shown, tell, Post(shown).open)
         self._roll.all()
         self._besides = asks.besides
         self._scaling = Scaling(asks.scale_to if given else None)
@@ -263,7 +292,8 @@ class RayTune:
         where = {"label_selector": avoiding} if (avoiding := selector(self._roll.nodes.shunned)) else {}
         try:
             away = ray.remote(max_retries=0, **wanted, **where)(_measured)
-            said: Report = ray.get(away.remote(dict(work), plugins.travelling()))
+            shown = _without_files(self._roll.asked)
+            said: Report = ray.get(away.remote(dict(work), plugins.travelling(), shown))
         except ray.exceptions.RayError as error:
             return {"outcome": "failed", "cause": str(error).strip().splitlines()[0]}
         return said
@@ -417,9 +447,40 @@ def _code(*, ships: bool) -> Iterator[dict[str, Any]]:
         yield {"runtime_env": {"working_dir": folder}}
 
 
-def _measured(work: dict[str, Any], known: list[tuple[str, str, str]]) -> Report:
+def _measured(work: dict[str, Any], known: list[tuple[str, str, str]], asks: Evidence | None) -> Report:
     plugins.arrived(known)
-    return open_task(work).step()
+    try:
+        return _opened("measure", work, asks).step()
+    except Unable as unable:
+        return failed(str(unable))
+    finally:
+        ray_far.clear()
+
+
+def _opened(name: str, work: Mapping[str, Any], asks: Evidence | None) -> Task:
+    """The task of a job, here or with its files elsewhere.
+
+    Raises:
+        Unable: this node may not write the results, or does not see them while files cannot travel.
+    """
+    folder = Path(work["folder"])
+    if asks is not None:
+        settle(asks)
+        if (why := unwritable(asks)) is not None:
+            raise Unable(why)
+        if (why := unseen(asks)) is not None:
+            home = Path(asks["marker"]).parent
+            return Far(name, work, home, ray_far.Calls(why), ray_far.scratch(home.name), _opened_far)
+    return open_task(work, watch.leaving(folder), shown=True)
+
+
+def _opened_far(work: Mapping[str, Any], hung: Callable[[float], None], counted: Callable[[], None]) -> Task:
+    return open_task(work, hung, shown=True, counted=counted)
+
+
+def _without_files(asks: Evidence | None) -> Evidence | None:
+    """What nodes have to show once they have shown it: the plugins come with each trial."""
+    return None if asks is None else {key: value for key, value in asks.items() if key != FILES}
 
 
 def _kill(tune_controller: Any, trial: Trial) -> None:

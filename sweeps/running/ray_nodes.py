@@ -15,7 +15,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from robustray.errors import UserError
 from sweeps.running import evidence, wants
-from sweeps.running.evidence import Evidence, NodeFault
+from sweeps.running.evidence import Evidence, NodeFault, Seen
 from sweeps.running.nodes import Node, NodeNews, Nodes
 
 ANSWER = 180.0
@@ -36,9 +36,21 @@ _CAUSE = re.compile(r"^\s*([A-Za-z_.]*(?:Error|Exception|Fault)\b): (.+)$")
 class RollCall:
     """The nodes of the Ray that this process is connected to."""
 
-    def __init__(self, asked: Evidence | None = None, tell: Callable[[NodeNews], None] = lambda news: None) -> None:
-        """Args: asked: what nodes have to show; None for nothing. tell: is told of nodes that are lost or avoided."""
+    def __init__(
+        self,
+        asked: Evidence | None = None,
+        tell: Callable[[NodeNews], None] = lambda news: None,
+        post: Callable[[], str | bool | None] = lambda: "",
+    ) -> None:
+        """Asks nobody yet.
+
+        Args:
+            asked: what nodes have to show; None for nothing. tell: is told of nodes that are lost or avoided.
+            post: whether files can travel to nodes that do not see the results: True, or why not; None while it is not known.
+        """
         self.asked = asked
+        self._post = post
+        self._far: dict[str, str] = {}  # nodes that wait for that, and why they do not see the results
         self.nodes = Nodes(tell)
         self.release: Callable[[Iterable[str]], None] = lambda nodes: (
             None
@@ -50,7 +62,7 @@ class RollCall:
     def all(self) -> None:
         """Asks every node that is there, and waits until it has answered, or has had its time."""
         self._ask(self.nodes.seen(_listed()))
-        while self._answers:
+        while self._answers or self._far:
             self._collect(1.0)
             self.nodes.seen(_listed())
 
@@ -134,21 +146,42 @@ class RollCall:
             self._answers[task.remote(dict(self.asked))] = node.key, time.monotonic()
 
     def _collect(self, timeout: float) -> None:
+        self._connect(timeout)
         if not self._answers:
             return
         ready, _ = ray.wait(list(self._answers), num_returns=len(self._answers), timeout=timeout)
         for answer in ready:
             key, _ = self._answers.pop(answer)
-            why = _answered(answer)
-            if key in self.nodes.alive and why is not None:
-                self.nodes.avoid(key, why)
+            seen = _answered(answer)
+            if key in self.nodes.alive and seen.lacks is not None:
+                self.nodes.avoid(key, seen.lacks)
+            elif key in self.nodes.alive and seen.hidden is not None:
+                self._far[key] = seen.hidden
             else:
                 self.nodes.trust(key)
+        self._connect(0.0)
         now = time.monotonic()
         for answer in [answer for answer, (_, since) in self._answers.items() if now - since > ANSWER]:
             key, _ = self._answers.pop(answer)
             ray.cancel(answer, force=True)
             self.nodes.avoid(key, f"has not started a worker within {ANSWER:g} s; its log is in /tmp/ray there")
+
+    def _connect(self, timeout: float) -> None:
+        """Lets nodes work that do not see the results, once their files can travel."""
+        if not self._far:
+            return
+        told = self._post()
+        if told is None and not self._answers:
+            time.sleep(timeout / 10)
+        if told is None:
+            return
+        for key, why in self._far.items():
+            if told is True:
+                self.nodes.carries(key)
+                self.nodes.trust(key)
+            else:
+                self.nodes.avoid(key, f"{why}{f', and files cannot travel there ({told})' if told else ''}")
+        self._far = {}
 
 
 def kept(pickled: str | None, written: str | None) -> tuple[Exception | None, str]:
@@ -187,15 +220,15 @@ def _cause(error: Exception | str | None) -> BaseException | None:
     return each or (error if isinstance(error, Exception) else None)
 
 
-def _answered(answer: Any) -> str | None:
-    """What a node lacks; None for nothing."""
+def _answered(answer: Any) -> Seen:
+    """What a node says of itself. One with another version of this code may say it in another way."""
     try:
-        said: str | None = ray.get(answer)
+        said: object = ray.get(answer)
     except ray.exceptions.RayError as error:
         why = in_words(error)
         packages = "No module named" in why or "ImportError" in why
-        return f"cannot start a worker: {why}{'; install this version of robustray there' if packages else ''}"
-    return said
+        return Seen(f"cannot start a worker: {why}{'; install this version of robustray there' if packages else ''}")
+    return said if isinstance(said, Seen) else Seen(str(said))
 
 
 def _noticed() -> list[str]:

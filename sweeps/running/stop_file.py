@@ -12,7 +12,7 @@ from __future__ import annotations
 import contextlib
 import os
 import threading
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from robustray.errors import Paused
@@ -84,19 +84,28 @@ def asked(path: Path) -> bool:
         return False
 
 
-def heeding(task: Task, path: Path, node: str = "") -> Report:
+def asking(path: Path, node: str = "") -> Callable[[], bool]:
+    """What looks whether workers are asked to stop: all of them, or those of a node.
+
+    Args:
+        path: of the file for all nodes. node: the id of the one that this is, where nodes come and go.
+    """
+    return lambda: asked(path) or released(path, node)
+
+
+def heeding(task: Task, asks: Callable[[], bool], every: float = EVERY) -> Report:
     """A step of a task, or `PAUSED` where a stop was asked for before it or while it ran and the task could be interrupted.
 
     Args:
-        node: the id of the one that this is, where nodes come and go.
+        asks: whether it is asked for. every: seconds between two looks.
     """
-    if asked(path) or released(path, node):
+    if asks():
         return PAUSED
     over = threading.Event()
 
     def look() -> None:
-        while not over.wait(EVERY):
-            if asked(path) or released(path, node):
+        while not over.wait(every):
+            if asks():
                 task.interrupt()
                 return
 

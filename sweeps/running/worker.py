@@ -27,14 +27,24 @@ _KINDS: dict[str, Callable[[Mapping[str, Any]], Task]] = {
 }
 
 
-def open_task(work: Mapping[str, Any], hung: Callable[[float], None] | None = None, *, shown: bool = False) -> Task:
+def open_task(
+    work: Mapping[str, Any],
+    hung: Callable[[float], None] | None = None,
+    *,
+    shown: bool = False,
+    counted: Callable[[], None] | None = None,
+) -> Task:
     """The task of a job. Touches nothing on disk: that is the first step's business (a ghost actor may open it too).
 
     Args:
         hung: what to do where it hangs, see `Watch`; without it nobody looks.
         shown: whether a driver elsewhere looks whether this process is frozen.
+        counted: what to do once an attempt at the job is counted in its folder.
     """
-    task = _Timed(_KINDS[work["kind"]](work), work.get("processes", 1))
+    kind = _KINDS[work["kind"]](work)
+    if counted is not None and isinstance(kind, Living):
+        kind.counted = counted
+    task = _Timed(kind, work.get("processes", 1))
     if hung is None or work.get("patience") is None:
         return _Complete(task, work)
     return _Complete(_Watched(task, work, hung, shown), work)

@@ -33,7 +33,16 @@ from sweeps.events import (
 from sweeps.record import Members, Reached, Record, Skipped
 from sweeps.record.constraints import by
 from sweeps.record.lines import Sheet
-from sweeps.running.nodes import JobResumed, JobReturned, JobWaits, NodeAvoided, NodeJoined, NodeLeaves, NodeLost
+from sweeps.running.nodes import (
+    JobResumed,
+    JobReturned,
+    JobWaits,
+    NodeAvoided,
+    NodeFar,
+    NodeJoined,
+    NodeLeaves,
+    NodeLost,
+)
 from sweeps.running.queues import End, Job, Result
 from sweeps.space import Sweep
 from sweeps.view.activity import Activity
@@ -166,6 +175,8 @@ class Console:
                 self._members(members, settings)
             case NodeAvoided(node, why):
                 self._event(f"node {node.name} gets no work: it {why}")
+            case NodeFar(node):
+                self._event(f"node {node.name} does not see the results: its trials travel through Ray's object store")
             case NodeJoined(node, slots):
                 self._slots(slots)
                 self._event(f"node {node.name} joins: {slots} jobs at a time")

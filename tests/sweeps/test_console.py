@@ -29,7 +29,17 @@ from sweeps.events import (
     TrialPaused,
 )
 from sweeps.record import Judged, Members, Reached, Rung, Skipped, TrialRecord
-from sweeps.running.nodes import JobResumed, JobReturned, JobWaits, Node, NodeAvoided, NodeJoined, NodeLeaves, NodeLost
+from sweeps.running.nodes import (
+    JobResumed,
+    JobReturned,
+    JobWaits,
+    Node,
+    NodeAvoided,
+    NodeFar,
+    NodeJoined,
+    NodeLeaves,
+    NodeLost,
+)
 from sweeps.running.queues import End, Job
 from sweeps.view import console
 from sweeps.view.console import Console, Show
@@ -129,6 +139,10 @@ LINES: list[tuple[Event, str]] = [
     (
         NodeAvoided(NODE, "does not see the results"),
         "TIME  node gpu7 (10.0.0.7, 01234567) gets no work: it does not see the results",
+    ),
+    (
+        NodeFar(NODE),
+        "TIME  node gpu7 (10.0.0.7, 01234567) does not see the results: its trials travel through Ray's object store",
     ),
     (NodeJoined(NODE, 4), "TIME  node gpu7 (10.0.0.7, 01234567) joins: 4 jobs at a time"),
     (

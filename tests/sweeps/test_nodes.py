@@ -19,7 +19,7 @@ from robustray.errors import UserError
 from robustray.options.places import where_it_was
 from robustray.trial import TrialConfig
 from sweeps.running import evidence, ray_nodes, ray_scaling
-from sweeps.running.evidence import NodeFault
+from sweeps.running.evidence import NodeFault, Seen
 from sweeps.running.nodes import (
     GRACE,
     LABEL,
@@ -43,7 +43,7 @@ from sweeps.running.ray_nodes import RollCall
 from sweeps.running.ray_scaling import Scaling
 from sweeps.running.returned import Returned
 from sweeps.running.shipping import staged
-from sweeps.running.stop_file import PAUSED, StopFile, heeding
+from sweeps.running.stop_file import PAUSED, StopFile, asking, heeding
 from tests.sweeps.small import SPACE, small_sweep
 
 A, B, C = (Node(letter * 40, f"host-{letter}", f"10.0.0.{number}", 2.0, 0.0) for number, letter in enumerate("abc"))
@@ -215,16 +215,19 @@ def test_a_node_says_what_it_lacks(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     (folder / "sweep.yaml").write_text("created: now\n")
     asked = evidence.of(small_sweep(tmp_path, text=OWN), folder)
     monkeypatch.chdir("/")
-    assert evidence.look(asked) is None, "wherever its workers start"
-    assert "has version" in str(evidence.look({**asked, "version": "0"}))
-    assert "other source files" in str(evidence.look({**asked, "code": "0"}))
-    assert "other images" in str(evidence.look({**asked, "images": "0"}))
+    assert evidence.look(asked) == Seen(None), "wherever its workers start"
+    assert "has version" in str(evidence.look({**asked, "version": "0"}).lacks)
+    assert "other source files" in str(evidence.look({**asked, "code": "0"}).lacks)
+    assert "other images" in str(evidence.look({**asked, "images": "0"}).lacks)
     (tmp_path / "data").rename(tmp_path / "elsewhere")
-    assert str(tmp_path / "data" / "train.npz") in str(evidence.look(asked))
+    assert str(tmp_path / "data" / "train.npz") in str(evidence.look(asked).lacks)
+    (tmp_path / "elsewhere").rename(tmp_path / "data")
     (folder / "sweep.yaml").write_text("created: then\n")
     assert f"sees other results in {folder}" in str(evidence.unseen(asked))
     shutil.rmtree(folder)
-    said = str(evidence.look(asked))
+    lacks, hidden = evidence.look(asked)
+    said = str(hidden)
+    assert lacks is None, "where the results are not, it may work all the same"
     assert f"does not see the results in {folder}" in said
     assert "--results" in said
     assert not folder.exists(), "looking makes nothing"
@@ -359,11 +362,11 @@ def test_workers_of_a_node_that_leaves_stop_and_others_go_on(tmp_path: Path) -> 
             return False
 
     with StopFile(tmp_path) as stop:
-        assert heeding(Steps(), stop.path, A.key) == {"done": False}
+        assert heeding(Steps(), asking(stop.path, A.key)) == {"done": False}
         stop.release([A.key])
-        assert heeding(Steps(), stop.path, A.key) is PAUSED
-        assert heeding(Steps(), stop.path, B.key) == {"done": False}
-        assert heeding(Steps(), stop.path) == {"done": False}
+        assert heeding(Steps(), asking(stop.path, A.key)) is PAUSED
+        assert heeding(Steps(), asking(stop.path, B.key)) == {"done": False}
+        assert heeding(Steps(), asking(stop.path)) == {"done": False}
     assert not list(tmp_path.iterdir()), "nothing is left"
 
 

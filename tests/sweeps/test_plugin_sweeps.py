@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -177,11 +178,16 @@ def test_another_machine_finds_the_plugin_in_the_results(tmp_path: Path, monkeyp
     (tmp_path / "home" / "my_parts.py").unlink()
     restart()
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "elsewhere"))
-    assert evidence.look(asked) is None
+    assert evidence.look(asked) == evidence.Seen(None)
     restart()
     (copy,) = folder.glob("plugins/*/my_parts.py")
     copy.unlink()
-    assert "it is the plugin my_parts.py" in str(evidence.look(asked))
+    assert "it is the plugin my_parts.py" in str(evidence.look(asked).lacks)
+    restart()
+    shutil.rmtree(folder)
+    lacks, hidden = evidence.look(asked)
+    assert lacks is None, "where it does not see the results, the plugin came with the question"
+    assert f"does not see the results in {folder}" in str(hidden)
 
 
 def test_a_schema_and_a_page_of_a_plugin(tmp_path: Path) -> None:

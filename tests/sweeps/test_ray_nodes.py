@@ -75,7 +75,8 @@ def test_a_cluster_falls_apart_and_no_trial_is_lost(tmp_path: Path, project: Pat
     folder = project / "results" / "small"
     with cluster(tmp_path / "logs") as there:
         good, failing = there.add("good"), there.add("failing")
-        there.add("blind", f"mount -t tmpfs none {project / 'results'}")
+        results = project / "results"
+        there.add("sealed", f"mount --bind {results} {results}", f"mount -o remount,bind,ro {results}")
         there.add("bare", f"mount --bind {broken} {ROOT / 'sweeps' / '__init__.py'}")
         there.add("empty", f"mount -t tmpfs none {project / 'data'}")
 
@@ -87,7 +88,7 @@ def test_a_cluster_falls_apart_and_no_trial_is_lost(tmp_path: Path, project: Pat
         assert facts(folder) == expected, "not one trial more, not one less, and the same bits"
         refused = [line for line in said.splitlines() if "gets no work" in line]
         assert len(refused) == 3, said
-        for cause in ("does not see the results", "not installed", "lacks data"):
+        for cause in ("cannot write into", "not installed", "lacks data"):
             assert sum(cause in line for line in refused) == 1, said
         assert said.count(" is lost; 1 jobs at a time") <= 1, (
             said
@@ -109,7 +110,7 @@ def test_a_cluster_falls_apart_and_no_trial_is_lost(tmp_path: Path, project: Pat
         assert " is lost; 0 jobs at a time" in said
         last = said.strip().splitlines()[-1]
         assert last.startswith("error: no node can do the work ("), said
-        for cause in ("was lost", "does not see the results", "not installed", "lacks data"):
+        for cause in ("was lost", "cannot write into", "not installed", "lacks data"):
             assert cause in last
         assert "Traceback" not in said
         ends = [trial.outcome for trial in record.read(folder).trials]

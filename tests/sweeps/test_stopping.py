@@ -22,7 +22,7 @@ from robustray.training import checkpoints
 from sweeps import record
 from sweeps.driver import BackendName
 from sweeps.running import stop_file
-from sweeps.running.stop_file import PAUSED, StopFile, asked, heeding
+from sweeps.running.stop_file import PAUSED, StopFile, asked, asking, heeding
 from sweeps.running.tasks.base import Report
 from tests.sweeps.small import facts, run_quietly, small_sweep
 
@@ -223,13 +223,13 @@ def test_an_emptied_file_stops_the_step_that_runs_and_every_later_one(tmp_path: 
     with StopFile(tmp_path) as stop:
         quick = Working(ends=True)
         assert not asked(stop.path)
-        assert heeding(quick, stop.path) == {"done": False, "training_iteration": 1}
+        assert heeding(quick, asking(stop.path)) == {"done": False, "training_iteration": 1}
         working = Working()
         threading.Timer(0.1, stop.ask).start()
-        assert heeding(working, stop.path) == PAUSED
+        assert heeding(working, asking(stop.path)) == PAUSED
         assert asked(stop.path)
         for task in (working, quick):
-            assert heeding(task, stop.path) == PAUSED
+            assert heeding(task, asking(stop.path)) == PAUSED
             assert task.steps == 1, "no step was begun"
     assert not stop.path.exists()
     assert not asked(stop.path), "a worker that cannot see it goes on: it may be the node"

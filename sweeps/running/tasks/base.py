@@ -53,6 +53,8 @@ class Living:
 
     def __init__(self) -> None:
         self.watch = Watch(None, lambda silent: None)
+        self.counted: Callable[[], None] = lambda: None
+        """Called when an attempt is counted, and before it may end: elsewhere the count has to be known too."""
 
 
 class OneStep(Living, ABC):
@@ -101,6 +103,7 @@ class OneStep(Living, ABC):
             UserError: its process died there more often than the sweep has patience for.
         """
         died = deaths(path, self.work["session"], 0)
+        self.counted()
         if died > self.work["max_failures"]:
             raise UserError(f"its process died {died} times in a row")
         self.watch.again(died)

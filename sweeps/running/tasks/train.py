@@ -144,7 +144,9 @@ class TrainTask(Living):
         session = self.work["session"]
         if until := self.work.get("until"):  # an attempt that ended at a rung is no death on the way to the next
             session = f"{session} to {until}"
-        return deaths(self.folder / "attempts.json", session, written)
+        died = deaths(self.folder / "attempts.json", session, written)
+        self.counted()
+        return died
 
     def interrupt(self) -> bool:
         self._interrupted = True
