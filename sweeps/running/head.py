@@ -10,8 +10,8 @@ from __future__ import annotations
 import os
 import signal
 import socket
-import sys
 import threading
+from collections.abc import Callable
 from types import FrameType, TracebackType
 
 GONE = 2
@@ -33,16 +33,20 @@ class HeadWatch:
 
     Args:
         address: `HOST:PORT` of the head. patience: seconds for which nobody has to listen there. words: what is said then.
+        say: takes them where the main thread hears of nothing; what it prints with by itself may go to a file meanwhile.
 
     Raises:
         Headless: with those words, in the main thread.
     """
 
-    def __init__(self, address: str, patience: float, words: str) -> None:
+    def __init__(
+        self, address: str, patience: float, words: str, say: Callable[[str], None] = lambda line: None
+    ) -> None:
         host, _, port = address.rpartition(":")
         self._place = host.strip("[]"), int(port)
         self._patience = patience
         self._words = words
+        self._say = say
         self._over = threading.Event()
         self._gone = False
 
@@ -71,7 +75,7 @@ class HeadWatch:
                 self._gone = True
                 signal.pthread_kill(threading.main_thread().ident or 0, _WAKE)
                 if not self._over.wait(GRACE):
-                    print(f"error: {self._words}", file=sys.stderr, flush=True)
+                    self._say(f"error: {self._words}")
                     os._exit(GONE)
                 return
 

@@ -370,7 +370,7 @@ class RayTune:
         stop = StopFile(self._folder)
         flight = InFlight(queue, self._roll.nodes, stop.ask, say=self._say, tell=self._tell)
         self._roll.release = stop.release
-        with _headed(), stop, Stops(flight.stop):
+        with _headed(self._say), stop, Stops(flight.stop):
             try:
                 with contextlib.suppress(Halt), tempfile.TemporaryDirectory(prefix="robustray-") as scratch:
                     self._fit(flight, stop.path, scratch)
@@ -420,7 +420,7 @@ def _code(*, ships: bool) -> Iterator[dict[str, Any]]:
 
 
 @contextlib.contextmanager
-def _headed() -> Iterator[None]:
+def _headed(say: Callable[[str], None]) -> Iterator[None]:
     """Looks after Ray's head while the block runs.
 
     Raises:
@@ -431,7 +431,7 @@ def _headed() -> Iterator[None]:
     whose = f"the head of the cluster at {address}" if given else "the head of the local Ray"
     words = f"{whose} is gone; what was reported is kept, and the same command goes on"
     try:
-        with HeadWatch(address, OTHERS if given else OWN, words):
+        with HeadWatch(address, OTHERS if given else OWN, words, say):
             yield
     except Headless as error:
         raise UserError(str(error)) from None

@@ -75,9 +75,13 @@ def namespaces() -> bool:
 
 
 class Cluster:
-    """A head without CPUs, and nodes to come and go; with types of nodes, an autoscaler that starts and stops them."""
+    """A head without CPUs, and nodes to come and go; with types of nodes, an autoscaler that starts and stops them.
 
-    def __init__(self, folder: Path, types: Mapping[str, object] | None = None) -> None:
+    Attributes:
+        jobs: where the head takes jobs, as `ray job submit --address` has it; empty without a dashboard.
+    """
+
+    def __init__(self, folder: Path, types: Mapping[str, object] | None = None, *, dashboard: bool = False) -> None:
         self.folder = folder
         self.env = {  # without what a sweep of this process, run before, has set for its own Ray
             **{name: value for name, value in os.environ.items() if not name.startswith("RAY_")},
@@ -90,8 +94,11 @@ class Cluster:
         }
         self.temporary = tempfile.mkdtemp(prefix="rn-", dir="/tmp")
         self.nodes: list[subprocess.Popen[bytes]] = []
-        [port] = _free_ports(1)
-        start = f"{_RAY} start --head --port={port} --num-cpus=0 --include-dashboard=false --temp-dir={self.temporary}"
+        port, board = _free_ports(2)
+        self.jobs = f"http://127.0.0.1:{board}" if dashboard else ""
+        shown = f"--include-dashboard=true --dashboard-host=127.0.0.1 --dashboard-port={board}"
+        start = f"{_RAY} start --head --port={port} --num-cpus=0 --temp-dir={self.temporary} "
+        start += shown if dashboard else "--include-dashboard=false"
         if types is not None:
             (folder / "autoscaler.yaml").write_text(json.dumps(_autoscaler(types, f"127.0.0.1:{port}")))
             start += f" --autoscaling-config={folder / 'autoscaler.yaml'}"
@@ -102,13 +109,16 @@ class Cluster:
         _wait(lambda: bool(found.read_text().strip()))
         self.env["RAY_ADDRESS"] = self.address = found.read_text().strip()
 
-    def add(self, name: str, *mounts: str, cpus: int = 1, resources: str = "{}") -> subprocess.Popen[bytes]:
+    def add(
+        self, name: str, *mounts: str, cpus: int = 1, gpus: int = 0, resources: str = "{}"
+    ) -> subprocess.Popen[bytes]:
         """A node, after these commands in its namespace, which nobody else sees the effect of.
 
         Args:
-            resources: what has a name there, as JSON.
+            gpus: how many it says that it has. resources: what has a name there, as JSON.
         """
-        start = f"{_RAY} start --address={self.address} --num-cpus={cpus} --object-store-memory=80000000 --block"
+        start = f"{_RAY} start --address={self.address} --num-cpus={cpus} --num-gpus={gpus}"
+        start += " --object-store-memory=80000000 --block"
         start += f" --resources={shlex.quote(resources)}"
         own = f"mount -t tmpfs none {self.temporary}"
         # a raylet waits 15 s for agents to say their ports, which is not enough on a busy machine: they are told them
@@ -141,6 +151,14 @@ class Cluster:
         command = [sys.executable, "-c", _COUNT, self.address]
         return int(subprocess.run(command, env=self.env, cwd="/", check=True, capture_output=True, text=True).stdout)
 
+    def job(self, *words: str) -> subprocess.Popen[str]:
+        """`ray job WORDS`, as who hands in jobs from elsewhere types it: the address of the head's dashboard, and the token."""
+        given = {name: value for name, value in self.env.items() if name != "RAY_ADDRESS"}
+        command = [*shlex.split(_RAY), "job", words[0], "--address", self.jobs, *words[1:]]
+        return subprocess.Popen(
+            command, env=given, cwd="/", stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        )
+
     def drain(self, resource: str) -> None:
         """Gives the node that has this resource notice, as clouds do before they take a machine away: `ray drain-node`."""
         subprocess.run([sys.executable, "-c", _DRAIN, self.address, resource], env=self.env, cwd="/", check=True)
@@ -157,10 +175,10 @@ class Cluster:
 
 
 @contextlib.contextmanager
-def cluster(folder: Path, types: Mapping[str, object] | None = None) -> Iterator[Cluster]:
+def cluster(folder: Path, types: Mapping[str, object] | None = None, *, dashboard: bool = False) -> Iterator[Cluster]:
     """A cluster, gone without a trace afterwards."""
     folder.mkdir(parents=True, exist_ok=True)
-    made = Cluster(folder, types)
+    made = Cluster(folder, types, dashboard=dashboard)
     try:
         yield made
     finally:

@@ -23,7 +23,7 @@ with socket.create_server(("127.0.0.1", 0)) as there:
     address = f"127.0.0.1:{there.getsockname()[1]}"
 import threading, time, faulthandler
 faulthandler.dump_traceback_later(120, exit=True)
-with head.HeadWatch(address, 1.0, "it is gone"):
+with head.HeadWatch(address, 1.0, "it is gone", lambda line: print(line, file=sys.stderr, flush=True)):
     while True:
         try:
             time.sleep(1000)
