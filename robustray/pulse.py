@@ -94,8 +94,8 @@ class Pulse:
             if self._least is None:
                 return
             now = self._clock()
-            if (away := now - before - LONGEST_LOOK) > 0 and self._last <= before:
-                self._last += away
+            if (away := now - before - LONGEST_LOOK) > 0:
+                self._last = min(now, self._last + away)
             before = now
             self._looked(now)
             if self.silent > self.patience:

@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import psutil
@@ -62,21 +63,27 @@ def test_one_that_stands_still_as_it_starts_is_found_too(tmp_path: Path) -> None
 
 
 class _Looks:
-    """The seconds between looks, in place of an event that ends them."""
+    """The seconds between looks, in place of an event that ends them; work that is alive for the first ones of them."""
 
-    def __init__(self, *passed: float) -> None:
-        self.now, self.passed = 0.0, list(passed)
+    def __init__(self, pulse: Callable[[], Pulse], alive: int, *passed: float) -> None:
+        self.now, self.pulse, self.alive, self.passed = 0.0, pulse, alive, list(passed)
 
     def wait(self, seconds: float) -> bool:
+        if self.alive > 0:
+            self.alive -= 1
+            self.now += 0.5
+            self.pulse().beat()
         self.now += self.passed.pop(0) if self.passed else LONGEST_LOOK
         return False
 
 
-def test_what_a_process_was_away_for_itself_counts_for_nothing() -> None:
-    """As after Ctrl-Z and `fg`: the clock has gone on, and nobody has looked."""
+@pytest.mark.parametrize("alive", [0, 1, 3])
+def test_what_a_process_was_away_for_itself_counts_for_nothing(alive: int) -> None:
+    """As after Ctrl-Z and `fg`: the clock has gone on, and nobody has looked, whenever the last sign before that was."""
     hung: list[float] = []
-    looks = _Looks(1, 1, 10_000, 1)
-    Pulse(60.0, hung.append, clock=lambda: looks.now)._look(looks)  # type: ignore[arg-type]
+    looks = _Looks(lambda: pulse, alive, 1, 1, 10_000, 1)
+    pulse = Pulse(60.0, hung.append, clock=lambda: looks.now)
+    pulse._look(looks)  # type: ignore[arg-type]
     assert not looks.passed
     assert len(hung) == 1
     assert 60 < hung[0] <= 60 + LONGEST_LOOK

@@ -14,7 +14,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import psutil
@@ -103,11 +103,8 @@ class Cluster:
             (folder / "autoscaler.yaml").write_text(json.dumps(_autoscaler(types, f"127.0.0.1:{port}")))
             start += f" --autoscaling-config={folder / 'autoscaler.yaml'}"
             self.env |= {"RAY_FAKE_CLUSTER": "1", "AUTOSCALER_UPDATE_INTERVAL_S": "1"}
-        self._start(f"{start} --object-store-memory=80000000 --block", "head")
-        found = Path(self.temporary, "ray_current_cluster")
-        _wait(found.exists)
-        _wait(lambda: bool(found.read_text().strip()))
-        self.env["RAY_ADDRESS"] = self.address = found.read_text().strip()
+        self._run(f"{start} --object-store-memory=80000000 --block", "head")
+        self.env["RAY_ADDRESS"] = self.address = Path(self.temporary, "ray_current_cluster").read_text().strip()
 
     def add(
         self, name: str, *mounts: str, cpus: int = 1, gpus: int = 0, resources: str = "{}"
@@ -124,8 +121,12 @@ class Cluster:
         # a raylet waits 15 s for agents to say their ports, which is not enough on a busy machine: they are told them
         agents = ("dashboard-agent-grpc-port", "dashboard-agent-listen-port", "runtime-env-agent-port")
         start += "".join(f" --{agent}={port}" for agent, port in zip(agents, _free_ports(len(agents)), strict=True))
+        return self._run(" && ".join([own, *mounts, f"cd / && exec {start}"]), name)
+
+    def _run(self, command: str, name: str) -> subprocess.Popen[bytes]:
+        """Starts a node; once more where a busy machine has not let it come up within Ray's 30 s, which no option changes."""
         for _ in range(3):
-            node = self._start(" && ".join([own, *mounts, f"cd / && exec {start}"]), name)
+            node = self._start(command, name)
             deadline = time.monotonic() + 150
             while node.poll() is None and time.monotonic() < deadline:
                 if "Ray runtime started" in (self.folder / f"{name}.log").read_text():
@@ -193,10 +194,3 @@ def _free_ports(count: int) -> list[int]:
         for each in opened:
             each.bind(("127.0.0.1", 0))
         return [each.getsockname()[1] for each in opened]
-
-
-def _wait(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 240
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.1)

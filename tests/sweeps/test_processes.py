@@ -27,7 +27,7 @@ from tests.sweeps.small import facts, run_quietly, small_sweep
 from tests.sweeps.test_packing import Script
 from tests.sweeps.test_watch import _One
 
-TWO = ("resources={processes: 2, gpus: 0}", "search.trials=3")
+TWO = ("resources={processes: 2, gpus: 0}", "search.trials=3", "trial.schedule.epochs=12")
 
 
 @pytest.mark.parametrize(
@@ -112,7 +112,7 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     return facts(folder / "small")
 
 
-WATCHED = ("resources={processes: 2, gpus: 0, patience: 8s, max_failures: 12}", "search.trials=3")
+WATCHED = ("resources={processes: 2, gpus: 0, patience: 8s, max_failures: 12}", *TWO[1:])
 """Each attempt has twice the patience of the one before: none of them ends a job that a busy machine slows."""
 
 
