@@ -112,12 +112,11 @@ def test_the_command_ends_in_a_line_and_goes_on_bit_for_bit(tmp_path: Path) -> N
 
     whole = begun("whole")
     assert "done:" in whole.communicate(timeout=LONG)[0]
-    for _ in range(8):
-        first = begun("parts", "--patience", "15")
-        if trained(first):
-            break
-    else:
-        pytest.fail("no epoch within eight tries")
+    patience = 10.0
+    while not trained(first := begun("parts", "--patience", str(patience))):
+        assert first.wait(LONG) == 2
+        patience *= 2
+        assert patience < LONG
     (other,) = followers(psutil.Process(first.pid))
     other.suspend()
     said = first.communicate(timeout=LONG)[0]
@@ -127,11 +126,11 @@ def test_the_command_ends_in_a_line_and_goes_on_bit_for_bit(tmp_path: Path) -> N
     assert "Traceback" not in said
     other.wait(LONG)
 
-    last = begun("parts", "--patience", "40")
+    last = begun("parts", "--patience", str(2 * patience))
     assert trained(last)
     last.send_signal(signal.SIGSTOP)
     with pytest.raises(subprocess.TimeoutExpired):
-        last.wait(50)
+        last.wait(2 * patience + 10)
     last.send_signal(signal.SIGCONT)
     said = last.communicate(timeout=LONG)[0]
     assert last.returncode == 0, said
