@@ -426,8 +426,11 @@ def _headed(say: Callable[[str], None]) -> Iterator[None]:
     Raises:
         UserError: it is gone.
     """
-    address = str(ray.get_runtime_context().gcs_address)
     given = own_ray.cluster()
+    if given is not None and given.startswith("ray://"):  # a client of it, which has no more than its own connection
+        yield
+        return
+    address = str(ray.get_runtime_context().gcs_address)
     whose = f"the head of the cluster at {address}" if given else "the head of the local Ray"
     words = f"{whose} is gone; what was reported is kept, and the same command goes on"
     try:
