@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import threading
 import time
+import traceback
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,9 +13,9 @@ from typing import Any
 import psutil
 import pytest
 
-from robustray.errors import UserError
+from robustray.errors import ProcessLost, UserError
 from robustray.training import processes
-from sweeps.running import packing
+from sweeps.running import packing, ray_nodes
 from sweeps.running import ray as on_ray
 from sweeps.running.in_flight import InFlight
 from sweeps.running.nodes import Node
@@ -112,7 +113,7 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     return facts(folder / "small")
 
 
-WATCHED = ("resources={processes: 2, gpus: 0, patience: 8s, max_failures: 12}", *TWO[1:])
+WATCHED = ("resources={processes: 2, gpus: 0, patience: 15s, max_failures: 12}", *TWO[1:])
 """Each attempt has twice the patience of the one before: none of them ends a job that a busy machine slows."""
 
 
@@ -201,3 +202,17 @@ def test_on_ray_one_that_stands_still_is_replaced_and_leaves_none_behind(
 def test_ray_gives_what_local_gives(tmp_path: Path, undisturbed: dict[str, Any]) -> None:
     assert run_quietly(small_sweep(tmp_path, *TWO), tmp_path / "small", "ray")
     assert facts(tmp_path / "small") == undisturbed
+
+
+def test_a_process_that_is_lost_in_a_worker_is_said_by_its_own_line() -> None:
+    """And not by that of the library which found the connection closed, that Ray writes before it."""
+    try:
+        try:
+            raise RuntimeError("[pair.cc:561] Connection closed by peer [127.0.0.1]:7829")
+        except RuntimeError as error:
+            raise ProcessLost("process 1 of 2 (from 0) is stopped: no sign of life of 2 processes for 8 s") from error
+    except ProcessLost as error:
+        written = "".join(traceback.format_exception(error))
+    assert ray_nodes.in_words(written) == (
+        "ProcessLost: process 1 of 2 (from 0) is stopped: no sign of life of 2 processes for 8 s"
+    )
