@@ -96,9 +96,8 @@ class Cluster:
         self.nodes: list[subprocess.Popen[bytes]] = []
         port, board = _free_ports(2)
         self.jobs = f"http://127.0.0.1:{board}" if dashboard else ""
-        shown = f"--include-dashboard=true --dashboard-host=127.0.0.1 --dashboard-port={board}"
-        start = f"{_RAY} start --head --port={port} --num-cpus=0 --temp-dir={self.temporary} "
-        start += shown if dashboard else "--include-dashboard=false"
+        start = f"{_RAY} start --head --port={port} --num-cpus=0 --temp-dir={self.temporary}"
+        start += f" --include-dashboard={str(dashboard).lower()} --dashboard-host=127.0.0.1 --dashboard-port={board}"
         if types is not None:
             (folder / "autoscaler.yaml").write_text(json.dumps(_autoscaler(types, f"127.0.0.1:{port}")))
             start += f" --autoscaling-config={folder / 'autoscaler.yaml'}"
