@@ -19,7 +19,7 @@ from pathlib import Path
 
 import psutil
 
-_RAY = shlex.join([sys.executable, "-m", "ray.scripts.scripts"])
+_RAY = shlex.join([sys.executable, "-P", str(Path(__file__).with_name("patient_ray.py"))])
 
 _DRAIN = """
 import subprocess, sys
@@ -123,10 +123,10 @@ class Cluster:
         return self._run(" && ".join([own, *mounts, f"cd / && exec {start}"]), name)
 
     def _run(self, command: str, name: str) -> subprocess.Popen[bytes]:
-        """Starts a node; once more where a busy machine has not let it come up within Ray's 30 s, which no option changes."""
-        for _ in range(3):
+        """Starts a node; once more where a busy machine has not let it come up."""
+        for _ in range(2):
             node = self._start(command, name)
-            deadline = time.monotonic() + 150
+            deadline = time.monotonic() + 300
             while node.poll() is None and time.monotonic() < deadline:
                 if "Ray runtime started" in (self.folder / f"{name}.log").read_text():
                     return node
