@@ -1,6 +1,6 @@
 """Ray's command line on a busy machine: `python -P tests/sweeps/patient_ray.py start --head`.
 
-A node has 30 s from its processes' start until it is known to the head, which no option changes. Here it has minutes: what tests
+A node has 30 s from its start until it is known to the head, which no option changes. Here it has minutes: what tests
 ask of nodes is what they do once they are there.
 """
 
