@@ -88,7 +88,8 @@ class Cluster:
             "RAY_AUTH_MODE": "token",
             "RAY_AUTH_TOKEN": secrets.token_hex(32),
             "RAY_USAGE_STATS_ENABLED": "0",
-            "RAY_raylet_start_wait_time_s": "120",
+            "RAY_raylet_start_wait_time_s": "240",
+            "RAY_DASHBOARD_STARTUP_TIMEOUT_S": "240",
             "RAY_worker_niceness": "0",  # of 15, workers would stand still for minutes beside other work on this machine
             "OMP_NUM_THREADS": "1",
         }
