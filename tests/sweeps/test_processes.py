@@ -15,7 +15,7 @@ import pytest
 
 from robustray.errors import ProcessLost, UserError
 from robustray.training import processes
-from sweeps.running import packing, ray_nodes
+from sweeps.running import packing
 from sweeps.running import ray as on_ray
 from sweeps.running.in_flight import InFlight
 from sweeps.running.nodes import Node
@@ -213,6 +213,6 @@ def test_a_process_that_is_lost_in_a_worker_is_said_by_its_own_line() -> None:
             raise ProcessLost("process 1 of 2 (from 0) is stopped: no sign of life of 2 processes for 8 s") from error
     except ProcessLost as error:
         written = "".join(traceback.format_exception(error))
-    assert ray_nodes.in_words(written) == (
+    assert on_ray.ray_nodes.in_words(written) == (
         "ProcessLost: process 1 of 2 (from 0) is stopped: no sign of life of 2 processes for 8 s"
     )
