@@ -103,7 +103,7 @@ class Cluster:
             (folder / "autoscaler.yaml").write_text(json.dumps(_autoscaler(types, f"127.0.0.1:{port}")))
             start += f" --autoscaling-config={folder / 'autoscaler.yaml'}"
             self.env |= {"RAY_FAKE_CLUSTER": "1", "AUTOSCALER_UPDATE_INTERVAL_S": "1"}
-        self._run(f"{start} --object-store-memory=80000000 --block", "head")
+        self._run(f"{start}{_agents()} --object-store-memory=80000000 --block", "head")
         self.env["RAY_ADDRESS"] = self.address = Path(self.temporary, "ray_current_cluster").read_text().strip()
 
     def add(
@@ -118,9 +118,7 @@ class Cluster:
         start += " --object-store-memory=80000000 --block"
         start += f" --resources={shlex.quote(resources)}"
         own = f"mount -t tmpfs none {self.temporary}"
-        # a raylet waits 15 s for agents to say their ports, which is not enough on a busy machine: they are told them
-        agents = ("dashboard-agent-grpc-port", "dashboard-agent-listen-port", "runtime-env-agent-port")
-        start += "".join(f" --{agent}={port}" for agent, port in zip(agents, _free_ports(len(agents)), strict=True))
+        start += _agents()
         return self._run(" && ".join([own, *mounts, f"cd / && exec {start}"]), name)
 
     def _run(self, command: str, name: str) -> subprocess.Popen[bytes]:
@@ -186,6 +184,12 @@ def cluster(folder: Path, types: Mapping[str, object] | None = None, *, dashboar
         for node in reversed(made.nodes):
             made.kill(node)
         shutil.rmtree(made.temporary, ignore_errors=True)
+
+
+def _agents() -> str:
+    """Ports for a node's agents: its raylet waits 15 s for them to say theirs, which is not enough on a busy machine."""
+    names = ("dashboard-agent-grpc-port", "dashboard-agent-listen-port", "runtime-env-agent-port")
+    return "".join(f" --{name}={port}" for name, port in zip(names, _free_ports(len(names)), strict=True))
 
 
 def _free_ports(count: int) -> list[int]:
