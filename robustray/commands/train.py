@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,11 +18,16 @@ from robustray.data.doubts import doubts
 from robustray.errors import Diverged, Paused, ProcessLost, UserError
 from robustray.measures.metrics import ACCURACIES, METRICS, SHARES
 from robustray.processors import cores
+from robustray.pulse import Pulse
 from robustray.stopping import AtOnce, Stops
 from robustray.trial import TrialConfig
 
 if TYPE_CHECKING:
     from robustray.training import Trainer
+
+GOES_ON = "the same command goes on from the last checkpoint"
+PATIENCE, LOOSENED = 1800.0, 10.0
+"""Seconds without a sign of life that processes have, as in a sweep; for the first one to end once the others are."""
 
 
 def train(
@@ -38,6 +44,10 @@ def train(
             min=1, max=64, help="Processes that share the work, each on a GPU of its own, or with --device cpu."
         ),
     ] = 1,
+    patience: Annotated[
+        float,
+        typer.Option(min=1, help="Of several processes: seconds without a step after which one is taken to hang."),
+    ] = PATIENCE,
     trust_plugins: TrustPlugins = False,
 ) -> None:
     """Trains one trial, or goes on with it. Ctrl-C and SIGTERM keep every step done; a second one stops at once."""
@@ -50,7 +60,7 @@ def train(
         _script(config, home, device, threads)
         return
     if processes > 1:
-        _together(config, home, device, threads, processes)
+        _together(config, home, device, threads, processes, patience)
         return
     from robustray.measures.threads import IMAGES, measured, told
     from robustray.training import Trainer, checkpoints
@@ -76,8 +86,10 @@ def _run(trainer: Trainer) -> None:
     _done(report, trainer.folder)
 
 
-def _together(config: TrialConfig, home: Path, device: str, threads: int | None, processes: int) -> None:
-    """Trains with other processes, which this one starts."""
+def _together(
+    config: TrialConfig, home: Path, device: str, threads: int | None, processes: int, patience: float
+) -> None:
+    """Trains with other processes, which this one starts, and ends where one of them hangs."""
     from robustray.training import checkpoints
     from robustray.training.processes import Crew, check
 
@@ -88,9 +100,20 @@ def _together(config: TrialConfig, home: Path, device: str, threads: int | None,
         crew = Crew(processes, device=device, threads=threads or begun or max(1, cores() // processes))
         where = "on a GPU each" if crew.devices[0] != "cpu" else f"with {crew.threads} CPU threads each"
         typer.echo(f"{processes} processes {where}")
+
+        def hung(silent: float) -> None:
+            crew.give_up(silent)
+            if not pulse.ended(LOOSENED):  # it waits for something else: no exception reaches it there
+                typer.echo(f"error: no sign of life for {silent:.0f} s; {GOES_ON}", err=True)
+                os._exit(2)
+
+        pulse = Pulse(patience, hung)
         try:
             home.mkdir(parents=True, exist_ok=True)
-            _run(crew.open(config, home))
+            with pulse.at_work():
+                trainer = crew.open(config, home)
+                trainer.alive = pulse.beat
+                _run(trainer)
         finally:
             crew.end()
 
@@ -123,9 +146,9 @@ def _told(kept: str) -> Iterator[None]:
         typer.echo(f"Stopped: {kept} is kept; the same command goes on.")
         raise typer.Exit(INTERRUPTED) from None
     except ProcessLost as error:
-        raise UserError(f"{error}; the same command goes on from the last checkpoint") from None
+        raise UserError(f"{error}; {GOES_ON}") from None
     except AtOnce:
-        typer.echo("Stopped at once: the same command goes on from the last checkpoint.")
+        typer.echo(f"Stopped at once: {GOES_ON}.")
         raise typer.Exit(INTERRUPTED) from None
 
 

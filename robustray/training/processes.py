@@ -15,6 +15,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+import psutil
 import torch
 
 from robustray import plugins
@@ -44,7 +45,7 @@ class Crew:
         size: how many processes they are with this one. device: `auto`, `cpu` or `cuda`. threads: CPU threads of each.
 
     Raises:
-        UserError: there are fewer GPUs. ProcessLost: one of them died meanwhile.
+        UserError: there are fewer GPUs.
     """
 
     def __init__(self, size: int, *, device: str = "auto", threads: int = 1) -> None:
@@ -52,17 +53,9 @@ class Crew:
         self.devices = devices(size, device)
         self.threads = threads
         self._group: _Leading | None = None
+        self._hung: str | None = None
         self._others = [_started() for _ in self.devices[1:]]
         self._over = weakref.finalize(self, _end, self._others)
-        with self._kept_whole(), tempfile.TemporaryDirectory(prefix="robustray-crew-") as folder:
-            store = str(Path(folder) / "store")
-            for rank, other in enumerate(self._others, start=1):
-                place = {"rank": rank, "size": size, "device": self.devices[rank], "threads": threads}
-                _say(other, {"parent": os.getpid(), "store": store, **place})
-            for other in self._others:  # imports are done: from here on all meet at once
-                if not other.stdout or not other.stdout.readline():
-                    raise ProcessLost("it did not start")
-            self._group = _Leading(self, store)
 
     @property
     def fit(self) -> bool:
@@ -76,11 +69,11 @@ class Crew:
             UserError: as `Trainer` says, or the trial is one for a single process. ProcessLost: one of them died meanwhile.
         """
         check(config)
-        assert self._group is not None
+        group = self._met()
         folder.mkdir(exist_ok=True)  # as the trainer does it
         config.keep(folder)
         with self.working("open", config=config.to_yaml(), folder=str(folder.absolute()), plugins=plugins.travelling()):
-            return Trainer(config, folder, device=self.devices[0], threads=self.threads, group=self._group)
+            return Trainer(config, folder, device=self.devices[0], threads=self.threads, group=group)
 
     @contextmanager
     def working(self, order: str, **more: Any) -> Iterator[None]:
@@ -94,12 +87,41 @@ class Crew:
                 _say(other, {"do": order, **more})
             yield
 
+    def give_up(self, silent: float) -> None:
+        """For another thread, where this one has waited so many seconds in vain: ends the others, so that its work ends too,
+        with ProcessLost. Does nothing for work that does not wait for them.
+        """
+        stopped = [f"process {rank} of {self.size} (from 0)" for rank, other in self._numbered() if _stopped(other.pid)]
+        who = " and ".join(stopped) + (" is" if len(stopped) == 1 else " are") + " stopped: " if stopped else ""
+        self._hung = f"{who}no sign of life of {self.size} processes for {max(1, round(silent))} s"
+        for other in self._others:
+            other.kill()
+
     def end(self) -> None:
         """Ends the others. Nothing is lost: what is kept is on disk."""
         self._over()
         if self._group is not None:
             self._group.leave()
             self._group = None
+
+    def _numbered(self) -> Iterator[tuple[int, _Child]]:
+        return enumerate(self._others, start=1)
+
+    def _met(self) -> _Leading:
+        """The group of all of them, once each has started. What waits for them is here and not where they are begun, so that
+        somebody may look after it by then.
+        """
+        if self._group is None:
+            with self._kept_whole(), tempfile.TemporaryDirectory(prefix="robustray-crew-") as folder:
+                store = str(Path(folder) / "store")
+                for rank, other in self._numbered():
+                    place = {"rank": rank, "size": self.size, "device": self.devices[rank], "threads": self.threads}
+                    _say(other, {"parent": os.getpid(), "store": store, **place})
+                for other in self._others:  # imports are done: from here on all meet at once
+                    if not other.stdout or not other.stdout.readline():
+                        raise ProcessLost("it did not start")
+                self._group = _Leading(self, store)
+        return self._group
 
     @contextmanager
     def _kept_whole(self) -> Iterator[None]:
@@ -117,10 +139,12 @@ class Crew:
 
     def _lost(self) -> tuple[str, bool]:
         """Which of them is gone and why, and whether for want of a device's memory. Those that only followed are not meant."""
+        if self._hung is not None:
+            return self._hung, False
         until = time.monotonic() + _LAST_WORDS
         while time.monotonic() < until and not any(other.poll() not in (None, LOST) for other in self._others):
             time.sleep(0.01)
-        for rank, other in enumerate(self._others, start=1):
+        for rank, other in self._numbered():
             if other.poll() in (None, LOST):
                 continue
             who, said = f"process {rank} of {self.size} (from 0)", _last_words(other)
@@ -128,6 +152,8 @@ class Crew:
                 return f"{who}: {said['cause']}", said["kind"] == OUT_OF_MEMORY
             code = other.returncode
             how = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
+            if -code == signal.SIGKILL:
+                how += ", as the kernel does where memory runs out"
             return f"{who} {how}", False
         return f"one of {self.size} processes does not answer", False
 
@@ -191,6 +217,13 @@ def _say(other: _Child, what: dict[str, Any]) -> None:
     assert other.stdin is not None
     other.stdin.write(json.dumps(what) + "\n")
     other.stdin.flush()
+
+
+def _stopped(process: int) -> bool:
+    """Whether a process stands still by a signal (SIGSTOP, SIGTSTP) or a debugger."""
+    with suppress(psutil.Error):
+        return psutil.Process(process).status() in (psutil.STATUS_STOPPED, psutil.STATUS_TRACING_STOP)
+    return False
 
 
 def _last_words(other: _Child) -> dict[str, str] | None:

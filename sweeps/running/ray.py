@@ -29,6 +29,7 @@ from robustray.stopping import AtOnce, Stops, unheard
 from sweeps.running import wants, watch
 from sweeps.running.evidence import FILES, Evidence, NodeFault, lacking, settle, unseen, unwritable
 from sweeps.running.far import Far, Unable
+from sweeps.running.head import OTHERS, OWN, Headless, HeadWatch
 from sweeps.running.in_flight import Halt, InFlight
 from sweeps.running.nodes import NodeNews, selector
 from sweeps.running.packing import Machine, Share
@@ -394,11 +395,12 @@ class RayTune:
 
         Raises:
             AtOnce: a second signal came before that, or a process died before it had stopped.
+            UserError: Ray's head is gone, or no node is left.
         """
         stop = StopFile(self._folder)
         flight = InFlight(queue, self._roll.nodes, stop.ask, say=self._say, tell=self._tell)
         self._roll.release = stop.release
-        with stop, Stops(flight.stop):
+        with _headed(self._say), stop, Stops(flight.stop):
             try:
                 with contextlib.suppress(Halt), tempfile.TemporaryDirectory(prefix="robustray-") as scratch:
                     self._fit(flight, stop.path, scratch)
@@ -445,6 +447,27 @@ def _code(*, ships: bool) -> Iterator[dict[str, Any]]:
     with tempfile.TemporaryDirectory(prefix="robustray-code-") as folder:
         staged(Path(folder), [name for name, _, _ in plugins.travelling() if name])
         yield {"runtime_env": {"working_dir": folder}}
+
+
+@contextlib.contextmanager
+def _headed(say: Callable[[str], None]) -> Iterator[None]:
+    """Looks after Ray's head while the block runs.
+
+    Raises:
+        UserError: it is gone.
+    """
+    given = own_ray.cluster()
+    if given is not None and given.startswith("ray://"):  # a client of it, which has no more than its own connection
+        yield
+        return
+    address = str(ray.get_runtime_context().gcs_address)
+    whose = f"the head of the cluster at {address}" if given else "the head of the local Ray"
+    words = f"{whose} is gone; what was reported is kept, and the same command goes on"
+    try:
+        with HeadWatch(address, OTHERS if given else OWN, words, say):
+            yield
+    except Headless as error:
+        raise UserError(str(error)) from None
 
 
 def _measured(work: dict[str, Any], known: list[tuple[str, str, str]], asks: Evidence | None) -> Report:

@@ -30,7 +30,7 @@ LONGEST = 200
 """Characters of a cause in words."""
 _OF_RAY = ("CPU", "GPU", "object_store_memory", "node:")
 """How resources begin that are said elsewhere, or are no amount of anything."""
-_CAUSE = re.compile(r"^\s*([A-Za-z_.]*(?:Error|Exception|Fault)\b): (.+)$")
+_CAUSE = re.compile(r"^\s*([A-Za-z_.]*(?:Error|Exception|Fault|Lost)\b): (.+)$")
 
 
 class RollCall:

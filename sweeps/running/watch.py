@@ -1,11 +1,7 @@
 """A job that hangs is found by its own steps, and ended, so that it goes on from its last checkpoint.
 
-A job gives a sign of life after every optimiser step, and at every pass of a model that is judged. One that gave none for
-`least` seconds, and for `TIMES` its longest pause so far, will give none any more: a kernel that never returns, a disk that
-never answers. What is right for a step of a millisecond and for one of an hour follows from the job itself.
-
-A thread of this process looks. Where the job keeps that from running (a library that never gives back Python's lock), a timer
-of the C library's ends the process some time later, with a trace of where it stood.
+A thread of this process looks (`robustray.pulse`). Where the job keeps that from running (a library that never gives back
+Python's lock), a timer of the C library's ends the process some time later, with a trace of where it stood.
 """
 
 from __future__ import annotations
@@ -13,25 +9,23 @@ from __future__ import annotations
 import contextlib
 import faulthandler
 import os
-import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from robustray.files import write_whole
+from robustray.pulse import LONGEST_LOOK, Pulse
 from sweeps.space.durations import said
 
-TIMES = 20.0
-"""A pause so many times as long as the longest before is no pause: a validation among steps, a first shard, are far below."""
 LATER, MARGIN = 1.25, 20.0
 """By how much the timer that needs no Python is later than the thread: so many times the patience, and seconds on top."""
 GONE = 75
 """Exit code of a worker that was ended for it."""
 NOTE = ".hung"
 ALIVE = ".alive"
-SLACK, LONGEST_LOOK = 10.0, 5.0
-"""Seconds: beyond the patience that a frozen worker gets; of a driver's pause between two looks that count."""
+SLACK = 10.0
+"""Seconds beyond the patience that a frozen worker gets."""
 _OUTPUT = 2
 
 
@@ -39,7 +33,7 @@ class Hung(BaseException):
     """The job at work gives no sign of life. No Exception: nothing that a job raises is taken for it."""
 
 
-class Watch:
+class Watch(Pulse):
     """Looks after one job.
 
     Args:
@@ -57,46 +51,18 @@ class Watch:
         shown: Path | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
+        super().__init__(least, hung, clock=clock)
         self._file = shown
-        self._least = least
-        self._hung = hung
-        self._clock = clock
-        self._longest = 0.0
-        self._last = self._armed = 0.0
-        self._new = True  # the first sign tells nothing: before it networks are compiled and data is read
-        self._over = threading.Event()
-
-    @property
-    def patience(self) -> float:
-        """Seconds without a sign after which a job is taken to hang."""
-        return max(self._least or 0.0, TIMES * self._longest)
-
-    @property
-    def silent(self) -> float:
-        """Seconds since the last sign."""
-        return self._clock() - self._last
+        self._armed = self._shown = 0.0
 
     def beat(self) -> None:
-        """The job is alive."""
-        if self._least is None:
-            return
-        now = self._clock()
-        if not self._new:
-            self._longest = max(self._longest, now - self._last)
-        self._new, self._last = False, now
-        if now - self._armed > ((LATER - 1) * self.patience + MARGIN) / 2:
-            self._arm(now)
+        super().beat()
+        if self._least is not None and self._last - self._armed > ((LATER - 1) * self.patience + MARGIN) / 2:
+            self._arm()
 
     def rest(self) -> None:
-        """The job gives no signs: nobody looks."""
-        self._least = None
-        self._over.set()
+        super().rest()
         faulthandler.cancel_dump_traceback_later()
-
-    def again(self, died: int) -> None:
-        """The job is tried again where its process died so often: with twice the patience each time, lest it is only slow."""
-        if self._least is not None:
-            self._least *= 2.0**died
 
     @contextlib.contextmanager
     def at_work(self) -> Iterator[None]:
@@ -104,37 +70,27 @@ class Watch:
         if self._least is None:
             yield
             return
-        self._last = self._clock()
-        self._arm(self._last)
-        self._show()
-        self._over = threading.Event()
-        threading.Thread(target=self._look, args=(self._over,), daemon=True).start()
-        try:
-            yield
-        finally:
-            self._over.set()
-            faulthandler.cancel_dump_traceback_later()
+        with super().at_work():
+            self._arm()
+            self._show()
+            try:
+                yield
+            finally:
+                faulthandler.cancel_dump_traceback_later()
 
-    def _arm(self, now: float) -> None:
-        self._armed = now
+    def _looked(self, now: float) -> None:
+        if now - self._shown > self.patience / 4:
+            self._show()
+
+    def _arm(self) -> None:
+        self._armed = self._last
         faulthandler.dump_traceback_later(LATER * self.patience + MARGIN, exit=True, file=_OUTPUT)
 
     def _show(self) -> None:
+        self._shown = self._clock()
         if self._file is not None:
             with contextlib.suppress(OSError):  # whoever cannot see it does not look at it
-                self._file.write_text(f"{self.patience} {self._clock()}", encoding="ascii")
-
-    def _look(self, over: threading.Event) -> None:
-        shown = self._clock()
-        while not over.wait(min(1.0, self.patience / 10)):
-            if self._least is None:
-                return
-            if self._clock() - shown > self.patience / 4:
-                shown = self._clock()
-                self._show()
-            if self.silent > self.patience:
-                self._hung(self.silent)
-                return
+                self._file.write_text(f"{self.patience} {self._shown}", encoding="ascii")
 
 
 def told(silent: float) -> str:

@@ -26,6 +26,9 @@ _KINDS: dict[str, Callable[[Mapping[str, Any]], Task]] = {
     "explain": ExplainTask,
 }
 
+LOOSENED = 10.0
+"""Seconds in which a step ends whose other processes have been ended."""
+
 
 def open_task(
     work: Mapping[str, Any],
@@ -56,7 +59,8 @@ class _Watched:
     def __init__(self, task: _Timed, work: Mapping[str, Any], hung: Callable[[float], None], shown: bool) -> None:
         self._task = task
         self._shown = Path(work["folder"]) / ALIVE if shown else None
-        self._watch = Watch(work["patience"] if task.watched else None, hung, shown=self._shown)
+        self._replaced = hung
+        self._watch = Watch(work["patience"] if task.watched else None, self._hung, shown=self._shown)
         task.watch_by(self._watch)
 
     def step(self) -> Report:
@@ -68,6 +72,11 @@ class _Watched:
 
     def interrupt(self) -> bool:
         return self._task.interrupt()
+
+    def _hung(self, silent: float) -> None:
+        """A step that waits for processes of its own may end by itself once those are gone."""
+        if not (self._task.loosen(silent) and self._watch.ended(LOOSENED)):
+            self._replaced(silent)
 
 
 class _Complete:
@@ -107,6 +116,10 @@ class _Timed:
         """Lets the task tell it of every sign of life."""
         if isinstance(self._task, Living):
             self._task.watch = watch
+
+    def loosen(self, silent: float) -> bool:
+        """Whether the task has ended what it may be waiting for, so that its step may end too."""
+        return isinstance(self._task, Living) and self._task.loosen(silent)
 
     def step(self) -> Report:
         begun = time.monotonic()

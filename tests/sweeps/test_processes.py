@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
+import traceback
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import psutil
 import pytest
 
-from robustray.errors import UserError
+from robustray.errors import ProcessLost, UserError
 from robustray.training import processes
 from sweeps.running import packing
 from sweeps.running import ray as on_ray
@@ -25,7 +28,7 @@ from tests.sweeps.small import facts, run_quietly, small_sweep
 from tests.sweeps.test_packing import Script
 from tests.sweeps.test_watch import _One
 
-TWO = ("resources={processes: 2, gpus: 0}", "search.trials=3")
+TWO = ("resources={processes: 2, gpus: 0}", "search.trials=3", "trial.schedule.epochs=12")
 
 
 @pytest.mark.parametrize(
@@ -110,27 +113,88 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     return facts(folder / "small")
 
 
+WATCHED = ("resources={processes: 2, gpus: 0, patience: 15s, max_failures: 12}", *TWO[1:])
+"""Each attempt has twice the patience of the one before: none of them ends a job that a busy machine slows."""
+
+
+def _followers() -> list[psutil.Process]:
+    """Those that train with another one, of all that this process has started."""
+    found = []
+    for child in psutil.Process().children(recursive=True):
+        with contextlib.suppress(psutil.Error):
+            if processes.FOLLOWER in child.cmdline():
+                found.append(child)
+    return found
+
+
+def _meanwhile(begun: Path, do: Callable[[psutil.Process], None]) -> threading.Thread:
+    """Does something to a process that trains with another one, once a trial has a checkpoint."""
+
+    def look() -> None:
+        while not begun.exists() or not (there := _followers()):
+            time.sleep(0.002)
+        with contextlib.suppress(psutil.NoSuchProcess):
+            do(there[0])
+
+    thread = threading.Thread(target=look)
+    thread.start()
+    return thread
+
+
 @pytest.mark.faults
 @pytest.mark.timeout(900)
-def test_a_sweep_that_loses_a_process_ends_as_if_it_had_not(tmp_path: Path, undisturbed: dict[str, Any]) -> None:
-    assert TrainTask._crew is not None, "kept for the next trial"
-    TrainTask._crew.end()
-    begun = tmp_path / "small" / "trials" / "0000" / "last.pt"
+@pytest.mark.parametrize(
+    ("does", "said"),
+    [
+        (psutil.Process.kill, "was killed by SIGKILL, as the kernel does where memory runs out"),
+        (psutil.Process.suspend, "process 1 of 2 (from 0) is stopped: no sign of life of 2 processes for"),
+    ],
+    ids=["killed", "stopped"],
+)
+def test_a_sweep_that_loses_a_process_ends_as_if_it_had_not(
+    does: Callable[[psutil.Process], None], said: str, tmp_path: Path, undisturbed: dict[str, Any]
+) -> None:
+    if TrainTask._crew is not None:  # kept for the next trial
+        TrainTask._crew.end()
+    folder = tmp_path / "small"
+    meanwhile = _meanwhile(folder / "trials" / "0000" / "last.pt", does)
+    assert run_quietly(small_sweep(tmp_path, *WATCHED), folder)
+    meanwhile.join()
+    assert facts(folder) == undisturbed
+    assert said in "".join(path.read_text() for path in folder.glob("trials/*/log.txt"))
+    assert said in (folder / "events.log").read_text()
+    assert len(_followers()) == 1, "those that wait for the next trial, and no other"
 
-    def kill() -> None:
-        while not begun.exists():
-            time.sleep(0.002)
-        for child in psutil.Process().children():
-            if processes.FOLLOWER in child.cmdline():
-                child.kill()
 
-    killer = threading.Thread(target=kill)
-    killer.start()
-    assert run_quietly(small_sweep(tmp_path, *TWO), tmp_path / "small")
-    killer.join()
-    assert facts(tmp_path / "small") == undisturbed
-    assert "was killed by SIGKILL" in (begun.parent / "log.txt").read_text()
-    assert "was killed by SIGKILL" in (tmp_path / "small" / "events.log").read_text()
+@pytest.mark.cluster
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize("which", ["the first", "the other"])
+def test_on_ray_one_that_stands_still_is_replaced_and_leaves_none_behind(
+    which: str, tmp_path: Path, undisturbed: dict[str, Any]
+) -> None:
+    if TrainTask._crew is not None:
+        TrainTask._crew.end()
+    stopped: list[psutil.Process] = []
+
+    def stop(other: psutil.Process) -> None:
+        first = other.parent()
+        assert first is not None
+        stopped.append(first if which == "the first" else other)
+        stopped[0].suspend()
+
+    folder = tmp_path / "small"
+    meanwhile = _meanwhile(folder / "trials" / "0000" / "last.pt", stop)
+    assert run_quietly(small_sweep(tmp_path, *WATCHED), folder, "ray")
+    meanwhile.join()
+    assert facts(folder) == undisturbed
+    assert stopped
+    said = (folder / "events.log").read_text()
+    assert "no sign of life" in said
+    if which == "the other":
+        assert "process 1 of 2 (from 0) is stopped" in said
+    psutil.wait_procs(stopped, timeout=120)
+    assert not any(each.is_running() for each in stopped)
+    assert not _followers()
 
 
 @pytest.mark.cluster
@@ -138,3 +202,17 @@ def test_a_sweep_that_loses_a_process_ends_as_if_it_had_not(tmp_path: Path, undi
 def test_ray_gives_what_local_gives(tmp_path: Path, undisturbed: dict[str, Any]) -> None:
     assert run_quietly(small_sweep(tmp_path, *TWO), tmp_path / "small", "ray")
     assert facts(tmp_path / "small") == undisturbed
+
+
+def test_a_process_that_is_lost_in_a_worker_is_said_by_its_own_line() -> None:
+    """And not by that of the library which found the connection closed, that Ray writes before it."""
+    try:
+        try:
+            raise RuntimeError("[pair.cc:561] Connection closed by peer [127.0.0.1]:7829")
+        except RuntimeError as error:
+            raise ProcessLost("process 1 of 2 (from 0) is stopped: no sign of life of 2 processes for 8 s") from error
+    except ProcessLost as error:
+        written = "".join(traceback.format_exception(error))
+    assert on_ray.ray_nodes.in_words(written) == (
+        "ProcessLost: process 1 of 2 (from 0) is stopped: no sign of life of 2 processes for 8 s"
+    )

@@ -11,12 +11,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from robustray.pulse import TIMES
 from sweeps.running import watch
 from sweeps.running.local import Local
 from sweeps.running.nodes import JobResumed, JobReturned, NodeNews
 from sweeps.running.queues import DONE, End, Job, Result, Signal, Verdict
 from sweeps.running.tasks.base import OneStep, Report
-from sweeps.running.watch import ALIVE, SLACK, TIMES, Frozen, Watch, hung
+from sweeps.running.watch import ALIVE, SLACK, Frozen, Watch, hung
 
 
 class Clock:

@@ -56,6 +56,14 @@ class Living:
         self.counted: Callable[[], None] = lambda: None
         """Called when an attempt is counted, and before it may end: elsewhere the count has to be known too."""
 
+    def loosen(self, silent: float) -> bool:
+        """Called in another thread where it gave no sign for so many seconds: ends other processes that its step may wait for.
+
+        Returns:
+            Whether there were any; the step is then given a moment to end with ProcessLost by itself.
+        """
+        return False
+
 
 class OneStep(Living, ABC):
     """A job of a trial that is done in one step. Interrupted, what it had not written down is given up, and begins anew.

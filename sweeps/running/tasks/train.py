@@ -99,6 +99,13 @@ class TrainTask(Living):
         trainer = cast("Trainer", self.trainer)  # scripts are not sent to rungs
         return {**report, **trainer.standing(), "outcome": PAUSED, "done": True}
 
+    def loosen(self, silent: float) -> bool:
+        crew = type(self)._crew
+        if crew is None or self.work.get("processes", 1) == 1:
+            return False
+        crew.give_up(silent)
+        return True
+
     def _heed(self, _: object) -> None:
         self.watch.beat()
         if self._interrupted:
