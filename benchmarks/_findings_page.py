@@ -160,7 +160,8 @@ def _plane(
         ]  # a name is the legend's
         figure.add_scatter(
             x=means[x], y=means[y], mode="lines+markers+text", name=name, text=text, textposition=place,
-            textfont={"size": 11, "color": colour}, cliponaxis=False, line={"color": colour, "width": 2}, marker={"size": 9, "symbol": symbol},
+            cliponaxis=False,
+            textfont={"size": 11, "color": colour}, line={"color": colour, "width": 2}, marker={"size": 9, "symbol": symbol},
         )  # fmt: skip
     figure.update_xaxes(title=f"{_COLUMNS[x]}, %")
     figure.update_yaxes(title=f"{_COLUMNS[y]}, %")

@@ -85,7 +85,8 @@ def figure(rows: pd.DataFrame, title: str, split: str = TEST) -> go.Figure:
     """
     drawn, alone = go.Figure(), rows["sweep"].nunique() == 1
     for kind, colour in zip(_KINDS, _LOOK.categories, strict=False):
-        for at, (sweep, part) in enumerate(rows[rows.made == kind].groupby("sweep")):
+        ordered = rows[rows.made == kind].sort_values(["clean", "robust"], ascending=[True, False])
+        for at, (sweep, part) in enumerate(ordered.groupby("sweep")):
             bars = {
                 axis: {
                     "type": "data",

@@ -92,7 +92,7 @@ def follow(page: Path, folder: Path, at_most: int = 100) -> str:
             added = AS_THEY_STAND.get(page.stem) or (
                 f"{SMALL}{EPOCHS.get(page.stem, 'schedule.epochs=1')} {MORE.get(page.stem, '')}"
             )
-            script = RUN.sub(lambda found, added=added: f"{found[0].rstrip()} {added} ", block.text)
+            script = RUN.sub(rf"\g<0> {added.replace(chr(92), chr(92) * 2)} ", block.text)
             done = subprocess.run(
                 ["bash", "-euo", "pipefail", "-c", script],
                 cwd=folder, env=environment, capture_output=True, text=True, timeout=600, check=False,
