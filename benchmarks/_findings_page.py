@@ -9,11 +9,9 @@ from typing import Any
 import pandas as pd
 import plotly.graph_objects as go
 from _claims import ANGLE, ANGLES, BETAS, EPS, LSE_BETAS, RADII, RATES, Verdict, settings
+from _look import LOOK as _LOOK
+from _look import SYMBOLS, save
 
-from analysis.palette import THEMES
-from analysis.picture import png
-
-_LOOK = THEMES["light"]
 _COLUMNS = {"clean": "clean", "robust": "robust (APGD-CE, APGD-T)", "spatial": f"under rotations up to {ANGLE}°"}
 _COLOURS = dict(zip(_COLUMNS, _LOOK.categories, strict=False))
 
@@ -35,11 +33,18 @@ def publish(docs: Path, runs: pd.DataFrame, verdicts: Sequence[Verdict]) -> None
         for v in verdicts
     )  # fmt: skip
     claims.to_csv(folder / "claims.csv", index=False, float_format="%.6g")
-    for name, figure in _figures(runs).items():
-        (folder / f"{name}.png").write_bytes(png(figure, 760, 430))
+    draw(docs, runs)
     page = docs / "findings.md"
     before = page.read_text(encoding="utf-8") if page.exists() else ""
     page.write_text(_page(runs, verdicts) + "".join(before.partition(_BY_HAND)[1:]), encoding="utf-8")
+
+
+def draw(docs: Path, runs: pd.DataFrame) -> None:
+    """Writes the PNGs alone."""
+    for name, figure in _figures(runs).items():
+        legend = {"orientation": "h", "y": 1.02, "yanchor": "bottom", "x": 0}
+        margin = {"l": 60, "r": 45, "t": 40, "b": 50}
+        save(figure, docs / "findings" / f"{name}.png", 620, 360, legend=legend, margin=margin)
 
 
 def _page(runs: pd.DataFrame, verdicts: Sequence[Verdict]) -> str:
@@ -109,7 +114,7 @@ def _figures(runs: pd.DataFrame) -> dict[str, go.Figure]:
 def _curves(runs: pd.DataFrame, along: str, curves: Iterable[Curve], *, log: bool = False) -> go.Figure:
     """Means over seeds with every seed as a faint line."""
     figure = go.Figure()
-    for name, places, names, column, colour in curves:
+    for (name, places, names, column, colour), symbol in zip(curves, SYMBOLS, strict=False):
         table = 100 * runs[runs.setting.isin(names)].pivot(index="seed", columns="setting", values=column)[list(names)]
         for _, row in table.iterrows():
             figure.add_scatter(
@@ -122,9 +127,15 @@ def _curves(runs: pd.DataFrame, along: str, curves: Iterable[Curve], *, log: boo
             )
         line = {"color": colour, "width": 2.5}
         figure.add_scatter(
-            x=list(places), y=table.mean(), mode="lines+markers", name=name, line=line, marker={"size": 8}
+            x=list(places),
+            y=table.mean(),
+            mode="lines+markers",
+            name=name,
+            line=line,
+            marker={"size": 8, "symbol": symbol},
         )
-    figure.update_layout(**_layout(along, "accuracy, %"))
+    figure.update_xaxes(title=along)
+    figure.update_yaxes(title="accuracy, %")
     if log:
         figure.update_xaxes(type="log", tickvals=[place for _, places, *_ in [next(iter(curves))] for place in places])
     return figure
@@ -136,33 +147,25 @@ def _plane(
     """Curves in the plane of two accuracies: means over seeds, labelled, on all seeds as faint points."""
     figure = go.Figure()
     places = ("top right", "bottom left", "bottom right")  # a point on two curves has two labels
-    for (name, (names, labels)), colour, place in zip(curves.items(), _LOOK.categories, places, strict=False):
+    looks = zip(_LOOK.categories, SYMBOLS, places, strict=False)
+    for (name, (names, labels)), (colour, symbol, place) in zip(curves.items(), looks, strict=False):
         part = runs[runs.setting.isin(names)]
         faint = {"color": colour, "size": 4}
         figure.add_scatter(
             x=100 * part[x], y=100 * part[y], mode="markers", showlegend=False, opacity=0.3, marker=faint
         )
         means = 100 * part.groupby("setting")[[x, y]].mean().loc[list(names)]
-        text = [f"{label} {each}".strip() if isinstance(each, str) else f"{label} {each:g}".strip() for each in labels]
+        text = [
+            "" if isinstance(each, str) else f"{label} {each:g}".strip() for each in labels
+        ]  # a name is the legend's
         figure.add_scatter(
             x=means[x], y=means[y], mode="lines+markers+text", name=name, text=text, textposition=place,
-            textfont={"size": 11, "color": colour}, line={"color": colour, "width": 2}, marker={"size": 9},
+            cliponaxis=False,
+            textfont={"size": 11, "color": colour}, line={"color": colour, "width": 2}, marker={"size": 9, "symbol": symbol},
         )  # fmt: skip
-    figure.update_layout(**_layout(f"{_COLUMNS[x]}, %", f"{_COLUMNS[y]}, %"))
+    figure.update_xaxes(title=f"{_COLUMNS[x]}, %")
+    figure.update_yaxes(title=f"{_COLUMNS[y]}, %")
     return figure
-
-
-def _layout(x: str, y: str) -> dict[str, Any]:
-    axis = {"gridcolor": _LOOK.grid, "zeroline": False, "linecolor": _LOOK.muted}
-    return {
-        "paper_bgcolor": _LOOK.paper,
-        "plot_bgcolor": _LOOK.paper,
-        "font": {"color": _LOOK.ink, "size": 13},
-        "xaxis": {"title": x, **axis},
-        "yaxis": {"title": y, **axis},
-        "legend": {"orientation": "h", "y": 1.12, "x": 0},
-        "margin": {"l": 60, "r": 30, "t": 40, "b": 55},
-    }
 
 
 _TEMPLATE = """# Findings

@@ -8,7 +8,6 @@ from pathlib import Path
 import pandas as pd
 
 _NAMES = {"ours": "ours", "plain": "OptunaSearch"}
-_SYMBOLS = ("circle", "square", "diamond", "triangle-up", "x", "star")
 
 
 def figure(path: Path, rows: pd.DataFrame, minutes: float, volume: Callable[[pd.DataFrame, str], float]) -> None:
@@ -18,12 +17,10 @@ def figure(path: Path, rows: pd.DataFrame, minutes: float, volume: Callable[[pd.
         path: of the PNG. minutes: that a search had. volume: the score of some rows on a split.
     """
     from _bench import machine
+    from _look import LOOK as look
+    from _look import SYMBOLS, save, titled
     from plotly.subplots import make_subplots
 
-    from analysis.palette import THEMES
-    from analysis.picture import png
-
-    look = THEMES["light"]
     titles = ("on validation, PGD, as searches saw it", "members on test, AutoAttack")
     drawn = make_subplots(1, 2, subplot_titles=titles, horizontal_spacing=0.1)
     for place, name in enumerate(_NAMES):
@@ -40,18 +37,12 @@ def figure(path: Path, rows: pd.DataFrame, minutes: float, volume: Callable[[pd.
             drawn.add_scatter(
                 x=100 * front.test_clean, y=100 * front.test_autoattack, mode="markers", legendgroup=name,
                 name=f"{_NAMES[name]}, seed {seed}",
-                marker={"color": colour, "size": 9, "symbol": _SYMBOLS[int(str(seed)) % len(_SYMBOLS)]}, row=1, col=2,
+                marker={"color": colour, "size": 9, "symbol": SYMBOLS[int(str(seed)) % len(SYMBOLS)]}, row=1, col=2,
             )  # fmt: skip
-    axis = {"gridcolor": look.grid, "linecolor": look.muted, "zeroline": False}
-    drawn.update_xaxes(**axis)
-    drawn.update_yaxes(**axis)
     drawn.update_xaxes(title="minutes of one processor core", row=1, col=1)
     drawn.update_yaxes(title="hypervolume above (10 %, 0 %)", rangemode="tozero", row=1, col=1)
     drawn.update_xaxes(title="clean accuracy, %", row=1, col=2)
     drawn.update_yaxes(title="robust accuracy, %", rangemode="tozero", row=1, col=2)
-    title = f"Two searches at equal device time<br><sub>{machine()}</sub>"
-    drawn.update_layout(
-        title={"text": title, "x": 0.02}, paper_bgcolor=look.paper, plot_bgcolor=look.paper, font={"color": look.ink},
-        width=1040, height=470, margin={"l": 60, "r": 20, "t": 120, "b": 50},
-    )  # fmt: skip
-    path.write_bytes(png(drawn, scale=1.5))
+    drawn.update_annotations(font={"size": 12})
+    title = titled("Two searches at equal device time", machine())
+    save(drawn, path, 900, 400, title=title, margin={"l": 60, "r": 20, "t": 100, "b": 50})

@@ -1,52 +1,56 @@
-"""The figure of a benchmark of searches: median regret against cost."""
+"""The figures of a benchmark of searches: median regret at shares of the budget, from the rows of its CSV."""
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
-import numpy as np
-from numpy.typing import NDArray
+import pandas as pd
+import plotly.graph_objects as go
+from _look import LOOK, SYMBOLS, save, titled
 
-Array = NDArray[np.float64]
+_CASE = re.compile(r"(?P<table>\S+(?: \([^)]*\))?) (?P<search>.+)")
+_MEDIAN = re.compile(r"median regret at (?P<share>[\d.]+) of the budget")
 
 
-def figure(path: Path, title: str, costs: Array, curves: dict[str, Array]) -> None:
-    """Medians of [sweeps, costs] regrets as steps, one line each, and for the first two the quartiles as bands.
+def figures(rows: pd.DataFrame, folder: Path, name: str, first: list[str], least: int) -> None:
+    """A figure for each table: a line for each search, the middle half of its sweeps as a bar where the rows have it.
 
     Args:
-        path: of the PNG. costs: in whole trainings.
+        name: how the files' names begin. first: searches that come first, and are drawn thicker. least: sweeps that a search
+            needs to be shown.
     """
-    import plotly.graph_objects as go
-    from _bench import machine
+    found = rows["case"].str.extract(_CASE).join(rows["measure"].str.extract(_MEDIAN)).join(rows)
+    found = found[found["share"].notna() & (found["sweeps"] >= least)]
+    looks = sorted(found["search"].unique(), key=lambda search: (search not in first, search))
+    for table, part in found.groupby("table", sort=False):
+        file = str(table).replace(" (", "-").rstrip(")")
+        _figure(folder / f"{name}-{file}.png", str(table), part, looks, first)
 
-    from analysis.palette import THEMES
-    from analysis.picture import png
 
-    look, drawn = THEMES["light"], go.Figure()
-    dashes = ("solid", "dash", "dot", "dashdot")
-    for place, (name, regrets) in enumerate(curves.items()):
-        colour = look.categories[place % len(look.categories)]
-        if place < 2:
-            low, high = np.quantile(regrets, [0.25, 0.75], axis=0)
-            drawn.add_scatter(
-                x=[*costs, *costs[::-1]], y=[*high, *low[::-1]], fill="toself", fillcolor=colour, opacity=0.12,
-                line={"width": 0}, showlegend=False, hoverinfo="skip",
-            )  # fmt: skip
-        line = {"color": colour, "shape": "hv", "dash": dashes[place // len(look.categories)]}
+def _figure(path: Path, table: str, part: pd.DataFrame, looks: list[str], first: list[str]) -> None:
+    """Args: looks: all searches, by whose order each looks the same in every figure."""
+    drawn, barred = go.Figure(), {"lower_quartile", "upper_quartile"} <= set(part.columns)
+    ends = part[part["share"].astype(float) == 1].set_index("search")["value"]
+    order = sorted(ends.index, key=lambda search: (search not in first, float(ends[search])))
+    for beside, search in enumerate(order):
+        place = looks.index(search)
+        curve = part[part["search"] == search].sort_values("share")
+        share, lacking, bars = 100 * curve["share"].astype(float), 100 * curve["value"], {}
+        if barred:
+            share += 0.5 * (beside - (len(order) - 1) / 2)  # bars side by side
+            up, down = 100 * curve["upper_quartile"] - lacking, lacking - 100 * curve["lower_quartile"]
+            bars = {"array": up, "arrayminus": down, "symmetric": False, "thickness": 0.8, "width": 0}
+        colour = LOOK.categories[place % len(LOOK.categories)]
         drawn.add_scatter(
-            x=costs, y=np.median(regrets, axis=0), name=f"{name} ({len(regrets)})", mode="lines", line=line
-        )
-    axis = {"gridcolor": look.grid, "linecolor": look.muted}
-    said = "medians over sweeps, their number in brackets; bands: the middle half of the first two"
-    drawn.update_layout(
-        title={"text": f"{title}<br><sub>{said}<br>{machine()}</sub>", "x": 0.02},
-        paper_bgcolor=look.paper, plot_bgcolor=look.paper, font={"color": look.ink},
-        xaxis={**axis, "title": "cost, whole trainings"},
-        yaxis={**axis, "title": "share of the best hypervolume lacking", "range": [0, 1]},
-        width=860, height=560, margin={"l": 60, "r": 20, "t": 110, "b": 50},
-    )  # fmt: skip
-    path.parent.mkdir(exist_ok=True)
-    try:
-        path.write_bytes(png(drawn))
-    except Exception as error:
-        print(f"{path.name} was not drawn: {str(error).splitlines()[0]}")
+            x=share, y=lacking, error_y=bars, name=f"{search} ({curve['sweeps'].iloc[0]:.0f})", mode="lines+markers",
+            marker={"size": 7, "symbol": SYMBOLS[place % len(SYMBOLS)], "color": colour},
+            line={"color": colour, "width": 3 if search in first else 1.3,
+                  "dash": "solid" if place < len(LOOK.categories) else "dot"},
+        )  # fmt: skip
+    drawn.update_xaxes(title="share of the budget that is spent, %", tickvals=[25, 33, 50, 75, 100])
+    drawn.update_yaxes(title="hypervolume lacking, % of the best", rangemode="tozero")
+    machine = str(part["machine"].iloc[0])
+    below = f"medians over sweeps, their number in brackets; {machine}"
+    title = titled(f"Searches over {table}", below)
+    save(drawn, path, 760, 430, title=title, margin={"l": 60, "r": 20, "t": 65, "b": 50})

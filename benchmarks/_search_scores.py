@@ -74,7 +74,11 @@ def judge(bench: Bench, table: str, budget: int, found: dict[str, Sweeps]) -> No
         case, many = f"{table} {name}", {"sweeps": len(sweeps)}
         counts = {key: round(float(np.mean([each[key] for _, each in sweeps])), 1) for key in sweeps[0][1]}
         for share in (0.25, *QUARTERS):
-            bench.row(case, f"median regret at {share:.2f} of the budget", medians[_at(share)], **many, **counts)
+            quartiles = np.quantile(judged[:, _at(share)], [0.25, 0.75]).round(4).tolist()
+            around = dict(zip(("lower_quartile", "upper_quartile"), quartiles, strict=True))
+            bench.row(
+                case, f"median regret at {share:.2f} of the budget", medians[_at(share)], **many, **counts, **around
+            )
         bench.row(case, "median regret at the end, selected", float(np.median(steps[True][name][:, -1])), **many)
         for selected, word in ((False, ""), (True, ", selected")):
             if BASELINE in found:

@@ -1,10 +1,12 @@
 """Derived points against the trained frontier, image by image: a table and a figure, from sweeps that differ in their seed.
 
     python benchmarks/derived_figure.py docs/findings/NAME results/NAME [results/OTHER ...]
+    python benchmarks/derived_figure.py docs/findings/NAME --title 'its title' [--split validation]
 
-writes NAME.csv and NAME.png, and says of each sweep what its points added on the selection set. A derived member is set
-against every trained one: the difference of their accuracies on the same images of the split, with its 95 % interval by the
-paired bootstrap (`analysis.paired`). It lies beyond the trained frontier where it is worse than no trained member in both, and
+writes NAME.csv and NAME.png, and says of each sweep what its points added on the selection set; without a sweep it draws
+NAME.png from NAME.csv. A derived member is set against every trained one: the difference of their accuracies on the same
+images of the split, with its 95 % interval by the paired bootstrap (`analysis.paired`). It lies beyond the trained frontier
+where it is worse than no trained member in both, and
 *beyond noise* where against each of them the interval of clean or of robust accuracy lies above 0. Trained trials that a
 derived point dominated on the selection set are no members and were not tested.
 """
@@ -18,19 +20,17 @@ import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 from _bench import interval
+from _look import LOOK as _LOOK
+from _look import SYMBOLS, save, titled
 
 import analysis
 from analysis import comparison, derivation, paired
-from analysis.palette import THEMES
 from analysis.pareto import wilson
-from analysis.picture import png
 from robustray.errors import UserError
 from sweeps import record
 from sweeps.record import Snapshot
 from sweeps.standing import SELECTION, TEST
 
-_LOOK = THEMES["light"]
-_SYMBOLS = ("circle", "square", "diamond", "triangle-up", "x", "star")
 _KINDS = ("trained", "soup", "smoothing", "nonlinear")
 
 
@@ -85,7 +85,8 @@ def figure(rows: pd.DataFrame, title: str, split: str = TEST) -> go.Figure:
     """
     drawn, alone = go.Figure(), rows["sweep"].nunique() == 1
     for kind, colour in zip(_KINDS, _LOOK.categories, strict=False):
-        for at, (sweep, part) in enumerate(rows[rows.made == kind].groupby("sweep")):
+        ordered = rows[rows.made == kind].sort_values(["clean", "robust"], ascending=[True, False])
+        for at, (sweep, part) in enumerate(ordered.groupby("sweep")):
             bars = {
                 axis: {
                     "type": "data",
@@ -100,16 +101,16 @@ def figure(rows: pd.DataFrame, title: str, split: str = TEST) -> go.Figure:
             drawn.add_scatter(
                 x=100 * part.clean, y=100 * part.robust, name=kind, legendgroup=kind, showlegend=at == 0,
                 mode="markers+lines" if kind == "trained" else "markers", **(bars if alone else {}),
-                marker={"color": colour, "size": 10, "symbol": _SYMBOLS[int(str(sweep)) % len(_SYMBOLS)]},
+                marker={"color": colour, "size": 10, "symbol": SYMBOLS[int(str(sweep)) % len(SYMBOLS)]},
                 line={"color": colour, "width": 1, "dash": "dot"},
             )  # fmt: skip
-    grid = {"gridcolor": _LOOK.grid, "linecolor": _LOOK.muted, "zeroline": False}
-    drawn.update_layout(
-        title={"text": title, "x": 0.02, "font": {"size": 13}},
-        paper_bgcolor=_LOOK.paper, plot_bgcolor=_LOOK.paper, font={"color": _LOOK.ink},
-        xaxis={**grid, "title": f"clean accuracy on {split}, %"}, yaxis={**grid, "title": f"robust accuracy on {split}, %"},
-        margin={"l": 60, "r": 20, "t": 60, "b": 50},
-    )  # fmt: skip
+    ends = {name: 100 * np.array([rows[name].min(), rows[name].max()]) for name in comparison.SHORT}
+    if alone:
+        ends = {name: 100 * np.array([rows[f"{name}_low"].min(), rows[f"{name}_high"].max()]) for name in ends}
+    room = {name: [low - 0.06 * (high - low), high + 0.06 * (high - low)] for name, (low, high) in ends.items()}
+    drawn.update_xaxes(title=f"clean accuracy on {split}, %", range=room["clean"])
+    drawn.update_yaxes(title=f"robust accuracy on {split}, %", range=room["robust"])
+    drawn.update_layout(title=titled(title), margin={"l": 60, "r": 20, "t": 50, "b": 50})
     return drawn
 
 
@@ -141,7 +142,9 @@ def _said(number: int, rows: pd.DataFrame, added: derivation.Added) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("out", type=Path, help="where to write, without an ending")
-    parser.add_argument("folders", type=Path, nargs="+", help="of finished sweeps with derived points")
+    parser.add_argument(
+        "folders", type=Path, nargs="*", help="of finished sweeps with derived points; none: draws the CSV"
+    )
     parser.add_argument(
         "--split",
         choices=(TEST, SELECTION),
@@ -150,6 +153,12 @@ def main() -> None:
     )
     parser.add_argument("--title", default="95 % intervals over images", help="of the figure")
     options = parser.parse_args()
+    if not options.folders:
+        save(
+            figure(pd.read_csv(options.out.with_suffix(".csv")), options.title, options.split),
+            options.out.with_suffix(".png"), 600, 400,
+        )  # fmt: skip
+        return
     tables, gains = [], []
     for number, folder in enumerate(options.folders):
         rows, added = read(folder, options.split)
@@ -164,7 +173,7 @@ def main() -> None:
         )
     options.out.parent.mkdir(parents=True, exist_ok=True)
     whole.to_csv(options.out.with_suffix(".csv"), index=False, float_format="%.4f")
-    options.out.with_suffix(".png").write_bytes(png(figure(whole, options.title, options.split), 680, 460, 1.5))
+    save(figure(whole, options.title, options.split), options.out.with_suffix(".png"), 600, 400)
     columns = ["sweep", "trial", "made", "clean", "robust", *(["against", "beyond"] if "beyond" in whole else [])]
     print(whole[columns].to_string(index=False))
 

@@ -1,6 +1,6 @@
 """Trains the trials that the claims of `_claims.py` are about, tests the claims, and writes docs/findings.md.
 
-    python benchmarks/findings.py [--quick] [--workers 2]
+    python benchmarks/findings.py [--quick] [--workers 2] [--figure]
 
 12 seeds of 19 settings on scikit-learn's digits: about half an hour on 2 CPU cores. Rows are appended as they come, so the
 same command goes on where it was stopped; a row belongs to its setting's options and is trained again when they change.
@@ -23,7 +23,7 @@ from typing import Any
 
 import pandas as pd
 from _claims import ANGLE, BASE, CLAIMS, SEEDS, settings, verdicts
-from _findings_page import publish
+from _findings_page import draw, publish
 from rich.progress import track
 
 from robustray.trial import TrialConfig
@@ -131,7 +131,11 @@ def main() -> None:
         "--quick", action="store_true", help="one seed, into a folder of its own: no claim can be tested"
     )
     parser.add_argument("--workers", type=int, default=2, help="processes")
+    parser.add_argument("--figure", action="store_true", help="train nothing: draw the figures of runs.csv as it is")
     options = parser.parse_args()
+    if options.figure:
+        draw(DOCS, pd.read_csv(RUNS))
+        return
     docs = Path(tempfile.mkdtemp()) if options.quick else DOCS
     path = docs / RUNS.relative_to(DOCS)
     path.parent.mkdir(parents=True, exist_ok=True)

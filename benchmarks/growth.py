@@ -1,6 +1,7 @@
 """How the cost of training grows with batch, width, depth and attack steps; and trials per minute with trials at a time.
 
     python benchmarks/growth.py [--quick] [--axes batch,width,depth,steps,workers] [--device cpu]
+    python benchmarks/growth.py --figure benchmarks/results/DATE-growth.csv
 
 TRADES on 32x32 pixels through the trainer, each point in a process of its own. On a CPU the network is PreActResNet-18 with 16
 channels instead of 64, so that a step takes a second. Beside every speed stands its distance from the limit: the FLOP/s that
@@ -14,10 +15,11 @@ import math
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
-from _bench import Bench, machine
+import pandas as pd
+from _bench import Bench
 from _contender import CEILING, FLOPS, OURS, Order
+from _look import rows_of
 from train import STEPS, measure, template, trial, write_images
 
 from robustray.devices import pick_device
@@ -25,6 +27,14 @@ from robustray.devices import pick_device
 FIGURES = Path(__file__).parent.parent / "docs/performance"
 AXES = ("batch", "width", "depth", "steps", "workers")
 SPACE = Path(__file__).parent.parent / "search_spaces/trades_beta.yaml"
+
+X_TITLES = {
+    "batch": "images in a batch",
+    "width": "channels of the first stage",
+    "depth": "layers",
+    "steps": "attack steps",
+    "workers": "trials at a time",
+}
 
 Point = tuple[float, list[str], int]
 """Where on the axis, the options of the trial, and images per batch."""
@@ -86,33 +96,39 @@ def trials_per_minute(workers: int, trials: int) -> float:
     return 60 * (trials - workers) / (ended[-1] - ended[workers - 1]).total_seconds()
 
 
-def figure(name: str, x_title: str, title: str, unit: str, x: list[float], curves: dict[str, list[float]]) -> None:
-    """A log-log figure of an axis, in a file of that name. What draws is loaded here: measuring does without it."""
+def figures(rows: pd.DataFrame, device: str) -> None:
+    """A figure for each axis that rows of a device are of. What draws is loaded here: measuring does without it."""
     import plotly.graph_objects as go
+    from _look import LOOK, SYMBOLS, save, titled
 
-    from analysis.palette import THEMES
-    from analysis.picture import png
-
-    look, drawn = THEMES["light"], go.Figure()
-    for (words, values), colour in zip(curves.items(), look.categories, strict=False):
-        drawn.add_scatter(x=x, y=values, name=words, mode="lines+markers", line={"color": colour}, marker={"size": 8})
-    axis: dict[str, Any] = {"type": "log", "gridcolor": look.grid, "linecolor": look.muted}
-    labels = [mantissa * 10**power for power in range(-2, 6) for mantissa in (1, 2, 5)]
-    largest = max(max(values) for values in curves.values())
-    least = min(min(values) for values in curves.values())
-    drawn.update_layout(
-        title={"text": f"{title}<br><sub>{machine()}</sub>", "x": 0.02},
-        paper_bgcolor=look.paper, plot_bgcolor=look.paper, font={"color": look.ink},
-        xaxis={**axis, "title": x_title, "tickvals": x, "ticktext": [f"{place:g}" for place in x]},
-        yaxis={**axis, "title": unit, "tickvals": labels, "ticktext": [f"{label:g}" for label in labels],
-               "range": [math.log10(least / 1.5), math.log10(1.5 * largest)]},
-        width=680, height=420, margin={"l": 60, "r": 20, "t": 70, "b": 50},
-    )  # fmt: skip
-    FIGURES.mkdir(exist_ok=True)
-    try:
-        (FIGURES / f"{name}.png").write_bytes(png(drawn))
-    except Exception as error:
-        print(f"{name}.png was not drawn: {str(error).splitlines()[0]}")
+    for axis, part in rows.assign(axis=rows["case"].str.split().str[0]).groupby("axis", sort=False):
+        name, drawn = str(axis), go.Figure()
+        many = part["measure"].nunique() > 1
+        for place, (what, curve) in enumerate(part.groupby("measure", sort=False)):
+            drawn.add_scatter(
+                x=curve["case"].str.split().str[1].astype(float), y=curve["value"], name=str(what).split(",")[0],
+                mode="lines+markers", showlegend=many, line={"color": LOOK.categories[place], "width": 2},
+                marker={"size": 9, "symbol": SYMBOLS[place]},
+            )  # fmt: skip
+        places = sorted({float(case.split()[1]) for case in part["case"]})
+        drawn.update_xaxes(type="log", title=X_TITLES[name], tickvals=places, ticktext=[f"{each:g}" for each in places])
+        if name == "workers":
+            drawn.update_yaxes(title="trials a minute", rangemode="tozero")
+        else:
+            labels = [mantissa * 10**power for power in range(-2, 6) for mantissa in (1, 2, 5)]
+            ends = [math.log10(part["value"].min() / 1.4), math.log10(1.4 * part["value"].max())]
+            texts = [f"{label:g}" for label in labels]
+            drawn.update_yaxes(type="log", title="images a second", tickvals=labels, ticktext=texts, range=ends)
+        machine = str(part["machine"].iloc[0])
+        said = "Trials of the shipped sweep" if name == "workers" else "Training by TRADES with 10 attack steps"
+        if name == "steps":
+            said = "Training by TRADES"
+        legend = (
+            {"x": 0.98, "y": 0.98, "xanchor": "right", "yanchor": "top"} if name != "batch" else {"x": 0.02, "y": 0.98}
+        )
+        file = f"{name}-cuda" if device == "cuda" and name != "workers" else name
+        layout = {"title": titled(said, machine), "margin": {"l": 60, "r": 25, "t": 65, "b": 50}, "legend": legend}
+        save(drawn, FIGURES / f"{file}.png", 560, 360, **layout)
 
 
 def main() -> None:
@@ -123,7 +139,11 @@ def main() -> None:
     line.add_argument("--device", default="auto", help="auto, cpu, cuda")
     line.add_argument("--workers", default="1,2,4", help="how many trials at a time, on the axis of workers")
     line.add_argument("--trials", type=int, default=40, help="trials on the axis of workers")
+    line.add_argument("--figure", type=Path, nargs="+", help="measure nothing: draw the figures of these dated CSVs")
     options = line.parse_args()
+    if options.figure:
+        figures(rows_of(*options.figure), options.device)
+        return
     device = pick_device(options.device).type
     axes = ["width", "steps"] if options.quick else options.axes.split(",")
     precisions = (options.precision or ("fp32" if options.quick else "fp32,bf16")).split(",")
@@ -134,24 +154,18 @@ def main() -> None:
     }
     needed: dict[tuple[str, ...], float] = {}
     for axis in (each for each in axes if each != "workers"):
-        curves: dict[str, list[float]] = {}
         for precision in precisions:
             for place, speed, gflop, batch in speeds(axis, device, precision, needed, quick=options.quick):
                 share = round(speed * gflop / ceilings[precision], 3)
                 words = f"{precision}, images/s"
                 bench.row(f"{axis} {place:g}", words, speed, gflop=round(gflop, 3), utilisation=share, batch=batch)
-                curves.setdefault(precision, []).append(speed)
-        if not options.quick:
-            x = [place for place, *_ in points(axis, device, quick=False)]
-            name = axis if device == "cpu" else f"{axis}-{device}"
-            figure(name, axis, f"TRADES-10: images/s against {axis}", "images/s", x, curves)
     if "workers" in axes:
         counts = [int(each) for each in options.workers.split(",")]
         rates = [trials_per_minute(count, options.trials) for count in counts]
         for count, rate in zip(counts, rates, strict=True):
             bench.row(f"workers {count}", "trials per minute, shipped sweep", rate)
-        title = "Trials per minute of the shipped sweep"
-        figure("workers", "workers", title, "trials/min", [float(c) for c in counts], {"": rates})
+    if not options.quick:
+        figures(rows_of(bench.path), device)
     bench.close()
 
 

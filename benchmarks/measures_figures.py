@@ -1,6 +1,6 @@
 """Every measure of three trained networks, as a table and a figure of small multiples.
 
-    python benchmarks/measures_figures.py [--quick] [--work FOLDER]
+    python benchmarks/measures_figures.py [--quick] [--work FOLDER] [--figure]
 
 One architecture is trained on handwritten digits without a defense, adversarially and by TRADES, alike in all else and with
 one seed; then each registered measure is taken of each on the same 200 test images, with its defaults but for `CHEAPER`.
@@ -21,10 +21,10 @@ import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 import torch
+from _look import LOOK as _LOOK
+from _look import SYMBOLS, save
 from plotly.subplots import make_subplots
 
-from analysis.palette import THEMES
-from analysis.picture import png
 from robustray.data.splits import stratified
 from robustray.errors import UserError
 from robustray.judging.answers import Copies
@@ -55,7 +55,6 @@ BASE: Mapping[str, Any] = {
 CHEAPER: Mapping[str, Any] = {"landscape": {"directions": 3, "points": 11}}
 """In place of defaults of which most of the time would go into one plot."""
 IMAGES = 200
-_LOOK = THEMES["light"]
 _COLUMNS, _ROW = 3, 210
 
 
@@ -121,7 +120,11 @@ def figure(found: pd.DataFrame) -> go.Figure:
                 x=rows["network"],
                 y=value,
                 mode="markers",
-                marker={"size": 9, "color": list(_LOOK.categories[: len(rows)])},
+                marker={
+                    "size": 9,
+                    "color": list(_LOOK.categories[: len(rows)]),
+                    "symbol": list(SYMBOLS[: len(rows)]),
+                },
                 error_y={
                     "type": "data",
                     "symmetric": False,
@@ -136,15 +139,9 @@ def figure(found: pd.DataFrame) -> go.Figure:
             row=at // _COLUMNS + 1,
             col=at % _COLUMNS + 1,
         )
-    drawn.update_layout(
-        template="none",
-        paper_bgcolor=_LOOK.paper,
-        plot_bgcolor=_LOOK.paper,
-        font={"size": 12, "color": _LOOK.ink},
-        margin={"l": 50, "r": 20, "t": 40, "b": 40},
-        height=height * _ROW,
-    )
-    return drawn.update_yaxes(nticks=5, gridcolor=_LOOK.grid, zeroline=False).update_xaxes(range=[-0.5, 2.5])
+    drawn.update_annotations(font={"size": 12})
+    drawn.update_layout(margin={"l": 50, "r": 20, "t": 40, "b": 40}, height=height * _ROW)
+    return drawn.update_yaxes(nticks=5).update_xaxes(range=[-0.5, len(DEFENSES) - 0.5])
 
 
 def _percent(found: pd.DataFrame, name: str) -> bool:
@@ -157,7 +154,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     flags = argparse.ArgumentParser(description=about)
     flags.add_argument("--quick", action="store_true", help="little training, few images, cheap options")
     flags.add_argument("--work", type=Path, help="where networks and measurements lie")
+    flags.add_argument(
+        "--figure", action="store_true", help="measure nothing: draw the figure of docs/findings/measures.csv"
+    )
     asked = flags.parse_args(argv)
+    if asked.figure:
+        drawn = figure(pd.read_csv(DOCS / "measures.csv"))
+        save(drawn, DOCS / "measures.png", 780, drawn.layout.height)
+        return 0
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as spare:
         work = asked.work or Path(spare)
@@ -165,7 +169,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         target = work if asked.quick else DOCS
         found.to_csv(target / "measures.csv", index=False, float_format="%.6g")
         drawn = figure(found)
-        (target / "measures.png").write_bytes(png(drawn, width=900, height=drawn.layout.height, scale=1.5))
+        save(drawn, target / "measures.png", 780, drawn.layout.height)
     return 0
 
 

@@ -106,23 +106,19 @@ def figure(trials: int, curves: dict[int, Curve]) -> None:
     """The driver's milliseconds for a trial against trials ended, a line for each number of workers."""
     import plotly.graph_objects as go
     from _bench import machine
+    from _look import LOOK, SYMBOLS, save, titled
 
-    from analysis.palette import THEMES
-    from analysis.picture import png
-
-    look, drawn = THEMES["light"], go.Figure()
+    drawn = go.Figure()
     for place, (workers, curve) in enumerate(curves.items()):
         ends, each = zip(*curve, strict=True)
-        line = {"color": look.categories[place], "dash": ("solid", "dash", "dot")[place % 3]}
-        drawn.add_scatter(x=ends, y=each, name=f"{workers:,} workers", mode="lines+markers", line=line)
-    axis = {"gridcolor": look.grid, "linecolor": look.muted, "rangemode": "tozero"}
-    title = f"What a driver costs, {trials:,} trials<br><sub>{machine()}; without sampler and stand-ins</sub>"
-    drawn.update_layout(
-        title={"text": title, "x": 0.02}, paper_bgcolor=look.paper, plot_bgcolor=look.paper, font={"color": look.ink},
-        xaxis={**axis, "title": "trials ended"}, yaxis={**axis, "title": "driver, CPU time per trial, ms"},
-        width=700, height=440, margin={"l": 60, "r": 20, "t": 80, "b": 50},
-    )  # fmt: skip
-    FIGURE.write_bytes(png(drawn))
+        drawn.add_scatter(
+            x=ends, y=each, name=f"{workers:,} workers", mode="lines+markers",
+            line={"color": LOOK.categories[place]}, marker={"size": 8, "symbol": SYMBOLS[place]},
+        )  # fmt: skip
+    drawn.update_xaxes(title="trials ended", rangemode="tozero")
+    drawn.update_yaxes(title="CPU time of the driver for a trial, ms", rangemode="tozero")
+    title = titled(f"What a driver costs, {trials:,} trials", f"{machine()}; without sampler and stand-ins")
+    save(drawn, FIGURE, 620, 380, title=title, margin={"l": 60, "r": 20, "t": 65, "b": 50})
 
 
 def main() -> None:

@@ -2,6 +2,7 @@
 
     python benchmarks/search.py [--quick] [--part tune|report] [--table PATH ...] [--searches NAME,...] [--sweeps N]
     python benchmarks/search.py --install-rivals
+    python benchmarks/search.py --figure benchmarks/results/DATE-search.csv
 
 Each sweep has 4 workers and the cost of 60 whole trainings, in the mean over the table's settings. Starts, resumptions and
 evaluations are charged a tenth of an epoch each. A search meets one seed of the table, and settings that it draws become the
@@ -23,13 +24,11 @@ import subprocess
 import sys
 from pathlib import Path
 
-import numpy as np
 from _bench import Bench
 from _fitted import FAITHFUL, fit_error
 from _search_driver import driver
-from _search_figures import figure
 from _search_runs import OWN_ENVIRONMENT, Runs, run_all
-from _search_scores import BASELINE, ENOUGH, OURS, RIVALS, SHARES, judge, regrets
+from _search_scores import BASELINE, ENOUGH, OURS, RIVALS, judge, regrets
 from _searches import SEARCHES, TABLES, Task, curves
 
 BUILD = Path(__file__).parent.parent / "build"
@@ -123,7 +122,11 @@ def main() -> None:
     line.add_argument("--name", default="search", help="of the CSV, and of the figures")
     line.add_argument("--only-run", action="store_true", help="run sweeps, and report nothing")
     line.add_argument("--install-rivals", action="store_true", help="make the rivals' environment, with uv")
+    line.add_argument("--figure", type=Path, nargs="+", help="run nothing: draw the figures of these dated CSVs")
     options = line.parse_args()
+    if options.figure:
+        _draw(options.name, *options.figure)
+        return
     if options.install_rivals:
         install(options.rivals)
         return
@@ -147,23 +150,18 @@ def main() -> None:
     found = regrets(runs, wanted)
     for (table, budget), by_search in found.items():
         judge(bench, table, budget, by_search)
-        if not options.quick:
-            shown = {
-                name: np.array([each.at(budget * SHARES) for each, _ in sweeps])
-                for name, sweeps in by_search.items()
-                if len(sweeps) >= ENOUGH
-            }
-            order = sorted(shown, key=lambda name: (name != OURS, name != BASELINE, name))
-            name = table.replace(" (", "-").rstrip(")")
-            title = f"Searches over {table}"
-            figure(
-                FIGURES / f"{options.name}-{name}.png",
-                title,
-                budget * SHARES[::5],
-                {each: shown[each][:, ::5] for each in order},
-            )
+    if not options.quick:
+        _draw(options.name, bench.path)
     driver(bench, quick=options.quick)
     bench.close()
+
+
+def _draw(name: str, *tables: Path) -> None:
+    """The figures of tables: what draws is loaded here."""
+    from _look import rows_of
+    from _search_figures import figures
+
+    figures(rows_of(*tables), FIGURES, name, [OURS, BASELINE], ENOUGH)
 
 
 if __name__ == "__main__":

@@ -176,7 +176,7 @@ def side_by_side(wanted: list[Side], at_once: int) -> None:
 
 def main() -> None:
     line = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    line.add_argument("--data", type=Path, required=True, help="folder of train.npz and test.npz")
+    line.add_argument("--data", type=Path, help="folder of train.npz and test.npz")
     line.add_argument("--minutes", type=float, default=2.5, help="of the processor that each search may train for")
     line.add_argument("--seeds", type=int, default=3, help="searches of each side")
     line.add_argument("--at-once", type=int, default=2, help="searches that run at a time")
@@ -185,7 +185,15 @@ def main() -> None:
     )
     line.add_argument("--work", type=Path, default=HERE.parent / "build/search_images", help="where all is kept")
     line.add_argument("--only", help=argparse.SUPPRESS)
+    line.add_argument(
+        "--figure", action="store_true", help="search nothing: draw the figure of the table in docs/findings"
+    )
     options = line.parse_args()
+    if options.figure:
+        figure(OUT.with_suffix(".png"), pd.read_csv(OUT.with_suffix(".csv")), options.minutes, volume)
+        return
+    if options.data is None:
+        line.error("--data is missing: the folder of train.npz and test.npz")
     if options.quick:
         options.seeds, options.minutes, options.work = 1, min(options.minutes, 0.5), options.work / "quick"
     data = options.data.resolve()

@@ -18,17 +18,21 @@ import numpy as np
 import pytest
 import yaml
 
+from sweeps import record
+from sweeps.record.points import derived
 from sweeps.space import Sweep
 from tests.plugged import fresh
 
 __all__ = ["fresh"]
 ROOT = Path(__file__).parents[1]
-PAGES = [ROOT / "README.md", ROOT / "docs" / "tutorial.md", *sorted((ROOT / "docs" / "howto").glob("*.md"))]
-QUICK = ROOT / "docs" / "tutorial.md"
+QUICK, TASKS = ROOT / "docs" / "tutorial.md", ROOT / "docs" / "tasks.md"
+PAGES = [ROOT / "README.md", QUICK, TASKS, *sorted((ROOT / "docs" / "howto").glob("*.md"))]
 SMALL = "--backend local --set 'judge.version=[apgd-ce]' --set 'judge.images={validation: 40, test: 40}' --set trial."
 EPOCHS = {"own_training_script": "script.config.epochs=1"}
 MORE = {"README": "--trials 2"}
-RUN = re.compile(r"^python run_sweep\.py \S+\.yaml\b[^#\n]*", re.MULTILINE)
+AS_THEY_STAND = {"tasks": "--backend local"}
+"""Pages whose sweeps are small enough, and what alone is added to their commands."""
+RUN = re.compile(r"^python (?:\.\./)?run_sweep\.py \S+\.yaml\b[^#|\n]*", re.MULTILINE)
 FENCE = re.compile(
     r"^(?:<!-- not run: (?P<why>[^>]+) -->\n)?```(?P<language>\w+)\n(?P<text>.*?)^```$", re.MULTILINE | re.DOTALL
 )
@@ -85,15 +89,13 @@ def follow(page: Path, folder: Path, at_most: int = 100) -> str:
         if block.file:
             (folder / block.file).write_text(block.text)
         elif block.language == "sh" and block.not_run is None and len(printed) < at_most:
-            script = RUN.sub(
-                lambda found: (
-                    f"{found[0].rstrip()} {SMALL}{EPOCHS.get(page.stem, 'schedule.epochs=1')} {MORE.get(page.stem, '')} "
-                ),
-                block.text,
+            added = AS_THEY_STAND.get(page.stem) or (
+                f"{SMALL}{EPOCHS.get(page.stem, 'schedule.epochs=1')} {MORE.get(page.stem, '')}"
             )
+            script = RUN.sub(rf"\g<0> {added.replace(chr(92), chr(92) * 2)} ", block.text)
             done = subprocess.run(
                 ["bash", "-euo", "pipefail", "-c", script],
-                cwd=folder, env=environment, capture_output=True, text=True, timeout=280, check=False,
+                cwd=folder, env=environment, capture_output=True, text=True, timeout=600, check=False,
             )  # fmt: skip
             assert done.returncode == 0, f"{script}\n{done.stdout}\n{done.stderr}"
             printed.append(done.stdout)
@@ -108,8 +110,26 @@ def test_the_tutorial_works_as_far_as_its_report(tmp_path: Path) -> None:
     assert (tmp_path / "results" / "tutorial" / "report" / "index.html").exists()
 
 
+@pytest.mark.cluster  # no Ray, but a minute and a half of one core
+@pytest.mark.timeout(1200)
+def test_the_ten_tasks_come_out_as_the_page_says(tmp_path: Path) -> None:
+    printed = follow(TASKS, tmp_path)
+    assert "is the only one of" in printed or "of the" in printed.partition("export it: ")[0]
+    stopped = [trial for trial in record.read(tmp_path / "results" / "mart").trials if trial.outcome == "stopped"]
+    assert len({trial.cause for trial in stopped}) == len(stopped) > 1
+    hashes = re.findall(r"SHA-256 ([0-9a-f]{64})", printed)
+    assert len(hashes) == 2
+    assert hashes[0] == hashes[1]
+    assert "x: 6 whole trainings' worth of epochs, " in printed
+    assert "that were stopped when the budget was spent may go on" in printed
+    assert printed.count("complete: clean ") > 10
+    assert sum(derived(trial) for trial in record.read(tmp_path / "results" / "x").trials) == 2
+    assert "of 6h of wall time" in printed
+    assert not (tmp_path / "results" / "six").exists()
+
+
 @pytest.mark.cluster  # no Ray, but minutes
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+@pytest.mark.parametrize("page", [page for page in PAGES if page != TASKS], ids=lambda page: page.stem)
 def test_every_page_works(page: Path, tmp_path: Path) -> None:
     """What fails is told by the command; some print nothing, for their output goes into a file."""
     commands = [block for block in blocks(page) if block.language == "sh"]

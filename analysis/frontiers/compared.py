@@ -177,7 +177,7 @@ def _of_tests(found: Sequence[Front], pairs: pd.DataFrame) -> list[str]:
         listed = ", ".join(f"{name} {words.count(n, 'seed')}" for name, n in few.items())
         notes.append(
             f"differences are tested by images where searches have too few repetitions ({listed}): another seed of the search "
-            f"or of training may turn them; seeds can be tested by with {indicators.enough(_rows(searches))} sweeps of each "
+            f"or of training may turn them; seeds can be tested with {indicators.enough(_rows(searches))} sweeps of each "
             "space, each with another search.seed"
         )
     return notes

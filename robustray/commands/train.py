@@ -60,13 +60,12 @@ def train(
         _script(config, home, device, threads)
         return
     if processes > 1:
-        _together(config, home, device, threads, processes, patience)
+        _together(config, home, device, threads or _threads_before(config, home, trial), processes, patience)
         return
     from robustray.measures.threads import IMAGES, measured, told
-    from robustray.training import Trainer, checkpoints
+    from robustray.training import Trainer
 
-    state, _ = checkpoints.load_last(home)
-    settled = told(threads, None if state is None else state.get("threads"))
+    settled = told(threads, _threads_before(config, home, trial))
     home.mkdir(parents=True, exist_ok=True)
     trainer = Trainer(config, home, device=device, threads=None if settled is None else settled.number)
     if trainer.device.type == "cpu":
@@ -90,14 +89,11 @@ def _together(
     config: TrialConfig, home: Path, device: str, threads: int | None, processes: int, patience: float
 ) -> None:
     """Trains with other processes, which this one starts, and ends where one of them hangs."""
-    from robustray.training import checkpoints
     from robustray.training.processes import Crew, check
 
     check(config)
-    state, _ = checkpoints.load_last(home)
-    begun = None if state is None else state.get("threads")
     with _told("every step"):
-        crew = Crew(processes, device=device, threads=threads or begun or max(1, cores() // processes))
+        crew = Crew(processes, device=device, threads=threads or max(1, cores() // processes))
         where = "on a GPU each" if crew.devices[0] != "cpu" else f"with {crew.threads} CPU threads each"
         typer.echo(f"{processes} processes {where}")
 
@@ -116,6 +112,20 @@ def _together(
                 _run(trainer)
         finally:
             crew.end()
+
+
+def _threads_before(config: TrialConfig, home: Path, trial: Path) -> int | None:
+    """CPU threads that the trial was begun with, here or, where it is to be trained anew, in the folder that its YAML lies in:
+    the same bits need the same number. None where nobody knows.
+    """
+    from robustray.training import checkpoints
+
+    for folder in (home, trial.parent):
+        state, _ = checkpoints.load_last(folder)
+        if state is not None and (folder == home or state.get("config") == config.to_yaml()):
+            threads: int | None = state.get("threads")
+            return threads
+    return None
 
 
 def _script(config: TrialConfig, home: Path, device: str, threads: int | None) -> None:
@@ -156,6 +166,7 @@ def _done(report: dict[str, Any], home: Path) -> None:
     asked = [name for name in SHARES if METRICS[name].needs and name in report]
     shares = ", ".join(f"{METRICS[name].short} {report[name]:.2%}" for name in (*ACCURACIES, *asked))
     typer.echo(f"done: {shares} on validation; {home}")
+    typer.echo(f"its weights  SHA-256 {report['weights']}")  # as `python -m analysis trial` has it of a sweep's
 
 
 def _line(report: dict[str, Any]) -> str:

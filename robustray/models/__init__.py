@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from robustray.models.deepmind_preact_resnet import DeepmindPreactResnet
     from robustray.models.deepmind_wide_resnet import DeepmindWideResnet
     from robustray.models.noise_smoothed import NoiseSmoothed
+    from robustray.models.p4_cnn import P4Cnn
     from robustray.models.p4_resnet18 import P4Resnet18
     from robustray.models.preact_resnet18 import PreactResnet18
     from robustray.models.preact_resnet34 import PreactResnet34
@@ -31,6 +32,7 @@ __all__ = [
     "DeepmindPreactResnet",
     "DeepmindWideResnet",
     "NoiseSmoothed",
+    "P4Cnn",
     "P4Resnet18",
     "PreactResnet18",
     "PreactResnet34",
@@ -52,6 +54,7 @@ __getattr__ = lazy(
         "DeepmindPreactResnet": "deepmind_preact_resnet",
         "DeepmindWideResnet": "deepmind_wide_resnet",
         "NoiseSmoothed": "noise_smoothed",
+        "P4Cnn": "p4_cnn",
         "P4Resnet18": "p4_resnet18",
         "PreactResnet18": "preact_resnet18",
         "PreactResnet34": "preact_resnet34",

@@ -141,6 +141,17 @@ class OddSides(nn.Module):
         return x if kernel == (1, 1) else F.avg_pool2d(x, kernel, stride=1)
 
 
+class CentredMaximum(nn.Module):
+    """The maximum of 2 neighbours along every side that is even, of 3 two apart along one that is odd: ceil(side / 2) are left.
+
+    Windows lie around the centre, so it commutes with turns and mirrors. Over even sides it is the usual one of 2 x 2 pixels.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        odd = tuple(side % 2 for side in x.shape[-2:])
+        return F.max_pool2d(x, tuple(2 + each for each in odd), stride=2, padding=odd)
+
+
 class Blur(nn.Module):
     """Every other pixel of a blurred map (Zhang, ICML 2019, arXiv:1904.11486): [.., H, W] to [.., ceil(H / 2), ceil(W / 2)].
 

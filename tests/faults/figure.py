@@ -14,10 +14,14 @@ from pathlib import Path
 
 import plotly.graph_objects as go
 
+from analysis.palette import THEMES
 from analysis.picture import png
+from analysis.style import laid_out
 from tests.faults.kinds import KINDS
 
-_SHADES = {"random": "#1f4e79", "grid": "#5b9bd5", "tpe": "#c55a11", "race": "#7f6000"}
+_LOOK = THEMES["light"]
+_SWEEPS = ("random", "grid", "tpe", "race")
+_SYMBOLS = ("circle", "square", "diamond", "triangle-up")
 _MOMENT = re.compile(r"at (\d+)%")
 _WELL = "as expected"
 
@@ -38,7 +42,7 @@ def figure(rows: Sequence[dict[str, str]]) -> go.Figure:
         done[row["kind"]].append(row["came_out"] == _WELL)
     names = [kind.name for kind in KINDS if kind.name in done][::-1]
     made = go.Figure()
-    for place, (sweep, shade) in enumerate(_SHADES.items()):
+    for place, (sweep, shade, symbol) in enumerate(zip(_SWEEPS, _LOOK.categories, _SYMBOLS, strict=False)):
         points = [
             (int(moment), names.index(row["kind"]) + 0.12 * (1.5 - place), row["came_out"] == _WELL)
             for row in rows
@@ -47,33 +51,33 @@ def figure(rows: Sequence[dict[str, str]]) -> go.Figure:
         ]
         marks = {
             "color": shade,
-            "size": [7 if well else 12 for *_, well in points],
-            "symbol": ["circle" if well else "x" for *_, well in points],
+            "size": [6 if well else 12 for *_, well in points],
+            "symbol": [symbol if well else "x" for *_, well in points],
+            "opacity": 0.9,
         }
         x, y = [point[0] for point in points], [point[1] for point in points]
         made.add_scatter(x=x, y=y, mode="markers", name=sweep, marker=marks)
     for place, name in enumerate(names):
+        well = all(done[name])
         told = f"{sum(done[name])} of {len(done[name])}"
-        made.add_annotation(x=107, y=place, text=told, showarrow=False, font={"size": 12})
+        made.add_annotation(x=107, y=place, text=told if well else f"<b>{told}</b>", showarrow=False)
     good, everything = sum(map(sum, done.values())), sum(map(len, done.values()))
-    made.update_layout(
-        template="simple_white",
-        title={"text": f"{good} of {everything} rounds came out as they had to", "font": {"size": 16}},
-        xaxis={
-            "title": "share of the record that was written when it happened, %",
-            "range": [-3, 113],
-            "tickvals": [0, 25, 50, 75, 100],
-        },
-        yaxis={
-            "tickvals": list(range(len(names))),
-            "ticktext": names,
-            "range": [-0.6, len(names) - 0.4],
-            "showgrid": True,
-        },
+    made.update_xaxes(
+        title="share of the record that was written when it happened, %",
+        range=[-3, 113],
+        tickvals=[0, 25, 50, 75, 100],
+    )
+    made.update_yaxes(tickvals=list(range(len(names))), ticktext=names, range=[-0.6, len(names) - 0.4])
+    below = "crosses did not; rows without marks are faults inside a trial, which have no moment of the record"
+    text = f"{good} of {everything} rounds came out as they had to<br><span style='font-size:11px'>{below}</span>"
+    laid_out(
+        made,
+        _LOOK,
+        title={"text": text, "x": 0.01, "font": {"size": 14}},
         legend={"orientation": "h", "y": 1.0, "yanchor": "bottom", "x": 0, "title": {"text": "sweep:"}},
-        width=900,
-        height=170 + 26 * len(names),
-        margin={"l": 170, "r": 20, "t": 90, "b": 60},
+        width=820,
+        height=150 + 22 * len(names),
+        margin={"l": 150, "r": 20, "t": 95, "b": 50},
     )
     return made
 

@@ -252,6 +252,22 @@ def test_mart_at_uniform_predictions() -> None:
     assert loss.parts["robust"].abs() < 1e-12
 
 
+@pytest.mark.parametrize("beta", [0.0, 5.0])
+def test_a_network_that_died_stays_a_constant_classifier_under_mart(beta: float) -> None:
+    """Why narrow ones collapse: uniform answers of dead ReLUs are a stationary point, with the loss that the docstring has."""
+    convolution, head = nn.Conv2d(1, 2, 3, padding=1).double(), nn.Linear(32, 10).double()
+    for layer, bias in ((convolution, -9.0), (head, 0.0)):
+        assert layer.bias is not None
+        nn.init.constant_(layer.bias, bias)
+    network = nn.Sequential(convolution, nn.ReLU(), nn.Flatten(), head)
+    x = torch.rand(20, 1, 4, 4, dtype=torch.float64, generator=generator())
+    one = Step(network, x, torch.arange(20) % 10, Pgd().bind(Threat(eps=0.12)))
+    loss = Mart(beta=beta).loss(one, near(x)).total
+    assert loss.item() == pytest.approx(math.log(10) - math.log(1.0001 - 0.1), rel=1e-12)
+    gradients = torch.autograd.grad(loss, list(network.parameters()), allow_unused=True)
+    assert all(each is not None and each.abs().max() < 1e-15 for each in gradients)
+
+
 def test_mart_counts_no_more_than_trades() -> None:
     """Its robust term is that of TRADES, each image weighted by its doubt."""
     one = step()

@@ -12,7 +12,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from robustray.models.equivariant import GROUPS, Blur, GroupBatchNorm, GroupConv, GroupName, OddSides, Symmetry, moved
+from robustray.models.equivariant import (
+    GROUPS,
+    Blur,
+    CentredMaximum,
+    GroupBatchNorm,
+    GroupConv,
+    GroupName,
+    OddSides,
+    Symmetry,
+    moved,
+)
+from robustray.models.p4_cnn import P4Cnn
 from robustray.models.p4_resnet18 import P4Resnet18
 from robustray.models.resnet18 import Resnet18
 from tests.conftest import Golden
@@ -77,7 +88,7 @@ def test_stride_2_commutes_where_both_sides_are_odd(group: GroupName, height: in
     assert (apart < 1e-12) == (height % 2 == 1 and width % 2 == 1)
 
 
-@pytest.mark.parametrize("layer", [OddSides(), Blur()])
+@pytest.mark.parametrize("layer", [OddSides(), Blur(), CentredMaximum()])
 @given(height=st.integers(1, 9), width=st.integers(1, 9))
 def test_downsampling_commutes_at_any_size(layer: nn.Module, height: int, width: int) -> None:
     x = images(2, height, width)
@@ -85,7 +96,14 @@ def test_downsampling_commutes_at_any_size(layer: nn.Module, height: int, width:
         torch.testing.assert_close(layer(u(x)), u(layer(x)), rtol=0, atol=1e-14)
     sides = layer(x).shape[2:]
     halved = tuple(-(-side // 2) for side in (height, width))
-    assert sides == (halved if isinstance(layer, Blur) else tuple(side - 1 + side % 2 for side in (height, width)))
+    assert sides == (
+        halved if isinstance(layer, Blur | CentredMaximum) else tuple(side - 1 + side % 2 for side in (height, width))
+    )
+
+
+def test_the_centred_maximum_is_the_usual_one_of_even_sides() -> None:
+    x = images(2, 6, 8)
+    assert torch.equal(CentredMaximum()(x), F.max_pool2d(x, 2))
 
 
 def test_blur_of_a_constant_is_that_constant_inside() -> None:
@@ -193,6 +211,48 @@ def test_filters_are_drawn_with_kaiming_fan_out(group: GroupName) -> None:
         n, variance = weight.numel(), 2 / (9 * 40 * len(GROUPS[group]))
         assert weight.mean().abs() < 4 * (variance / n) ** 0.5
         assert (weight.square().mean() / variance - 1).abs() < 4 * (2 / n) ** 0.5
+
+
+def small(**options: Any) -> nn.Sequential:
+    """The network for MNIST: c channels, pixels, and classes are the test's."""
+    layers = P4Cnn.model_validate({"width": 3, **options}).network(2, 13, 16, 5)
+    assert isinstance(layers, nn.Sequential)
+    drawn(layers).eval()
+    return layers
+
+
+@every_group
+@pytest.mark.parametrize("sides", [(13, 13), (14, 14), (13, 16), (20, 20), (27, 27), (28, 28)])
+def test_the_network_for_mnist_is_exact_at_every_size(group: GroupName, sides: tuple[int, int]) -> None:
+    """Its maps turn, its planes move, and with a mean over both nothing is left of it in its logits."""
+    layers, x = small(group=group), images(2, *sides)
+    maps, spread = layers[:10](x), layers(x).std()
+    assert spread > 0
+    for u in GROUPS[group]:
+        torch.testing.assert_close(layers[:10](u(x)), with_planes(u, group, maps), rtol=1e-10, atol=0)
+    assert turned_apart(layers, group, x) < 1e-9
+
+
+def test_the_network_for_mnist_as_published_is_not_invariant() -> None:
+    layers = drawn(P4Cnn(head="flatten").network(1, 28, 28, 10)).eval()
+    assert turned_apart(layers, "p4", images(1, 28, 28)) > 1e-3
+    assert turned_apart(small(), "p4m", images(2, 13, 13)) > 1e-3
+
+
+@every_group
+@pytest.mark.parametrize(("head", "published"), [("flatten", 89_910), ("pool", 26_910)])
+@pytest.mark.parametrize(("height", "width"), [(28, 28), (13, 16), (17, 30)])
+def test_sizes_of_the_network_for_mnist(group: GroupName, head: str, published: int, height: int, width: int) -> None:
+    """The formula of its docstring, and the published network's count: 100 + 3610 + 7220 + 14420 + 64050 + 510."""
+    w, planes = 10, len(GROUPS[group])
+    maps = [{28: 4, 13: 1, 16: 1, 17: 2, 30: 5}[side] for side in (height, width)]
+    features = 2 * w * planes * maps[0] * maps[1] if head == "flatten" else 2 * w
+    wanted = w * 10 + w * (9 * w * planes + 1) + 2 * w * (9 * w * planes + 1) + 2 * w * (18 * w * planes + 1)
+    wanted += 50 * (features + 1) + 10 * 51
+    layers = P4Cnn.model_validate({"group": group, "head": head}).network(1, height, width, 10)
+    assert sum(weight.numel() for weight in layers.parameters()) == wanted
+    assert (wanted == published) == (group == "p4" and ((height, width) == (28, 28) or head == "pool"))
+    assert layers(torch.rand(2, 1, height, width)).shape == (2, 10)
 
 
 CASES = ["p4_pad0", "p4_pad1", "p4m_pad0", "p4m_pad1", "p4_ksize1", "p4_ksize5", "p4_stride2"]

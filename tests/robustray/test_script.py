@@ -15,6 +15,7 @@ import torch
 from robustray import subjects
 from robustray.data.device import DeviceImages
 from robustray.errors import Diverged, Paused, UserError
+from robustray.subjects.trial import load_model
 from robustray.training.script import ScriptFailed, ScriptTrainer
 from robustray.trial import TrialConfig
 from tests.plugged import fresh, restart
@@ -265,4 +266,5 @@ def test_one_trial_from_the_command_line(
         assert not end.value.code
         out = capsys.readouterr().out
         assert "done: clean " in out
+        assert out.splitlines()[-1] == f"its weights  SHA-256 {load_model(tmp_path / 'run', 'cpu')[2]}"
     assert len(calls(tmp_path / "run")) == 1

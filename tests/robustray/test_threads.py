@@ -19,6 +19,7 @@ from robustray.commands.judge_run import THREADS, Asked, run
 from robustray.commands.train import train
 from robustray.measures import threads
 from robustray.measures.threads import WORTH, best, halved, measured, timed, told
+from robustray.subjects.trial import load_model
 from robustray.verdicts import Verdicts
 from tests.robustray.made import same, state, trial
 
@@ -165,3 +166,28 @@ def test_a_training_goes_on_with_the_threads_it_began_with(
     assert "2 CPU threads (--threads)" in capsys.readouterr().out
     train(path, tmp_path / "folder", "cpu", None)
     assert "2 CPU threads (as it was begun)" in capsys.readouterr().out
+
+
+def test_a_trial_is_trained_again_with_the_threads_it_had_and_says_what_came_of_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.delenv("OMP_NUM_THREADS")
+    monkeypatch.setattr(threads, "cores", lambda: 4)
+    monkeypatch.setattr(signal, "signal", lambda number, handler: None)  # this process goes on after it
+    folder = tmp_path / "trials" / "0007"
+    folder.mkdir(parents=True)
+    path = folder / "trial.yaml"
+    path.write_text(trial().to_yaml())
+    train(path, folder, "cpu", 3)
+    first = capsys.readouterr().out.splitlines()[-1]
+    assert first == f"its weights  SHA-256 {load_model(folder, 'cpu')[2]}"
+    train(path, tmp_path / "again", "cpu", None)
+    lines = capsys.readouterr().out.splitlines()
+    assert "3 CPU threads (as it was begun)" in lines
+    assert lines[-1] == first
+    other = folder / "other.yaml"
+    other.write_text(trial(seed=1).to_yaml())
+    train(other, tmp_path / "other", "cpu", None)
+    lines = capsys.readouterr().out.splitlines()
+    assert "3 CPU threads (as it was begun)" not in lines
+    assert lines[-1] != first
