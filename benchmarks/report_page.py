@@ -4,7 +4,8 @@
 
 The records are synthetic and as long as real ones: 60 epochs a trial, every trial judged in full on 1,000 images by four
 attacks; with `--every 5` one in five, the others left after the first. Limits at 1,000 trials: 20 s and 8 MB, shown within 3 s.
-`--live` lets one more trial end while the page is watched: within 200 ms a click must find somebody.
+`--live` lets one more trial end while the page is watched, three times, and keeps the worst of each: within 100 ms a click must
+find somebody.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from robustray.verdicts import CLEAN, Shard, judgement_folder, write_shard
 from sweeps.record import Issued, Judged, Record, Skipped
 
 IMAGES, EPOCHS = 1000, 60
-MOST, SECONDS, MEGABYTES, LOADED, ANSWERED = 1000, 20.0, 8.0, 3.0, 0.2
+MOST, SECONDS, MEGABYTES, LOADED, ANSWERED = 1000, 20.0, 8.0, 3.0, 100.0
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "chrome")
 ATTACKS = ("apgd-ce", "apgd-t", "fab-t", "square")
 
@@ -111,7 +112,7 @@ def main() -> None:
                 with Record(folder, {"clean_accuracy": "max", "robust_accuracy": "max"}) as record:
                     generator = np.random.default_rng(1)
                     told = watched(browser, folder, lambda: ended(record, generator, options.every))  # noqa: B023
-                found |= {f"seconds, renewed: {name}": value for name, value in told.items()}
+                found |= {f"renewed: {name}": value for name, value in told.items()}
         for name, value in found.items():
             bench.row(f"{trials} trials", name, value)
         if trials == MOST:
@@ -119,7 +120,7 @@ def main() -> None:
             bench.target("megabytes of the page", found["megabytes"], MEGABYTES)
             bench.target("seconds until the page is loaded", found["seconds, load"], LOADED)
             if options.live:
-                bench.target("seconds without an answer", found["seconds, renewed: blocked"], ANSWERED)
+                bench.target("ms of the longest task of a renewal", found["renewed: longest task, ms"], ANSWERED)
     bench.close()
 
 
