@@ -15,7 +15,7 @@ CLICKS = 12
 REST = 6.0  # seconds after a renewal in which what is left of it is done
 DRAWN = "document.querySelectorAll('.js-plotly-plot').length === document.querySelectorAll('figure > [id]').length"
 _FRAME = "new Promise((done) => requestAnimationFrame(() => setTimeout(done)))"
-_SENT = "performance.getEntriesByType('resource').reduce((all, { decodedBodySize }) => all + decodedBodySize, 0)"
+_SENT = "performance.getEntriesByType('resource').reduce((all, { encodedBodySize }) => all + encodedBodySize, 0)"
 _WATCH = """(() => {
   window.tasks = [];
   new PerformanceObserver((list) => window.tasks.push(...list.getEntries().map(({ duration }) => duration)))
