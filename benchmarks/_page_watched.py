@@ -55,8 +55,8 @@ def read(browser: str, page: Path) -> dict[str, float]:
 def watched(browser: str, folder: Path, add: Callable[[], None], times: int = 3) -> dict[str, float]:
     """What some renewals took at worst, as the reader has them: `NAME, UNIT` and the value.
 
-    `shown after` is from a change of the record to the page that has it; `longest task` the longest time for which a click finds
-    nobody; `blocked` by how much all tasks of the renewal together exceed 50 ms each, as Lighthouse counts it; `busy` the
+    `shown after` is from a change of the record to the page that has it; `longest task` the longest time for which a click
+    finds nobody; `blocked` by how much all tasks of the renewal together exceed 50 ms each, as Lighthouse counts it; `busy` the
     processor time of the page's main thread; `sent` what the server sent for it. Tasks are as long as the clock says: on a busy
     machine they are longer than what they do.
 

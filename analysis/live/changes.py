@@ -1,7 +1,7 @@
 """What is new on a page since another state of it: pieces of its text, rows of its long table, and differences of its data.
 
-A page is cut at marks that its template sets: `data-piece` on what stands beside each other, `data-trial` on rows of a table that
-sorts. Nothing that a sweep brought along can set one, for the template escapes it.
+A page is cut at marks that its template sets: `data-piece` on what stands beside each other, `data-trial` on rows of a table
+that sorts. Nothing that a sweep brought along can set one, for the template escapes it.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Any
 
 from robustray.files import from_json
 
-TOKEN = 'data-state=""'
+NAMED = 'data-state=""'
 """Where the template leaves room for the name of the state that a page shows."""
 
 _PIECE = re.compile(r'^<(\w+)[^>\n]* data-piece="([a-z-]+)"', re.MULTILINE)

@@ -20,7 +20,7 @@ from sweeps.record import ledger
 
 _LOOKS = 0.5  # seconds between two looks at the files
 _REST = 3.0  # times as long as a page took to make nothing is made: at most a quarter of one core is spent
-_KEPT = 4  # states that a browser may still show; one that is further behind is sent all of the newest
+KEPT = 4  # states that a browser may still show; one that is further behind is sent all of the newest
 _WATCHED = (record.JOURNAL, ledger.FILE, "sweep.yaml")
 
 
@@ -60,7 +60,7 @@ class Source:
         return self._newest.files
 
     def since(self, shown: str) -> dict[str, Any]:
-        """What a page that shows a state by this name has to change: as of `changes.changes`, with `state`, the newest one's name.
+        """What a page has to change that shows a state by this name: `changes.changes`, and as `state` the newest one's name.
 
         From or to a page that has nothing to draw there is no way but to load the other one: `state` alone.
         """
@@ -101,7 +101,7 @@ class Source:
             self._newest, self.version = made, self.version + 1
             self._states[made.name] = made.state
             self._states.move_to_end(made.name)
-            while len(self._states) > _KEPT:
+            while len(self._states) > KEPT:
                 self._states.popitem(last=False)
             self._changed.notify_all()
 
@@ -114,7 +114,7 @@ def _named(files: dict[str, str]) -> _Made:
     """Gives a state its name, which says all of its files, and writes it into the page."""
     name = hashlib.sha256(repr(sorted(files.items())).encode()).hexdigest()[:16]
     page = files["index.html"]
-    named = page.replace(changes.TOKEN, f'{changes.TOKEN[:-1]}{name}"', 1)
+    named = page.replace(changes.NAMED, f'{changes.NAMED[:-1]}{name}"', 1)
     return _Made(files | {"index.html": named}, name, changes.cut(page))
 
 
