@@ -11,7 +11,7 @@ from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from analysis.live import changes
 from robustray.errors import UserError
@@ -19,8 +19,9 @@ from sweeps import record
 from sweeps.record import ledger
 
 _LOOKS = 0.5  # seconds between two looks at the files
-_REST = 3.0  # times as long as a page took to make nothing is made: at most a quarter of one core is spent
+_REST = 3.0  # times the processor time that a page took to make nothing is made: at most a quarter of one core is spent
 KEPT = 4  # states that a browser may still show; one that is further behind is sent all of the newest
+_T = TypeVar("_T")
 _WATCHED = (record.JOURNAL, ledger.FILE, "sweep.yaml")
 
 
@@ -74,9 +75,9 @@ class Source:
         while True:
             stamp, took = self._seen(), 0.0
             if stamp != self._stamp and stamp[0] is not None:
-                self._stamp, began = stamp, time.monotonic()
-                await self._renew(await _away(self._made))
-                took = time.monotonic() - began
+                self._stamp = stamp
+                made, took = await _away(self._timed)
+                await self._renew(made)
             await asyncio.sleep(max(_LOOKS, _REST * took))
 
     async def newer(self, than: int) -> int:
@@ -84,6 +85,11 @@ class Source:
         async with self._changed:
             await self._changed.wait_for(lambda: self.version != than)
             return self.version
+
+    def _timed(self) -> tuple[_Made, float]:
+        """The newest state, and the processor time of this thread for it: on a busy machine the clock would say more."""
+        began = time.thread_time()
+        return self._made(), time.thread_time() - began
 
     def _made(self) -> _Made:
         try:
@@ -118,12 +124,12 @@ def _named(files: dict[str, str]) -> _Made:
     return _Made(files | {"index.html": named}, name, changes.cut(page))
 
 
-async def _away(make: Callable[[], _Made]) -> _Made:
+async def _away(make: Callable[[], _T]) -> _T:
     """The result of a function that runs in a thread nobody waits for at the end, as they would for an executor's."""
     loop = asyncio.get_running_loop()
-    found: asyncio.Future[_Made] = loop.create_future()
+    found: asyncio.Future[_T] = loop.create_future()
 
-    def hand_over(made: _Made) -> None:
+    def hand_over(made: _T) -> None:
         if not found.done():
             found.set_result(made)
 
