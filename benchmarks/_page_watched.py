@@ -73,7 +73,7 @@ def watched(browser: str, folder: Path, add: Callable[[], None], times: int = 2)
         shown.call("Performance.enable", timeDomain="threadTicks")
         shown.size(1280)
         shown.open(address)
-        shown.until("document.querySelector('#frontier.js-plotly-plot')", 900)
+        shown.until("document.querySelector('#frontier.js-plotly-plot') !== null", 900)
         time.sleep(REST)
         shown.says(_WATCH)
         for _ in range(times):

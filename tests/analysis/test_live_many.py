@@ -13,10 +13,10 @@ import pytest
 
 pytest.importorskip("aiohttp")
 
-from analysis.live.watch import beside  # noqa: E402
-from sweeps.record import Record  # noqa: E402
-from tests.analysis.devtools import Tab, tab  # noqa: E402
-from tests.analysis.many import OBJECTIVES, ended, written  # noqa: E402
+from analysis.live.watch import beside
+from sweeps.record import Record
+from tests.analysis.devtools import Tab, tab
+from tests.analysis.many import OBJECTIVES, ended, written
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(1800)]
 
@@ -48,7 +48,7 @@ _STATE = """(() => {
   const { xaxis, yaxis } = document.getElementById("frontier")._fullLayout;
   return {
     zoom: [xaxis.range, yaxis.range].flat(),
-    hidden: document.getElementById("frontier")._fullData.filter(({ visible }) => visible === "legendonly").map(({ name }) => name),
+    hidden: document.getElementById("frontier")._fullData.filter((one) => one.visible === "legendonly").map(({ name }) => name),
     selected: [page.selected, row.className, document.getElementById("selected").hidden, location.hash],
     focus: document.activeElement === row.querySelector(".pick"),
     share: document.getElementById("share").value,
@@ -69,12 +69,13 @@ _SAYS = """(of) => {
   copy.querySelector("#trials tbody").replaceChildren(...rows);
   return [...copy.querySelectorAll("[data-piece]")].map((one) => [one.dataset.piece, one.textContent.replace(/\\s+/g, " ")]);
 }"""
-_FRESH = f"""fetch("/").then((answer) => answer.text()).then((text) => {{
-  const fresh = new DOMParser().parseFromString(text, "text/html");
+_FRESH = f"""fetch("/").then((answer) => answer.text()).then((html) => {{
+  const fresh = new DOMParser().parseFromString(html, "text/html");
   const [mine, theirs] = [document.body, fresh.body].map({_SAYS});
   const sorted = (value) => Array.isArray(value) ? value.map(sorted) : value === null || typeof value !== "object" ? value :
     Object.fromEntries(Object.keys(value).sort().map((key) => [key, sorted(value[key])]));
-  const same = (id) => JSON.stringify(sorted(JSON.parse(fresh.getElementById(id).textContent))) === JSON.stringify(sorted(page.read(id)));
+  const text = (value) => JSON.stringify(sorted(value));
+  const same = (id) => text(JSON.parse(fresh.getElementById(id).textContent)) === text(page.read(id));
   return {{
     order: mine.map(([name]) => name).join() === theirs.map(([name]) => name).join(),
     others: mine.filter(([, says], at) => theirs[at]?.[1] !== says).map(([name]) => name),
@@ -105,13 +106,13 @@ def watched(browser: str, folder: Path) -> Iterator[Tab]:
     with beside(folder) as address, tab(browser) as shown:
         shown.size(1280, 900)
         shown.open(address)
-        shown.until("document.querySelector('#frontier.js-plotly-plot')", _PATIENCE)
+        shown.until("document.querySelector('#frontier.js-plotly-plot') !== null", _PATIENCE)
         yield shown
         assert shown.errors == []
 
 
 def test_it_is_changed_in_place_and_what_the_reader_did_stays(watched: Tab, folder: Path) -> None:
-    """First by what is new since the state that is shown; then, as where that is not known any more, by all of the newest one."""
+    """First by what is new since the state that is shown, then, as where that is not known any more, by all of the newest."""
     _zoomed(watched)
     _hides_what_the_legend_names(watched)
     watched.says("for (const one of document.querySelectorAll('figure > [id]')) one.scrollIntoView(); page.finish()")
@@ -168,7 +169,8 @@ def _zoomed(watched: Tab) -> None:
     """Draws a box in the figure with the mouse, as only then the zoom is the reader's."""
     watched.says("document.getElementById('frontier').scrollIntoView({ block: 'center' })")
     left, top, width, height = watched.says(
-        "(({ x, y, width, height }) => [x, y, width, height])(document.querySelector('#frontier .nsewdrag').getBoundingClientRect())"
+        "(({ x, y, width, height }) => [x, y, width, height])"
+        "(document.querySelector('#frontier .nsewdrag').getBoundingClientRect())"
     )
     range_ = "JSON.stringify(document.getElementById('frontier')._fullLayout.xaxis.range)"
     before = watched.says(range_)
