@@ -24,8 +24,9 @@ const patch = (() => {
       if (name !== "class" && !STATES.has(name) && !fresh.hasAttribute(name)) old.removeAttribute(name);
   };
 
-  // White space between elements stays where it is.
+  // White space between elements stays where it is, and comes along with what is new: lines may break there.
   const solid = (one) => one && (one.nodeType !== Node.TEXT_NODE || one.data.trim() !== "");
+  const blank = (one) => (one && !solid(one) ? one.cloneNode() : null);
   const from = (one) => {
     while (one && !solid(one)) one = one.nextSibling;
     return one;
@@ -42,7 +43,8 @@ const patch = (() => {
       const same = mark ? named.get(mark) : at && at.nodeName === one.nodeName && !name(at) ? at : null;
       named.delete(mark);
       if (same === at && same) at = from(at.nextSibling);
-      else old.insertBefore(same ?? one, at);
+      else if (same) old.insertBefore(same, at);
+      else for (const each of [blank(one.previousSibling), one, blank(one.nextSibling)].filter(Boolean)) old.insertBefore(each, at);
       if (same) like(same, one);
     }
     while (at) {
