@@ -54,8 +54,9 @@ from sweeps.record import Snapshot
 from sweeps.standing import SELECTION, TEST
 
 _NAMES = {"space_hash": "space hash"}
-_SCRIPTS = ("page.js", "page_tables.js", "page_search.js", "page_selected.js", "page_begin.js")
+_SCRIPTS = ("page.js", "page_figures.js", "page_tables.js", "page_search.js", "page_selected.js", "page_begin.js")
 _LIVE = "page_live.js"
+_PATCH = "page_live_patch.js"
 
 
 def render(
@@ -86,7 +87,7 @@ def render(
     search, progress = explain(df, snapshot), progress_of.progress(df, snapshot)
     taken = weaker.taken(folder, snapshot, decisive.verdicts.split) if decisive and decisive.verdicts else []
     scripts = [] if live else [assets.asset(get_plotlyjs())]
-    scripts += [assets.asset(assets.read(name)) for name in (*_SCRIPTS, *([_LIVE] if live else []))]
+    scripts += [assets.asset(assets.read(name)) for name in (*_SCRIPTS, *([_PATCH, _LIVE] if live else []))]
     name = sheet.name(folder)
     return _template("template.html").render(
         name=name,

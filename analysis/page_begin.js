@@ -1,3 +1,3 @@
 "use strict";
 
-page.renew();
+page.begin();

@@ -91,13 +91,12 @@
     document.getElementById("share-said").textContent =
       `${(hours(share * total, total)[0]).toFixed(1)} of ${hours(total, total)[0].toFixed(1)} device ${unit}: ${ended} of ${found.trial.length} trials had ended` +
       (last > 0 ? `, ${((100 * value) / last).toFixed(0)} % of the hypervolume was reached` : "");
-    page.put("progress", { data, layout: drawn });
+    return { data, layout: drawn };
   };
 
   const drawTraining = () => {
     const { training, members } = page.read("facts");
-    const place = document.getElementById("training");
-    if (!place || !training) return;
+    if (!training) return;
     const look = ink();
     const selected = page.selected;
     const shown = [...members.filter((trial) => trial !== selected), selected].filter((trial) => training[trial]);
@@ -116,7 +115,6 @@
         return [line, ...dot];
       });
     });
-    page.put("training", { data, layout: layout(look, { x: "epoch", y: "clean accuracy, %" }, { x: "epoch", y: "robust accuracy, %" }) });
     const curve = training[selected];
     const robust = curve?.robust.filter((value) => value != null) ?? [];
     const told = document.getElementById("training-said");
@@ -125,21 +123,13 @@
       told.textContent = robust.length
         ? `Trial ${selected}: ${robust[robust.length - 1].toFixed(1)} % robust at the last epoch, ${Math.max(...robust).toFixed(1)} % at the best one.`
         : `Trial ${selected} has no measured epochs.`;
+    return { data, layout: layout(look, { x: "epoch", y: "clean accuracy, %" }, { x: "epoch", y: "robust accuracy, %" }) };
   };
 
-  let pending = false;
-  const soon = () => {
-    if (pending) return;
-    pending = true;
-    requestAnimationFrame(() => {
-      pending = false;
-      drawProgress();
-    });
-  };
   document.addEventListener("input", ({ target }) => {
-    if (target.id === "share") soon();
+    if (target.id === "share") page.draw(["progress"]);
   });
-  page.paints(drawProgress);
-  page.paints(drawTraining);
-  document.addEventListener("selected", drawTraining);
+  page.paints("progress", drawProgress);
+  page.paints("training", drawTraining);
+  document.addEventListener("selected", () => page.draw(["training"]));
 })();

@@ -3,7 +3,6 @@
 // One trial looked at: by a click on a mark or a row, by the buttons, by the slider, by #trial-7 in the address.
 (() => {
   const ROOM = 9; // pixels from a mark to the ring around it
-  const places = () => [...document.querySelectorAll(".js-plotly-plot")];
   const facts = () => page.read("facts");
 
   // Four curves, for a circle's corners cannot be negative pixels where an axis is logarithmic.
@@ -11,9 +10,9 @@
   const ring = `M${r},0 C${r},${k} ${k},${r} 0,${r} C${-k},${r} ${-r},${k} ${-r},0 C${-r},${-k} ${-k},${-r} 0,${-r} C${k},${-r} ${r},${-k} ${r},0 Z`;
 
   /** What goes over a trial's marks in a figure: a ring around a point, a frame around the row of a map. Lines are drawn anew. */
-  const marks = (place, trial) => {
+  const marks = (traces, trial) => {
     const line = { width: 2.5, color: page.theme() === "dark" ? "#ffb454" : "#b3261e" };
-    return place.data.flatMap((trace) => {
+    return traces.flatMap((trace) => {
       const at = trace.customdata?.indexOf(trial) ?? -1;
       if (at < 0 || trace.visible === "legendonly" || trace.mode === "lines") return [];
       const on = { xref: trace.xaxis ?? "x", yref: trace.yaxis ?? "y", line };
@@ -22,6 +21,8 @@
       return [{ ...on, type: "path", path: ring, xsizemode: "pixel", ysizemode: "pixel", xanchor: trace.x[at], yanchor: trace.y[at] }]; // prettier-ignore
     });
   };
+
+  page.lays("selected", (id, traces) => (page.selected === null ? [] : marks(traces, page.selected)));
 
   const told = (trial) => {
     const row = document.querySelector(`#trials tr[data-trial="${trial}"]`);
@@ -54,7 +55,7 @@
       if (found.matches(".pick")) found.setAttribute("aria-pressed", "true");
       else found.classList.add("selected");
     }
-    for (const place of places()) page.overlay(place.id, "selected", trial === null ? [] : marks(place, trial));
+    page.overlay();
     document.getElementById("selected").hidden = trial === null;
     if (trial !== null) told(trial);
     if (!quietly) history.replaceState(null, "", trial === null ? location.pathname + location.search : `#trial-${trial}`);
@@ -97,11 +98,20 @@
     target.tabIndex = 0;
   });
   const stops = () => {
-    for (const body of document.querySelectorAll("tbody"))
-      body.querySelectorAll(".pick").forEach((one, at) => (one.tabIndex = at ? -1 : 0));
+    for (const body of document.querySelectorAll("tbody")) {
+      for (const one of body.querySelectorAll(".pick:not([tabindex])")) one.tabIndex = -1;
+      const first = body.querySelector('.pick[tabindex="0"]') ? null : body.querySelector(".pick");
+      if (first) first.tabIndex = 0;
+    }
   };
 
   // The slider: the best member that keeps to a limit, and a line where the limit is.
+  page.lays("limit", (id) => {
+    const slider = document.getElementById("limit");
+    if (id !== "frontier" || !slider?.dataset.moved) return [];
+    const [x0, color] = [Number(slider.value), page.theme() === "dark" ? "#ffb454" : "#b3261e"];
+    return [{ type: "line", xref: "x", yref: "paper", x0, x1: x0, y0: 0, y1: 1, line: { width: 1.5, dash: "dash", color } }];
+  });
   const limit = (slider) => {
     const { choices } = facts();
     const value = Number(slider.value);
@@ -109,10 +119,8 @@
     const best = keeps[0]; // they come with the best in the other objective first
     const said = document.getElementById("limit-said");
     said.textContent = `${value.toFixed(choices.digits)} ${choices.unit}: ${best ? best.said : choices.none}`;
-    const line = { type: "line", xref: "x", yref: "paper", x0: value, x1: value, y0: 0, y1: 1 };
-    const color = page.theme() === "dark" ? "#ffb454" : "#b3261e";
-    page.overlay("frontier", "limit", [{ ...line, line: { width: 1.5, dash: "dash", color } }]);
     if (best && best.trial !== page.selected) page.select(best.trial, { quietly: true });
+    else page.overlay();
   };
   document.addEventListener("input", ({ target }) => {
     if (target.id !== "limit") return;

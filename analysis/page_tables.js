@@ -21,8 +21,21 @@
       if (a.value === "" || b.value === "") return (a.value === "") - (b.value === "");
       return descending ? compare(b.value, a.value) : compare(a.value, b.value);
     });
-    table.tBodies[0].append(...rows.map(({ row }) => row));
+    page.order(table.tBodies[0], rows.map(({ row }) => row));
   };
+
+  /** Brings rows into an order. Those that are in their place stay, and so does the focus. */
+  page.order = (body, rows) => {
+    const focused = document.activeElement;
+    let at = body.firstElementChild;
+    for (const row of rows)
+      if (row === at) at = at.nextElementSibling;
+      else body.insertBefore(row, at);
+    if (body.contains(focused)) focused.focus({ preventScroll: true });
+  };
+
+  /** Whether the reader has sorted a table. */
+  page.sorted = (id) => id in sorted;
 
   const sorted = {}; // by table, so that one that is renewed keeps its order
 
@@ -38,7 +51,7 @@
   const filter = (box) => {
     const rows = [...document.getElementById(box.dataset.filters).tBodies[0].rows];
     const words = box.value.toLowerCase().split(/\s+/).filter(Boolean);
-    for (const row of rows) row.hidden = !words.every((word) => row.textContent.toLowerCase().includes(word));
+    for (const row of rows) row.hidden = words.length > 0 && !words.every((word) => row.textContent.toLowerCase().includes(word));
     const visible = rows.filter((row) => !row.hidden).length;
     document.getElementById(box.dataset.filters + "-shown").textContent =
       visible === rows.length ? `${rows.length} trials` : `${visible} of ${rows.length} trials`;

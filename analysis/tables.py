@@ -142,7 +142,8 @@ def attacks(comparison: Comparison, df: pd.DataFrame, objectives: Mapping[str, s
         df: as `analysis.load` gives it.
         objectives: the sweep's, by metric.
     """
-    leading = [number for number in comparison.broken if number in points.leaders(df, objectives)]
+    on_it = points.leaders(df, objectives)
+    leading = [number for number in comparison.broken if number in on_it]
     named = list(dict.fromkeys(name for number in leading for name in comparison.broken[number]))
     heads = [Head("trial", numeric=True), Head("images", numeric=True)]
     heads += [

@@ -82,7 +82,8 @@ def table(comparison: Comparison, df: pd.DataFrame, objectives: Mapping[str, str
         objectives: the sweep's, by metric.
         of: as `taken` gives it, of the same split.
     """
-    leading = [number for number in comparison.broken if number in points.leaders(df, objectives)]
+    on_it = points.leaders(df, objectives)
+    leading = [number for number in comparison.broken if number in on_it]
     first = next((name for number in leading for name in comparison.broken[number] if name != CLEAN), None)
     if first is None:
         return Table([])

@@ -9,6 +9,7 @@ from typing import Any
 
 import pandas as pd
 
+from robustray.measures.metrics import duration as duration
 from sweeps.record import TrialRecord
 
 SELECTION_SET = "selection set"
@@ -87,14 +88,6 @@ def parted(column: str) -> tuple[str, str]:
     while last and parts[last].isdigit():
         last -= 1
     return ".".join(parts[:last]), ".".join(parts[last:])
-
-
-def duration(seconds: float) -> str:
-    """`24.6 h`, `4 min 5 s`, `12 s`."""
-    if seconds >= 3600:
-        return f"{seconds / 3600:,.1f} h"
-    minutes, rest = divmod(round(seconds), 60)
-    return f"{minutes} min {rest} s" if minutes else f"{rest} s"
 
 
 def time(text: str) -> str:

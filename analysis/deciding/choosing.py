@@ -266,7 +266,9 @@ def _about(of: Pool, row: pd.DataFrame) -> list[str]:
         )
     seeds = len(of.seeds[int(trial["trial"])])
     said += [f"means over {seeds} training seeds"] if seeds > 1 else []
-    said += [f"{trial[HOURS]:.3g} device-hours of training"] if not words.missing(trial[HOURS]) else []
+    said += (
+        [f"{words.duration(3600 * trial[HOURS])} of training on one device"] if not words.missing(trial[HOURS]) else []
+    )
     about = "; ".join(said)
     options = [
         f"{words.option_name(name)} {words.value(trial[name])}"

@@ -84,7 +84,7 @@ def _training(trial: record.TrialRecord, row: dict[str, Any]) -> str:
     known = [axes.printed(name, row[name]) for name in ACCURACIES]
     hours = row["cost_device_hours"]
     said += f"; {' / '.join(filter(None, known))} by the {words.CHEAP}" if any(known) else ""
-    return said + ("" if words.missing(hours) else f"; {hours:.3g} device-hours")
+    return said + ("" if words.missing(hours) else f"; {words.duration(3600 * hours)} of device time")
 
 
 def _rungs(snapshot: record.Snapshot, trial: record.TrialRecord) -> list[str]:

@@ -34,7 +34,7 @@ LEGEND = {
 
 def sweeps(of: Compared) -> Table:
     """A row for each sweep."""
-    at = f"at {of.budget:.3g} device-hours" if of.budget == of.budget else ""
+    at = f"at {words.duration(3600 * of.budget)} of device time" if of.budget == of.budget else ""
     heads = [
         Head("sweep"), Head("repetition of"), Head("members", numeric=True), Head("hypervolume", "of 100", numeric=True),
         Head("epsilon", "points", numeric=True), Head("device-hours", "all of it", numeric=True),

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
+import json
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
@@ -24,12 +26,13 @@ _HEADERS = {
     "Cross-Origin-Resource-Policy": "same-origin",
     "Referrer-Policy": "no-referrer",
 }
+_compact = functools.partial(json.dumps, separators=(",", ":"))
 _Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 _SOURCE = web.AppKey("source", Source)
 
 
 def application(source: Source) -> web.Application:
-    """The page at `/`, the files it links to, the library it draws with, and `/events`, which never ends.
+    """The page at `/`, the files it links to, the library it draws with, `/events`, which never ends, and `/changes`.
 
     No address that this machine does not call itself by is answered: a page from elsewhere whose name was made to point here
     (DNS rebinding) asks under that name. Requests that a browser says come from another site are refused too. There is
@@ -39,6 +42,7 @@ def application(source: Source) -> web.Application:
     app[_SOURCE] = source
     app.router.add_get("/", _file)
     app.router.add_get("/events", _events)
+    app.router.add_get("/changes", _changes)
     app.router.add_get("/plotly.js", _plotly)
     app.router.add_get("/{name:[a-z]+\\.csv}", _file)
     app.cleanup_ctx.append(_following)
@@ -80,6 +84,13 @@ async def _file(request: web.Request) -> web.Response:
         raise web.HTTPNotFound(text=f"there is no {name} yet\n")
     answer = web.Response(text=text, content_type=_TYPES[Path(name).suffix])
     answer.headers["X-Version"] = str(request.app[_SOURCE].version)
+    return answer
+
+
+async def _changes(request: web.Request) -> web.Response:
+    """What is new since the state that a page shows, `?since=NAME`."""
+    answer = web.json_response(request.app[_SOURCE].since(request.query.get("since", "")), dumps=_compact)
+    answer.enable_compression()  # over an SSH tunnel this is what counts
     return answer
 
 

@@ -35,6 +35,14 @@ def figures(number: float) -> str:
     return f"{float(f'{number:.3g}'):,.0f}" if 100 <= number < 1e7 else f"{number:.3g}"
 
 
+def duration(seconds: float) -> str:
+    """`24.6 h`, `4 min 5 s`, `12 s`."""
+    if seconds >= 3600:
+        return f"{seconds / 3600:,.1f} h"
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes} min {rest} s" if minutes else f"{rest} s"
+
+
 def measure_of(name: str) -> type[Part] | None:
     """The registered measure that a name in `measures` stands for: `lipschitz`, or a label that begins with it, as
     `lipschitz_softmax` does; of several the longest. None where there is none.

@@ -12,14 +12,14 @@ from typing import Any, Literal
 from rich.console import Console, ConsoleOptions, RenderResult
 from rich.text import Text
 
-from robustray.measures.metrics import ACCURACIES, METRICS, figures
+from robustray.measures.metrics import ACCURACIES, METRICS, duration, figures
 from robustray.plain import plain
 from sweeps.view.activity import Run, Standing
 from sweeps.view.chart import ASCII, MARKS, Marks, Member, chart
 from sweeps.view.outlook import Outlook
 from sweeps.view.overview import Overview
 from sweeps.view.places import Place
-from sweeps.view.words import about, clock, hours, short, trainings
+from sweeps.view.words import about, clock, short, trainings
 
 Mood = Literal["at work", "stopping", "over"]
 """Whether a signal has come, and whether this is the frame that stays."""
@@ -173,8 +173,8 @@ class _Drawing:
         ]
         parts = [Text(time_left(self.frame.left, ahead), "bold")]
         if seen.device_seconds:
-            left = f", about {hours(sum(known))} left" if ahead.training is not None and sum(known) > 0 else ""
-            parts.append(Text(f"{hours(seen.device_seconds)} device-hours{left}"))
+            left = f", {about(sum(known))} left" if ahead.training is not None and sum(known) > 0 else ""
+            parts.append(Text(f"{duration(seen.device_seconds)} of device time{left}"))
         yield from self._wrapped("time", parts)
         if self.frame.budget:
             yield from self._wrapped("budget", [Text(part) for part in self.frame.budget.split(", ")])

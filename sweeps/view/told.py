@@ -10,10 +10,10 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
-from robustray.measures.metrics import ACCURACIES, METRICS, figures, is_share
+from robustray.measures.metrics import ACCURACIES, METRICS, duration, figures, is_share
 from sweeps.record.status import Point, Status, Work
 from sweeps.view.outside import Seen
-from sweeps.view.words import about, accuracies, clock, hours, short
+from sweeps.view.words import about, accuracies, clock, short
 
 _STYLES = {"at work": "green", "ended": "green", "silent": "bold yellow", "gone": "bold red"}
 _ROWS = 20
@@ -68,7 +68,10 @@ def _lines(status: Status) -> Iterator[tuple[str, str]]:
         yield "judging", ", ".join(filter(None, [*(f"{n} {what}" for what, n in named.items() if n), tested]))
     speed = f"{figures(status.images_per_second)} training images/s" if status.images_per_second else ""
     busy = "" if status.busy is None else f"workers busy {status.busy:.0%}"
-    yield "cost", ", ".join(filter(None, [f"{hours(status.device_seconds)} device-hours", speed, busy, status.budget]))
+    yield (
+        "cost",
+        ", ".join(filter(None, [f"{duration(status.device_seconds)} of device time", speed, busy, status.budget])),
+    )
     yield "left", "" if status.left is None else about(status.left)
     yield (
         "frontier",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from robustray.measures.metrics import ACCURACIES, METRICS, figures
+from robustray.measures.metrics import ACCURACIES, METRICS
 from robustray.plain import plain
 from sweeps.record import TrialRecord
 from sweeps.record.constraints import by, missed
@@ -35,12 +35,6 @@ def about(seconds: float) -> str:
         return f"about {whole} h {rest} min" if rest else f"about {whole} h"
     days = seconds / 86400
     return f"about {days:,.0f} days" if days < 1000 else "more than 1,000 days"
-
-
-def hours(seconds: float) -> str:
-    """Device-hours, with two figures below ten."""
-    spent = seconds / 3600
-    return figures(spent) if spent >= 10 else f"{spent:.2g}"
 
 
 def trainings(spent: float, budget: float) -> str:

@@ -63,9 +63,11 @@ def shown(browser: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ta
     with tab(browser) as found:
         found.size(1280, 900)
         found.open(index.absolute().as_uri())
-        found.until(
+        found.says("page.finish()")  # each would be drawn when it comes near the view
+        drawn = (
             "document.querySelectorAll('.js-plotly-plot').length === document.querySelectorAll('figure > [id]').length"
         )
+        assert found.says(drawn)
         yield found
         assert found.errors == []
 

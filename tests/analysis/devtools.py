@@ -19,6 +19,7 @@ _FLAGS = (
     "--headless", "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking",
     "--disable-component-update", "--disable-sync", "--hide-scrollbars", "--remote-debugging-port=0", "--disable-dev-shm-usage",
 )  # fmt: skip
+_TASKS = "disabled-by-default-devtools.timeline"
 _PATIENCE = 240.0  # seconds for one answer; the machine may be busy
 
 
@@ -29,7 +30,7 @@ class Tab:
         self.errors: list[str] = []
         """What the console was told as an error, exceptions nobody caught, and what the security policy refused."""
         self._loop, self._socket, self._numbers = loop, socket, count(1)
-        self._seen = set[str]()
+        self._seen, self._traced = set[str](), list[dict[str, Any]]()
 
     def call(self, method: str, **params: Any) -> dict[str, Any]:
         """One command of the protocol, and its result."""
@@ -83,6 +84,21 @@ class Tab:
         told = self.call("Page.captureScreenshot")
         path.write_bytes(base64.b64decode(told["data"]))
 
+    def trace(self) -> None:
+        """Begins to note what the page's main thread does."""
+        self._traced.clear()
+        self.call("Tracing.start", categories=_TASKS, transferMode="ReportEvents")
+
+    def tasks(self) -> list[float]:
+        """Processor time of each task of the page's main thread since `trace`, in ms: no other program lengthens it."""
+        self._seen.discard("Tracing.tracingComplete")
+        self.call("Tracing.end")
+        self._loop.run_until_complete(asyncio.wait_for(self._until("Tracing.tracingComplete"), _PATIENCE))
+        named = [each for each in self._traced if each["name"] == "thread_name"]
+        main = {(each["pid"], each["tid"]) for each in named if each["args"]["name"] == "CrRendererMain"}
+        run = (each for each in self._traced if each["name"] == "RunTask" and (each["pid"], each["tid"]) in main)
+        return [each["tdur"] / 1000 for each in run if "tdur" in each]
+
     async def _call(self, method: str, params: dict[str, Any]) -> dict[str, Any]:
         number = next(self._numbers)
         await self._socket.send_json({"id": number, "method": method, "params": params})
@@ -101,6 +117,8 @@ class Tab:
     def _note(self, message: dict[str, Any]) -> None:
         method, params = message.get("method", ""), message.get("params", {})
         self._seen.add(method)
+        if method == "Tracing.dataCollected":
+            self._traced += params["value"]
         if method == "Runtime.exceptionThrown":
             self.errors.append(str(params["exceptionDetails"]))
         elif method == "Runtime.consoleAPICalled" and params["type"] in ("error", "assert"):

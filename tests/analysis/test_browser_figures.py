@@ -86,7 +86,7 @@ _APART = f"""(id) => {{
   return found.map((one) => ({{ ...one, gap: gap(one) }})).sort((a, b) => b.gap - a.gap)[0];
 }}"""
 _FIGURES = "[...document.querySelectorAll('.js-plotly-plot')].map(({ id }) => id)"
-_MARKED = f"""(trial) => {_FIGURES}.filter((id) => {{
+_MARKED = f"""(trial) => (page.finish(), {_FIGURES}).filter((id) => {{
   const place = document.getElementById(id);
   const bold = place.data.some((trace) => trace.meta?.trial === trial && trace.line?.width > 2);
   return bold || place.layout.shapes.some(({{ line }}) => line.width === 2.5);

@@ -16,7 +16,7 @@ pytestmark = [pytest.mark.browser, pytest.mark.timeout(600)]
 
 _PRESSED = "[...document.querySelectorAll('.pick[aria-pressed=true]')].map((one) => one.closest('table')?.id)"
 _FIGURES = "[...document.querySelectorAll('.js-plotly-plot')]"
-_RINGS = f"Object.fromEntries({_FIGURES}.map((one) => [one.id, one.layout.shapes.length]))"
+_RINGS = f"(page.finish(), Object.fromEntries({_FIGURES}.map((one) => [one.id, one.layout.shapes.length])))"
 
 
 def _middle(shown: Tab, selector: str) -> tuple[float, float]:
@@ -94,7 +94,7 @@ def test_a_limit_names_the_best_member_that_keeps_to_it(shown: Tab, table: pd.Da
     shown.until(f"page.selected === {best}")
     said = shown.says("document.getElementById('limit-said').textContent")
     assert said.startswith(f"{least} %: trial {best}, ")
-    shown.says("page.select(null); page.overlay('frontier', 'limit', [])")
+    shown.says("delete document.getElementById('limit').dataset.moved; page.select(null)")
 
 
 def test_the_slider_over_cost_shows_what_was_known_then(shown: Tab) -> None:
@@ -104,6 +104,7 @@ def test_the_slider_over_cost_shows_what_was_known_then(shown: Tab) -> None:
     )
     shown.says(half)
     ended = len(the.STOPPED + the.DIVERGED + the.FAILED + the.OUT_OF_MEMORY)
+    shown.says("page.finish()")  # the figure is below what is in view
     shown.until("document.getElementById('share-said').textContent.includes('trials had ended')")
     shown.until("document.getElementById('progress').data[1].x.length < 22")
     known = shown.says("document.getElementById('progress').data[1].x.length")
@@ -128,6 +129,8 @@ _TOLD = """window.addEventListener("beforeprint", () => {
 
 def test_what_is_printed_has_white_paper_and_dark_ink(shown: Tab) -> None:
     shown.size(1280, 900, dark=True)
+    shown.until("page.theme() === 'dark'")
+    shown.says("page.finish()")
     shown.until("document.querySelector('#importance .main-svg').style.background === 'rgb(20, 24, 31)'")
     shown.says(f"page.select(page.read('facts').members[0]); {_TOLD}")
     shown.call("Page.printToPDF", printBackground=True)

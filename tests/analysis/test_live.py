@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import shutil
 import socket
 import subprocess
 import sys
 from collections.abc import Awaitable, Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -22,6 +24,7 @@ from analysis.live import place, source, watch  # noqa: E402
 from analysis.live.server import application  # noqa: E402
 from robustray.errors import UserError  # noqa: E402
 from sweeps import record  # noqa: E402
+from tests.analysis import made as the  # noqa: E402
 
 
 def _source(folder: Path, texts: Callable[[Path], dict[str, str]]) -> source.Source:
@@ -149,3 +152,43 @@ def test_it_ends_with_the_process_that_it_is_beside(made: Path, tmp_path: Path) 
             return
         asyncio.run(asyncio.sleep(0.1))
     raise AssertionError("still served")
+
+
+def test_a_page_is_told_what_changed_since_the_state_that_it_shows(made: Path, tmp_path: Path) -> None:
+    """From a state that is not known any more, or another server's, all is sent; to a page without figures it is loaded."""
+    text = (made / "report" / "index.html").read_text(encoding="utf-8").replace("<body>", '<body data-state="">')
+    (tmp_path / record.JOURNAL).write_text(text)
+
+    def texts(folder: Path) -> dict[str, str]:
+        return {"index.html": (folder / record.JOURNAL).read_text()}
+
+    async def ask(client: TestClient) -> None:  # type: ignore[type-arg]
+        async def state(told: str) -> tuple[str, str]:
+            while told not in (shown := await (await client.get("/")).text()):
+                await asyncio.sleep(0.05)
+            found = re.search(r'<body data-state="([0-9a-f]{16})">', shown)
+            assert found is not None
+            return found[1], shown
+
+        async def changes(since: str) -> dict[str, Any]:
+            told: dict[str, Any] = await (await client.get(f"/changes?since={since}")).json()
+            return told
+
+        nothing, _ = await state("has not begun")
+        first, _ = await state("<h2>Terms</h2>")
+        assert await changes(nothing) == {"state": first}
+        same = await changes(first)
+        assert (same["state"], same["pieces"], same["changed"], same["data"]) == (first, {}, {}, None)
+        everything = await changes("0" * 16)
+        assert {"header", "trials"} < set(everything["pieces"])
+        assert len(everything["changed"]) == the.TRIALS
+        (tmp_path / record.JOURNAL).write_text(text.replace("<h2>Terms</h2>", "<h2>Words</h2>"))
+        second, _ = await state("<h2>Words</h2>")
+        told = await changes(first)
+        assert (told["state"], list(told["pieces"])) == (second, ["terms"])
+        for at in range(source.KEPT):
+            (tmp_path / record.JOURNAL).write_text(text.replace("<h2>Terms</h2>", f"<h2>{at}</h2>"))
+            await state(f"<h2>{at}</h2>")
+        assert {"header", "trials"} < set((await changes(first))["pieces"])
+
+    _with(_source(tmp_path, texts), ask)

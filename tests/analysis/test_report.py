@@ -10,6 +10,7 @@ import shutil
 import subprocess
 import sys
 import threading
+from collections.abc import Mapping
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -18,7 +19,7 @@ import pandas as pd
 import pytest
 
 import analysis.page
-from analysis import compare, load, words
+from analysis import compare, load, points, words
 from analysis.__main__ import main
 from analysis.report import publish, write
 from analysis.standing import dominated_on_test
@@ -82,9 +83,8 @@ def test_the_policy_forbids_every_request_and_names_every_script(page: _Page) ->
     assert "script-src 'sha256-" in policy
     assert "http" not in policy
     code = [text for attributes, text in page.scripts if attributes.get("type") != "application/json"]
-    ours = {path.name for path in Path(analysis.page.__file__).parent.glob("page*.js")} - {
-        "page_live.js"
-    }  # it is served
+    ours = {path.name for path in Path(analysis.page.__file__).parent.glob("page*.js")}
+    ours -= {"page_live.js", "page_live_patch.js"}  # of a page that is served
     assert len(code) == len(ours) + 1  # plotly comes first
     for text in code:
         assert f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'" in policy
@@ -339,3 +339,21 @@ def test_neither_torch_nor_ray_is_loaded() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_the_frontier_is_asked_for_as_often_whatever_the_number_of_trials(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """It looks at every trial, so that asking once a trial makes a page of a thousand a matter of minutes."""
+    asked = list[int]()
+    judged = points.judged_frontier
+
+    def counted(df: pd.DataFrame, objectives: Mapping[str, str]) -> set[int]:
+        asked[-1] += 1
+        return judged(df, objectives)
+
+    monkeypatch.setattr(points, "judged_frontier", counted)
+    for trials in (12, 24):
+        asked.append(0)
+        publish(the.sweep(tmp_path / str(trials), trials=trials, fix=False), picture=False)
+    assert 0 < asked[0] == asked[1]

@@ -173,7 +173,7 @@ def test_a_frame_shows_what_a_user_asks_for(busy: Scene, width: int, height: int
     for words in (
         "small", "2 at a time on Ray", "running for 0:12", "stops in 1:02:03",
         "8 of 12 ended", "1 running", "3 waiting", "4 complete", "1 stopped", "1 diverged", "1 failed", "1 out of memory",
-        "2 in full", "1 skipped with proof", "device-hours", "900 images/s", "about",
+        "2 in full", "1 skipped with proof", "of device time", "900 images/s", "about",
         "0008  ", "epoch 12/30", "clean 91.2  robust 55.1", "lr 0.2",
         "0003  fab-t on shard 2 of 2 of validation", "276 of 400 stand after apgd-t",
         "2 judged ●", "1 by cheap attack ○", "robust % over clean %", "beta 3.5", "69.0", "97.5", "36.0",
