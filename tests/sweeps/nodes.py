@@ -188,7 +188,12 @@ def cluster(folder: Path, types: Mapping[str, object] | None = None, *, dashboar
 
 def _agents() -> str:
     """Ports for a node's agents: its raylet waits 15 s for them to say theirs, which is not enough on a busy machine."""
-    names = ("dashboard-agent-grpc-port", "dashboard-agent-listen-port", "runtime-env-agent-port")
+    names = (
+        "dashboard-agent-grpc-port",
+        "dashboard-agent-listen-port",
+        "runtime-env-agent-port",
+        "metrics-export-port",
+    )
     return "".join(f" --{name}={port}" for name, port in zip(names, _free_ports(len(names)), strict=True))
 
 
