@@ -52,6 +52,8 @@ class Study:
         self.record = record
         self.sampled = 0
         """How many trials the sampler was asked for: what the budget counts, and what moves its seeds on."""
+        self.learnt = 0
+        """Of how many settings it is known what they came to. Counted, as it is asked for at every draw."""
         self._objectives = dict(sweep.objectives)
         self._study = optuna.create_study(directions=[DIRECTIONS[mode] for mode in self._objectives.values()])
         self._places: dict[int, int] = {}  # number in the record -> number here
@@ -65,11 +67,6 @@ class Study:
             self.issued(trial, frozen[trial.number].distributions, frozen[trial.number].system_attrs)
         for number in record.ended():
             self.learn(number)
-
-    @property
-    def learnt(self) -> int:
-        """Of how many settings it is known what they came to."""
-        return sum(trial.state is TrialState.COMPLETE for trial in self._study.get_trials(deepcopy=False))
 
     def ask(self, sampler: BaseSampler) -> Asked:
         """Draws a trial; `issued` takes it in once it is in the record. One that was not issued is drawn anew in place."""
@@ -208,6 +205,7 @@ class Study:
         numbers = [float(values[name]) for name in self._objectives]
         if trial.state is TrialState.RUNNING:
             self._study._storage.set_trial_state_values(trial._trial_id, TrialState.COMPLETE, numbers)
+            self.learnt += 1
         else:
             trial.values = numbers
 

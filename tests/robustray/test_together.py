@@ -56,6 +56,7 @@ def crew(_kept: list[Crew]) -> GetCrew:
     def get() -> Crew:
         if not _kept or not _kept[-1].fit:
             _kept.append(Crew(2, device="cpu", threads=1))
+            _kept[-1]._met()
         return _kept[-1]
 
     return get

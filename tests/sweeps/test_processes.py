@@ -206,6 +206,8 @@ def test_ray_gives_what_local_gives(tmp_path: Path, undisturbed: dict[str, Any])
 
 def test_a_process_that_is_lost_in_a_worker_is_said_by_its_own_line() -> None:
     """And not by that of the library which found the connection closed, that Ray writes before it."""
+    from sweeps.running import ray_nodes  # after `on_ray`, which sets Ray's environment
+
     try:
         try:
             raise RuntimeError("[pair.cc:561] Connection closed by peer [127.0.0.1]:7829")
@@ -213,6 +215,6 @@ def test_a_process_that_is_lost_in_a_worker_is_said_by_its_own_line() -> None:
             raise ProcessLost("process 1 of 2 (from 0) is stopped: no sign of life of 2 processes for 8 s") from error
     except ProcessLost as error:
         written = "".join(traceback.format_exception(error))
-    assert on_ray.ray_nodes.in_words(written) == (
+    assert ray_nodes.in_words(written) == (
         "ProcessLost: process 1 of 2 (from 0) is stopped: no sign of life of 2 processes for 8 s"
     )

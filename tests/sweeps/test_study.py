@@ -26,9 +26,11 @@ COSTS = {"cost_seconds": 1.0, "cost_device_hours": 1 / 3600, "cost_passes": 1e6}
 
 def seen(study: Study) -> list[tuple[Any, ...]]:
     """Everything a sampler can tell two studies apart by."""
+    there = study._study.get_trials(deepcopy=False)
+    assert study.learnt == sum(trial.state is TrialState.COMPLETE for trial in there)
     return [
         (trial.number, trial.state, trial.values, trial.params, trial.constraints, trial.system_attrs)
-        for trial in study._study.get_trials(deepcopy=False)
+        for trial in there
     ]
 
 
