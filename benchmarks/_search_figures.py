@@ -22,7 +22,7 @@ def figures(rows: pd.DataFrame, folder: Path, name: str, first: list[str], least
     """
     found = rows["case"].str.extract(_CASE).join(rows["measure"].str.extract(_MEDIAN)).join(rows)
     found = found[found["share"].notna() & (found["sweeps"] >= least)]
-    looks = sorted(found["search"].unique(), key=lambda search: (search not in first, search))
+    looks = [*first, *sorted(set(found["search"]) - set(first))]
     for table, part in found.groupby("table", sort=False):
         file = str(table).replace(" (", "-").rstrip(")")
         _figure(folder / f"{name}-{file}.png", str(table), part, looks, first)

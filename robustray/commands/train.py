@@ -60,12 +60,12 @@ def train(
         _script(config, home, device, threads)
         return
     if processes > 1:
-        _together(config, home, device, threads or _threads_before(config, home, trial), processes, patience)
+        _together(config, home, device, threads or _threads_before(config, home), processes, patience)
         return
     from robustray.measures.threads import IMAGES, measured, told
     from robustray.training import Trainer
 
-    settled = told(threads, _threads_before(config, home, trial))
+    settled = told(threads, _threads_before(config, home, trial.parent))
     home.mkdir(parents=True, exist_ok=True)
     trainer = Trainer(config, home, device=device, threads=None if settled is None else settled.number)
     if trainer.device.type == "cpu":
@@ -114,18 +114,21 @@ def _together(
             crew.end()
 
 
-def _threads_before(config: TrialConfig, home: Path, trial: Path) -> int | None:
-    """CPU threads that the trial was begun with, here or, where it is to be trained anew, in the folder that its YAML lies in:
-    the same bits need the same number. None where nobody knows.
+def _threads_before(config: TrialConfig, home: Path, beside: Path | None = None) -> int | None:
+    """CPU threads that the trial was begun with: the same bits need the same number. None where nobody knows.
+
+    Args:
+        home: where it is to go on. beside: where it may have been trained before, by the same options.
     """
     from robustray.training import checkpoints
 
-    for folder in (home, trial.parent):
-        state, _ = checkpoints.load_last(folder)
-        if state is not None and (folder == home or state.get("config") == config.to_yaml()):
-            threads: int | None = state.get("threads")
-            return threads
-    return None
+    begun, _ = checkpoints.load_last(home)
+    if begun is None and beside is not None:
+        begun, _ = checkpoints.load_last(beside)
+        if begun is not None and begun.get("config") != config.to_yaml():
+            begun = None
+    threads: int | None = None if begun is None else begun.get("threads")
+    return threads
 
 
 def _script(config: TrialConfig, home: Path, device: str, threads: int | None) -> None:
