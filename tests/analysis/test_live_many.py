@@ -145,7 +145,7 @@ def test_it_is_changed_in_place_and_what_the_reader_did_stays(watched: Tab, fold
     assert {name: watched.says(_STATE)[name] for name in ("zoom", "hidden", "lost")} == {
         name: before[name] for name in ("zoom", "hidden", "lost")
     }
-    watched.says("Plotly.relayout('frontier', { 'xaxis.autorange': true, 'yaxis.autorange': true })")
+    watched.says("void Plotly.relayout('frontier', { 'xaxis.autorange': true, 'yaxis.autorange': true })")
     x, y = watched.says(f"({_POINT})({TRIALS + 1})")
     watched.move(x - 3, y)
     watched.move(x, y)
