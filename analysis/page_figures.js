@@ -13,6 +13,7 @@
   };
   const painters = {}; // by figure that is made from data here
   const layers = {}; // by who lays shapes over figures: a function of the figure's id and traces
+  const zooms = new WeakMap(); // by figure: axes that the reader has zoomed
   const stale = new Set(); // figures to be drawn
   const unlaid = new Set(); // figures that are drawn, to be marked anew
   let working = false;
@@ -34,6 +35,19 @@
   /** Whose a point of a trace is: `customdata` says it by point, of a map by row; `meta.trial` of a whole line. */
   const trialOf = ({ customdata, meta }, at) => customdata?.[at] ?? meta?.trial;
 
+  /** Notes which axes the reader has zoomed. A double click takes that back, and tells of a range as well. */
+  const followed = (place) => {
+    const zoomed = new Set();
+    let reset = false;
+    zooms.set(place, zoomed);
+    place.on("plotly_doubleclick", () => (reset = true));
+    place.on("plotly_relayout", (change) => {
+      const axes = Object.keys(change).map((key) => /^([xy]axis\d*)\.(range|autorange)/.exec(key)).filter(Boolean);
+      for (const [, axis, what] of axes) zoomed[what === "range" && !reset ? "add" : "delete"](axis);
+      if (axes.length) reset = false;
+    });
+  }; // prettier-ignore
+
   const put = (place, { data, layout }) => {
     const { id } = place;
     const narrow = page.narrow.matches;
@@ -51,7 +65,8 @@
             standoff: 2,
             font: { size: 10 },
           });
-    layout.uirevision = "kept"; // zoom, and what the legend hides
+    layout.uirevision = "kept"; // what the legend hides; a zoom only where the range before it is the same, so that is ours
+    for (const axis of zooms.get(place) ?? []) Object.assign(layout[axis] ?? {}, { range: [...place.layout[axis].range], autorange: false });
     layout.shapes = place.laid = shapes(id, data);
     // Plotly keeps the room that a colour bar or a legend took beside the plot: one of another width begins anew.
     const fresh = place.dataset.narrow !== String(narrow);
@@ -60,11 +75,13 @@
     place.style.minHeight = "";
     // Its buttons would lie on the topmost panels of the other figures.
     Plotly.react(place, data, layout, { ...config, ...(id === "frontier" ? {} : { displayModeBar: false }) });
-    if (fresh)
+    if (fresh) {
+      followed(place);
       place.on("plotly_click", ({ points }) => {
         const found = points.map(({ data, pointNumber }) => trialOf(data, [pointNumber].flat()[0])).find(Number.isInteger);
         if (found !== undefined) page.select(found);
       });
+    }
     lay(place); // over what the legend hides nothing is laid, and only a figure that is drawn says what that is
   };
 
@@ -118,8 +135,9 @@
         stale.add(id);
         const place = document.getElementById(id);
         if (!place) continue;
-        const height = page.read("figures").light[id]?.layout.height ?? 360;
-        if (!drawn(place)) place.style.minHeight = `${height}px`; // so that what is below does not jump
+        const figure = page.read("figures").light[id];
+        // So that what is below does not jump.
+        if (!drawn(place) && (figure || painters[id])) place.style.minHeight = `${figure?.layout.height ?? 360}px`;
         watched.observe(place);
       }
       work();

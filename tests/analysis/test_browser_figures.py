@@ -38,6 +38,7 @@ def _ink(dark: bool) -> str:
 def _settled(shown: Tab, width: int, dark: bool) -> None:
     shown.size(width, dark=dark)
     shown.until(f"innerWidth === {width} && matchMedia('(prefers-color-scheme: dark)').matches === {str(dark).lower()}")
+    shown.says("document.getElementById('frontier').scrollIntoView()")  # it is drawn anew where it is seen
     shown.until(
         "document.getElementById('frontier').clientWidth === document.getElementById('frontier')._fullLayout.width"
     )
@@ -107,6 +108,7 @@ def test_a_click_in_any_figure_selects_the_trial_in_all_of_them(shown: Tab) -> N
         shown.until(f"document.getElementById('{name}')._hoverdata?.length", 10)
         shown.click(left + found["x"], top + found["y"])
         shown.until(f"page.selected === {found['trial']}", 10)
+        shown.says("page.finish()")  # what is out of view would wait until it is seen
         has = [
             one
             for one in carrying

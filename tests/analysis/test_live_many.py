@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -146,7 +145,7 @@ def test_it_is_changed_in_place_and_what_the_reader_did_stays(watched: Tab, fold
     assert {name: watched.says(_STATE)[name] for name in ("zoom", "hidden", "lost")} == {
         name: before[name] for name in ("zoom", "hidden", "lost")
     }
-    watched.says("Plotly.relayout('frontier', { 'xaxis.autorange': true, 'yaxis.autorange': true })")
+    watched.says("void Plotly.relayout('frontier', { 'xaxis.autorange': true, 'yaxis.autorange': true })")
     x, y = watched.says(f"({_POINT})({TRIALS + 1})")
     watched.move(x - 3, y)
     watched.move(x, y)
@@ -166,21 +165,26 @@ def _hides_what_the_legend_names(watched: Tab) -> None:
 
 
 def _zoomed(watched: Tab) -> None:
-    """Draws a box in the figure with the mouse, as only then the zoom is the reader's."""
-    watched.says("document.getElementById('frontier').scrollIntoView({ block: 'center' })")
-    left, top, width, height = watched.says(
-        "(({ x, y, width, height }) => [x, y, width, height])"
-        "(document.querySelector('#frontier .nsewdrag').getBoundingClientRect())"
-    )
+    """Draws a box in the figure with the mouse, as only then the zoom is the reader's; again where the page moved meanwhile."""
     range_ = "JSON.stringify(document.getElementById('frontier')._fullLayout.xaxis.range)"
-    before = watched.says(range_)
-    (x0, y0), (x1, y1) = ((left + share * width, top + share * height) for share in (0.2, 0.8))
-    watched.move(x0, y0)
-    for kind, x, y in (
-        ("mousePressed", x0, y0),
-        ("mouseMoved", (x0 + x1) / 2, (y0 + y1) / 2),
-        ("mouseMoved", x1, y1),
-        ("mouseReleased", x1, y1),
-    ):
-        watched.call("Input.dispatchMouseEvent", type=kind, x=x, y=y, button="left", buttons=1, clickCount=1)
-    watched.until(f"{range_} !== {json.dumps(before)}")
+    before = watched.says(f"page.finish(); {range_}")
+    ends = time.monotonic() + _PATIENCE
+    while watched.says(range_) == before and time.monotonic() < ends:
+        watched.says("document.getElementById('frontier').scrollIntoView({ block: 'center' })")
+        left, top, width, height = watched.says(
+            "(({ x, y, width, height }) => [x, y, width, height])"
+            "(document.querySelector('#frontier .nsewdrag').getBoundingClientRect())"
+        )
+        for kind, share in (
+            ("mouseMoved", 0.2),
+            ("mousePressed", 0.2),
+            ("mouseMoved", 0.5),
+            ("mouseMoved", 0.8),
+            ("mouseReleased", 0.8),
+        ):
+            x, y = left + share * width, top + share * height
+            held = 0 if kind == "mouseMoved" and share == 0.2 else 1
+            watched.call("Input.dispatchMouseEvent", type=kind, x=x, y=y, button="left", buttons=held, clickCount=1)
+            watched.says("new Promise((done) => requestAnimationFrame(() => setTimeout(done)))")
+        time.sleep(1)
+    assert watched.says(range_) != before

@@ -22,7 +22,7 @@ import analysis.page
 from analysis import compare, load, points, words
 from analysis.__main__ import main
 from analysis.report import publish, write
-from analysis.standing import dominated_on_test
+from analysis.standing import dominated_on_test, judged_frontier
 from tests.analysis import made as the
 
 _LOADING = ("src", "href", "action", "data", "poster", "srcset", "background")
@@ -346,7 +346,7 @@ def test_the_frontier_is_asked_for_as_often_whatever_the_number_of_trials(
 ) -> None:
     """It looks at every trial, so that asking once a trial makes a page of a thousand a matter of minutes."""
     asked = list[int]()
-    judged = points.judged_frontier
+    judged = judged_frontier
 
     def counted(df: pd.DataFrame, objectives: Mapping[str, str]) -> set[int]:
         asked[-1] += 1
