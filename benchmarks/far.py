@@ -2,9 +2,9 @@
 
     python benchmarks/far.py [--epochs N]
 
-Two Ray nodes on this machine, each with an object store of its own, and a worker on the second that trains the real trial: its
-files go through both stores and a socket, and are written and synced on the other side. A network between them would add the
-bytes over its rate. Epochs are of two steps: only what is handed back is measured, and it does not depend on them.
+A Ray of this machine's own, and a worker that trains the real trial as if it did not see the results: its files go through the
+object store to the courier, another process, which writes and syncs them. A network between two machines adds the bytes over
+its rate. Epochs are of two steps: only what is handed back is measured, and it does not depend on them.
 """
 
 from __future__ import annotations
@@ -23,7 +23,6 @@ from _bench import Bench
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
 
 import ray
-from ray.cluster_utils import Cluster
 
 from robustray.trial import TrialConfig
 from sweeps.running import ray_far
@@ -68,7 +67,7 @@ class _Weighing(Calls):
 
 
 class _Worker:
-    """An actor on the node that does not see the results."""
+    """An actor that works as on a node that does not see the results."""
 
     def train(self, home: str, work: dict[str, Any], epochs: int) -> dict[str, list[tuple[float, ...]]]:
         """Bytes, seconds of the call and of all of handing back, for each epoch; the same of what came at first."""
@@ -100,15 +99,18 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, default=8)
     epochs = parser.parse_args().epochs
     bench = Bench("far", quick=epochs < 4)
-    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1})
-    cluster.add_node(num_cpus=1, resources={"far": 1})
-    ray.init(address=cluster.address, logging_level="ERROR")
+    ray.init(
+        address="local",
+        num_cpus=1,
+        object_store_memory=2_000_000_000,  # room for a few packs: nothing is spilled to disk
+        include_dashboard=False,
+        logging_level="ERROR",
+    )
     try:
         with tempfile.TemporaryDirectory(prefix="robustray-bench-") as temporary:
             _measure(Path(temporary) / "small", epochs, bench)
     finally:
         ray.shutdown()
-        cluster.shutdown()
 
 
 def _measure(home: Path, epochs: int, bench: Bench) -> None:
@@ -124,8 +126,10 @@ def _measure(home: Path, epochs: int, bench: Bench) -> None:
         time.sleep(0.1)
     assert told is True, told
     work = {"kind": "train", "folder": str(trial), "session": "s", "max_failures": 1, "cpus": 1, "gpus": 0}
-    away = ray.remote(resources={"far": 1})(_Worker)
-    found = ray.get(away.remote().train.remote(str(home), work, epochs + 1))
+    away = ray.remote(num_cpus=1)(_Worker)
+    worker = away.remote()
+    found = ray.get(worker.train.remote(str(home), work, epochs + 1))
+    ray.kill(worker)
     size, call, whole = zip(*found["epochs"][1:], strict=True)  # the first one has no state before it
     again = ray.get(away.remote().train.remote(str(home), work, 1))["fetched"]
     bench.row("handed back", "MB per epoch", statistics.median(size) / 1e6)

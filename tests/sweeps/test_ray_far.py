@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import subprocess
 import sys
@@ -100,3 +101,31 @@ def test_nodes_that_do_not_see_the_results_train_and_judge_and_the_bits_are_the_
     assert {trial.outcome for trial in record.read(folder).trials} == {"complete"}
     kept = {path.name for path in folder.glob("trials/*/.*")}
     assert not kept, "nothing of the way there is left"
+
+
+def test_a_notice_to_such_a_node_brings_its_checkpoint_back_first(tmp_path: Path) -> None:
+    undisturbed, project, scratch = (tmp_path / name for name in ("undisturbed", "project", "scratch"))
+    (project / "results").mkdir(parents=True)
+    scratch.mkdir()
+    assert run_quietly(small_sweep(project, *LONGER), undisturbed)
+    folder = project / "results" / "small"
+    hidden = f"mount -t tmpfs none {project / 'results'}"
+    with cluster(tmp_path / "logs") as there:
+        there.env["TMPDIR"] = str(scratch)
+        leaves = there.add("leaves", hidden, resources=json.dumps({"leaves": 1}))
+        there.add("stays", hidden)
+        process = _sweep(there, project)
+        _wait_for(lambda: _epochs(folder) > 2 and at_work(leaves.pid), process)
+        there.drain("leaves")
+        said = process.communicate(timeout=600)[0]
+    assert process.returncode == 0, said
+    assert facts(folder) == facts(undisturbed)
+    assert said.count("does not see the results: its trials travel through Ray's object store") == 2, said
+    assert "is about to leave: its jobs go on elsewhere, 1 at a time" in said
+    returned = re.search(r"(\S+ \d+) goes back and waits for a place \(its node is about to leave\)", said)
+    assert returned is not None, said
+    assert f"{returned[1]} goes on" in said[returned.end() :]
+    assert "Traceback" not in said
+    assert " is lost" not in said
+    deaths = [json.loads(path.read_text())["deaths"] for path in folder.glob("trials/*/attempts.json")]
+    assert deaths == [0] * 5, "a notice is no attempt"
