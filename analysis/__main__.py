@@ -24,6 +24,22 @@ app = typer.Typer(
 )
 
 
+class PictureFormat(StrEnum):
+    """Formats of pictures."""
+
+    png = "png"
+    svg = "svg"
+    pdf = "pdf"
+    none = "none"
+
+
+Formats = Annotated[
+    list[PictureFormat],
+    typer.Option("--format", help="of pictures, which take a browser; several times for several, none for none"),
+]
+PNG = [PictureFormat.png]
+
+
 class JudgedSplit(StrEnum):
     """Images that models were judged on."""
 
@@ -96,13 +112,13 @@ def compare(
     out: Annotated[
         Path | None, typer.Option(help="of sweeps: write page, figures and tables into this folder", show_default=False)
     ] = None,
-    png: Annotated[bool, typer.Option(help="of sweeps: draw figures as PNG too, which takes a browser")] = True,
+    formats: Formats = PNG,
 ) -> None:
     """Compare the trials of a sweep or two models, image by image, or the frontiers of sweeps."""
     from analysis.frontiers import commands as frontiers
 
     if frontiers.are_sweeps(folders):
-        frontiers.compare(folders, split.value, csv, published or [], out, png=png)
+        frontiers.compare(folders, split.value, csv, published or [], out, formats=formats)
         return
     from rich.console import Console
 
@@ -151,12 +167,12 @@ def measures(
 def certified(
     folder: Annotated[Path, typer.Argument(help="a folder that `python -m robustray certify` wrote")],
     form: Annotated[RadiusForm, typer.Option(help="how radii follow from counts")] = RadiusForm.smoothing,
-    png: Annotated[bool, typer.Option(help="draw radii.png too, which takes a browser")] = True,
+    formats: Formats = PNG,
 ) -> None:
-    """Write FOLDER/radii.html and radii.png: certified accuracy over the radius."""
+    """Write FOLDER/radii.html and a picture of it: certified accuracy over the radius."""
     from analysis.certified import publish
 
-    written = publish(folder, form=form.value, png=png)
+    written = publish(folder, form=form.value, formats=formats)
     for note in written.notes:
         typer.echo(f"note: {note}", err=True)
     typer.echo(written.page)
@@ -255,12 +271,12 @@ def published(
 @app.command()
 def curve(
     folders: Annotated[list[Path], typer.Argument(help="what measure --epochs wrote, or a folder that holds such")],
-    png: Annotated[bool, typer.Option(help="draw curve.png too, which takes a browser")] = True,
+    formats: Formats = PNG,
 ) -> None:
-    """Write curve.html and curve.png into the first FOLDER: measures over the epochs of a training."""
+    """Write curve.html and a picture of it into the first FOLDER: measures over the epochs of a training."""
     from analysis.curve import publish
 
-    written = publish(folders, png=png)
+    written = publish(folders, formats=formats)
     for note in written.notes:
         typer.echo(f"note: {note}", err=True)
     typer.echo(written.page)

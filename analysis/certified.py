@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -28,8 +29,8 @@ class Drawn:
     notes: list[str]  # why there is no picture
 
 
-def publish(folder: Path, *, form: str = "smoothing", png: bool = True) -> Drawn:
-    """Writes `radii.html` and `radii.png` into a folder that `certify` wrote.
+def publish(folder: Path, *, form: str = "smoothing", formats: Sequence[str] = ("png",)) -> Drawn:
+    """Writes `radii.html` and pictures of these formats beside it into a folder that `certify` wrote.
 
     A picture that cannot be drawn is a note, not an error, and an older one is removed.
 
@@ -38,19 +39,9 @@ def publish(folder: Path, *, form: str = "smoothing", png: bool = True) -> Drawn
     """
     df, result = read(folder)
     figure = radius_figure(df, title=caption(result), form=form)
-    page, image = folder / "radii.html", folder / "radii.png"
+    page = folder / "radii.html"
     write_whole(page, alone.page("Certified accuracy over the radius", figure))
-    notes, drawn = [], None
-    if png:
-        try:
-            drawn = picture.png(figure, *_SIZE)
-        except Exception as error:  # a browser can fail in any way, and the page is whole without a picture
-            notes.append(f"{image.name} was not drawn: {picture.why_not(error)}")
-    if drawn is None:
-        image.unlink(missing_ok=True)
-    else:
-        write_whole(image, drawn)
-    return Drawn(page, notes)
+    return Drawn(page, picture.beside(figure, page.with_suffix(""), _SIZE, formats))
 
 
 def read(folder: Path) -> tuple[pd.DataFrame, dict[str, Any]]:

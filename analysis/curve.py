@@ -51,8 +51,8 @@ class Drawn:
     notes: list[str]  # why there is no picture
 
 
-def publish(folders: Sequence[Path], *, png: bool = True) -> Drawn:
-    """Writes `curve.html` and `curve.png` into the first folder. A picture that cannot be drawn is a note, not an error.
+def publish(folders: Sequence[Path], *, formats: Sequence[str] = ("png",)) -> Drawn:
+    """Writes `curve.html` and pictures of these formats into the first folder. One that is not drawn is a note.
 
     Args:
         folders: of curves, or folders that hold such: those of several trainings and splits meet in one figure.
@@ -62,19 +62,10 @@ def publish(folders: Sequence[Path], *, png: bool = True) -> Drawn:
     """
     curves = [curve for folder in folders for curve in read(folder)]
     figure = curve_figure(curves)
-    page, image = folders[0] / "curve.html", folders[0] / "curve.png"
+    page = folders[0] / "curve.html"
     write_whole(page, alone.page("Measures over the epochs of a training", figure))
-    notes, drawn = [], None
-    if png:
-        try:
-            drawn = picture.png(figure, _WIDTH, int(figure.layout.height))
-        except Exception as error:  # a browser can fail in any way, and the page is whole without a picture
-            notes.append(f"{image.name} was not drawn: {picture.why_not(error)}")
-    if drawn is None:
-        image.unlink(missing_ok=True)
-    else:
-        write_whole(image, drawn)
-    return Drawn(page, notes)
+    size = _WIDTH, int(figure.layout.height)
+    return Drawn(page, picture.beside(figure, page.with_suffix(""), size, formats))
 
 
 def read(folder: Path) -> list[Curve]:

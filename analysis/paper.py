@@ -38,14 +38,6 @@ def written(figure: go.Figure, stem: Path) -> Written:
     write_whole(page, alone.page(stem.name.replace("_", " "), figure))
     done.files.append(page)
     size = int(figure.layout.width), int(figure.layout.height)
-    for kind in FORMATS:
-        path = stem.with_suffix(f".{kind}")
-        try:
-            content = picture.drawn(figure, *size, kind)
-        except Exception as error:  # a browser can fail in any way, and the page is whole without a picture
-            path.unlink(missing_ok=True)
-            done.notes.append(f"{path.name} was not drawn: {picture.why_not(error)}")
-            break
-        write_whole(path, content)
-        done.files.append(path)
+    done.notes += picture.beside(figure, stem, size, FORMATS)
+    done.files += [path for kind in FORMATS if (path := stem.with_suffix(f".{kind}")).exists()]
     return done

@@ -6,6 +6,7 @@ import importlib.util
 import json
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal, get_args
 
@@ -96,6 +97,30 @@ def save(figure: go.Figure, out: Path, width: int, height: int) -> None:
     except Exception as error:  # a browser can fail in any way
         raise UserError(f"{out} was not drawn: {why_not(error)}") from None
     write_whole(out, content)
+
+
+def beside(figure: go.Figure, stem: Path, size: tuple[int, int], formats: Sequence[str]) -> list[str]:
+    """Writes STEM.png, STEM.svg and STEM.pdf, as far as they are asked for, and removes older ones.
+
+    Args:
+        stem: of the names. size: in pixels.
+
+    Returns:
+        Why one was not drawn, in a line; the first one that fails is the last that is tried, for it is the browser's fault.
+    """
+    notes: list[str] = []
+    for kind in get_args(Format):
+        path, content = stem.with_suffix(f".{kind}"), None
+        if kind in formats and not notes:
+            try:
+                content = drawn(figure, *size, kind)
+            except Exception as error:  # a browser can fail in any way, and a page is whole without a picture
+                notes.append(f"{path.name} was not drawn: {why_not(error)}")
+        if content is None:
+            path.unlink(missing_ok=True)
+        else:
+            write_whole(path, content)
+    return notes
 
 
 def why_not(error: Exception) -> str:

@@ -20,7 +20,13 @@ def are_sweeps(folders: Sequence[Path]) -> bool:
 
 
 def compare(
-    folders: Sequence[Path], split: str, csv: Path | None, published: Sequence[str], out: Path | None, *, png: bool
+    folders: Sequence[Path],
+    split: str,
+    csv: Path | None,
+    published: Sequence[str],
+    out: Path | None,
+    *,
+    formats: Sequence[str],
 ) -> None:
     """Prints how sweeps compare, and writes it down where that was asked for."""
     from rich.console import Console
@@ -37,7 +43,7 @@ def compare(
     # Where nobody watches there is no width to keep to.
     Console(width=None if sys.stdout.isatty() else _WIDE).print(written.shown(found))
     if out is not None:
-        page, told = written.publish(found, below, out, png=png, notes=notes)
+        page, told = written.publish(found, below, out, formats=formats, notes=notes)
         notes = told
         typer.echo(page)
     for note in notes:

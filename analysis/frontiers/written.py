@@ -8,6 +8,7 @@ from typing import Any
 
 import jinja2
 import pandas as pd
+import plotly.graph_objects as go
 from markupsafe import Markup
 from rich.console import Group
 from rich.text import Text
@@ -97,9 +98,9 @@ def shown(of: Compared) -> Group:
 
 
 def publish(
-    of: Compared, below: pd.DataFrame, out: Path, *, png: bool = True, notes: Sequence[str] = ()
+    of: Compared, below: pd.DataFrame, out: Path, *, formats: Sequence[str] = ("png",), notes: Sequence[str] = ()
 ) -> tuple[Path, list[str]]:
-    """Writes `index.html`, `frontiers.png`, `cost.png`, `points.csv`, `sweeps.csv`, `pairs.csv` and `conditions.csv`.
+    """Writes `index.html`, `points.csv`, `sweeps.csv`, `pairs.csv`, `conditions.csv`, and `frontiers` and `cost` as pictures.
 
     A picture that cannot be drawn is a note, not an error, and an older one is removed.
 
@@ -120,16 +121,8 @@ def publish(
         write_whole(out / f"{name}.csv", table.to_csv(index=False))
     write_whole(out / "index.html", _page(of, below, figures, notes))
     for name in ("frontiers", "cost"):
-        image, content = out / f"{name}.png", None
-        if png and name in figures:
-            try:
-                content = picture.png(figures[name], *figure.SIZE)
-            except Exception as error:  # a browser can fail in any way, and the page is whole without a picture
-                told.append(f"{image.name} was not drawn: {picture.why_not(error)}")
-        if content is None:
-            image.unlink(missing_ok=True)
-        else:
-            write_whole(image, content)
+        wanted = formats if name in figures else ()
+        told += picture.beside(figures.get(name, go.Figure()), out / name, figure.SIZE, wanted)
     return out / "index.html", told
 
 

@@ -25,7 +25,7 @@ def test_axe_finds_nothing_and_the_theme_is_the_readers(
     (tmp_path / "one.html").write_text(alone.page("One & <b>", frontier_figure(table)), encoding="utf-8")
     both = compared.compare([made, mixed], split="validation", resamples=40)
     notes = ["They differ.", "<script>alert(1)</script>"]
-    index, _ = written.publish(both, figure.beneath(["cifar10:linf"]), tmp_path / "both", png=False, notes=notes)
+    index, _ = written.publish(both, figure.beneath(["cifar10:linf"]), tmp_path / "both", formats=(), notes=notes)
     with tab(browser) as shown:
         for address, themed in ((tmp_path / "one.html", False), (index, True)):
             shown.size(1600)

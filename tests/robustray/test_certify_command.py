@@ -137,7 +137,7 @@ def test_what_it_says_and_writes(command: Command, tmp_path: Path) -> None:
     shown = len(figure.data[2].y)
     assert np.allclose(figure.data[2].y, 100 * top["certified_accuracy"].iloc[:shown])
     assert not top["certified_accuracy"].iloc[shown:].any()  # what is 0 is not drawn along the axis
-    assert publish(folder, png=False).page.read_text(encoding="utf-8").count("plotly") > 1
+    assert publish(folder, formats=()).page.read_text(encoding="utf-8").count("plotly") > 1
 
 
 def test_another_confidence_and_alpha_count_nothing_anew(

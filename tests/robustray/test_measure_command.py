@@ -74,7 +74,7 @@ def test_a_curve_over_snapshots(command: Command, kept: Path, tmp_path: Path) ->
     one = measured(command, kept, "--measures", MEASURES, "--epochs", "2", "--images", "40", "--results", tmp_path)
     assert one.splitlines()[-7:] == lines[-7:], "a row that is there stays"
 
-    drawn = curve.publish([tmp_path], png=False)
+    drawn = curve.publish([tmp_path], formats=())
     assert drawn.page.stat().st_size > 1000
     figure = curve.curve_figure(list(found.values()))
     lines_of = [trace for trace in figure.data if trace.mode == "lines+markers"]
@@ -253,7 +253,7 @@ def test_the_commands_of_analysis(tmp_path: Path) -> None:
     about = {"measure": "accuracy", "settings": {}, "threat": {"norm": "linf", "eps": 0.1}, "unit": "fraction"}
     (tmp_path / "curve.json").write_text(json.dumps(about | {"name": "0007", "split": "test"}))
     (tmp_path / "epochs.csv").write_text("epoch,value,low,high\n1,0.5,,\n2,0.75,0.7,0.8\n")
-    said = CliRunner().invoke(app, ["curve", str(tmp_path), "--no-png"])
+    said = CliRunner().invoke(app, ["curve", str(tmp_path), "--format", "none"])
     assert said.exit_code == 0, said.output
     assert said.output.strip().endswith("curve.html")
     (tmp_path / "epochs.csv").write_text("epoch,value\n1,0.5\n")

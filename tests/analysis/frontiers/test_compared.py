@@ -120,7 +120,7 @@ def test_as_many_sweeps_as_are_asked_for_can_show_a_difference(searches: int) ->
 def test_what_is_written_is_whole_and_holds_the_same_numbers(both: Compared, tmp_path: Path) -> None:
     below = figure.beneath(["cifar10:linf:resnet18"])
     assert figure.elsewhere(both, below) == []
-    page, _ = written.publish(both, below, tmp_path / "out", png=False, notes=["<script>alert(1)</script>"])
+    page, _ = written.publish(both, below, tmp_path / "out", formats=(), notes=["<script>alert(1)</script>"])
     text = page.read_text()
     assert "<script>alert(1)" not in text
     assert "Under which conditions" in text
