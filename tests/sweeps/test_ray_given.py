@@ -65,8 +65,9 @@ def test_halves_of_gpus_and_a_sweep_that_is_handed_in_as_a_job(tmp_path: Path, m
     undisturbed, project = tmp_path / "undisturbed", tmp_path / "project"
     project.mkdir()
     (project / "noting.py").write_text(NOTING)
-    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
-    assert run_quietly(small_sweep(project, *LONGER, text=OWN), undisturbed)
+    with monkeypatch.context() as without:
+        without.setenv("CUDA_VISIBLE_DEVICES", "")
+        assert run_quietly(small_sweep(project, *LONGER, text=OWN), undisturbed)
     folder = project / "results" / "small"
     sets = [word for override in (*LONGER, HALVES) for word in ("--set", override)]
     sweep = [sys.executable, str(ROOT / "run_sweep.py"), str(project / "small.yaml"), *sets]
