@@ -43,7 +43,7 @@ test-e2e: .venv/dev.stamp  ## A user's commands from end to end
 test-cluster: .venv/dev.stamp  ## Sweeps on a local Ray cluster, killed and resumed
 	$(PYTHON) -m pytest -m cluster
 
-test-long: .venv/dev.stamp  ## Clusters whose nodes come and go; as root on Linux, not in CI
+test-long: .venv/dev.stamp  ## An autoscaler that starts and stops nodes; as root on Linux, not in CI
 	$(PYTHON) -m pytest -m long
 
 test-faults: .venv/dev.stamp  ## Real processes killed at random moments, files damaged, storage gone: other rounds every day

@@ -14,12 +14,12 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import psutil
 
-_RAY = shlex.join([sys.executable, "-m", "ray.scripts.scripts"])
+_RAY = shlex.join([sys.executable, "-P", str(Path(__file__).with_name("patient_ray.py"))])
 
 _DRAIN = """
 import subprocess, sys
@@ -76,48 +76,57 @@ def namespaces() -> bool:
 
 
 class Cluster:
-    """A head without CPUs, and nodes to come and go; with types of nodes, an autoscaler that starts and stops them."""
+    """A head without CPUs, and nodes to come and go; with types of nodes, an autoscaler that starts and stops them.
 
-    def __init__(self, folder: Path, types: Mapping[str, object] | None = None) -> None:
+    Attributes:
+        jobs: where the head takes jobs, as `ray job submit --address` has it; empty without a dashboard.
+    """
+
+    def __init__(self, folder: Path, types: Mapping[str, object] | None = None, *, dashboard: bool = False) -> None:
         self.folder = folder
         self.env = {  # without what a sweep of this process, run before, has set for its own Ray
             **{name: value for name, value in os.environ.items() if not name.startswith("RAY_")},
             "RAY_AUTH_MODE": "token",
             "RAY_AUTH_TOKEN": secrets.token_hex(32),
             "RAY_USAGE_STATS_ENABLED": "0",
-            "RAY_raylet_start_wait_time_s": "120",
+            "RAY_raylet_start_wait_time_s": "240",
+            "RAY_DASHBOARD_STARTUP_TIMEOUT_S": "240",
             "RAY_worker_niceness": "0",  # of 15, workers would stand still for minutes beside other work on this machine
             "OMP_NUM_THREADS": "1",
         }
         self.temporary = tempfile.mkdtemp(prefix="rn-", dir="/tmp")
         self.nodes: list[subprocess.Popen[bytes]] = []
-        [port] = _free_ports(1)
-        start = f"{_RAY} start --head --port={port} --num-cpus=0 --include-dashboard=false --temp-dir={self.temporary}"
+        port, board = _free_ports(2)
+        self.jobs = f"http://127.0.0.1:{board}" if dashboard else ""
+        start = f"{_RAY} start --head --port={port} --num-cpus=0 --temp-dir={self.temporary}"
+        start += f" --include-dashboard={str(dashboard).lower()} --dashboard-host=127.0.0.1 --dashboard-port={board}"
         if types is not None:
             (folder / "autoscaler.yaml").write_text(json.dumps(_autoscaler(types, f"127.0.0.1:{port}")))
             start += f" --autoscaling-config={folder / 'autoscaler.yaml'}"
             self.env |= {"RAY_FAKE_CLUSTER": "1", "AUTOSCALER_UPDATE_INTERVAL_S": "1"}
-        self._start(f"{start} --object-store-memory=80000000 --block", "head")
-        found = Path(self.temporary, "ray_current_cluster")
-        _wait(found.exists)
-        _wait(lambda: bool(found.read_text().strip()))
-        self.env["RAY_ADDRESS"] = self.address = found.read_text().strip()
+        self._run(f"{start}{_agents()} --object-store-memory=80000000 --block", "head")
+        self.env["RAY_ADDRESS"] = self.address = Path(self.temporary, "ray_current_cluster").read_text().strip()
 
-    def add(self, name: str, *mounts: str, cpus: int = 1, resources: str = "{}") -> subprocess.Popen[bytes]:
+    def add(
+        self, name: str, *mounts: str, cpus: int = 1, gpus: int = 0, resources: str = "{}"
+    ) -> subprocess.Popen[bytes]:
         """A node, after these commands in its namespace, which nobody else sees the effect of.
 
         Args:
-            resources: what has a name there, as JSON.
+            gpus: how many it says that it has. resources: what has a name there, as JSON.
         """
-        start = f"{_RAY} start --address={self.address} --num-cpus={cpus} --object-store-memory=80000000 --block"
+        start = f"{_RAY} start --address={self.address} --num-cpus={cpus} --num-gpus={gpus}"
+        start += " --object-store-memory=80000000 --block"
         start += f" --resources={shlex.quote(resources)}"
         own = f"mount -t tmpfs none {self.temporary}"
-        # a raylet waits 15 s for agents to say their ports, which is not enough on a busy machine: they are told them
-        agents = ("dashboard-agent-grpc-port", "dashboard-agent-listen-port", "runtime-env-agent-port")
-        start += "".join(f" --{agent}={port}" for agent, port in zip(agents, _free_ports(len(agents)), strict=True))
-        for _ in range(3):
-            node = self._start(" && ".join([own, *mounts, f"cd / && exec {start}"]), name)
-            deadline = time.monotonic() + 150
+        start += _agents()
+        return self._run(" && ".join([own, *mounts, f"cd / && exec {start}"]), name)
+
+    def _run(self, command: str, name: str) -> subprocess.Popen[bytes]:
+        """Starts a node; once more where a busy machine has not let it come up."""
+        for _ in range(2):
+            node = self._start(command, name)
+            deadline = time.monotonic() + 300
             while node.poll() is None and time.monotonic() < deadline:
                 if "Ray runtime started" in (self.folder / f"{name}.log").read_text():
                     return node
@@ -142,6 +151,14 @@ class Cluster:
         command = [sys.executable, "-c", _COUNT, self.address]
         return int(subprocess.run(command, env=self.env, cwd="/", check=True, capture_output=True, text=True).stdout)
 
+    def job(self, *words: str) -> subprocess.Popen[str]:
+        """`ray job WORDS`, as who hands in jobs from elsewhere types it: the address of the head's dashboard, and the token."""
+        given = {name: value for name, value in self.env.items() if name != "RAY_ADDRESS"}
+        command = [*shlex.split(_RAY), "job", words[0], "--address", self.jobs, *words[1:]]
+        return subprocess.Popen(
+            command, env=given, cwd="/", stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        )
+
     def drain(self, resource: str) -> None:
         """Gives the node that has this resource notice, as clouds do before they take a machine away: `ray drain-node`."""
         subprocess.run([sys.executable, "-c", _DRAIN, self.address, resource], env=self.env, cwd="/", check=True)
@@ -158,10 +175,10 @@ class Cluster:
 
 
 @contextlib.contextmanager
-def cluster(folder: Path, types: Mapping[str, object] | None = None) -> Iterator[Cluster]:
+def cluster(folder: Path, types: Mapping[str, object] | None = None, *, dashboard: bool = False) -> Iterator[Cluster]:
     """A cluster, gone without a trace afterwards."""
     folder.mkdir(parents=True, exist_ok=True)
-    made = Cluster(folder, types)
+    made = Cluster(folder, types, dashboard=dashboard)
     try:
         yield made
     finally:
@@ -170,16 +187,20 @@ def cluster(folder: Path, types: Mapping[str, object] | None = None) -> Iterator
         shutil.rmtree(made.temporary, ignore_errors=True)
 
 
+def _agents() -> str:
+    """Ports for a node's agents: its raylet waits 15 s for them to say theirs, which is not enough on a busy machine."""
+    names = (
+        "dashboard-agent-grpc-port",
+        "dashboard-agent-listen-port",
+        "runtime-env-agent-port",
+        "metrics-export-port",
+    )
+    return "".join(f" --{name}={port}" for name, port in zip(names, _free_ports(len(names)), strict=True))
+
+
 def _free_ports(count: int) -> list[int]:
     with contextlib.ExitStack() as stack:
         opened = [stack.enter_context(socket.socket()) for _ in range(count)]
         for each in opened:
             each.bind(("127.0.0.1", 0))
         return [each.getsockname()[1] for each in opened]
-
-
-def _wait(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 240
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.1)

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 import analysis
@@ -122,6 +123,25 @@ def test_a_signal_stops_cleanly_and_says_how_to_go_on(
         in said.splitlines()[-1]
     )
     assert "Traceback" not in said
+    assert run_quietly(small_sweep(tmp_path, *LONGER), folder), "any backend goes on"
+    assert facts(folder) == undisturbed
+
+
+def test_a_head_that_is_gone_ends_a_sweep_in_a_line(tmp_path: Path, undisturbed: dict[str, Any]) -> None:
+    process = _command(tmp_path)
+    folder = tmp_path / "small"
+    _wait_for(lambda: bool(list(folder.glob("trials/*/metrics.csv"))), process)
+    children = psutil.Process(process.pid).children(recursive=True)
+    (head,) = [each for each in children if each.name().startswith("gcs_server")]
+    head.kill()
+    said = process.communicate(timeout=300)[0]
+    assert process.returncode == 2, said
+    assert said.strip().splitlines()[-1] == (
+        "error: the head of the local Ray is gone; what was reported is kept, and the same command goes on"
+    )
+    assert "Traceback" not in said
+    _, left = psutil.wait_procs(children, timeout=120)
+    assert not left
     assert run_quietly(small_sweep(tmp_path, *LONGER), folder), "any backend goes on"
     assert facts(folder) == undisturbed
 

@@ -8,22 +8,28 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
+import psutil
 import pytest
 
 from sweeps import record
-from tests.sweeps.actors import at_work
+from tests.plugged import fresh, page
+from tests.sweeps.actors import actors, at_work
 from tests.sweeps.nodes import cluster, namespaces
-from tests.sweeps.small import facts, run_quietly, small_sweep
+from tests.sweeps.small import SPACE, facts, run_quietly, small_sweep
+
+__all__ = ["fresh"]
 
 pytestmark = [
-    pytest.mark.long,
     pytest.mark.timeout(900),
     pytest.mark.skipif(not namespaces(), reason="nodes of their own need mount namespaces: run it as root on Linux"),
 ]
 ROOT = Path(__file__).parents[2]
+OWN = "plugins: [own/my_defense.py]\n" + SPACE.replace("natural]}", "{name: mixture}]}")
+SHORT = ("trial.batch.size=20", "trial.schedule.epochs=12", "search.trials=4")
 LONGER = (
     "trial.batch.size=5",
     "trial.schedule.epochs=12",  # of a second or so: a node takes many to come
@@ -42,25 +48,46 @@ def _wait_for(condition: Callable[[], bool], process: subprocess.Popen[str]) -> 
         time.sleep(0.05)
 
 
+@contextmanager
+def _held(node: int) -> Iterator[None]:
+    """The actors of a node stand still: whatever comes meanwhile comes in the middle of their jobs, on a busy machine too."""
+    held = [psutil.Process(pid) for pid in actors(node)]
+    for each in held:
+        each.suspend()
+    try:
+        yield
+    finally:
+        for each in held:
+            each.resume()
+
+
+@pytest.mark.cluster
+@pytest.mark.usefixtures("fresh")
 def test_nodes_come_and_go_and_have_no_code_and_the_bits_are_the_same(tmp_path: Path) -> None:
+    """Nor have they the file of a defense from outside, which trials here train with."""
     undisturbed, project = tmp_path / "undisturbed", tmp_path / "project"
-    assert run_quietly(small_sweep(project, *LONGER), undisturbed)
+    (project / "own").mkdir(parents=True)
+    (project / "own" / "my_defense.py").write_text(page("my_defense.py"))
+    assert run_quietly(small_sweep(project, *SHORT, text=OWN), undisturbed)
     broken = tmp_path / "broken.py"
     broken.write_text("raise ImportError('of another day')\n")
     stale = f"mount --bind {broken} {ROOT / 'sweeps' / '__init__.py'}"
+    alone = f"mount -t tmpfs none {project / 'own'}"
     folder = project / "results" / "small"
-    longer = [word for override in (*LONGER, TAKES) for word in ("--set", override)]
+    longer = [word for override in (*SHORT, TAKES) for word in ("--set", override)]
     command = [sys.executable, str(ROOT / "run_sweep.py"), "small.yaml", *longer]
     with cluster(tmp_path / "logs") as there:
         there.add("plain", cpus=2)
-        first = there.add("first", stale, resources=json.dumps({**HAS, "first": 1}))
+        first = there.add("first", stale, alone, resources=json.dumps({**HAS, "first": 1}))
         process = subprocess.Popen(
             command, cwd=project, env=there.env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
         )
         _wait_for(lambda: at_work(first.pid), process)
-        second = there.add("second", resources=json.dumps(HAS))
-        _wait_for(lambda: at_work(first.pid) and at_work(second.pid), process)
-        there.drain("first")
+        with _held(first.pid):
+            second = there.add("second", alone, resources=json.dumps(HAS))
+            _wait_for(lambda: at_work(second.pid), process)
+            there.drain("first")
+            _wait_for(lambda: "is about to leave" in (folder / "events.log").read_text(), process)
         said = process.communicate(timeout=400)[0]
 
     assert process.returncode == 0, said
@@ -79,9 +106,11 @@ def test_nodes_come_and_go_and_have_no_code_and_the_bits_are_the_same(tmp_path: 
     assert " is lost" not in said, "who gave notice is not missed"
     assert {trial.outcome for trial in record.read(folder).trials} == {"complete"}
     deaths = [json.loads(path.read_text())["deaths"] for path in folder.glob("trials/*/attempts.json")]
-    assert deaths == [0] * 5, "a notice is no attempt"
+    assert deaths == [0] * 4, "a notice is no attempt"
+    assert any("name: mixture" in path.read_text() for path in folder.glob("trials/*/trial.yaml")), "one from outside"
 
 
+@pytest.mark.long
 def test_an_autoscaler_is_asked_while_there_is_work_and_not_a_moment_longer(tmp_path: Path) -> None:
     undisturbed, project = tmp_path / "undisturbed", tmp_path / "project"
     assert run_quietly(small_sweep(project, *LONGER), undisturbed)
