@@ -48,7 +48,7 @@ from sweeps.record.lives import Lives
 from sweeps.record.lock import FolderLock
 from sweeps.record.quota import Quota
 from sweeps.record.waiting import with_room
-from sweeps.running import evidence, packing
+from sweeps.running import evidence, packing, stop_file
 from sweeps.running.packing import Share
 from sweeps.running.place import Place
 from sweeps.running.queues import Beside, Chain, Following, Job, Looking, Primed, Queue, Sized
@@ -120,6 +120,7 @@ def run(
     with _clear_errors(folder), FolderLock(folder) as held:
         if told := quota.check(sweep, folder, fresh=fresh):
             console(Said(f"warning: {told}"))
+        stop_file.forget(folder)
         moved = provenance.prepare(sweep, folder, fresh=fresh)
         if moved is not None:
             console(Said(f"the old results are in {moved}"))

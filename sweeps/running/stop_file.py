@@ -34,7 +34,7 @@ class StopFile:
         self.path = (folder / NAME).absolute()
 
     def __enter__(self) -> StopFile:
-        self._leaving.unlink(missing_ok=True)  # of a driver that was killed
+        forget(self.path.parent)
         write_whole(self.path, "emptied to stop the workers of this sweep\n")
         return self
 
@@ -59,6 +59,12 @@ class StopFile:
         """
         with contextlib.suppress(OSError):  # those that do not hear of it are lost with their node, and begun again
             write_whole(self._leaving, "\n".join(nodes))
+
+
+def forget(folder: Path) -> None:
+    """Removes both files of a driver that was killed. For who has the folder's lock."""
+    for name in (NAME, LEAVING):
+        (folder / name).unlink(missing_ok=True)
 
 
 def released(path: Path, node: str) -> bool:

@@ -119,6 +119,18 @@ def test_a_signal_to_the_group_keeps_every_step(
     assert facts(folder) == undisturbed
 
 
+def test_what_a_killed_driver_left_is_gone_though_nothing_is_left_to_do(tmp_path: Path) -> None:
+    """A kill in the last moment of a sweep, whose next life opens no place for jobs."""
+    sweep = small_sweep(tmp_path, "search.trials=1", "judge.trials=none", "trial.schedule.epochs=1")
+    folder = tmp_path / "small"
+    assert run_quietly(sweep, folder)
+    for name in (stop_file.NAME, stop_file.LEAVING):
+        (folder / name).write_text("of a driver that was killed")
+    assert run_quietly(sweep, folder)
+    assert not (folder / stop_file.NAME).exists()
+    assert not (folder / stop_file.LEAVING).exists()
+
+
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_a_second_signal_does_not_wait_for_a_step(tmp_path: Path, backend: BackendName) -> None:
