@@ -10,8 +10,8 @@ table that was joined before. As it ends (not with a slice: copy the parts into 
 beside the space has every setting with all its seeds; `sweeps/search/tables.py` says what its columns are.
 
 Accuracies are of the project's own trainer, on validation and, at the end, on test images, of raw and of averaged weights,
-robust ones by the space's `judge.cheap`. Seconds are of training steps alone, on one thread; the load of the machine stands
-beside them.
+robust ones by the space's `judge.cheap`. Seconds are of training steps alone, on one thread, and on a CPU the process's own:
+by the clock, a training beside others costs many times as much. The load of the machine stands beside them.
 """
 
 from __future__ import annotations

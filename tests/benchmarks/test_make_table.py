@@ -70,6 +70,7 @@ def test_a_table_that_was_cut_short_goes_on(space: Path) -> None:
     assert {setting.params["schedule.lr"] for setting in whole.settings} == {0.05, 1e30}
     rows, about = read_rows(whole.path)
     assert about["settings"] == 4
+    assert all(row["seconds"] == row["cpu_seconds"] for row in rows if row["epoch"])  # of what no load changes
     assert "load" in rows[0]
     make(space, "--slice", "2/2", "--out", str(space.parent / "none.parquet"), "--join")
 
