@@ -41,9 +41,9 @@ test-e2e: .venv/dev.stamp  ## A user's commands from end to end
 	$(PYTHON) -m pytest -n 2 --dist load -m e2e
 
 test-cluster: .venv/dev.stamp  ## Sweeps on a local Ray cluster, killed and resumed
-	$(PYTHON) -m pytest -m cluster
+	$(PYTHON) -m pytest -m 'cluster and not long'
 
-test-long: .venv/dev.stamp  ## An autoscaler that starts and stops nodes; as root on Linux, not in CI
+test-long: .venv/dev.stamp  ## Further sweeps on clusters, minutes each, an autoscaler among them; as root on Linux, not in CI
 	$(PYTHON) -m pytest -m long
 
 test-faults: .venv/dev.stamp  ## Real processes killed at random moments, files damaged, storage gone: other rounds every day

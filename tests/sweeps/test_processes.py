@@ -168,7 +168,7 @@ def test_a_sweep_that_loses_a_process_ends_as_if_it_had_not(
 
 @pytest.mark.cluster
 @pytest.mark.timeout(900)
-@pytest.mark.parametrize("which", ["the first", "the other"])
+@pytest.mark.parametrize("which", ["the first", pytest.param("the other", marks=pytest.mark.long)])
 def test_on_ray_one_that_stands_still_is_replaced_and_leaves_none_behind(
     which: str, tmp_path: Path, undisturbed: dict[str, Any]
 ) -> None:

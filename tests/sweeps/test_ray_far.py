@@ -103,6 +103,7 @@ def test_nodes_that_do_not_see_the_results_train_and_judge_and_the_bits_are_the_
     assert not kept, "nothing of the way there is left"
 
 
+@pytest.mark.long
 def test_a_notice_to_such_a_node_brings_its_checkpoint_back_first(tmp_path: Path) -> None:
     undisturbed, project, scratch = (tmp_path / name for name in ("undisturbed", "project", "scratch"))
     (project / "results").mkdir(parents=True)
