@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
@@ -17,6 +18,12 @@ from robustray.errors import UserError
 from robustray.registry import Count, register
 
 TEST_IMAGES = 497
+
+
+@cache
+def _scikit_learn() -> str:
+    """Its version: looked up once, for each look reads a file of metadata."""
+    return version("scikit-learn")
 
 
 @register
@@ -50,7 +57,7 @@ class Digits(DataSource):
         _file()
 
     def identity(self, split: Split) -> str:
-        return f"scikit-learn {version('scikit-learn')} digits {split} {self.validation}"
+        return f"scikit-learn {_scikit_learn()} digits {split} {self.validation}"
 
 
 def _file() -> Path:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Hashable, Mapping
 from dataclasses import dataclass, field
-from functools import lru_cache
+from functools import cache, lru_cache
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Literal
@@ -88,7 +88,7 @@ class Plan:
             "seed": SEED,
             "dtype": "float32",
             "shard": shard_size,
-            "packages": {name: version(name) for name in ("pyautoattack", "torch")},
+            "packages": {name: _version(name) for name in ("pyautoattack", "torch")},
         }
         if files:
             parts["files"] = {stage: [_digest(path) for path in paths] for stage, paths in files.items()}
@@ -150,6 +150,12 @@ def family(attacks: tuple[str, ...], power: Strength) -> str:
 def _digest(path: Path) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+@cache
+def _version(name: str) -> str:
+    """Of an installed package: looked up once, for a sweep asks with every shard, and each look reads a file of metadata."""
+    return version(name)
 
 
 @lru_cache(maxsize=4)
