@@ -92,7 +92,7 @@ def test_series_are_told_apart_without_colour(rows: tuple[Exhibit, pd.DataFrame]
 
 def test_a_csv_holds_all_that_is_drawn(rows: tuple[Exhibit, pd.DataFrame]) -> None:
     exhibit, df = rows
-    back = pd.read_csv(io.StringIO(df.to_csv(index=False)))
+    back = pd.read_csv(io.StringIO(df.to_csv(index=False)), float_precision="round_trip")
     assert exhibit.figure(back).to_json() == exhibit.figure(df).to_json()
     assert latex(exhibit.table(back), exhibit.name) == latex(exhibit.table(df), exhibit.name)
     assert "home" not in back, "no path of a machine"
