@@ -36,9 +36,11 @@ def figures(number: float) -> str:
 
 
 def duration(seconds: float) -> str:
-    """`24.6 h`, `4 min 5 s`, `12 s`."""
+    """`24.6 h`, `4 min 5 s`, `12 s`, `0.4 s`."""
     if seconds >= 3600:
         return f"{seconds / 3600:,.1f} h"
+    if 0.05 <= seconds < 0.95:
+        return f"{seconds:.1f} s"
     minutes, rest = divmod(round(seconds), 60)
     return f"{minutes} min {rest} s" if minutes else f"{rest} s"
 
