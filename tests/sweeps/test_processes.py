@@ -166,9 +166,9 @@ def test_a_sweep_that_loses_a_process_ends_as_if_it_had_not(
     assert len(_followers()) == 1, "those that wait for the next trial, and no other"
 
 
-@pytest.mark.cluster
+@pytest.mark.long
 @pytest.mark.timeout(900)
-@pytest.mark.parametrize("which", ["the first", pytest.param("the other", marks=pytest.mark.long)])
+@pytest.mark.parametrize("which", ["the first", "the other"])
 def test_on_ray_one_that_stands_still_is_replaced_and_leaves_none_behind(
     which: str, tmp_path: Path, undisturbed: dict[str, Any]
 ) -> None:

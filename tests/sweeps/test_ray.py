@@ -127,6 +127,7 @@ def test_a_signal_stops_cleanly_and_says_how_to_go_on(
     assert facts(folder) == undisturbed
 
 
+@pytest.mark.long
 def test_a_head_that_is_gone_ends_a_sweep_in_a_line(tmp_path: Path, undisturbed: dict[str, Any]) -> None:
     process = _command(tmp_path)
     folder = tmp_path / "small"
