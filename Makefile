@@ -41,7 +41,8 @@ test-e2e: .venv/dev.stamp  ## A user's commands from end to end
 	$(PYTHON) -m pytest -n 2 --dist load -m e2e
 
 test-cluster: .venv/dev.stamp  ## Sweeps on a local Ray cluster, killed and resumed
-	$(PYTHON) -m pytest -m 'cluster and not long'
+	$(PYTHON) -m pytest -m 'cluster and not long' --ignore=tests/test_doc_commands.py
+	$(PYTHON) -m pytest -n 2 --dist load -m 'cluster and not long' tests/test_doc_commands.py
 
 test-long: .venv/dev.stamp  ## Further sweeps on clusters, minutes each, an autoscaler among them; as root on Linux, not in CI
 	$(PYTHON) -m pytest -m long
