@@ -11,16 +11,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from sweeps.record.facts import Judged, Members, Reached, Rung, Skipped, TrialRecord
-from sweeps.running.nodes import (
-    JobResumed,
-    JobReturned,
-    JobWaits,
-    NodeAvoided,
-    NodeFar,
-    NodeJoined,
-    NodeLeaves,
-    NodeLost,
-)
+from sweeps.running.nodes import NodeNews
 from sweeps.running.queues import End, Job, Queue, Result, Signal, Verdict
 
 log = logging.getLogger("sweeps")
@@ -191,14 +182,7 @@ Event = (
     | JudgingResumed
     | JudgingFailed
     | MembersFixed
-    | NodeAvoided
-    | NodeFar
-    | NodeJoined
-    | NodeLeaves
-    | NodeLost
-    | JobReturned
-    | JobResumed
-    | JobWaits
+    | NodeNews
 )
 Listener = Callable[[Event], None]
 

@@ -8,7 +8,6 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +19,7 @@ from sweeps import record
 from sweeps.record.lock import INSIDE
 from tests.sweeps.actors import kill_actors
 from tests.sweeps.small import facts, run_quietly, small_sweep
+from tests.sweeps.waiting import wait_for
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(600)]
 ROOT = Path(__file__).parents[2]
@@ -42,14 +42,6 @@ def _command(folder: Path, *more: str) -> subprocess.Popen[str]:
     return subprocess.Popen(
         command, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True
     )
-
-
-def _wait_for(condition: Callable[[], bool], process: subprocess.Popen[str]) -> None:
-    deadline = time.monotonic() + 120
-    while not condition():
-        assert process.poll() is None, process.communicate()[0]
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
 
 
 def test_ray_gives_what_local_gives_and_says_so_in_plain_lines(tmp_path: Path, undisturbed: dict[str, Any]) -> None:
@@ -84,7 +76,7 @@ def test_a_killed_driver_loses_nothing(tmp_path: Path, undisturbed: dict[str, An
     for _ in range(3):
         process = _command(tmp_path)
         before = set(folder.glob("trials/*/metrics.csv"))
-        _wait_for(lambda seen=before: set(folder.glob("trials/*/metrics.csv")) != seen, process)  # type: ignore[misc]
+        wait_for(lambda seen=before: set(folder.glob("trials/*/metrics.csv")) != seen, process)  # type: ignore[misc]
         time.sleep(chance.uniform(0, 0.5))
         os.kill(process.pid, signal.SIGKILL)
         process.communicate()
@@ -101,7 +93,7 @@ def test_a_killed_worker_costs_no_more_than_the_steps_since_its_checkpoint(
 ) -> None:
     process = _command(tmp_path)
     folder = tmp_path / "small"
-    _wait_for(lambda: bool(list(folder.glob("trials/*/metrics.csv"))), process)
+    wait_for(lambda: bool(list(folder.glob("trials/*/metrics.csv"))), process)
     assert kill_actors(process.pid)
     said = process.communicate(timeout=300)[0]
     assert process.returncode == 0, said
@@ -114,7 +106,7 @@ def test_a_signal_stops_cleanly_and_says_how_to_go_on(
 ) -> None:
     process = _command(tmp_path)
     folder = tmp_path / "small"
-    _wait_for(lambda: bool(list(folder.glob("trials/*/metrics.csv"))), process)
+    wait_for(lambda: bool(list(folder.glob("trials/*/metrics.csv"))), process)
     os.kill(process.pid, number)
     said = process.communicate(timeout=60)[0]
     assert process.returncode == 130, said
@@ -131,7 +123,7 @@ def test_a_signal_stops_cleanly_and_says_how_to_go_on(
 def test_a_head_that_is_gone_ends_a_sweep_in_a_line(tmp_path: Path, undisturbed: dict[str, Any]) -> None:
     process = _command(tmp_path)
     folder = tmp_path / "small"
-    _wait_for(lambda: bool(list(folder.glob("trials/*/metrics.csv"))), process)
+    wait_for(lambda: bool(list(folder.glob("trials/*/metrics.csv"))), process)
     children = psutil.Process(process.pid).children(recursive=True)
     (head,) = [each for each in children if each.name().startswith("gcs_server")]
     head.kill()

@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -20,6 +20,7 @@ from tests.plugged import fresh, page
 from tests.sweeps.actors import actors, at_work
 from tests.sweeps.nodes import cluster, namespaces
 from tests.sweeps.small import SPACE, facts, run_quietly, small_sweep
+from tests.sweeps.waiting import wait_for
 
 __all__ = ["fresh"]
 
@@ -38,14 +39,6 @@ LONGER = (
 )
 TAKES = "resources={cpus: 1, memory: 100 MiB, accelerator_type: T4, custom: {fast: 0.5}, ship_code: true}"
 HAS = {"accelerator_type:T4": 1, "fast": 1}
-
-
-def _wait_for(condition: Callable[[], bool], process: subprocess.Popen[str]) -> None:
-    deadline = time.monotonic() + 400
-    while not condition():
-        assert process.poll() is None, process.communicate()[0]
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
 
 
 @contextmanager
@@ -82,12 +75,12 @@ def test_nodes_come_and_go_and_have_no_code_and_the_bits_are_the_same(tmp_path: 
         process = subprocess.Popen(
             command, cwd=project, env=there.env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
         )
-        _wait_for(lambda: at_work(first.pid), process)
+        wait_for(lambda: at_work(first.pid), process)
         with _held(first.pid):
             second = there.add("second", alone, resources=json.dumps(HAS))
-            _wait_for(lambda: at_work(second.pid), process)
+            wait_for(lambda: at_work(second.pid), process)
             there.drain("first")
-            _wait_for(lambda: "is about to leave" in (folder / "events.log").read_text(), process)
+            wait_for(lambda: "is about to leave" in (folder / "events.log").read_text(), process)
         said = process.communicate(timeout=400)[0]
 
     assert process.returncode == 0, said
@@ -129,7 +122,7 @@ def test_an_autoscaler_is_asked_while_there_is_work_and_not_a_moment_longer(tmp_
                 command, cwd=project, env=there.env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
             )
             if ends == "at a Ctrl-C":
-                _wait_for(lambda: bool(list(folder.glob("trials/*/metrics.csv"))), process)
+                wait_for(lambda: bool(list(folder.glob("trials/*/metrics.csv"))), process)
                 process.send_signal(signal.SIGINT)
             said = process.communicate(timeout=400)[0]
             assert process.returncode == (130 if ends == "at a Ctrl-C" else 0), said

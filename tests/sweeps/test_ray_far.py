@@ -7,7 +7,6 @@ import re
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -17,6 +16,7 @@ from sweeps.running.scratch import PREFIX
 from tests.sweeps.actors import at_work
 from tests.sweeps.nodes import Cluster, cluster, namespaces
 from tests.sweeps.small import facts, run_quietly, small_sweep
+from tests.sweeps.waiting import wait_for
 
 pytestmark = [
     pytest.mark.cluster,
@@ -30,14 +30,6 @@ LONGER = (
     "trial.schedule.lr={loguniform: [0.003, 0.03]}",
     "search.trials=5",
 )
-
-
-def _wait_for(condition: Callable[[], bool], process: subprocess.Popen[str]) -> None:
-    deadline = time.monotonic() + 400
-    while not condition():
-        assert process.poll() is None, process.communicate()[0]
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
 
 
 def _sweep(there: Cluster, project: Path) -> subprocess.Popen[str]:
@@ -71,7 +63,7 @@ def test_nodes_that_do_not_see_the_results_train_and_judge_and_the_bits_are_the_
 
         # The driver is killed in the middle: what it has is all that there is.
         process = _sweep(there, project)
-        _wait_for(lambda: _epochs(folder) > 2 and at_work(first.pid), process)
+        wait_for(lambda: _epochs(folder) > 2 and at_work(first.pid), process)
         process.kill()
         process.communicate()
         left = _epochs(folder)
@@ -79,9 +71,9 @@ def test_nodes_that_do_not_see_the_results_train_and_judge_and_the_bits_are_the_
 
         # So are a node at its training, and another one once others judge.
         process = _sweep(there, project)
-        _wait_for(lambda: _epochs(folder) > left + 1 and at_work(first.pid), process)
+        wait_for(lambda: _epochs(folder) > left + 1 and at_work(first.pid), process)
         there.kill(first)
-        _wait_for(lambda: _judged(folder) > 1 and at_work(second.pid), process)
+        wait_for(lambda: _judged(folder) > 1 and at_work(second.pid), process)
         there.kill(second)
         said = process.communicate(timeout=600)[0]
         assert process.returncode == 0, said
@@ -116,7 +108,7 @@ def test_a_notice_to_such_a_node_brings_its_checkpoint_back_first(tmp_path: Path
         leaves = there.add("leaves", hidden, resources=json.dumps({"leaves": 1}))
         there.add("stays", hidden)
         process = _sweep(there, project)
-        _wait_for(lambda: _epochs(folder) > 2 and at_work(leaves.pid), process)
+        wait_for(lambda: _epochs(folder) > 2 and at_work(leaves.pid), process)
         there.drain("leaves")
         said = process.communicate(timeout=600)[0]
     assert process.returncode == 0, said

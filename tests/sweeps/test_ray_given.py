@@ -5,8 +5,6 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
-import time
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -15,6 +13,7 @@ from sweeps import record
 from tests.plugged import fresh
 from tests.sweeps.nodes import cluster, namespaces
 from tests.sweeps.small import SPACE, facts, run_quietly, small_sweep
+from tests.sweeps.waiting import wait_for
 
 __all__ = ["fresh"]
 pytestmark = [
@@ -52,13 +51,6 @@ class Noting(Defense):
 OWN = "plugins: [noting.py]\n" + re.sub(r"defense: .*", "defense: noting", SPACE)
 
 
-def _until(condition: Callable[[], bool], seconds: float = 300) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
-
-
 @pytest.mark.usefixtures("fresh")
 def test_halves_of_gpus_and_a_sweep_that_is_handed_in_as_a_job(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """As docs/howto/cluster.md says, where a token is asked for. The GPUs are said and not there: trials train on CPUs."""
@@ -79,7 +71,7 @@ def test_halves_of_gpus_and_a_sweep_that_is_handed_in_as_a_job(tmp_path: Path, m
         assert handed.returncode == 0, said
         name = re.search(r"raysubmit_\w+", said)
         assert name is not None, said
-        _until(lambda: bool(list(folder.glob("trials/*/metrics.csv"))))
+        wait_for(lambda: bool(list(folder.glob("trials/*/metrics.csv"))))
         stopped = there.job("stop", name[0])
         said = stopped.communicate(timeout=300)[0]
         assert stopped.returncode == 0, said

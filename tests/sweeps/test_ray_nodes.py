@@ -5,8 +5,6 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
-import time
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -16,6 +14,7 @@ from sweeps import record
 from tests.sweeps.actors import at_work
 from tests.sweeps.nodes import Cluster, cluster, namespaces
 from tests.sweeps.small import SPACE, facts, run_quietly, small_sweep
+from tests.sweeps.waiting import wait_for
 
 pytestmark = [
     pytest.mark.cluster,
@@ -58,14 +57,6 @@ def _sweep(there: Cluster, project: Path, *more: str) -> subprocess.Popen[str]:
     )
 
 
-def _wait_for(condition: Callable[[], bool], process: subprocess.Popen[str]) -> None:
-    deadline = time.monotonic() + 240
-    while not condition():
-        assert process.poll() is None, process.communicate()[0]
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
-
-
 def test_a_cluster_falls_apart_and_no_trial_is_lost(tmp_path: Path, project: Path) -> None:
     undisturbed = tmp_path / "undisturbed"
     assert run_quietly(small_sweep(project, *LONGER, text=OWN), undisturbed)
@@ -81,7 +72,7 @@ def test_a_cluster_falls_apart_and_no_trial_is_lost(tmp_path: Path, project: Pat
         there.add("empty", f"mount -t tmpfs none {project / 'data'}")
 
         process = _sweep(there, project)
-        _wait_for(lambda: _epochs(folder) > 1 and at_work(failing.pid), process)
+        wait_for(lambda: _epochs(folder) > 1 and at_work(failing.pid), process)
         there.kill(failing)
         said = process.communicate(timeout=400)[0]
         assert process.returncode == 0, said
@@ -103,7 +94,7 @@ def test_a_cluster_falls_apart_and_no_trial_is_lost(tmp_path: Path, project: Pat
         # The last good one goes too, while there is work.
         before = _epochs(folder)
         process = _sweep(there, project, "--trials", MORE)
-        _wait_for(lambda: _epochs(folder) > before + 1 and at_work(good.pid), process)
+        wait_for(lambda: _epochs(folder) > before + 1 and at_work(good.pid), process)
         there.kill(good)
         said = process.communicate(timeout=400)[0]
         assert process.returncode == 2, said

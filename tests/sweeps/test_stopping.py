@@ -9,7 +9,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -25,6 +25,7 @@ from sweeps.running import stop_file
 from sweeps.running.stop_file import PAUSED, StopFile, asked, asking, heeding
 from sweeps.running.tasks.base import Report
 from tests.sweeps.small import facts, run_quietly, small_sweep
+from tests.sweeps.waiting import wait_for
 
 ROOT = Path(__file__).parents[2]
 STEPS = (
@@ -56,15 +57,6 @@ def commanded(folder: Path, backend: BackendName, *overrides: str) -> Iterator[s
     finally:
         process.kill()
         process.wait()
-
-
-def wait_for(condition: Callable[[], object], process: subprocess.Popen[str]) -> None:
-    """Waits until something is so, while the sweep runs."""
-    deadline = time.monotonic() + 240
-    while not condition():
-        assert process.poll() is None, process.communicate()[0]
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
 
 
 def family(process: subprocess.Popen[str]) -> list[psutil.Process]:
