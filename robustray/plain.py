@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
+import sys
 from collections.abc import Mapping
+from pathlib import Path
 
 _ESCAPES = re.compile(
     r"(?:\x1b\[|\x9b)[0-?]*[ -/]*[@-~]"  # colours and moves
@@ -25,6 +28,13 @@ def plain(text: str) -> str:
     A byte that is no UTF-8 is shown as `\\xfc`.
     """
     return "".join(map(_shown, _ESCAPES.sub("", text)))
+
+
+def command() -> str:
+    """How this process was called, as a shell takes it; bytes that are no UTF-8 as `plain` shows them: no YAML can be read that
+    holds them.
+    """
+    return plain(shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]))
 
 
 def discreet(text: str, environment: Mapping[str, str] = os.environ) -> str:

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import platform
-import shlex
 import subprocess
-import sys
 from collections.abc import Iterable
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
@@ -20,6 +18,7 @@ from robustray.errors import UserError
 from robustray.files import write_whole
 from robustray.options.places import where_it_was
 from robustray.options.recorded import recorded
+from robustray.plain import command
 from robustray.trial import TrialConfig
 from sweeps.record.facts import TrialRecord
 from sweeps.record.lock import INSIDE
@@ -207,7 +206,7 @@ def _circumstances() -> dict[str, Any]:
         "commit": _commit(),
         "host": platform.node(),
         "machine": f"{platform.system()} {platform.machine()}",
-        "command": shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]),
+        "command": command(),
     }
 
 

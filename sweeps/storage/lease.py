@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import json
 import os
-import shlex
-import sys
 import threading
 import time
 import uuid
@@ -17,14 +15,13 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
 import psutil
 
 from robustray.errors import UserError
 from robustray.files import from_json
-from robustray.plain import plain
+from robustray.plain import command, plain
 from sweeps.storage.layout import LEASES
 from sweeps.storage.store import Store, Trouble
 
@@ -63,7 +60,7 @@ class Holder:
             renewals=0,
             every=every,
             released=False,
-            command=shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])[:200],
+            command=command()[:200],
         )
 
     @classmethod

@@ -33,7 +33,9 @@ def latin(tmp_path: Path) -> Path:
     return folder
 
 
-def test_a_sweep_in_a_folder_with_such_a_name(latin: Path, tmp_path: Path) -> None:
+def test_a_sweep_in_a_folder_with_such_a_name(latin: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Named on the command line, which is written down."""
+    monkeypatch.setattr(sys, "argv", ["run_sweep.py", "small.yaml", "--results", str(latin)])
     sweep = small_sweep(tmp_path, "search.trials=2", "trial.schedule.epochs=1")
     folder = latin / "small"
     assert run_quietly(sweep, folder)
