@@ -55,7 +55,7 @@ def drawn(figure: go.Figure, width: int | None, height: int | None, kind: Format
         width, height: in pixels; without, the figure's own.
 
     Raises:
-        Exception: whatever kaleido or the browser came to grief on.
+        ModuleNotFoundError: kaleido is not installed. TimeoutError: the browser took too long. RuntimeError: it came to grief.
     """
     if importlib.util.find_spec("kaleido") is None:
         raise ModuleNotFoundError("No module named 'kaleido'", name="kaleido")
@@ -99,11 +99,11 @@ def save(figure: go.Figure, out: Path, width: int, height: int) -> None:
     write_whole(out, content)
 
 
-def beside(figure: go.Figure, stem: Path, size: tuple[int, int], formats: Sequence[str]) -> list[str]:
+def beside(figure: go.Figure, stem: Path, size: tuple[int, int], formats: Sequence[str], scale: float = 2) -> list[str]:
     """Writes STEM.png, STEM.svg and STEM.pdf, as far as they are asked for, and removes older ones.
 
     Args:
-        stem: of the names. size: in pixels.
+        stem: of the names. size: in pixels. scale: of a PNG, as in `drawn`.
 
     Returns:
         Why one was not drawn, in a line; the first one that fails is the last that is tried, for it is the browser's fault.
@@ -113,7 +113,7 @@ def beside(figure: go.Figure, stem: Path, size: tuple[int, int], formats: Sequen
         path, content = stem.with_suffix(f".{kind}"), None
         if kind in formats and not notes:
             try:
-                content = drawn(figure, *size, kind)
+                content = drawn(figure, *size, kind, scale)
             except Exception as error:  # a browser can fail in any way, and a page is whole without a picture
                 notes.append(f"{path.name} was not drawn: {why_not(error)}")
         if content is None:

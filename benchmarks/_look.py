@@ -8,10 +8,11 @@ from typing import Any
 import pandas as pd
 import plotly.graph_objects as go
 
+from analysis import picture
 from analysis.palette import THEMES
-from analysis.picture import png
 from analysis.style import SIZE, laid_out
 from robustray.errors import UserError
+from robustray.plain import line
 
 LOOK = THEMES["light"]
 SYMBOLS = ("circle", "square", "diamond", "triangle-up", "x", "star")
@@ -28,10 +29,8 @@ def save(figure: go.Figure, path: Path, width: int, height: int, **more: Any) ->
     """Gives the figure the look and writes it; says in a line where no browser draws it. Args: more: of its layout."""
     laid_out(figure, LOOK, **more)
     path.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        path.write_bytes(png(figure, width, height, 1.5))
-    except Exception as error:  # a browser can fail in any way: what was measured is kept
-        print(f"{path.name} was not drawn: {str(error).splitlines()[0]}")
+    for note in picture.beside(figure, path.with_suffix(""), (width, height), [path.suffix[1:]], scale=1.5):
+        print(note)
 
 
 def rows_of(*tables: Path) -> pd.DataFrame:
@@ -45,7 +44,7 @@ def rows_of(*tables: Path) -> pd.DataFrame:
         try:
             found.append(pd.read_csv(path))
         except (OSError, ValueError) as error:
-            raise UserError(f"{path}: no table of a benchmark ({str(error).splitlines()[0]})") from None
+            raise UserError(f"{path}: no table of a benchmark ({line(error)})") from None
         if missing := {"case", "measure", "value", "machine"} - set(found[-1].columns):
             raise UserError(f"{path}: no table of a benchmark: it has no column {', '.join(sorted(missing))}")
     return pd.concat(found, ignore_index=True)

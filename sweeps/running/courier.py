@@ -11,7 +11,7 @@ import os
 import threading
 import time
 from collections import defaultdict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
@@ -59,7 +59,7 @@ class Courier:
         self._largest = largest
         self._holders: dict[str, str] = {}  # tokens of who holds a job, by its name
         self._locks: defaultdict[str, threading.Lock] = defaultdict(threading.Lock)
-        self._life: int | None = None  # inode of the file that is there while this driver's life lasts
+        self._life: int | None = None  # the open file that is there while this driver lives: no other gets its inode
 
     def fetch(self, name: str, token: str, work: Mapping[str, Any], has: Mapping[str, Stamp]) -> Handed | Trouble:
         """What a job reads. From now on it is `token`'s.
@@ -73,12 +73,10 @@ class Courier:
         """Writes what a job hands back; the stamps here of what its worker has now."""
 
         def store() -> dict[str, Stamp] | Trouble:
-            if (stale := self._stale(name, token)) is not None:
-                return stale
             sets = parcels.writes(work, self.folder)
-            with contextlib.ExitStack() as held:
-                for within in sorted(sets):
-                    held.enter_context(self._locks[within])
+            with self._alone(sets):  # asked within: whoever waited may have lost the job meanwhile
+                if (stale := self._stale(name, token)) is not None:
+                    return stale
                 return unpack(pack, self.folder, sets, largest=self._largest)
 
         return self._trying(store)
@@ -111,7 +109,8 @@ class Courier:
                 write_whole(Path(work["folder"]) / NOTE, told)
 
     def _fetch(self, name: str, token: str, work: Mapping[str, Any], has: Mapping[str, Stamp]) -> Handed | Trouble:
-        self._holders[name] = token
+        with self._alone(parcels.writes(work, self.folder)):  # after this nothing of the one before is written
+            self._holders[name] = token
         if (stale := self._stale(name, token)) is not None:
             return stale
         with contextlib.suppress(OSError):
@@ -127,17 +126,26 @@ class Courier:
         gone = tuple(name for name in has if name.startswith(parcel.sets) and name not in there)
         return Handed(pack._replace(gone=gone), {**known, **found}, parcel.sets, parcel.besides)
 
+    @contextlib.contextmanager
+    def _alone(self, sets: Iterable[str]) -> Iterator[None]:
+        """Nobody else writes to these sets of files meanwhile."""
+        with contextlib.ExitStack() as held:
+            for within in sorted(sets):
+                held.enter_context(self._locks[within])
+            yield
+
     def _stale(self, name: str, token: str) -> Trouble | None:
         """Whether a job is another's by now, or this life of the driver is over. One whose holder is not known is the caller's:
         this process may be a new one."""
         if self._holders.setdefault(name, token) != token:
             return Trouble(f"{name} is done by another worker by now")
         try:
-            life = (self.folder / NAME).stat().st_ino
+            if self._life is None:
+                self._life = os.open(self.folder / NAME, os.O_RDONLY)
+            now = (self.folder / NAME).stat()
         except OSError:
             return None if self._life is None else Trouble("the driver has ended")
-        self._life = self._life or life
-        return None if life == self._life else Trouble("another driver is at work")
+        return None if os.path.samestat(now, os.fstat(self._life)) else Trouble("another driver is at work")
 
     def _trying(self, act: Callable[[], Done | Trouble]) -> Done | Trouble:
         for tries in range(TRIES, 0, -1):

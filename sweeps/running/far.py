@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import faulthandler
 import os
 import uuid
 from collections.abc import Callable, Mapping
@@ -20,9 +19,9 @@ from sweeps.running import parcels
 from sweeps.running.courier import Handed, Trouble
 from sweeps.running.scratch import Scratch
 from sweeps.running.tasks.base import BLOCKED, FULL, Report, Task, blocked
-from sweeps.running.watch import ALIVE, GONE, told
-from sweeps.storage.pack import Pack, packed, unpack
-from sweeps.storage.sets import Stamp
+from sweeps.running.watch import ALIVE, GONE, told, trace
+from sweeps.storage.pack import Pack, Unfit, packed, unpack
+from sweeps.storage.sets import Moved, Stamp
 
 Open = Callable[[Mapping[str, Any], Callable[[float], None], Callable[[], None]], Task]
 """Opens a task: from its work, what to do when it hangs, and what to do once its attempt is counted."""
@@ -130,7 +129,7 @@ class Far:
         """Hands back what has changed since it last did.
 
         Raises:
-            Refused: it is not taken. Unable: it cannot be read here.
+            Refused: it is not taken, or is too much to be sent. Unable: it cannot be read here.
         """
         scratch = self._scratch
         sets = parcels.writes(self.work, self.home)
@@ -138,6 +137,10 @@ class Far:
             pack, mine = packed(scratch.folder, sets, scratch.mine, theirs=scratch.theirs)
         except OSError as error:
             raise Unable(f"cannot read {scratch.folder}: {disk_trouble(error) or error.strerror}") from error
+        except Unfit as error:
+            raise Refused(Trouble(str(error))) from error
+        except Moved as error:
+            raise Refused(Trouble(f"{scratch.folder / str(error)}: kept changing while it was read")) from error
         renewed = {os.path.dirname(item.name) for item in pack.items}  # noqa: PTH120
         pack = pack._replace(gone=tuple(name for name in pack.gone if os.path.dirname(name) in renewed))  # noqa: PTH120
         if not pack:
@@ -161,6 +164,8 @@ class Far:
             mine = unpack(handed.pack, scratch.folder, handed.sets)
         except OSError as error:
             raise Unable(self._no_room(error)) from error
+        except Unfit as error:
+            return Trouble(str(error))
         scratch.forget([*mine, *handed.pack.gone])
         scratch.same(mine, handed.stamps)
         Path(self.here["folder"]).mkdir(parents=True, exist_ok=True)
@@ -184,11 +189,7 @@ class Far:
 
     def _leave(self, silent: float) -> None:
         """For a job that hangs: the log gets a trace of where it stood, the driver hears of it, and this process ends."""
-        folder = Path(self.here["folder"])
-        with contextlib.suppress(OSError), (folder / "log.txt").open("a", encoding="utf-8") as log:
-            log.write(f"{told(silent)}; it stood here:\n")
-            log.flush()
-            faulthandler.dump_traceback(log)
+        trace(Path(self.here["folder"]), silent)
         with contextlib.suppress(Exception, Refused, Unable):
             self._wire.hung(self.name, self.token, self.work, told(silent))
             self.hand_back()

@@ -52,16 +52,25 @@ class HeadWatch:
 
     def __enter__(self) -> HeadWatch:
         self._before = signal.signal(_WAKE, self._wake)
-        threading.Thread(target=self._look, daemon=True).start()
+        self._thread = threading.Thread(target=self._look, daemon=True)
+        self._thread.start()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, where: TracebackType | None
     ) -> None:
         self._over.set()
-        signal.signal(_WAKE, self._before)
+        try:
+            self._thread.join()  # it may be about to wake this one: by the handler of before, that would end the process
+        finally:
+            signal.signal(_WAKE, self._before)
         if self._gone and not isinstance(error, Headless):
             raise Headless(self._words) from error  # whatever else came of it
+
+    def rest(self) -> None:
+        """From here on the head may go, as it does where this process ends its own Ray; one that is gone already stays so."""
+        if not self._gone:
+            self._over.set()
 
     def _wake(self, number: int, frame: FrameType | None) -> None:
         if self._gone:  # anybody may send a signal
@@ -71,7 +80,7 @@ class HeadWatch:
         silent = 0.0
         while not self._over.wait(LOOK):
             silent = 0.0 if self._listens() else silent + LOOK
-            if silent >= self._patience:
+            if silent >= self._patience and not self._over.is_set():
                 self._gone = True
                 signal.pthread_kill(threading.main_thread().ident or 0, _WAKE)
                 if not self._over.wait(GRACE):

@@ -400,11 +400,12 @@ class RayTune:
         stop = StopFile(self._folder)
         flight = InFlight(queue, self._roll.nodes, stop.ask, say=self._say, tell=self._tell)
         self._roll.release = stop.release
-        with _headed(self._say), stop, Stops(flight.stop):
+        with _headed(self._say) as rest, stop, Stops(flight.stop):
             try:
                 with contextlib.suppress(Halt), tempfile.TemporaryDirectory(prefix="robustray-") as scratch:
                     self._fit(flight, stop.path, scratch)
             finally:
+                rest()  # a local head goes with the next lines, process by process
                 self._scaling.over()
                 ray.shutdown()
         if flight.error is not None:
@@ -450,22 +451,22 @@ def _code(*, ships: bool) -> Iterator[dict[str, Any]]:
 
 
 @contextlib.contextmanager
-def _headed(say: Callable[[str], None]) -> Iterator[None]:
-    """Looks after Ray's head while the block runs.
+def _headed(say: Callable[[str], None]) -> Iterator[Callable[[], None]]:
+    """Looks after Ray's head while the block runs, or until it calls what it is given.
 
     Raises:
         UserError: it is gone.
     """
     given = own_ray.cluster()
     if given is not None and given.startswith("ray://"):  # a client of it, which has no more than its own connection
-        yield
+        yield lambda: None
         return
     address = str(ray.get_runtime_context().gcs_address)
     whose = f"the head of the cluster at {address}" if given else "the head of the local Ray"
     words = f"{whose} is gone; what was reported is kept, and the same command goes on"
     try:
-        with HeadWatch(address, OTHERS if given else OWN, words, say):
-            yield
+        with HeadWatch(address, OTHERS if given else OWN, words, say) as watched:
+            yield watched.rest
     except Headless as error:
         raise UserError(str(error)) from None
 

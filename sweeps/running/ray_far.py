@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import time
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, cast
@@ -14,7 +15,7 @@ from robustray import plugins
 from sweeps.running.courier import Courier, Handed, Trouble
 from sweeps.running.evidence import Evidence, unseen
 from sweeps.running.far import Unable
-from sweeps.running.ray_nodes import in_words
+from sweeps.running.ray_nodes import ANSWER, in_words
 from sweeps.running.scratch import Scratch
 from sweeps.storage.pack import Pack
 from sweeps.storage.sets import Stamp
@@ -50,6 +51,7 @@ class Post:
         self._asked = asked
         self._office: Any = None
         self._answer: Any = None
+        self._since = 0.0
         self._trouble: str | None = None
         self._open = False
 
@@ -71,9 +73,14 @@ class Post:
             )
             trusted = [fingerprint for _, fingerprint, _ in plugins.travelling()]
             self._office = made.remote(str(Path(self._asked["marker"]).parent), trusted)
+            self._since = time.monotonic()
             self._answer = self._office.sees.remote(dict(self._asked))
         if not ray.wait([self._answer], timeout=0)[0]:
-            return None
+            if time.monotonic() - self._since < ANSWER:
+                return None
+            ray.kill(self._office)
+            self._trouble = f"no process for that has started beside the driver within {ANSWER:g} s"
+            return self._trouble
         try:
             self._trouble = ray.get(self._answer)
         except ray.exceptions.RayError as error:

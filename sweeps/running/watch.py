@@ -98,14 +98,19 @@ def told(silent: float) -> str:
     return f"no sign of life for {said(max(1.0, silent))}"
 
 
+def trace(folder: Path, silent: float) -> None:
+    """Writes into the log of a trial's folder where every thread of this process stands."""
+    with contextlib.suppress(OSError), (folder / "log.txt").open("a", encoding="utf-8") as log:
+        log.write(f"{told(silent)}; it stood here:\n")
+        log.flush()
+        faulthandler.dump_traceback(log)
+
+
 def leaving(folder: Path) -> Callable[[float], None]:
     """For a worker: it leaves a note in its trial's folder, a trace of where it stood in the log, and ends."""
 
     def leave(silent: float) -> None:
-        with contextlib.suppress(OSError), (folder / "log.txt").open("a", encoding="utf-8") as log:
-            log.write(f"{told(silent)}; it stood here:\n")
-            log.flush()
-            faulthandler.dump_traceback(log)
+        trace(folder, silent)
         with contextlib.suppress(OSError):
             write_whole(folder / NOTE, told(silent))
         os._exit(GONE)

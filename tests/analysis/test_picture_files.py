@@ -13,7 +13,7 @@ from analysis import picture
 def test_what_is_asked_for_is_written_and_what_is_not_goes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[str] = []
 
-    def drawn(figure: go.Figure, width: int, height: int, kind: str) -> bytes:
+    def drawn(figure: go.Figure, width: int, height: int, kind: str, scale: float) -> bytes:
         asked.append(f"{kind} {width}x{height}")
         return kind.encode()
 

@@ -16,6 +16,7 @@ from _findings_page import draw
 from _images_figure import figure as images_figure
 from search_images import volume
 
+from analysis import picture
 from analysis.palette import THEMES
 from robustray.errors import UserError
 from tests.faults import figure as campaign
@@ -37,7 +38,7 @@ def folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
         KEPT.append(figure)
         return str(len(KEPT) - 1).encode()
 
-    monkeypatch.setattr(_look, "png", png)
+    monkeypatch.setattr(picture, "drawn", png)
     monkeypatch.setattr(growth, "FIGURES", tmp_path)
     monkeypatch.setattr(search, "FIGURES", tmp_path)
     return tmp_path

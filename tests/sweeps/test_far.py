@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import fcntl
 import os
@@ -9,15 +10,17 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 
 from robustray.errors import Paused
 from robustray.training import checkpoints
 from sweeps.running import courier as couriers
+from sweeps.running import far as far_jobs
 from sweeps.running import parcels
 from sweeps.running.courier import Courier, Handed, Trouble
 from sweeps.running.far import Unable
@@ -25,8 +28,8 @@ from sweeps.running.scratch import PREFIX, Scratch, clear
 from sweeps.running.stop_file import LEAVING, NAME, StopFile
 from sweeps.running.tasks.base import BLOCKED, FULL
 from sweeps.running.watch import ALIVE, Watch
-from sweeps.storage.pack import Pack
-from sweeps.storage.sets import look
+from sweeps.storage.pack import Pack, Unfit
+from sweeps.storage.sets import Moved, look
 from tests.robustray.made import trial
 from tests.sweeps.far import everything_far, far, opened, scratches
 from tests.sweeps.full import small_disk
@@ -344,6 +347,48 @@ def test_a_full_disk_of_the_driver_stops_the_sweep_and_one_of_the_node_the_node(
     assert {n: s for n, s in before.items() if n.endswith(".pt")} == {
         n: s for n, s in look(home)[0].items() if n.endswith(".pt")
     }
+
+
+def test_what_cannot_be_sent_stops_the_sweep_and_fails_no_trial(
+    home: Path, make: Callable[[], Scratch], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Within the job and after its step, and on the way there."""
+    task = far(_work(home), Courier(home), make())
+    assert task.step()["epoch"] == 1
+    for error, said in (
+        (Unfit("has more than 8 GiB"), "has more than 8 GiB"),
+        (Moved("trials/0000/"), "kept changing"),
+    ):
+        with monkeypatch.context() as patch:
+            patch.setattr(far_jobs, "packed", Mock(side_effect=error))
+            report = task.step()
+        assert report["outcome"] == BLOCKED
+        assert said in report["cause"]
+    with monkeypatch.context() as patch:
+        patch.setattr(far_jobs, "unpack", Mock(side_effect=Unfit("is damaged")))
+        assert far(_work(home), Courier(home), make()).step()["cause"] == "is damaged"
+    _to_its_end(far(_work(home), Courier(home), make()))
+
+
+def test_a_store_that_waited_while_the_job_went_to_another_writes_nothing(
+    home: Path, make: Callable[[], Scratch], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    courier = Courier(home)
+    task = far(_work(home), courier, make())
+    task.step()
+    alone = courier._alone
+
+    @contextlib.contextmanager
+    def waits(sets: Iterable[str]) -> Iterator[None]:
+        with alone(sets):
+            courier._holders[task.name] = "another"
+            yield
+
+    monkeypatch.setattr(courier, "_alone", waits)
+    written = Mock()
+    monkeypatch.setattr(couriers, "unpack", written)
+    assert "is done by another worker by now" in task.step()["cause"]
+    written.assert_not_called()
 
 
 def test_a_disk_that_fills_while_it_trains_is_the_nodes_own_trouble(home: Path, tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 
 import pytest
@@ -78,3 +79,28 @@ def test_what_else_came_of_it_is_not_what_is_said() -> None:
 
     with pytest.raises(Headless, match="it is gone"), watch:
         failing()
+
+
+def test_a_head_that_this_process_ends_itself_is_not_missed() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as there:
+        port = there.getsockname()[1]
+    with HeadWatch(f"127.0.0.1:{port}", 0.2, "it is gone") as watch:
+        watch.rest()
+        watch._thread.join()
+        assert not watch._gone
+
+
+def test_nobody_is_woken_once_the_block_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
+    """By the handler of before the signal would end this process: the thread has ended by then, whatever it was about to do."""
+    asked = threading.Event()
+
+    def slow(self: HeadWatch) -> bool:
+        asked.set()
+        time.sleep(0.3)
+        return False
+
+    monkeypatch.setattr(HeadWatch, "_listens", slow)
+    with HeadWatch("127.0.0.1:1", 0.0, "it is gone") as watch:
+        asked.wait()
+    assert not watch._thread.is_alive()
+    assert not watch._gone
