@@ -52,6 +52,7 @@ class Source:
         self._make, self._blank = make, blank
         self._newest = _named({"index.html": blank(folder, "The sweep has not begun: this page fills when it does.")})
         self._states: OrderedDict[str, changes.State | None] = OrderedDict({self._newest.name: self._newest.state})
+        self._answers: dict[str, dict[str, Any]] = {}  # what is new in the newest state, by the state that is shown
         self._changed = asyncio.Condition()
         self._stamp: tuple[tuple[int, int] | None, ...] = ()
 
@@ -68,7 +69,10 @@ class Source:
         new, told = self._newest.state, {"state": self._newest.name}
         if new is None or self._states.get(shown, new) is None:
             return told
-        return told | changes.changes(self._states.get(shown), new)
+        known = shown if shown in self._states else ""  # all that are not known get the same
+        if known not in self._answers:
+            self._answers[known] = told | changes.changes(self._states.get(shown), new)
+        return self._answers[known]
 
     async def follow(self) -> None:
         """Makes the page whenever the sweep's files have changed, until it is cancelled."""
@@ -105,6 +109,7 @@ class Source:
             return
         async with self._changed:
             self._newest, self.version = made, self.version + 1
+            self._answers.clear()
             self._states[made.name] = made.state
             self._states.move_to_end(made.name)
             while len(self._states) > KEPT:
