@@ -120,8 +120,8 @@ def run(
     with _clear_errors(folder), FolderLock(folder) as held:
         if told := quota.check(sweep, folder, fresh=fresh):
             console(Said(f"warning: {told}"))
-        stop_file.forget(folder)
         moved = provenance.prepare(sweep, folder, fresh=fresh)
+        stop_file.forget(folder)  # not before: what lies in a folder of something else is not ours
         if moved is not None:
             console(Said(f"the old results are in {moved}"))
 

@@ -106,6 +106,7 @@ def house(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "a_folder" / "study.journal").mkdir(parents=True)
     (folder / "taken" / "small").mkdir(parents=True)
     (folder / "taken" / "small" / "params.json").write_text("{}")
+    (folder / "taken" / "small" / ".running").write_text("not ours, though its name is that of a file of ours")
     (folder / "a_file").mkdir()
     (folder / "a_file" / "small").write_text("mine")
     for name, text in {"no_yaml": "{", "a_list": "- 1"}.items():
@@ -156,7 +157,7 @@ MISTAKES = {
     f"{RUN} --set trial.batch.size=5000": "batch.size is 5000, but there are only 900 training images$",
     # -- where results should be
     f"{RUN} --results good.yaml": "good.yaml: no folder for results can be here .*; see --results$",
-    f"{RUN} --results taken": "taken/small: holds params.json, but no sweep; give the sweep another name, or --fresh",
+    f"{RUN} --results taken": "taken/small: holds params.json and more, but no sweep; give the sweep another name, or --fresh",
     f"{RUN} --results a_file": "a_file/small: is a file, where the sweep's folder would be",
     f"{RUN} --results no_yaml": "sweep.yaml: not readable .*; put it back, or --fresh$",
     f"{RUN} --results a_list": "sweep.yaml: not a description of a sweep; put it back, or --fresh",

@@ -172,7 +172,8 @@ def _look(folder: Path) -> None:
     """A folder of something else is left alone."""
     if folder.exists() and not folder.is_dir():
         raise UserError(f"{folder}: is a file, where the sweep's folder would be; give the sweep another name")
-    there = sorted(entry.name for entry in folder.glob("*") if entry.name != INSIDE) if folder.exists() else []
+    names = (entry.name for entry in folder.glob("*") if entry.name != INSIDE)
+    there = sorted(names, key=lambda name: (name.startswith("."), name))
     if there and FILE not in there and "study.journal" not in there:
         raise UserError(
             f"{folder}: holds {there[0]}{' and more' if len(there) > 1 else ''}, but no sweep; give the sweep another name, or "
