@@ -204,7 +204,8 @@ class Lease:
             there = Holder.read(self._store.read(_name(newest)))
             if newest != self._number or (there is not None and there.owner != self.owner):
                 who = "another driver" if there is None else there.name
-                self.lost = f"{who} has taken over {self._store.url}"
+                url = self._store.url
+                self.lost = f"{who} has taken over {url}" if newest else f"what lay at {url} is gone, the lease with it"
                 self._over.set()
             else:
                 self._seen = asked

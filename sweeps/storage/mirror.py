@@ -29,6 +29,10 @@ _WRITTEN_DOWN = 60.0
 """Seconds after which what is known of the copy is written beside the folder."""
 
 
+class Taken(Trouble):
+    """This driver may not write any more, and never will."""
+
+
 class Mirror:
     """Copies what has changed, pass by pass.
 
@@ -138,14 +142,14 @@ class Mirror:
 
     def _ask(self) -> None:
         if not self._allowed():
-            raise Trouble(f"{self.store.url}: another driver writes it now")
+            raise Taken(f"{self.store.url}: this driver has lost its lease")
 
 
 class Keeping:
     """A thread that makes passes. Trouble with the store is said once, and its end; nothing of it reaches the sweep.
 
     Attributes:
-        trouble: what the last pass met; None where it came through.
+        trouble: what the last pass met; None where it came through. lost: whether no other pass will come through either.
     """
 
     def __init__(self, mirror: Mirror, say: Callable[[str], None], *, every: float = EVERY) -> None:
@@ -153,6 +157,7 @@ class Keeping:
         self._mirror, self._say, self._every = mirror, say, every
         self._over = threading.Event()
         self.trouble: str | None = None
+        self.lost = False
         self._thread = threading.Thread(target=self._work, name="mirror", daemon=True)
         self._thread.start()
 
@@ -167,7 +172,7 @@ class Keeping:
         while True:
             if self.attempt(last=True) and not self._mirror.missing():
                 return True
-            if time.monotonic() + delay > end:
+            if self.lost or time.monotonic() + delay > end:
                 return False
             time.sleep(delay)
             delay = min(2 * delay, LONGEST)
@@ -181,7 +186,7 @@ class Keeping:
         except (Trouble, OSError) as error:
             if self.trouble is None:
                 self._say(f"the copy waits: {error}; training goes on")
-            self.trouble = str(error)
+            self.trouble, self.lost = str(error), isinstance(error, Taken)
             return False
         if self.trouble is not None:
             self._say(f"{self._mirror.store.url}: can be written again; the copy is up to date")

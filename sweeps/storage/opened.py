@@ -112,7 +112,7 @@ def _finish(place: Place, made: Mirror, keeping: Keeping, held: Lease, patience:
     stopped = True
     try:
         keeping.close()
-        whole = keeping.finish(patience if held.lost is None else 0.0)
+        whole = keeping.finish(patience)
         stopped = False
         made.note()
     finally:

@@ -110,8 +110,7 @@ def packed(
                 chunks.append(content)
                 found[name] = held
             gone += [name for name in changed.gone if name in known]
-    data = np.concatenate(chunks) if chunks else np.empty(0, np.uint8)
-    return Pack(tuple(items), tuple(moves), tuple(gone), data), found
+    return Pack(tuple(items), tuple(moves), tuple(gone), _joined(chunks)), found
 
 
 def _renamed(held: Stamp, name: str, known: Mapping[str, Stamp], theirs: Mapping[str, Stamp]) -> str | None:
@@ -134,6 +133,17 @@ def _read(name: str, file: int, held: Stamp) -> NDArray[np.uint8]:
     if not name.endswith(_GROWS) and stamp(os.fstat(file)) != held:
         raise Unfit(f"{name}: was changed while it was read")
     return content
+
+
+def _joined(chunks: list[NDArray[np.uint8]]) -> NDArray[np.uint8]:
+    """All of them one after another. Each is let go of once it is copied, so that memory holds little more than one of both."""
+    data, end = np.empty(sum(chunk.size for chunk in chunks), np.uint8), 0
+    chunks.reverse()
+    while chunks:
+        chunk = chunks.pop()
+        data[end : end + chunk.size] = chunk
+        end += chunk.size
+    return data
 
 
 def why_unfit(pack: Pack, sets: Collection[str], *, largest: int = LARGEST) -> str | None:

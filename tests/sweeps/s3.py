@@ -6,6 +6,8 @@ import logging
 import os
 import select
 import socket
+import subprocess
+import sys
 import threading
 import time
 import urllib.request
@@ -39,11 +41,44 @@ def server() -> Iterator[str]:
     try:
         host, port = started.get_host_and_port()
         endpoint = f"http://{host}:{port}"
-        made = urllib.request.Request(f"{endpoint}/{BUCKET}", method="PUT")  # as no credentials are asked for
-        urllib.request.urlopen(made, timeout=30).close()
+        _make_bucket(endpoint)
         yield endpoint
     finally:
         started.stop()
+
+
+class Process:
+    """A server of its own process, which can be killed and come again at the same address, with nothing in it."""
+
+    def __init__(self) -> None:
+        with socket.create_server(("127.0.0.1", 0)) as door:
+            self._port = door.getsockname()[1]
+        self.endpoint = f"http://127.0.0.1:{self._port}"
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        """Returns once it answers and the bucket is there."""
+        command = [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(self._port)]
+        self._process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        end = time.monotonic() + 120
+        while True:
+            try:
+                return _make_bucket(self.endpoint)
+            except OSError:
+                if time.monotonic() > end or self._process.poll() is not None:
+                    raise
+                time.sleep(0.1)
+
+    def kill(self) -> None:
+        """SIGKILL: whatever it was sending or taking is cut."""
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
+
+
+def _make_bucket(endpoint: str) -> None:
+    made = urllib.request.Request(f"{endpoint}/{BUCKET}", method="PUT")  # as no credentials are asked for
+    urllib.request.urlopen(made, timeout=30).close()
 
 
 class Proxy:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 from datetime import timedelta
@@ -243,6 +245,21 @@ def test_where_the_record_is_damaged_the_last_word_of_the_driver_is_shown(folder
 def test_a_torn_status_is_passed_over(folder: Path) -> None:
     (folder / statuses.FILE).write_bytes(b'{"format": 1, "na')
     assert outside.look(folder).status.outcomes == {"complete": 1, "failed": 1}
+
+
+def test_a_watched_sweep_is_shown_again_and_again_until_its_driver_ends(folder: Path) -> None:
+    command = [sys.executable, "-m", "sweeps", "status", str(folder), "--json", "--watch", "--every", "0.2"]
+    statuses.write(folder, said(beat=1))
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as watching:
+        assert watching.stdout is not None
+        views = [json.loads(watching.stdout.readline())]
+        statuses.write(folder, said(beat=2, slots=7))
+        while views[-1]["slots"] != 7:
+            views.append(json.loads(watching.stdout.readline()))
+        statuses.write(folder, said(beat=3, phase="ended"))
+        views += map(json.loads, watching.stdout)
+    assert watching.returncode == 0
+    assert [view["driver"]["state"] for view in views] == ["at work"] * (len(views) - 1) + ["ended"]
 
 
 @pytest.mark.parametrize("made", [False, True], ids=["missing", "empty"])

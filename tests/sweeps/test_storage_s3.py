@@ -133,6 +133,44 @@ def test_a_store_that_is_slow_absent_and_refusing_stops_nothing(
     assert facts(tmp_path / "there") == undisturbed
 
 
+def test_a_server_that_is_killed_and_comes_back_empty_is_told_of_and_filled_again(
+    tmp_path: Path, undisturbed: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server = s3.Process()
+    for name, value in s3.settings(server.endpoint).items():
+        monkeypatch.setenv(name, value)
+    url, said, heard = f"s3://{s3.BUCKET}/killed", list[str](), threading.Event()
+
+    def say(line: str) -> None:
+        said.append(line)
+        if "the copy waits: " in line:
+            heard.set()
+
+    def disturb() -> None:
+        while Store(f"{url}/small").read(record.JOURNAL) is None:
+            time.sleep(0.05)
+        server.kill()
+        heard.wait(120)
+        server.start()
+
+    server.start()
+    try:
+        disturbing = threading.Thread(target=disturb)
+        with opened(url, "small", say, results=tmp_path, every=0.05, lease_every=0.3) as place:
+            disturbing.start()
+            assert sweeps.run(small_sweep(tmp_path), place.folder, "local", write=lambda line: None)
+            disturbing.join()
+        assert facts(place.folder) == undisturbed
+        assert f"what lay at {url}/small is gone, the lease with it: what was done since" in str(place.lacks), said
+        with opened(url, "small", say, results=tmp_path, every=0.05, lease_every=0.3) as again:
+            assert again.folder == place.folder
+        assert again.lacks is None
+        fetching.fetch(Store(f"{url}/small"), tmp_path / "there", Kept(url), away=fetching.nothing)
+        assert facts(tmp_path / "there") == undisturbed
+    finally:
+        server.kill()
+
+
 def test_a_second_driver_is_refused_by_the_server_itself(tmp_path: Path, url: str) -> None:
     assert Store(url).exclusive()
     with opened(url, "small", print, results=tmp_path / "one", lease_every=0.3):
