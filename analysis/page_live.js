@@ -24,7 +24,7 @@
       } // prettier-ignore
       await pause();
     }
-    for (const one of main.querySelectorAll(":scope > [data-piece]")) if (!order.includes(one.dataset.piece)) one.remove();
+    for (const one of main.querySelectorAll(":scope > [data-piece]")) if (!order.includes(one.dataset.piece)) patch.away(one);
   };
 
   const rows = async ({ rows, changed }) => {

@@ -32,10 +32,16 @@ const patch = (() => {
     return one;
   };
 
+  /** Takes an element off the page, and lets go of what Plotly keeps of figures in it. */
+  const away = (one) => {
+    for (const place of one.querySelectorAll?.(".js-plotly-plot") ?? []) Plotly.purge(place);
+    one.remove();
+  };
+
   const children = (old, fresh) => {
     const next = [...fresh.childNodes].filter(solid);
     const wanted = new Set(next.map(name));
-    for (const one of [...old.children]) if (name(one) && !wanted.has(name(one))) one.remove();
+    for (const one of [...old.children]) if (name(one) && !wanted.has(name(one))) away(one);
     const named = new Map([...old.children].map((one) => [name(one), one]));
     let at = from(old.firstChild);
     for (const one of next) {
@@ -50,7 +56,7 @@ const patch = (() => {
     while (at) {
       const gone = at;
       at = from(at.nextSibling);
-      gone.remove();
+      away(gone);
     }
   };
 
@@ -86,5 +92,5 @@ const patch = (() => {
     return made;
   };
 
-  return { element, parsed, value };
+  return { away, element, parsed, value };
 })();

@@ -100,7 +100,7 @@ def _writes_astray(module: nn.Module) -> bool:
 
     So it does (github.com/uxlfoundation/oneDNN/issues/6035; torch 2.11 to 2.15, float32 and bfloat16) for pointwise
     convolutions with a stride and fewer than 16 channels, of batches that its threads cannot share evenly: the process dies, or
-    goes on with wrong numbers. The other layout is sound.
+    goes on with wrong numbers. The other layout is sound: see `plain_where_needed`.
     """
     return (
         isinstance(module, nn.Conv2d)
@@ -108,6 +108,24 @@ def _writes_astray(module: nn.Module) -> bool:
         and module.stride != (1, 1)
         and module.in_channels < 16
     )
+
+
+def plain_where_needed(model: nn.Module) -> nn.Module:
+    """The model itself, whose convolutions that are not sound in channels_last get activations in the other layout on a CPU.
+
+    Weights alone do not decide: activations come in channels_last where images do. Those of one channel may without anybody
+    having asked, for both layouts are the same memory then.
+    """
+    for module in model.modules():
+        if _writes_astray(module) and _plain not in module._forward_pre_hooks.values():
+            module.register_forward_pre_hook(_plain)
+    return model
+
+
+def _plain(module: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...] | None:
+    """A hook. Of one channel, or one pixel, `contiguous` is no answer: torch reads the layout off strides that mean nothing."""
+    x = inputs[0]
+    return None if x.device.type != "cpu" else (x.flatten(1).view(x.shape), *inputs[1:])
 
 
 @torch.no_grad()

@@ -392,9 +392,11 @@ class TrialConfig(Options):
         Raises:
             UserError: the images are too small for it, or the function of a script fails.
         """
+        from robustray.numerics import plain_where_needed
+
         if self.script is not None:
-            return self.script.network(self.plugins, self.seed)
-        return self.model.build(self.judge.data, self.defense.aux_outputs)
+            return plain_where_needed(self.script.network(self.plugins, self.seed))
+        return plain_where_needed(self.model.build(self.judge.data, self.defense.aux_outputs))
 
     def to_yaml(self) -> str:
         """The trial as YAML, every option written out; `recorded` reads it."""

@@ -10,6 +10,7 @@ from torch.nn.parameter import is_lazy
 
 from robustray.errors import UserError
 from robustray.judge import Judge
+from robustray.numerics import plain_where_needed
 from robustray.plain import line
 from robustray.training.checkpoints import weights_hash
 from robustray.trial import TrialConfig
@@ -26,6 +27,9 @@ class Classifier:
     trial: TrialConfig | None = None  # where it comes from a trial of ours
     notes: tuple[str, ...] = ()  # what a user should know of how it was found, a line each
     judge: Judge | None = None  # where it comes from a sweep: what it was to be judged by
+
+    def __post_init__(self) -> None:
+        plain_where_needed(self.model)
 
     @classmethod
     def of(cls, model: nn.Module, name: str, architecture: str, trial: TrialConfig | None = None) -> Classifier:

@@ -7,7 +7,7 @@ from typing import Literal, cast
 import torch
 from torch import Tensor, nn
 
-from robustray.numerics import bears_channels_last, channels_last
+from robustray.numerics import bears_channels_last, channels_last, plain_where_needed
 
 Compile = Literal["off", "default", "max"]
 
@@ -44,7 +44,7 @@ def network(
         goes_back_once: whether each pass has at most one backward pass. A graph's results, activations included, lie where
             those of the next pass will, from its backward pass on; without this nothing is recorded.
     """
-    sound = bears_channels_last(model, x.device)
+    sound = bears_channels_last(plain_where_needed(model), x.device)
     # a GPU's fast kernels in float32 are those of the other layout
     if sound and (x.device.type == "cpu" or precision != "fp32"):
         channels_last(model, x)

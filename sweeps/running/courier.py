@@ -22,7 +22,7 @@ from sweeps.running import parcels
 from sweeps.running.stop_file import NAME, asked, released
 from sweeps.running.watch import ALIVE, NOTE
 from sweeps.storage import fetching
-from sweeps.storage.pack import LARGEST, Pack, Unfit, packed, unpack
+from sweeps.storage.pack import Pack, Unfit, packed, unpack
 from sweeps.storage.sets import Moved, Stamp, look
 
 PAUSE = 0.05
@@ -53,10 +53,9 @@ class Handed(NamedTuple):
 class Courier:
     """The side that sees the results. Its calls may come from several threads at once."""
 
-    def __init__(self, folder: Path, *, largest: int = LARGEST) -> None:
-        """Args: folder: the sweep's. largest: bytes at a time."""
+    def __init__(self, folder: Path) -> None:
+        """Args: folder: the sweep's."""
         self.folder = folder.absolute()
-        self._largest = largest
         self._holders: dict[str, str] = {}  # tokens of who holds a job, by its name
         self._locks: defaultdict[str, threading.Lock] = defaultdict(threading.Lock)
         self._life: int | None = None  # the open file that is there while this driver lives: no other gets its inode
@@ -77,7 +76,7 @@ class Courier:
             with self._alone(sets):  # asked within: whoever waited may have lost the job meanwhile
                 if (stale := self._stale(name, token)) is not None:
                     return stale
-                return unpack(pack, self.folder, sets, largest=self._largest)
+                return unpack(pack, self.folder, sets)
 
         return self._trying(store)
 
@@ -121,7 +120,7 @@ class Courier:
                 fetching.bring(self.folder / within)
         parcel = parcels.reads(work, self.folder)
         known = {name: each for name, each in has.items() if name in parcel.names}
-        pack, found = packed(self.folder, parcel.sets, known, wanted=parcel.names, largest=self._largest)
+        pack, found = packed(self.folder, parcel.sets, known, wanted=parcel.names)
         there = {name for within in parcel.sets for name in look(self.folder, within)[0]}
         gone = tuple(name for name in has if name.startswith(parcel.sets) and name not in there)
         return Handed(pack._replace(gone=gone), {**known, **found}, parcel.sets, parcel.besides)

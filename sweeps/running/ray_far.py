@@ -22,8 +22,8 @@ from sweeps.storage.sets import Stamp
 
 NAME = "robustray-courier"
 """Of the actor, among those of this driver."""
-HANDS = 16
-"""Calls that it serves at a time."""
+HANDS, WORDS = 16, "words"
+"""Calls that it serves at a time; and the group of those without files, which wait for none that carry any."""
 LONG, SHORT = 1800.0, 10.0
 """Seconds that a call may take: one that carries files, and any other."""
 LOOK = 0.5
@@ -63,7 +63,7 @@ class Post:
             return "nothing is known of the results"
         if self._office is None:
             here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
-            made = ray.remote(Office).options(
+            made = ray.remote(concurrency_groups={WORDS: HANDS})(Office).options(
                 name=NAME,
                 num_cpus=0,
                 max_concurrency=HANDS,
@@ -113,17 +113,19 @@ class Calls:
     def word(self, name: str, token: str, node: str, work: Mapping[str, Any], alive: str | None) -> tuple[bool, bool]:
         """As the courier says; nobody is asked to stop while it cannot be reached: whoever ends this process needs no word."""
         with contextlib.suppress(Unable):
-            told = _got(self._office.word.remote(name, token, node, dict(work), alive), SHORT)
-            return cast("tuple[bool, bool]", told)
+            return cast("tuple[bool, bool]", self._soon(self._office.word, name, token, node, dict(work), alive))
         return False, False
 
     def rest(self, name: str, token: str, work: Mapping[str, Any]) -> None:
         with contextlib.suppress(Unable):
-            _got(self._office.rest.remote(name, token, dict(work)), SHORT)
+            self._soon(self._office.rest, name, token, dict(work))
 
     def hung(self, name: str, token: str, work: Mapping[str, Any], told: str) -> None:
         with contextlib.suppress(Unable):
-            _got(self._office.hung.remote(name, token, dict(work), told), SHORT)
+            self._soon(self._office.hung, name, token, dict(work), told)
+
+    def _soon(self, method: Any, *given: object) -> object:
+        return _got(method.options(concurrency_group=WORDS).remote(*given), SHORT)
 
 
 def _got(answer: Any, seconds: float) -> object:

@@ -17,7 +17,7 @@ from torch import nn
 from torch._dynamo.utils import counters
 
 from robustray import UserError
-from robustray.numerics import channels_last, numerics
+from robustray.numerics import channels_last, numerics, plain_where_needed
 from robustray.subjects.trial import load_model
 from robustray.training import Trainer
 from robustray.training import precision as networks
@@ -162,36 +162,54 @@ def test_a_network_without_batch_norm_keeps_its_layout_on_a_cpu() -> None:
     assert network(model, "fp32", "off", x)[0].weight.is_contiguous()  # type: ignore[index]
 
 
-NARROW = """
-nn.Sequential(
-    nn.Sequential(nn.Conv2d(1, 8, 3, padding=1), nn.BatchNorm2d(8), nn.ReLU()),
-    nn.Conv2d(8, 16, 1, stride=2), nn.ReLU(), nn.Conv2d(16, 16, 3), nn.Flatten())
-"""
-
-
-@pytest.mark.parametrize(
-    ("compiled", "model"),
-    [("off", "parts('model')['preact_resnet18'](width=8).build(Digits(validation=400))"), ("default", NARROW)],
-)
-def test_a_narrow_network_trains_with_batches_that_threads_cannot_share(compiled: str, model: str) -> None:
+@pytest.mark.parametrize("threads", [1, 2])
+@pytest.mark.parametrize("images", ["torch.rand(7, 1, 32, 32)", "torch.rand(7, 32, 32, 1).permute(0, 3, 1, 2)"])
+@pytest.mark.parametrize("how", ["trained", "compiled", "measured"])
+def test_a_narrow_network_goes_back_with_batches_that_threads_cannot_share(how: str, images: str, threads: int) -> None:
     """In channels_last oneDNN would write outside its memory, and the process die at the latest at its end."""
     code = f"""
 import torch
 from torch import nn
 from robustray.data import Digits
 from robustray.registry import parts
+from robustray.subjects.classifier import Classifier
 from robustray.training.precision import network
-torch.set_num_threads(2)
-model = {model.strip()}
-x = torch.rand(7, 1, 32, 32)
-trained = network(model, "fp32", {compiled!r}, x[:2])
-for images in (3, 5, 7) if {compiled!r} == "off" else (7,) * 50:
+torch.set_num_threads({threads})
+x = {images}
+narrow = nn.Sequential(
+    nn.Sequential(nn.Conv2d(1, 8, 3, padding=1), nn.BatchNorm2d(8), nn.ReLU()),
+    nn.Conv2d(8, 16, 1, stride=2), nn.ReLU(), nn.Conv2d(16, 16, 3), nn.Flatten())
+whole = parts("model")["preact_resnet18"](width=8).build(Digits(validation=400))
+make = dict(
+    trained=lambda: network(whole, "fp32", "off", x[:2]),
+    compiled=lambda: network(narrow, "fp32", "default", x[:2]),
+    measured=lambda: Classifier.of(whole, "whole", "whole").model.requires_grad_(True),
+)
+model = make[{how!r}]()
+for images in (7,) * 50 if {how!r} == "compiled" else (3, 5, 7):
     for _ in range(3):
-        trained(x[:images]).sum().backward()
+        model(x[:images]).sum().backward()
 print("whole")
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=240, check=False)
     assert (done.returncode, done.stdout) == (0, "whole\n"), done.stderr
+
+
+@pytest.mark.parametrize("shape", [(7, 8, 9, 9), (7, 1, 9, 9), (1, 8, 9, 9), (7, 8, 1, 1)])
+@pytest.mark.parametrize("permuted", [False, True])
+def test_a_narrow_convolution_gets_plain_strides_and_the_same_numbers(shape: tuple[int, ...], permuted: bool) -> None:
+    batch, channels, height, width = shape
+    x = torch.rand(batch, height, width, channels).permute(0, 3, 1, 2) if permuted else torch.rand(shape)
+    model, seen = nn.Sequential(nn.Conv2d(channels, 16, 1, stride=2)), list[torch.Tensor]()
+    expected = model.double()(x.double()).float()
+    model.float()
+    for _ in range(2):
+        plain_where_needed(model)
+    model[0].register_forward_pre_hook(lambda module, inputs: seen.append(inputs[0]))
+    torch.testing.assert_close(model(x), expected)
+    assert torch.equal(seen[0], x)
+    assert seen[0].stride() == torch.empty(shape).stride()
+    assert len(model[0]._forward_pre_hooks) == 2, "once"
 
 
 class Viewed(nn.Sequential):
