@@ -15,6 +15,8 @@ from numpy.typing import NDArray
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch loads: the machine is shared, and one thread is bit-exact
 
+pytest.register_assert_rewrite("robustray.testing")  # contracts are told in full where they are broken, as tests are
+
 _OF_TESTS = f"{os.sep}pytest-of-"  # in the path of every file that a test has written
 settings.register_profile("robustray", deadline=None, derandomize=True)  # time is never asserted; a red test stays red
 settings.load_profile("robustray")
