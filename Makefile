@@ -7,6 +7,9 @@ UV := $(shell command -v uv 2>/dev/null || echo .venv/uv/bin/uv)
 INSTALL = $(UV) pip install --quiet --compile-bytecode --python $(PYTHON) $(if $(TORCH_BACKEND),--torch-backend $(TORCH_BACKEND))
 
 QUICK := not e2e and not cluster and not long and not browser and not faults
+PAGES := tests/test_doc_commands.py
+# The files that have tests of a suite: to collect all tests takes most of a minute.
+with = $(shell grep -rlE 'mark\.$(1)\b' tests --include='test_*.py' | sort)
 
 .DEFAULT_GOAL := help
 
@@ -38,20 +41,20 @@ test: .venv/dev.stamp  ## All tests but the slow suites
 	$(PYTHON) -m pytest -n 2 --dist loadfile -m '$(QUICK)'
 
 test-e2e: .venv/dev.stamp  ## A user's commands from end to end
-	$(PYTHON) -m pytest -n 2 --dist load -m e2e
+	$(PYTHON) -m pytest -n 2 --dist load -m e2e $(call with,e2e)
 
 test-cluster: .venv/dev.stamp  ## Sweeps on a local Ray cluster, killed and resumed
-	$(PYTHON) -m pytest -m 'cluster and not long' --ignore=tests/test_doc_commands.py
-	$(PYTHON) -m pytest -n 2 --dist load -m 'cluster and not long' tests/test_doc_commands.py
+	$(PYTHON) -m pytest -m 'cluster and not long' $(filter-out $(PAGES),$(call with,cluster))
+	$(PYTHON) -m pytest -n 2 --dist load -m 'cluster and not long' $(PAGES)
 
 test-long: .venv/dev.stamp  ## Further sweeps on clusters, minutes each, an autoscaler among them; as root on Linux, not in CI
-	$(PYTHON) -m pytest -m long
+	$(PYTHON) -m pytest -m long $(call with,long)
 
 test-faults: .venv/dev.stamp  ## Real processes killed at random moments, files damaged, storage gone: other rounds every day
-	$(PYTHON) -m pytest -m faults
+	$(PYTHON) -m pytest -n 2 --dist loadfile -m faults $(call with,faults)
 
 test-browser: .venv/dev.stamp  ## The report in headless Chromium
-	$(PYTHON) -m pytest -m browser
+	$(PYTHON) -m pytest -m browser $(call with,browser)
 
 test-oldest: | $(UV)  ## All tests but the slow suites, on the oldest versions that pyproject.toml allows
 	$(UV) venv --quiet --allow-existing --python '>=3.11' .venv/oldest

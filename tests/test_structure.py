@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import re
 import tomllib
+import tomllib
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
@@ -143,3 +144,15 @@ def test_pictures_are_drawn_in_one_place() -> None:
         and path not in (ROOT / "analysis" / "picture.py", Path(__file__))
     ]
     assert found == []
+
+
+def test_slow_tests_are_where_the_makefile_looks_for_them() -> None:
+    """It finds the files of a suite by the mark in their text."""
+    suites = [
+        str(line).partition(":")[0]
+        for line in tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["pytest"]["ini_options"]["markers"]
+    ]
+    looks = f"mark\\.({'|'.join(suites)})\\b"
+    found = {path for path in (ROOT / "tests").rglob("*.py") if re.search(looks, path.read_text())}
+    assert {path.name for path in found if not path.name.startswith("test_")} == set()
+    assert set(re.findall(r"call with,(\w+)", (ROOT / "Makefile").read_text())) == set(suites)
