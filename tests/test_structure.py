@@ -5,7 +5,6 @@ from __future__ import annotations
 import ast
 import re
 import tomllib
-import tomllib
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
