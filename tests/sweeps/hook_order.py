@@ -13,7 +13,7 @@ from tests.sweeps.small import small_sweep
 CONFIGS = [
     {"defense": "natural", "schedule.lr": 0.1},  # runs to its end
     {"defense": "natural", "schedule.lr": 0.1},  # is stopped
-    {"defense": "natural", "schedule.lr": 0.1},  # finds no trial.yaml
+    {"defense": "natural", "schedule.lr": 0.1},  # finds something else in its trial.yaml
 ]
 
 
@@ -32,9 +32,8 @@ class Watched:
         self.calls.append(f"{number} suggest")
         folder = self.folder / f"{number:04d}"
         folder.mkdir()
-        if number < 2:
-            config = small_sweep(self.folder).trial_config(CONFIGS[number])
-            (folder / "trial.yaml").write_text(config.to_yaml())
+        config = small_sweep(self.folder).trial_config(CONFIGS[number])
+        (folder / "trial.yaml").write_text(config.to_yaml() if number < 2 else "nonsense")
         work = {"kind": "train", "folder": str(folder), "cpus": 2.0, "gpus": 0.0, "session": "x", "max_failures": 0}
         return Job(f"trial {number}", number, work)
 
