@@ -18,7 +18,7 @@ from robustray.registry import parts
 from robustray.testing.derived import JUDGE
 from robustray.training.checkpoints import weights_hash
 
-FEW = Mixing(epochs=1, size=1000, targets=1, parts=2, parts_per_descent=1, iterations=1)
+FEW = Mixing(widths=(4, 4, 4), epochs=1, size=1000, targets=1, parts=2, parts_per_descent=1, iterations=1)
 MAKERS: dict[str, Maker] = {
     "soup": Soup(points=1, batches=2),
     "smoothing": Smoothing(alpha=(0.7,)),
