@@ -5,11 +5,13 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
+
+Network = TypeVar("Network", bound=nn.Module)
 
 # cuBLAS reads it at its first product, perhaps long before a deterministic trial of the same process; it is what cuBLAS takes
 # by itself on the larger GPUs.
@@ -110,7 +112,7 @@ def _writes_astray(module: nn.Module) -> bool:
     )
 
 
-def plain_where_needed(model: nn.Module) -> nn.Module:
+def plain_where_needed(model: Network) -> Network:
     """The model itself, whose convolutions that are not sound in channels_last get activations in the other layout on a CPU.
 
     Weights alone do not decide: activations come in channels_last where images do. Those of one channel may without anybody

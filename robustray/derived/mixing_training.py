@@ -22,7 +22,7 @@ from robustray.derived.mixing_network import AdaptiveMixture, MixingNetwork, Pol
 from robustray.derived.mixture import Scale
 from robustray.errors import Diverged, Paused, UserError
 from robustray.models.features import Featured, found
-from robustray.numerics import numerics
+from robustray.numerics import numerics, plain_where_needed
 from robustray.seeding import derive
 from robustray.training import checkpoints
 from robustray.verdicts import fingerprint
@@ -44,7 +44,8 @@ def network_of(bases: Sequence[nn.Module], options: Mixing, x: Tensor) -> tuple[
         with torch.no_grad():
             maps = [base.eval().features(x[:1])[1] for base in featured]
         channels = [[math.prod(each[name].shape[1:-2]) for each in maps] for name in ("early", "late")]
-        return featured, MixingNetwork(channels[0], channels[1], options.form, options.widths)
+        network = MixingNetwork(channels[0], channels[1], options.form, options.widths)
+        return featured, plain_where_needed(network)
     except ValueError as error:
         raise UserError(f"derive: smoothing.network: {error}") from None
 

@@ -18,11 +18,12 @@ from robustray.derived.apgd import _checkpoints, apgd
 from robustray.derived.base import Ground, Parent
 from robustray.derived.mixing import Mixing
 from robustray.derived.mixing_network import AdaptiveMixture, MixingNetwork, Policy, planes
-from robustray.derived.mixing_training import Training, assembled
+from robustray.derived.mixing_training import Training, assembled, network_of
 from robustray.derived.mixture import mix
 from robustray.derived.point import Recipe
 from robustray.errors import Paused, UserError
 from robustray.judging.case import Case
+from robustray.models.preact_resnet18 import PreactResnet18
 from robustray.testing.derived import JUDGE, trained
 from robustray.training.checkpoints import weights_hash
 
@@ -216,3 +217,17 @@ def test_apgd_reaches_the_corner_of_a_linear_loss() -> None:
 def test_apgd_checkpoints_as_published() -> None:
     """p = 0, .22, .41, .57, .70, .80, .87, .93, .99 of 100 iterations."""
     assert sorted(_checkpoints(100))[:8] == [22, 41, 57, 70, 80, 87, 93, 99]
+
+
+def test_a_narrow_network_meets_maps_of_images_of_one_channel_in_the_plain_layout() -> None:
+    """Their maps come in channels_last, in which oneDNN writes outside its memory: `robustray.numerics.plain_where_needed`."""
+    bases = [PreactResnet18(width=4).build(JUDGE.data) for _ in range(2)]
+    x = torch.rand(3, 8, 8, 1).permute(0, 3, 1, 2)
+    featured, network = network_of(bases, Mixing(), x)
+    maps = [base.features(x)[1] for base in featured]
+    assert not maps[0]["early"].is_contiguous()
+    shortcut, seen = network.stages[0][0].around, list[torch.Tensor]()  # type: ignore[index]
+    assert shortcut.in_channels < 16
+    shortcut.register_forward_pre_hook(lambda module, inputs: seen.append(inputs[0]))
+    network([each["early"] for each in maps], [each["late"] for each in maps])
+    assert seen[0].is_contiguous()
