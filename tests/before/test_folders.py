@@ -130,13 +130,13 @@ def test_checkpoints_of_finished_trials_open(old: Path) -> None:
 
 
 def test_report(old: Path) -> None:
-    run("-m", "analysis", "report", old)
+    run("-m", "analysis", "report", old, "--no-png")
     assert differ(rows(old), EXPECTED["finished"]["rows"]) == []
     assert (old / "report" / "index.html").stat().st_size > 100_000
 
 
 def test_report_of_a_sweep_that_is_not_finished(half: Path) -> None:
-    run("-m", "analysis", "report", half)
+    run("-m", "analysis", "report", half, "--no-png")
     found = rows(half)
     assert differ(found[:2], EXPECTED["half"]["rows"][:2]) == []
     assert len(found) == len(EXPECTED["half"]["rows"])
@@ -189,8 +189,7 @@ def test_extended(old: Path) -> None:
 @pytest.mark.parametrize("name", sorted(EXPECTED["finished"]["weights"]))
 def test_trial_trains_again(name: str, tmp_path: Path) -> None:
     path = HERE / "folders" / "old" / "trials" / name / "trial.yaml"
-    run("-m", "robustray", "train", path, "--folder", tmp_path / "again", "--device", "cpu", "--threads", "1")
-    found = checkpoint(tmp_path / "again" / "last.pt")["report"]
+    found = Trainer(TrialConfig.from_yaml(path), tmp_path, device="cpu", threads=1).run()
     before = checkpoint(path.with_name("last.pt"))["report"]
     assert found["cost_passes"] == before["cost_passes"]
     assert found["epoch"] == before["epoch"]

@@ -21,6 +21,9 @@ from tests.robustray.golden import close, tiny
 Read = Callable[[str], Golden]
 both_models = pytest.mark.parametrize("name", ["plain", "bn"])
 LAYERS = ("conv.weight", "conv.bias", "fc.weight", "fc.bias")
+PEAK = 2.0**-26
+"""The root of float64's precision: closer than that to where a loss is highest, which of two points is the higher one is
+up to the rounding of a processor's own kernels."""
 
 
 @pytest.fixture
@@ -54,10 +57,11 @@ def recorded(numbers: Golden, group: str, home: list[Tensor], how: Any, xi: floa
     return found
 
 
-def there(numbers: Golden, group: str, home: list[Tensor], nu: list[Tensor]) -> bool:
+def there(numbers: Golden, group: str, home: list[Tensor], nu: list[Tensor], slack: float = 0) -> bool:
     """Whether w + nu are the weights of a group."""
     return all(
-        close(weight + move, numbers[f"{group}/{layer}"]) for weight, move, layer in zip(home, nu, LAYERS, strict=True)
+        close(weight + move, numbers[f"{group}/{layer}"], slack)
+        for weight, move, layer in zip(home, nu, LAYERS, strict=True)
     )
 
 
@@ -147,7 +151,7 @@ def test_steps_and_projections_of_the_worst_case(numbers: Golden, name: str, var
         losses.append(losses_at(at.move(kept), x, y).loss.mean().item())
         assert losses[-1] == pytest.approx(numbers[f"{group}/out/loss_attempt{attempt}"].item(), rel=1e-8)
         if attempt == 0:  # the one whose weights were kept
-            assert there(numbers, f"{group}/out/w_attempt{attempt}", at.home, kept)
+            assert there(numbers, f"{group}/out/w_attempt{attempt}", at.home, kept, slack=PEAK)
         lengths = [move.norm().item() for move in kept]
         np.testing.assert_allclose(lengths, numbers[f"{group}/out/layer_norms_attempt{attempt}"], rtol=1e-8)
     rise = max(losses) - numbers[f"{name}/reference_loss_all_examples"].item()

@@ -21,7 +21,7 @@ from tests.robustray.judged import Command, contents, learned, written
 from tests.robustray.made import JUDGE
 
 ATTACKS = ("apgd-ce", "fab-t", "square")
-IMAGES = 30
+IMAGES = 15
 
 
 def plan(*, shards: int = 1, version: object = "standard") -> Plan:

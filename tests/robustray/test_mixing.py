@@ -130,10 +130,18 @@ def test_gradient_of_the_whole_by_differences() -> None:
     assert float((slope * direction).sum()) == pytest.approx(float(rise), rel=1e-4, abs=1e-6)
 
 
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, Tensor]:
+    """Weights of a network whose training nobody disturbed."""
+    folder = tmp_path_factory.mktemp("whole")
+    return Training(parents(), Mixing(**FEW), (2.0, 1.0), ground(folder), folder / "whole.pt").run()
+
+
 @pytest.mark.parametrize("at", [0, 3, 11])
-def test_training_killed_in_the_middle_goes_on_bit_for_bit(at: int, tmp_path: Path) -> None:
+def test_training_killed_in_the_middle_goes_on_bit_for_bit(
+    at: int, whole: Mapping[str, Tensor], tmp_path: Path
+) -> None:
     options = Mixing(**FEW)
-    wanted = Training(parents(), options, (2.0, 1.0), ground(tmp_path), tmp_path / "whole.pt").run()
     stop = threading.Event()
     first = Training(parents(), options, (2.0, 1.0), ground(tmp_path, stop), tmp_path / "cut.pt")
     step = first._step
@@ -149,8 +157,8 @@ def test_training_killed_in_the_middle_goes_on_bit_for_bit(at: int, tmp_path: Pa
     assert first.done == at + 1
     again = Training(parents(), options, (2.0, 1.0), ground(tmp_path), tmp_path / "cut.pt")
     found = again.run()
-    assert found.keys() == wanted.keys()
-    assert all(torch.equal(found[name], wanted[name]) for name in wanted)
+    assert found.keys() == whole.keys()
+    assert all(torch.equal(found[name], whole[name]) for name in whole)
 
 
 def test_a_point_with_a_network_is_kept_loaded_and_shared(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import shutil
 import time
 from pathlib import Path
 from typing import Any
@@ -250,7 +251,7 @@ def test_networks_of_two_kinds_make_no_soup() -> None:
 def test_a_recipe_lost_in_a_kill_is_written_again(done: Path, tmp_path: Path) -> None:
     """Between issuing a point and writing its recipe a driver may die."""
     sweep = small_sweep(tmp_path, text=DERIVED)
-    assert run_quietly(sweep, tmp_path / "results")
+    shutil.copytree(done, tmp_path / "results")
     wanted = {
         path.parent.name: yaml.safe_load(path.read_text())
         for path in (tmp_path / "results").glob("trials/*/point.yaml")

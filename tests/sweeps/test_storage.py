@@ -18,7 +18,7 @@ from sweeps import record
 from sweeps.record import JOURNAL, Record, ledger, lives
 from sweeps.running.worker import open_task
 from sweeps.search import states
-from sweeps.storage import fetching, layout, named, names
+from sweeps.storage import fetching, layout, lease, named, names
 from sweeps.storage.kept import Kept
 from sweeps.storage.mirror import Keeping, Mirror
 from sweeps.storage.opened import opened, standing
@@ -285,6 +285,7 @@ def test_a_sweep_ends_although_its_copy_does_not_and_says_what_is_missing(
     )
     assert said[-1] == place.lacks
     monkeypatch.undo()
+    monkeypatch.setattr(lease, "MISSED", 1.05)  # the lease could not be given back
     with opened(f"memory://{tmp_path}", "small", said.append, results=tmp_path) as place:
         pass
     assert place.lacks is None
