@@ -7,7 +7,6 @@ UV := $(shell command -v uv 2>/dev/null || echo .venv/uv/bin/uv)
 INSTALL = $(UV) pip install --quiet --compile-bytecode --python $(PYTHON) $(if $(TORCH_BACKEND),--torch-backend $(TORCH_BACKEND))
 
 QUICK := not e2e and not cluster and not long and not browser and not faults
-PAGES := tests/test_doc_commands.py
 # The files that have tests of a suite: to collect all tests takes most of a minute.
 with = $(shell grep -rlE 'mark\.$(1)\b' tests --include='test_*.py' | sort)
 
@@ -44,8 +43,7 @@ test-e2e: .venv/dev.stamp  ## A user's commands from end to end
 	$(PYTHON) -m pytest -n 2 --dist load -m e2e $(call with,e2e)
 
 test-cluster: .venv/dev.stamp  ## Sweeps on a local Ray cluster, killed and resumed
-	$(PYTHON) -m pytest -m 'cluster and not long' $(filter-out $(PAGES),$(call with,cluster))
-	$(PYTHON) -m pytest -n 2 --dist load -m 'cluster and not long' $(PAGES)
+	$(PYTHON) -m pytest -n 2 --dist load --timeout 600 -m 'cluster and not long' $(call with,cluster)
 
 test-long: .venv/dev.stamp  ## Further sweeps on clusters, minutes each, an autoscaler among them; as root on Linux, not in CI
 	$(PYTHON) -m pytest -m long $(call with,long)
