@@ -92,15 +92,15 @@ def test_stored_images_are_what_their_flags_say(norm: str, golden: Read, tmp_pat
 
 
 @lru_cache
-def digits() -> tuple[Tensor, Tensor]:
+def images() -> tuple[Tensor, Tensor]:
     """The first 200 test images of digits."""
     data = Digits().load("test")
     return torch.from_numpy(data.images[:200]).permute(0, 3, 1, 2).float() / 255, torch.from_numpy(data.labels[:200])
 
 
-def theirs(model: nn.Module, eps: float, seed: int, images: int = 200, **options: Any) -> NDArray[np.bool_]:
-    """Which of the first images plain AutoAttack leaves standing."""
-    x, y = (each[:images] for each in digits())
+def theirs(model: nn.Module, eps: float, seed: int, **options: Any) -> NDArray[np.bool_]:
+    """Which images plain AutoAttack leaves standing."""
+    x, y = images()
     with torch.random.fork_rng():
         suite = AutoAttack(model, norm="Linf", eps=eps, seed=seed, **options)
         if options["version"] == "custom":
@@ -116,7 +116,7 @@ def test_we_differ_from_their_seeds_no_more_than_they_do(
 ) -> None:
     """Image by image, where APGD leaves room to differ: three models of other widths and defenses, five seeds each."""
     model, *_ = learned(hidden, trained_at)
-    x, y = digits()
+    x, y = images()
     seeds = [theirs(model, eps, seed, version="custom", attacks=["apgd-ce"]) for seed in range(5)]
     apart = [int((a != b).sum()) for a, b in combinations(seeds, 2)]
     found = judge(model, x, y, Threat(eps=eps), "apgd-ce", tmp_path)
@@ -130,10 +130,10 @@ def test_we_differ_from_their_seeds_no_more_than_they_do(
 def test_standard_beside_theirs(tmp_path: Path) -> None:
     """Freezing and seeds of our own change no more than another seed of theirs would."""
     model, *_ = learned()
-    x, y = (each[:100] for each in digits())
+    x, y = images()
     found = judge(model, x, y, Threat(eps=0.1), "standard", tmp_path)
-    robust = theirs(model, 0.1, 0, images=100, version="standard")
+    robust = theirs(model, 0.1, 0, version="standard")
     with torch.no_grad():
         assert found.clean.tolist() == (model(x).argmax(1) == y).tolist()
-    assert 10 < robust.sum() < found.clean.sum() - 10  # a case that can go wrong either way
+    assert 20 < robust.sum() < found.clean.sum() - 20  # a case that can go wrong either way
     assert int((found.robust != robust).sum()) <= 2

@@ -21,7 +21,7 @@ from tests.robustray.judged import Command, contents, learned, written
 from tests.robustray.made import JUDGE
 
 ATTACKS = ("apgd-ce", "fab-t", "square")
-IMAGES = 15
+IMAGES = 30
 
 
 def plan(*, shards: int = 1, version: object = "standard") -> Plan:

@@ -166,16 +166,14 @@ def test_a_network_without_batch_norm_keeps_its_layout_on_a_cpu() -> None:
 def test_a_narrow_network_goes_back_with_batches_that_threads_cannot_share(how: str) -> None:
     """In channels_last oneDNN would write outside its memory, and the process die at the latest at its end."""
     code = f"""
+import itertools
 import torch
 from torch import nn
 from robustray.data import Digits
 from robustray.registry import parts
 from robustray.subjects.classifier import Classifier
 from robustray.training.precision import network
-torch.set_num_threads(2)
-permuted = torch.rand(7, 32, 32, 1).permute(0, 3, 1, 2)
-layouts = (permuted,) if {how!r} == "compiled" else (permuted, permuted.contiguous())
-x = permuted
+x = torch.rand(7, 32, 32, 1).permute(0, 3, 1, 2)
 narrow = nn.Sequential(
     nn.Sequential(nn.Conv2d(1, 8, 3, padding=1), nn.BatchNorm2d(8), nn.ReLU()),
     nn.Conv2d(8, 16, 1, stride=2), nn.ReLU(), nn.Conv2d(16, 16, 3), nn.Flatten())
@@ -186,10 +184,11 @@ make = dict(
     measured=lambda: Classifier.of(whole, "whole", "whole").model.requires_grad_(True),
 )
 model = make[{how!r}]()
-for x in layouts:
-    for images in (7,) * 50 if {how!r} == "compiled" else (3, 5, 7):
+for threads, images in itertools.product((1, 2), (x, x.contiguous())):
+    torch.set_num_threads(threads)
+    for count in (7,) * 50 if {how!r} == "compiled" else (3, 5, 7):
         for _ in range(3):
-            model(x[:images]).sum().backward()
+            model(images[:count]).sum().backward()
 print("whole")
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=240, check=False)

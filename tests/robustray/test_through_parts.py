@@ -11,7 +11,6 @@ from torch import Tensor, nn
 
 from robustray.attacks.threats import Threat
 from robustray.derived.mixture import Bypassed, Mixture, OneHot, PowerMap, Scale
-from robustray.judge import JudgeImages
 from robustray.judging import through_parts
 from robustray.judging.case import Case
 from robustray.judging.in_memory import judge
@@ -20,9 +19,7 @@ from robustray.testing.derived import JUDGE, trained
 from robustray.training.checkpoints import weights_hash
 from robustray.verdicts import Shard, in_order
 
-PLAN = JUDGE.model_copy(
-    update={"threat": Threat(norm="linf", eps=0.1), "version": ("apgd-ce",), "images": JudgeImages(validation=40)}
-)
+PLAN = JUDGE.model_copy(update={"threat": Threat(norm="linf", eps=0.1), "version": ("apgd-ce",)})
 
 
 def mixture(alpha: float = 0.6, *, hard: bool = False) -> Mixture:
@@ -32,7 +29,7 @@ def mixture(alpha: float = 0.6, *, hard: bool = False) -> Mixture:
 
 def case(model: nn.Module, folder: Path, shared: Path | None = None) -> Case:
     return Case(
-        model, weights_hash(model.state_dict()), PLAN, "validation", folder, shard_size=40, device="cpu", shared=shared
+        model, weights_hash(model.state_dict()), PLAN, "validation", folder, shard_size=50, device="cpu", shared=shared
     )
 
 
@@ -87,9 +84,9 @@ def test_in_memory_too(tmp_path: Path) -> None:
     found = case(model, tmp_path / "a")
     x, y = found.images(0)
     shards = {stage: found.shard(stage, 0) for stage in found.plan.stages}
-    verdicts = judge(model, x, y, PLAN.threat, "apgd-ce", tmp_path / "b", shard_size=40)
+    verdicts = judge(model, x, y, PLAN.threat, "apgd-ce", tmp_path / "b", shard_size=50)
     assert verdicts.broken_by.tolist().count("parts") == int(shards["parts"].broken.sum()) > 0
-    assert int(verdicts.robust_correct.sum()) == len(x) - sum(int(shard.broken.sum()) for shard in shards.values())
+    assert int(verdicts.robust_correct.sum()) == 50 - sum(int(shard.broken.sum()) for shard in shards.values())
 
 
 def test_a_damaged_file_of_images_is_made_again(tmp_path: Path) -> None:
@@ -104,7 +101,7 @@ def test_a_damaged_file_of_images_is_made_again(tmp_path: Path) -> None:
 def test_what_hides_gradients_is_broken_through_its_parts(tmp_path: Path) -> None:
     """A one-hot accurate part passes no gradient, so APGD sees a flat mixture below alpha = 1/2; its parts show it."""
     hard = mixture(0.3, hard=True)
-    blind = Case(hard, "0" * 64, PLAN, "validation", tmp_path / "x", shard_size=40, device="cpu")
+    blind = Case(hard, "0" * 64, PLAN, "validation", tmp_path / "x", shard_size=100, device="cpu")
     clean = blind.shard("clean", 0)
     apgd = blind.shard("apgd-ce", 0)
     parts = blind.shard("parts", 0)

@@ -358,7 +358,7 @@ TEMPLATES = st.fixed_dictionaries(
 
 
 @given(TEMPLATES, st.integers(0, 2**32))
-@settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 def test_any_space(template: dict[str, Any], seed: int) -> None:
     sweep = make(template)
     names = [parameter.name for parameter in sweep.space]
