@@ -21,6 +21,7 @@ from optuna.trial import TrialState
 
 from sweeps.running.queues import DONE, WAIT, End, Job, Result, Signal, Verdict
 from sweeps.running.tasks.base import Report
+from sweeps.search.first import points
 from sweeps.search.listed import Listed
 from sweeps.search.sampling import population, suggest
 from sweeps.search.tabled import Tabled
@@ -229,15 +230,24 @@ def _neps(sweep: Sweep, world: Tabled, seed: int, **options: Any) -> Rival:
 Maker = Callable[[Sweep, Tabled, int], Rival]
 
 
-def plain(sampler: Callable[[int], BaseSampler], *, flat: bool = False) -> Maker:
-    """A maker of an Optuna sampler's search."""
-    return lambda sweep, world, seed: OptunaRival(sweep, world, sampler(seed), flat=flat)
+def plain(sampler: Callable[[int], BaseSampler], *, flat: bool = False, published: bool = False) -> Maker:
+    """A maker of an Optuna sampler's search. Args: published: it is given the defaults of each defense to try first."""
+
+    def made(sweep: Sweep, world: Tabled, seed: int) -> Rival:
+        rival = OptunaRival(sweep, world, sampler(seed), flat=flat)
+        first = {**sweep.resolved(), "search": {"sampler": "auto", "trials": BUDGET}}  # where published is the default
+        for point in points(Sweep.model_validate(first)) if published else ():
+            rival.study.enqueue_trial(point)
+        return rival
+
+    return made
 
 
 def makers(registry: Path | None) -> dict[str, Maker]:
     """All rivals by name; those whose packages are not here fail when they are made."""
     found: dict[str, Maker] = {
         "optuna_tpe": plain(lambda seed: TPESampler(seed=seed)),
+        "optuna_tpe_published": plain(lambda seed: TPESampler(seed=seed), published=True),
         "random": plain(lambda seed: RandomSampler(seed=seed)),
         "optuna_nsga2": plain(lambda seed: NSGAIISampler(population_size=population(BUDGET), seed=seed)),
         "optuna_gp": plain(lambda seed: GPSampler(seed=seed, warn_independent_sampling=False), flat=True),

@@ -137,12 +137,19 @@ PRIORS: dict[tuple[str, str], dict[str, float]] = {
 
 
 def ours(
-    policy: Chosen, *, sampler: str, stopping: Mapping[str, Any], share: float = 4 / 3, prior: str = ""
+    policy: Chosen,
+    *,
+    sampler: str,
+    stopping: Mapping[str, Any],
+    share: float = 4 / 3,
+    prior: str = "",
+    first: str = "none",
 ) -> Callable[[Task, Sweep, Tabled], Trace]:
     """A search through the controller. Nothing is tried first but what it chooses, as its rivals have it.
 
     Args:
         share: `search.trials` as a share of the budget.
+        first: `search.first`: published, and the defaults of each defense are tried first, as users of the project have it.
         stopping: as a space file has it.
         prior: whether options have priors, and which: right or wrong.
     """
@@ -152,7 +159,7 @@ def ours(
         for name, value in PRIORS[Path(task.table).stem, prior].items() if prior else ():
             part, option = name.split(".")
             plain["trial"][part][option]["prior"] = value
-        search = {"sampler": sampler, "trials": int(task.budget * share), "seed": task.number, "first": "none"}
+        search = {"sampler": sampler, "trials": int(task.budget * share), "seed": task.number, "first": first}
         own = Sweep.model_validate({**plain, "search": search, "stopping": dict(stopping)})
         return simulate(own, world, policy, workers=WORKERS, budget=task.budget)
 
@@ -176,7 +183,11 @@ def oracle(rung: float) -> Callable[[Task, Sweep, Tabled], Trace]:
 
 
 def race(
-    rungs: tuple[float, ...] | None = None, share: float = 4 / 3, prior: str = "", **options: Any
+    rungs: tuple[float, ...] | None = None,
+    share: float = 4 / 3,
+    prior: str = "",
+    first: str = "none",
+    **options: Any,
 ) -> Callable[[Task, Sweep, Tabled], Trace]:
     """The race, with other options than it has."""
 
@@ -192,7 +203,7 @@ def race(
         )
 
     stopping = {"name": "race", **({} if rungs is None else {"rungs": list(rungs)})}
-    return ours(policy, sampler="auto", stopping=stopping, share=share, prior=prior)
+    return ours(policy, sampler="auto", stopping=stopping, share=share, prior=prior, first=first)
 
 
 def halving(sampler: str, eta: float, rungs: tuple[float, ...] | None = None) -> Callable[[Task, Sweep, Tabled], Trace]:
@@ -209,6 +220,7 @@ def halving(sampler: str, eta: float, rungs: tuple[float, ...] | None = None) ->
 
 SEARCHES: dict[str, Callable[[Task, Sweep, Tabled], Trace]] = {
     "race": race(),
+    "race published": race(first="published"),
     "race that ends": race(share=0.75),
     "race that ends anyhow": race(share=0.75, finish_last=False),
     "race 2/9 1/2": race((2 / 9, 1 / 2)),

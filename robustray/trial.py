@@ -158,7 +158,9 @@ class TrialConfig(Options):
     batch: Batch = Batch()
     model: Annotated[Architecture, Registered("model")] = SmallCnn()
     threat: Threat | None = Field(
-        None, description="what is trained against; default: judge.threat, or its norm where only eps is given"
+        None,
+        description="what is trained against; default: judge.threat, or its norm where only eps is given, and its eps where "
+        "only that norm is",
     )
     attack: Annotated[Attack, Registered("attack")] | None = Field(
         None, description="the training attack; what is not said is the defense's published attack"
@@ -190,11 +192,12 @@ class TrialConfig(Options):
 
     @field_validator("threat", mode="before")
     @classmethod
-    def _same_norm(cls, value: Any, info: ValidationInfo) -> Any:
-        """A training threat that names no norm has the judge's."""
+    def _as_judged(cls, value: Any, info: ValidationInfo) -> Any:
+        """What a training threat does not name is the judge's: the norm, and the radius where the norm is the judge's."""
         judge = info.data.get("judge")
         if isinstance(value, dict) and judge is not None:
-            return {"norm": judge.threat.norm, **value}
+            norm, eps = judge.threat.norm, judge.threat.eps
+            return {"norm": norm, **({"eps": eps} if value.get("norm", norm) == norm else {}), **value}
         return value
 
     @field_validator("compile", mode="before")

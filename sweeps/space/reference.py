@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 import sys
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from robustray import plugins, registry, words
@@ -52,6 +53,8 @@ SECTIONS: dict[str, type[Options]] = {
     "disk": Disk,
 }
 """The file's own keys that hold options, as `--explain` knows them."""
+OF_THE_JUDGE = "the judge's"
+"""The default of what a training threat leaves out."""
 _NOTE = "<!-- Written by `make reference` from the fields of the options. Change those. -->\n\n"
 
 
@@ -160,6 +163,7 @@ def _section(name: str) -> str:
 
 def _trial() -> str:
     own = [option for option in words.options(TrialConfig) if option.name.partition(".")[0] not in SHARED]
+    own = [replace(each, default=OF_THE_JUDGE) if each.name in ("threat.norm", "threat.eps") else each for each in own]
     about = "The keys of `trial` in a search space; the judge stands beside it. In the trial.yaml of one model, they stand at"
     return "\n".join(["# trial", "", about, "the top, with `judge` and `plugins` among them.", "", *_table(own), ""])
 
@@ -186,7 +190,7 @@ def _table(options: list[words.Option]) -> Iterator[str]:
         return
     yield from ("| option | values | default | meaning |", "|---|---|---|---|")
     for option in options:
-        default = option.default if option.default == words.REQUIRED else f"`{option.default}`"
+        default = option.default if option.default in (words.REQUIRED, OF_THE_JUDGE) else f"`{option.default}`"
         yield f"| `{option.name}` | {_cell(option.values)} | {_cell(default)} | {_cell(option.description)} |"
 
 

@@ -18,6 +18,7 @@ from typing import Any
 from pydantic.json_schema import models_json_schema
 
 from robustray import plugins, registry
+from robustray.attacks.threats import Threat
 from robustray.errors import told_in_one_line
 from robustray.files import write_whole
 from robustray.registry import KIND, SHORT, parts
@@ -149,7 +150,8 @@ class _Writer:
                 option: self.value(each, vary=vary and option != "name") for option, each in node["properties"].items()
             }
             about = {"description": node["description"]} if "description" in node else {}
-            self.definitions[key] = about | _mapping(inside, node.get("required", ()))
+            given = vary and name == Threat.__name__  # what a training threat leaves out is the judge's
+            self.definitions[key] = about | _mapping(inside, () if given else node.get("required", ()))
         if branch:
             at = f"#/definitions/{key}/properties/"
             inside = {option: {"$ref": at + option} for option in self.definitions[key]["properties"]}

@@ -119,6 +119,9 @@ def test_what_is_not_said_is_the_published_attack() -> None:
 def test_the_threat_is_the_judges_unless_said() -> None:
     assert trial().training_threat == trial().judge.threat == Threat(eps=0.1)
     assert trial(threat={"eps": "8/255"}).training_threat == Threat(eps=8 / 255)
+    assert trial(threat={"norm": "linf"}).training_threat == trial(threat={}).training_threat == Threat(eps=0.1)
+    with pytest.raises(ValidationError, match=r"threat\.eps|eps"):  # a radius of one norm says nothing of another
+        trial(threat={"norm": "l2"})
 
 
 @pytest.mark.parametrize(

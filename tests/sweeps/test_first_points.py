@@ -44,6 +44,14 @@ def test_published_is_every_defense_with_its_defaults_or_the_middle_of_its_range
     assert all(each["schedule.lr"] == tpe(tmp_path).completed({})["schedule.lr"] for each in found)
 
 
+@pytest.mark.parametrize("threat", ["{eps: {uniform: [0.02, 0.3]}}", "{norm: linf, eps: {stepped: [0.02, 0.3, 0.02]}}"])
+def test_published_is_training_against_what_is_judged(threat: str, tmp_path: Path) -> None:
+    sweep = tpe(tmp_path, "search.first=published", f"trial.threat={threat}", "judge.threat={eps: 0.12}")
+    assert [sweep.trial_config(each).training_threat.eps for each in points(sweep)][1:] == [0.12, 0.12]
+    elsewhere = tpe(tmp_path, "search.first=published", f"trial.threat={threat}", "judge.threat={eps: 0.5}")
+    assert points(elsewhere)[1]["threat.eps"] == pytest.approx(0.16)  # the middle: what is judged cannot be had
+
+
 @pytest.mark.parametrize("sampler", ["tpe", "nsga2", "gp", "qmc", "random"])
 def test_a_sampler_that_is_named_begins_as_before(sampler: str, tmp_path: Path) -> None:
     sweep = small_sweep(tmp_path, DEFENSES, f"search.sampler={sampler}")

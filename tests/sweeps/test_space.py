@@ -522,5 +522,19 @@ def test_a_part_inside_a_part_of_its_kind_is_in_the_schema() -> None:
             make(_smoothed(base)["trial"])
 
 
+@pytest.mark.parametrize(
+    "threat",
+    [{"norm": "linf"}, {}, {"choice": [{"norm": "linf", "label": "as-judged"}, {"eps": 0.2, "label": "more"}]}],
+)
+def test_what_a_training_threat_leaves_out_is_the_judges_also_in_the_schema(threat: Any) -> None:
+    space = {"name": "test", "judge": JUDGE, "trial": {"threat": threat}}
+    assert Draft7Validator(schema()).is_valid(space)
+    own = make(space["trial"])
+    labels = [own.ask(lambda parameter, at=at: parameter.distribution.choices[at]) for at in (0, -1)]
+    assert own.trial_config(labels[0]).training_threat == own.judge.threat
+    assert own.trial_config(labels[1]).training_threat.eps == (0.2 if "choice" in threat else own.judge.threat.eps)
+    assert not Draft7Validator(schema()).is_valid({**space, "judge": {**JUDGE, "threat": {"norm": "linf"}}})
+
+
 def _smoothed(base: Any) -> dict[str, Any]:
     return {"name": "test", "judge": JUDGE, "trial": {"model": {"name": "noise_smoothed", "base": base}}}
