@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from _bench import Bench
 from _search_runs import Runs
-from _searches import Task, curves
+from _searches import MET, Task, curves, world
 from numpy.typing import NDArray
 
 from sweeps.search.regret import Finished, Regrets, cost_to
@@ -40,15 +40,15 @@ Sweeps = list[tuple[Regrets, dict[str, float]]]
 def regrets(runs: Runs, wanted: list[Task]) -> dict[tuple[str, int], dict[str, Sweeps]]:
     """By table and its budget, and by search: those of each sweep that was run, with what else it came to."""
     found: dict[tuple[str, int], dict[str, Sweeps]] = {}
-    worlds: dict[tuple[str, str, int], Tabled] = {}
+    worlds: dict[tuple[str, str, int, int], Tabled] = {}
     for task in wanted:
         known = runs.get(task)
         if known is None:
             continue
-        sweep, table = curves(task.table, task.settings)
-        own = (task.table, task.settings, task.number % table.seeds)
+        _, table = curves(task.table, task.settings)
+        own = (task.table, task.settings, task.number % table.seeds, MET.get(task.search, 1))
         if own not in worlds:
-            worlds[own] = Tabled(sweep, table, task.number)
+            worlds[own] = world(task)[1]
         trials = [Finished(cost, int(place), tuple(seen)) for cost, place, *seen in known["finished"]]
         counts = {"started": known["started"], "finished": len(trials), "seconds": known["seconds"]}
         name = Path(task.table).stem + ("" if task.settings == "all" else f" ({task.settings})")

@@ -55,13 +55,13 @@ class Task:
 def run(task: Task) -> dict[str, Any]:
     """What a sweep finished, with the seconds that it took here."""
     begun = time.perf_counter()
-    sweep, world = _world(task)
-    trace = SEARCHES.get(task.search, _rival)(task, sweep, world)
-    finished = [[each.cost / world.whole, each.setting, *each.seen] for each in trace.finished]
+    sweep, met = world(task)
+    trace = SEARCHES.get(task.search, _rival)(task, sweep, met)
+    finished = [[each.cost / met.whole, each.setting, *each.seen] for each in trace.finished]
     return {
         **key(task),
         "started": trace.started,
-        "paid": trace.paid / world.whole,
+        "paid": trace.paid / met.whole,
         "finished": finished,
         "seconds": round(time.perf_counter() - begun, 2),
     }
@@ -113,9 +113,10 @@ def curves(table: str, settings: str) -> tuple[Sweep, Curves]:
     )
 
 
-def _world(task: Task) -> tuple[Sweep, Tabled]:
+def world(task: Task) -> tuple[Sweep, Tabled]:
+    """Its space, and what it meets."""
     sweep, known = curves(task.table, task.settings)
-    return sweep, Tabled(sweep, known, task.number)
+    return sweep, Tabled(sweep, known, task.number, MET.get(task.search, 1))
 
 
 def _rival(task: Task, sweep: Sweep, world: Tabled) -> Trace:
@@ -143,15 +144,15 @@ def ours(
     stopping: Mapping[str, Any],
     share: float = 4 / 3,
     prior: str = "",
-    first: str = "none",
+    **search: Any,
 ) -> Callable[[Task, Sweep, Tabled], Trace]:
     """A search through the controller. Nothing is tried first but what it chooses, as its rivals have it.
 
     Args:
         share: `search.trials` as a share of the budget.
-        first: `search.first`: published, and the defaults of each defense are tried first, as users of the project have it.
         stopping: as a space file has it.
         prior: whether options have priors, and which: right or wrong.
+        search: more of `search`. With `first: published` the defaults of each defense are tried first, as users have it.
     """
 
     def searched(task: Task, sweep: Sweep, world: Tabled) -> Trace:
@@ -159,8 +160,8 @@ def ours(
         for name, value in PRIORS[Path(task.table).stem, prior].items() if prior else ():
             part, option = name.split(".")
             plain["trial"][part][option]["prior"] = value
-        search = {"sampler": sampler, "trials": int(task.budget * share), "seed": task.number, "first": first}
-        own = Sweep.model_validate({**plain, "search": search, "stopping": dict(stopping)})
+        usual = {"sampler": sampler, "trials": int(task.budget * share), "seed": task.number, "first": "none"}
+        own = Sweep.model_validate({**plain, "search": usual | search, "stopping": dict(stopping)})
         return simulate(own, world, policy, workers=WORKERS, budget=task.budget)
 
     return searched
@@ -186,7 +187,7 @@ def race(
     rungs: tuple[float, ...] | None = None,
     share: float = 4 / 3,
     prior: str = "",
-    first: str = "none",
+    search: Mapping[str, Any] | None = None,
     **options: Any,
 ) -> Callable[[Task, Sweep, Tabled], Trace]:
     """The race, with other options than it has."""
@@ -203,7 +204,7 @@ def race(
         )
 
     stopping = {"name": "race", **({} if rungs is None else {"rungs": list(rungs)})}
-    return ours(policy, sampler="auto", stopping=stopping, share=share, prior=prior, first=first)
+    return ours(policy, sampler="auto", stopping=stopping, share=share, prior=prior, **(search or {}))
 
 
 def halving(sampler: str, eta: float, rungs: tuple[float, ...] | None = None) -> Callable[[Task, Sweep, Tabled], Trace]:
@@ -220,7 +221,9 @@ def halving(sampler: str, eta: float, rungs: tuple[float, ...] | None = None) ->
 
 SEARCHES: dict[str, Callable[[Task, Sweep, Tabled], Trace]] = {
     "race": race(),
-    "race published": race(first="published"),
+    "race published": race(search={"first": "published"}),
+    "race once": race(search={"replicates": 0}),
+    "race replicated": race(search={"replicates": 2}),
     "race that ends": race(share=0.75),
     "race that ends anyhow": race(share=0.75, finish_last=False),
     "race 2/9 1/2": race((2 / 9, 1 / 2)),
@@ -269,6 +272,8 @@ SEARCHES: dict[str, Callable[[Task, Sweep, Tabled], Trace]] = {
     "halving random": halving("random", 3),
 }
 """Ours, by name."""
+MET = {"race once": 2, "race replicated": 2}
+"""Seeds of a setting that a search may meet, where they are more than one: fewer are left for the truth."""
 
 
 def main() -> None:
