@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -56,10 +57,14 @@ def simulate(
     """
     from sweeps.search.simulated_sweeps import searched, variants
 
+    for path in (to_json, to_csv):
+        _look(path)
     overrides = [*(set_ or []), *([] if trials is None else [f"search.trials={trials}"])]
     begun, done = time.monotonic(), 0
     found: list[Searched] = []
-    for variant in variants(table, space, overrides, policies=_words(policy), samplers=_words(sampler)):
+    told = lambda line: typer.echo(line, err=True)  # noqa: E731
+    wanted = variants(table, space, overrides, policies=_words(policy), samplers=_words(sampler), say=told)
+    for variant in wanted:
         found.append(searched(variant, workers=workers, sweeps=seeds))
         if len(found) == 1:
             typer.echo(f"{table}: {variant.described}; {workers} workers, {seeds} sweeps each")
@@ -87,8 +92,15 @@ def _line(found: Searched) -> str:
     started, ended = found.counts()
     return (
         f"{found.name:28} {started:7.0f} {ended:6.0f} {found.unfinished():10.0%}             {medians}"
-        f"                 {found.regret(1.0, selected=True):6.3f}   (a half of the sweeps end at {low:.3f} to {high:.3f})"
+        f"                 {found.selected():6.3f}   (a half of the sweeps end at {low:.3f} to {high:.3f})"
     )
+
+
+def _look(path: Path | None) -> None:
+    """Whether a file can be written, before minutes are spent on what stands in it."""
+    if path is not None and (path.is_dir() or not os.access(path.absolute().parent, os.W_OK)):
+        why = "is a folder" if path.is_dir() else f"cannot be written: there is no writable folder {path.parent}"
+        raise UserError(f"{path}: {why}; name a file in a folder that is there")
 
 
 def _keep(found: list[Searched], to_json: Path | None, to_csv: Path | None) -> None:
@@ -102,4 +114,4 @@ def _keep(found: list[Searched], to_json: Path | None, to_csv: Path | None) -> N
                 writer.writeheader()
                 writer.writerows(rows)
     except OSError as error:
-        raise UserError(f"{error.filename or to_csv or to_json}: cannot be written ({error.strerror})") from None
+        raise UserError(f"{to_json or to_csv}: cannot be written ({error.strerror})") from None

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 
-from robustray.errors import UserError
+from robustray.errors import UserError, nearest
+from robustray.options.yaml import show
 from sweeps.search import replicating
 from sweeps.search.field import Policy
 from sweeps.search.listed import Listed
@@ -19,6 +20,11 @@ from sweeps.search.stopping import policy
 from sweeps.search.tabled import Curves, Tabled
 from sweeps.search.tables import Table
 from sweeps.space import Sweep
+from sweeps.space.searching import Search
+from sweeps.space.stopping import BEFORE, Stopping
+
+POLICIES = ("auto", *get_args(Stopping.model_fields["name"].annotation)[1:], BEFORE)
+SAMPLERS = get_args(Search.model_fields["sampler"].annotation)
 
 
 @dataclass(frozen=True)
@@ -65,9 +71,14 @@ class Searched:
     budget: float
     sweeps: Sequence[Once]
 
-    def regret(self, share: float, *, selected: bool = False) -> float:
+    def regret(self, share: float) -> float:
         """The median when a share of the budget had been paid."""
-        return float(np.median([self._at(each, share, selected=selected) for each in self.sweeps]))
+        costs = np.array([share * self.budget])
+        return float(np.median([each.regrets.at(costs * each.whole)[0] for each in self.sweeps]))
+
+    def selected(self) -> float:
+        """The median at the ends of the sweeps, of what looks best."""
+        return float(np.median([each.regrets.selected[-1] for each in self.sweeps]))
 
     def quartiles(self) -> tuple[float, float]:
         """Of the sweeps at their ends."""
@@ -116,9 +127,6 @@ class Searched:
                     "regret_selected": float(each.regrets.selected[at]),
                 }
 
-    def _at(self, each: Once, share: float, *, selected: bool) -> float:
-        return float(each.regrets.at(np.array([share * self.budget * each.whole]), selected=selected)[0])
-
 
 def variants(
     table: Path,
@@ -127,19 +135,27 @@ def variants(
     *,
     policies: Sequence[str | None],
     samplers: Sequence[str | None],
+    say: Callable[[str], None] = lambda line: None,
 ) -> list[Variant]:
     """The space with every policy and sampler that is asked for, None standing for its own; those that go together.
 
+    Args:
+        say: is told of those that do not go together, while others do.
+
     Raises:
-        UserError: table or space cannot be read, or no two of them go together.
+        UserError: table or space cannot be read, a policy or a sampler is none, or no two of them go together.
     """
+    for option, words, known in (("policy", policies, POLICIES), ("sampler", samplers, SAMPLERS)):
+        for word in words:
+            if word is not None and word not in known:
+                raise UserError(f"--{option}: {show(word)} is none; {nearest(word, known)}")
     path = space or table.with_suffix(".yaml")
     if not table.is_file():
         raise UserError(f"{table}: no such file")
     if not path.is_file():
         raise UserError(f"{path}: no such file; name the table's space after it")
     curves: Curves | None = None
-    found, wrong = [], None
+    found, wrong, apart = [], None, []
     for stopping in policies:
         for sampler in samplers:
             more = [f"stopping={stopping}"] if stopping else []
@@ -152,6 +168,7 @@ def variants(
                     raise UserError(f"{path}: search.warm_start is not for searches over a table; leave it out")
             except UserError as error:
                 wrong = error
+                apart.append(f"{stopping or 'its own policy'}, {sampler or 'its own sampler'}: left out: {error}")
                 continue
             if curves is None:
                 curves = Curves.of(Table.read(table, sweep), list(sweep.objectives))
@@ -161,6 +178,8 @@ def variants(
             found.append(Variant(f"{sweep.stopping.name}, {_sampler(sweep)}{blind}", sweep, curves))
     if not found and wrong is not None:
         raise wrong
+    for line in apart:
+        say(line)
     return found
 
 

@@ -59,7 +59,7 @@ def _parquet(path: Path) -> tuple[list[dict[str, Any]], dict[str, Any]]:
         metadata = table.schema.metadata or {}
         about = from_json(metadata.get(ABOUT, b"{}"))
         rows = [{key: value for key, value in row.items() if value is not None} for row in table.to_pylist()]
-    except (pa.ArrowException, OSError, ValueError) as error:
+    except (pa.ArrowException, OSError, ValueError, OverflowError) as error:
         reason = str(error).partition("\n")[0]
         raise UserError(f"{path}: is no whole parquet file ({reason}); copy or make it again") from None
     return rows, about if isinstance(about, dict) else {}

@@ -87,7 +87,8 @@ def _wrong(row: Mapping[str, Any]) -> str:
     for name in WHOLE:
         least = 1 if name.startswith("epoch") else 0
         if type(row[name]) is not int or row[name] < least:
-            return f"{name} must be a whole number from {least}, not {show(row[name])}"
+            fraction = " as a fraction; cast the column to int64" if isinstance(row[name], float) else ""
+            return f"{name} must be a whole number from {least}, not {show(row[name])}{fraction}"
     if row["epoch"] > row["epochs"]:
         return f"epoch {row['epoch']} is beyond epochs, {row['epochs']}"
     if not _number(row["seconds"]) or row["seconds"] < 0:
@@ -176,5 +177,9 @@ def _outcomes(
         whole = row["epoch"] == settings[setting].epochs and any(name in row for name in ACCURACIES)
         if outcomes[setting, seed] == COMPLETE and not whole:
             what = f"setting {setting}, seed {seed} is complete, but epoch {settings[setting].epochs} was not measured"
+            raise UserError(f"{path}: row {number}: {what}")
+        if outcomes[setting, seed] != COMPLETE and whole:
+            said = outcomes[setting, seed]
+            what = f"setting {setting}, seed {seed} is {said}, but its last epoch, {row['epoch']}, was measured"
             raise UserError(f"{path}: row {number}: {what}")
     return outcomes

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from robustray.errors import UserError
 from sweeps.search.regret import Truth
@@ -128,9 +129,11 @@ class Tabled:
         if not complete.any():
             raise UserError("no setting of the table was trained to its end with every seed")
         means = np.where(complete[:, None], curves.final[:, others].mean(axis=1), np.nan)
-        self.truth = Truth.of(means * self._signs)
+        self.truth = Truth.of(np.where(_kept(sweep, means)[:, None], means, np.nan) * self._signs)
         whole = [self.piece(place, 0, self.epochs[-1]).seconds for place in np.flatnonzero(complete).tolist()]
         self.whole = float(np.mean(whole))
+        if not 0 < self.whole < np.inf:
+            raise UserError("trainings of the table take no time, or for ever; its seconds must be above 0")
         """Seconds of a whole training, overheads included, in the mean over settings: what costs are counted in."""
 
     def piece(self, place: int, begun: int, until: int, again: int = 0) -> Piece:
@@ -166,6 +169,25 @@ class Tabled:
 
     def _until(self, place: int, epoch: int) -> float:
         return float(np.interp(epoch, (0, *self.epochs), (0.0, *self._seconds[place].tolist())))
+
+
+def _kept(sweep: Sweep, means: Array) -> NDArray[np.bool_]:
+    """[settings] which keep to the constraints of a space, by what is true of them.
+
+    Raises:
+        UserError: a constraint is on what tables do not have, or no setting keeps to them.
+    """
+    names, kept = list(sweep.objectives), ~np.isnan(means).any(axis=1)
+    for name, bound in sweep.constraints.items():
+        if name not in names:
+            raise UserError(f"constraints.{name}: tables know of {' and '.join(names)} alone; leave it out")
+        values = means[:, names.index(name)]
+        kept &= (values >= (-np.inf if bound.min is None else bound.min)) & (
+            values <= (np.inf if bound.max is None else bound.max)
+        )
+    if not kept.any():
+        raise UserError("constraints: no setting of the table keeps to them")
+    return np.asarray(kept)
 
 
 def _filled(seconds: Array, epochs: tuple[int, ...]) -> Array:

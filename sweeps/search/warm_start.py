@@ -34,8 +34,12 @@ def found(sweep: Sweep, say: Callable[[str], None]) -> list[Imported]:
     """
     taken: list[Imported] = []
     why: Counter[str] = Counter()
-    for folder in sweep.search.warm_start:
-        here, left_out = _of_folder(sweep, folder)
+    for index, folder in enumerate(sweep.search.warm_start):
+        try:
+            here, left_out = _of_folder(sweep, folder)
+        except UserError as error:  # what it says of mending is for who runs that sweep
+            told = str(error).partition("; put it back, or --fresh")[0]
+            raise UserError(f"search.warm_start.{index}: {told}; name another folder, or mend that one") from None
         total = len(here) + left_out.total()
         reasons = "; ".join(f"{count} left out: {reason}" for reason, count in left_out.most_common(3))
         rest = left_out.total() - sum(count for _, count in left_out.most_common(3))

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 from dataclasses import dataclass, replace
 from enum import Enum
-from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, get_args
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, TypeGuard, get_args
 
 from pydantic import Field, TypeAdapter, ValidationError
 
@@ -122,11 +123,12 @@ class Distribution:
         """
         found = scalar(value) if isinstance(value, str) else value
         if self.kind == "choice":
-            return self.checked(
-                next((each for each in self.choices if each == value and type(each) is type(value)), found)
-            )
-        if isinstance(found, int | float) and not isinstance(found, bool):
-            found = int(found) if self.is_int and float(found).is_integer() else float(found)
+            same = [each for each in self.choices if each == value and type(each) is type(value)]
+            same += [each for each in self.choices if each == found and _is_number(each) and _is_number(found)]
+            return self.checked(same[0] if same else found)
+        if _is_number(found):
+            with contextlib.suppress(OverflowError):  # a whole number beyond all floats is in no range
+                found = int(found) if self.is_int and float(found).is_integer() else float(found)
         return self.checked(found)
 
     def likely(self, value: object) -> Distribution:
@@ -154,8 +156,8 @@ class Distribution:
         elif isinstance(value, int if self.is_int else int | float) and not isinstance(value, bool):
             inside = min(max(value, self.low), self.high)
             steps = (inside - self.low) / self.step if self.step else 0.0
-            slack = 1e-12 * (self.high - self.low)
-            if math.isclose(inside, value, rel_tol=1e-12, abs_tol=slack) and abs(steps - round(steps)) < 1e-6:
+            slack = 1e-12 * max(self.high - self.low, abs(self.low), abs(self.high))
+            if self.low - slack <= value <= self.high + slack and abs(steps - round(steps)) < 1e-6:
                 return inside
         raise ValueError(f"must be {self}, not {show(value)}")
 
@@ -257,6 +259,10 @@ def scalar(value: Scalar) -> Scalar:
         return _REAL.validate_python(value) if isinstance(value, str) else value
     except ValidationError:
         return value
+
+
+def _is_number(value: object) -> TypeGuard[int | float]:
+    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def _number(kind: Kind, name: str, value: object, *, whole: bool) -> float:

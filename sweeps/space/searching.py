@@ -7,9 +7,12 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, field_validator, model_validator
 
 from robustray.options.mistakes import Mistakes
+from robustray.options.yaml import show
 from robustray.registry import Count, Options
 from sweeps.space import grids, picked
 
+MOST_POINTS = 10_000
+"""Of an option of a grid: each is a number that is held."""
 TRIALS = 24
 """How many trials a sampler other than grid draws where nobody says."""
 
@@ -27,7 +30,10 @@ class Search(Options):
         "auto", description=f"how many trials; auto is {TRIALS}, and all settings of a grid"
     )
     points: (
-        Annotated[Count, Field(ge=2)] | dict[str, Annotated[Count, Field(ge=2)]] | tuple[picked.Point, ...] | None
+        Annotated[Count, Field(ge=2, le=MOST_POINTS)]
+        | dict[str, Annotated[Count, Field(ge=2, le=MOST_POINTS)]]
+        | tuple[picked.Point, ...]
+        | None
     ) = Field(
         None,
         description="values in a grid of each option that is searched without steps, both ends included, at equal "
@@ -64,6 +70,14 @@ class Search(Options):
         if isinstance(value, dict) and value.get("first", "auto") == "auto":
             automatic = value.get("sampler", cls.model_fields["sampler"].default) == "auto"
             return {**value, "first": "published"} if automatic else value
+        return value
+
+    @field_validator("warm_start")
+    @classmethod
+    def _folders(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        wrong = [index for index, each in enumerate(value) if not each or "\0" in each]
+        if wrong:
+            raise Mistakes({(index,): f"must name a folder, not {show(value[index])}" for index in wrong})
         return value
 
     @field_validator("points", mode="before")

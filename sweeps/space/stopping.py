@@ -7,11 +7,11 @@ from collections.abc import Iterable, Sequence
 from fractions import Fraction
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, TypeAdapter, ValidationError, field_validator, model_validator
 
 from robustray.measures.metrics import METRICS
-from robustray.options.mistakes import Mistakes
-from robustray.options.yaml import show
+from robustray.options.mistakes import Mistakes, requirement
+from robustray.options.yaml import Keys, show
 from robustray.registry import Count, Options, Real
 from robustray.trial import TrialConfig
 
@@ -28,6 +28,8 @@ PAUSING = ("race", "pareto_halving")
 BEFORE = "fifo"
 """What `none` was called, and may be."""
 ETA = 3
+_Rung = Annotated[Real, Field(gt=0)]
+_RUNG: TypeAdapter[float] = TypeAdapter(_Rung)
 
 
 class Stopping(Options):
@@ -43,7 +45,7 @@ class Stopping(Options):
         "of epochs: more trials begin, and fewer end",
         json_schema_extra={"enum": ["auto", *PAUSING, "none", BEFORE]},
     )
-    rungs: Literal["auto"] | tuple[Annotated[Real, Field(gt=0)], ...] = Field(
+    rungs: Literal["auto"] | tuple[_Rung, ...] = Field(
         "auto",
         description="where a trial is paused and compared: shares of its own training, as [0.2, 0.5], or epochs, as [3, 9], "
         "where all trials have as many; auto is 1/2, and 2/9 before it for pareto_halving. The end of training comes last",
@@ -61,15 +63,28 @@ class Stopping(Options):
     def _of_before(cls, value: Any) -> Any:
         return "none" if value == BEFORE else value
 
+    @field_validator("rungs", mode="before")
+    @classmethod
+    def _entries(cls, value: Any) -> Any:
+        wrong: dict[Keys, str] = {}
+        for index, each in enumerate(value if isinstance(value, list | tuple) else ()):
+            try:
+                _RUNG.validate_python(each)
+            except ValidationError as error:
+                wrong[index,] = requirement(error.errors())
+        if wrong:
+            raise Mistakes(wrong)
+        return value
+
     @field_validator("rungs")
     @classmethod
     def _rising(cls, value: Literal["auto"] | tuple[float, ...]) -> Literal["auto"] | tuple[float, ...]:
         if value == "auto":
             return value
         if list(value) != sorted(set(value)) or not value:
-            raise ValueError(f"must rise from one to the next, as in [0.2, 0.5], not {show(list(value))}")
+            raise ValueError(f"must rise from one to the next, as in [0.2, 0.5], not {_listed(value)}")
         if not _epochs(value) and value[-1] > 1:
-            raise ValueError(f"takes shares of training, up to 1, or whole epochs, but not both: {show(list(value))}")
+            raise ValueError(f"takes shares of training, up to 1, or whole epochs, but not both: {_listed(value)}")
         return value
 
     @model_validator(mode="after")
@@ -191,3 +206,7 @@ def described(stopping: Stopping, epochs: int) -> str:
     shares = [Fraction(share).limit_denominator(100) for share in stopping.shares(epochs)[:-1]]
     before = ", ".join(map(str, shares))
     return f"{stopping.name} at {f'{before} and ' if before else ''}all of training"
+
+
+def _listed(values: Sequence[float]) -> str:
+    return f"[{', '.join(map(show, values))}]"

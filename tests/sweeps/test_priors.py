@@ -44,6 +44,8 @@ def prior_of(*distributions: Distribution) -> Prior:
         ({"logint": [1, 64], "prior": 64}, 64),
         ({"stepped": [0, 4, 0.5], "prior": 1.5}, 1.5),
         ({"choice": [0, 0.1, "1/4"], "prior": "1/4"}, 0.25),
+        ({"choice": [2, 4], "prior": "4"}, 4),
+        ({"choice": [2, 4], "prior": 4.0}, 4),
         ({"choice": [None, 0.5], "prior": None}, None),
         ({"choice": [True, False], "prior": False}, False),
     ],
@@ -62,6 +64,8 @@ def test_a_prior_is_written_beside_any_distribution_and_comes_back(tree: dict[st
     ("override", "says"),
     [
         ("trial.schedule.lr={uniform: [0.1, 0.5], prior: 5}", r"schedule.lr.prior: must be a number from 0.1 to 0.5, not 5"),
+        (f"trial.schedule.lr={{uniform: [0.1, 0.5], prior: {10**400}}}", r"schedule.lr.prior: must be a number from 0.1 to"),
+        (f"trial.model.width={{int: [1, 4], prior: {10**400}}}", r"model.width.prior: must be a whole number from 1 to 4"),
         ("trial.schedule.lr={uniform: [0.1, 0.5], prior: true}", r"schedule.lr.prior: must be a number .*, not true"),
         ("trial.model.width={int: [1, 4], prior: 2.5}", r"model.width.prior: must be a whole number .*, not 2.5"),
         ("trial.model.width={stepped: [1, 5, 2], prior: 2}", r"model.width.prior: must be .* in steps of 2, not 2"),

@@ -254,6 +254,33 @@ def test_what_a_table_has_no_answer_to_is_refused(made: Callable[..., Path]) -> 
         variants(made(), None, ["trial.schedule.epochs=9"], policies=[None], samplers=[None])
 
 
+def test_regret_is_of_the_settings_that_keep_to_the_constraints(made: Callable[..., Path]) -> None:
+    kept = world(made(), overrides=("constraints={robust_accuracy: {min: 0.6}}",))[1]
+    assert 0 < len(kept.truth.members) < 25
+    assert kept.truth.values[kept.truth.members, 1].min() >= 0.6
+    assert kept.truth.best < world(made())[1].truth.best
+    with pytest.raises(UserError, match="constraints: no setting of the table keeps to them"):
+        world(made(), overrides=("constraints={robust_accuracy: {min: 1}, clean_accuracy: {min: 1}}",))
+    with pytest.raises(UserError, match=r"constraints\.cost_seconds: tables know of .* alone"):
+        world(made(), overrides=("constraints={cost_seconds: {max: 5}}",))
+
+
+def test_trainings_that_take_no_time_are_refused(made: Callable[..., Path]) -> None:
+    path = made()
+    path.write_text("".join(json.dumps({**row, "seconds": 0.0}) + "\n" for row in rows()))
+    with pytest.raises(UserError, match="take no time"):
+        world(path)
+
+
+def test_searches_that_do_not_go_together_are_named(made: Callable[..., Path]) -> None:
+    found = CliRunner().invoke(
+        app, ["simulate", str(made()), "--policy", "none,race", "--sampler", "random", "--seeds", "1", "--trials", "6"]
+    )
+    assert found.exit_code == 0, found.output
+    assert "none, random" in found.output
+    assert "race, random: left out: " in found.output
+
+
 def test_the_mean_over_trainings_selects() -> None:
     """Of two settings that look equal, one looks worse on second sight."""
     truth = Truth.of(np.array([[0.0, 1.0], [1.0, 0.0], [0.4, 0.4]]))
@@ -321,7 +348,15 @@ def test_the_command_compares_searches_and_keeps_every_sweep(made: Callable[...,
     [
         (["nowhere.jsonl"], "nowhere.jsonl: no such file"),
         (["{table}", "nowhere.yaml"], "nowhere.yaml: no such file"),
-        (["{table}", "--policy", "rase"], "rase"),
+        (["{table}", "--policy", "rase"], "--policy: 'rase' is none; did you mean 'race'"),
+        (["{table}", "--policy", "none,rase"], "'rase'"),
+        (["{table}", "--policy", "none,"], "--policy: '' is none"),
+        (["{table}", "--sampler", "random,tpee"], "--sampler: 'tpee' is none; did you mean 'tpe'"),
+        (
+            ["{table}", "--json", "nowhere/x.json"],
+            "nowhere/x.json: cannot be written: there is no writable folder nowhere",
+        ),
+        (["{table}", "--csv", "."], ".: is a folder; name a file"),
         (["{table}", "--set", "search.trails=3"], "trails"),
         (["{table}", "--set", "objectives={clean_accuracy: max, cost_seconds: min}"], "has nothing of cost_seconds"),
     ],

@@ -81,7 +81,9 @@ def test_what_was_decided_is_said_in_a_line(tmp_path: Path) -> None:
         ),
         ("{rungs: []}", [], "rungs: must rise"),
         ("{rungs: [0.5, 0.2]}", [], "rungs: must rise from one to the next"),
-        ("{rungs: [0, 1]}", [], "rungs"),
+        ("{rungs: [0, 1]}", [], "rungs.0: must be more than 0, not 0"),
+        ("{rungs: [0.5, a]}", [], "rungs.1: must be a number, not 'a'"),
+        ("{rungs: [0.5, 0.2]}", [], "not [0.5, 0.2]"),
         ("{rungs: [0.5, 3]}", [], "takes shares of training, up to 1, or whole epochs, but not both"),
         ("{name: race, rungs: [3, 10]}", [], "rung 10 is beyond the 9 epochs of a trial"),
         (

@@ -159,6 +159,11 @@ WRONG: dict[str, tuple[Callable[[], list[dict[str, Any]]], str]] = {
     ),
     "backwards": (lambda: [row(epoch=1, seconds=3.0), row()], "takes fewer seconds until epoch 2 than until epoch 1"),
     "not whole": (lambda: [row(epoch=1)], "setting 0, seed 0 is complete, but epoch 2 was not measured"),
+    "a fraction of one": (lambda: [row(epoch=1.0)], "epoch must be a whole number from 1, not 1 as a fraction; cast"),
+    "whole and not": (
+        lambda: [row(outcome="diverged")],
+        "setting 0, seed 0 is diverged, but its last epoch, 2, was measured",
+    ),
     "two outcomes": (lambda: [row(epoch=1), row(outcome="diverged")], "is diverged, elsewhere complete"),
     "after the end": (
         lambda: [row(epoch=1, validation_raw_clean_accuracy=None, validation_raw_robust_accuracy=None), row()],
@@ -196,6 +201,16 @@ def test_a_damaged_file_is_one_line_or_another_table(
     except UserError as error:
         said = str(error)
     assert "\n" not in said
+
+
+def test_a_column_of_times_beyond_all_calendars_is_one_line(tmp_path: Path, space: Sweep) -> None:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    columns = {**{name: [value] for name, value in row().items()}, "seconds": pa.array([2**62], pa.timestamp("us"))}
+    pq.write_table(pa.table(columns), tmp_path / "table.parquet")
+    with pytest.raises(UserError, match=r"table.parquet: is no whole parquet file \(.*out of range"):
+        Table.read(tmp_path / "table.parquet", space)
 
 
 def test_a_file_that_is_not_there_and_a_space_that_is_not(tmp_path: Path, space: Sweep) -> None:

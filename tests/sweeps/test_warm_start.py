@@ -114,6 +114,23 @@ def test_a_folder_that_is_no_sweep_is_named(tmp_path: Path) -> None:
         told(warm(tmp_path))
 
 
+@pytest.mark.parametrize("damage", ["{", "a: [", "\0"])
+def test_a_damaged_folder_is_named_with_its_place_and_nobodys_own_results_are_renamed(
+    damage: str, tmp_path: Path
+) -> None:
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other/sweep.yaml").write_text(damage)
+    with pytest.raises(UserError, match=r"search\.warm_start\.0: .*other/sweep.yaml: not readable") as error:
+        told(warm(tmp_path))
+    assert "--fresh" not in str(error.value)
+
+
+@pytest.mark.parametrize("folder", ['""', '"/tmp/\\0x"'])
+def test_what_can_be_no_folder_is_refused_as_the_space_is_read(folder: str, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"search\.warm_start\.0: must name a folder, not"):
+        small_sweep(tmp_path, f"search.warm_start=[{folder}]")
+
+
 def test_they_are_taken_in_once_and_are_no_trials(tmp_path: Path, other: Path) -> None:
     sweep = warm(tmp_path)
     with Record(tmp_path / "record", sweep.objectives) as opened:
