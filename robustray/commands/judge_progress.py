@@ -76,8 +76,8 @@ class Log:
                 self.write(f"robust accuracy after {name}: {accuracy} (total time {self.seconds:.1f} s)")
 
     def closing(self, written: Mapping[str, Any], folder: Path) -> None:
-        for flag in written["flags"]:
-            self._warn(flag)
+        for flag, what in written["flags"].items():
+            self._warn(flag, what)
         self.write(f"max {self.plan.threat.norm} perturbation: {self.largest:.5f}")
         name = "AutoAttack" if written["autoattack"] else str(written["version"])
         shown = {key: [f"{100 * value:.1f}" for value in written[f"{key}_interval"]] for key in ("clean", "robust")}
@@ -91,10 +91,10 @@ class Log:
             self.write(f"{path.name} keeps the result of {kept}, which begins with these attacks")
         self.write(str(path))
 
-    def _warn(self, flag: str) -> None:
+    def _warn(self, flag: str, what: str = "") -> None:
         if flag not in self.flags | result.answered(self.plan):
             self.flags.add(flag)
-            self.warn(f"{flag.replace('_', ' ')}: {MEANING[flag]}")
+            self.warn(f"{flag.replace('_', ' ')}: {what or MEANING[flag]}")
 
     def warn(self, what: str) -> None:
         """What a reader should know of these numbers."""

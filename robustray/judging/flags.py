@@ -74,6 +74,15 @@ def found(shards: Iterable[Shard]) -> tuple[str, ...]:
     return tuple(sorted(said | {name for name, count in counts.items() if beyond_chance(count, images)}))
 
 
+def told(name: str, shards: Iterable[Shard]) -> str:
+    """A flag in words; where images that raise it are counted, with how many each stage met: `(62 in clean, 2 in apgd-t)`."""
+    found = Counter[str]()
+    for shard in shards:
+        found[shard.attack] += int(shard.info.get(name, 0))
+    counts = ", ".join(f"{count} in {stage}" for stage, count in found.items() if count)
+    return MEANING[name] + (f" ({counts})" if counts else "")
+
+
 def beyond_chance(count: int, images: int) -> bool:
     """Whether `count` of `images` is more than `SHARE`, and more than chance makes of that share."""
     from scipy.stats import binom

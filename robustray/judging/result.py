@@ -93,7 +93,7 @@ def summary(model: Model, judge: Judge, plan: Plan, shards: Sequence[Shard], ver
         "robust_accuracy": verdicts.robust_accuracy,
         "robust_interval": _interval(float(verdicts.robust_correct.sum()), len(verdicts)),
         "stages": [_stage(stage, [s for s in shards if s.attack == stage]) for stage in plan.stages],
-        "flags": {name: flags.MEANING[name] for name in raised},
+        "flags": {name: flags.told(name, shards) for name in raised},
         "warnings": [*model.warnings, *chance.warnings(shards)],
         "seconds": sum(float(shard.info["seconds"]) for shard in shards),
         "shard_size": plan.shard_size,

@@ -75,7 +75,13 @@ def mistakes(error: ValidationError, model: type[BaseModel]) -> dict[Keys, str]:
             if isinstance(detail["input"], dict) and context.get("key") in detail["input"]:
                 keys = (*keys, context["key"])  # the validator of a whole mapping knows which of its keys is wrong
             plain.setdefault(keys, []).append(detail)
-    return found | {keys: requirement(details) for keys, details in plain.items()}
+    found |= {keys: requirement(details) for keys, details in plain.items()}
+    # An error above others comes of another member of a union than they do: the one that fits as far as them knows more.
+    return {keys: what for keys, what in found.items() if not any(_is_below(other, keys) for other in found)}
+
+
+def _is_below(keys: Keys, above: Keys) -> bool:
+    return len(keys) > len(above) and keys[: len(above)] == above
 
 
 def requirement(details: Sequence[ErrorDetails]) -> str:

@@ -7,11 +7,11 @@ from collections.abc import Iterable, Sequence
 from fractions import Fraction
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import Field, TypeAdapter, ValidationError, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from robustray.measures.metrics import METRICS
-from robustray.options.mistakes import Mistakes, requirement
-from robustray.options.yaml import Keys, show
+from robustray.options.mistakes import Mistakes
+from robustray.options.yaml import show
 from robustray.registry import Count, Options, Real
 from robustray.trial import TrialConfig
 
@@ -28,8 +28,6 @@ PAUSING = ("race", "pareto_halving")
 BEFORE = "fifo"
 """What `none` was called, and may be."""
 ETA = 3
-_Rung = Annotated[Real, Field(gt=0)]
-_RUNG: TypeAdapter[float] = TypeAdapter(_Rung)
 
 
 class Stopping(Options):
@@ -45,7 +43,7 @@ class Stopping(Options):
         "of epochs: more trials begin, and fewer end",
         json_schema_extra={"enum": ["auto", *PAUSING, "none", BEFORE]},
     )
-    rungs: Literal["auto"] | tuple[_Rung, ...] = Field(
+    rungs: Literal["auto"] | tuple[Annotated[Real, Field(gt=0)], ...] = Field(
         "auto",
         description="where a trial is paused and compared: shares of its own training, as [0.2, 0.5], or epochs, as [3, 9], "
         "where all trials have as many; auto is 1/2, and 2/9 before it for pareto_halving. The end of training comes last",
@@ -62,19 +60,6 @@ class Stopping(Options):
     @classmethod
     def _of_before(cls, value: Any) -> Any:
         return "none" if value == BEFORE else value
-
-    @field_validator("rungs", mode="before")
-    @classmethod
-    def _entries(cls, value: Any) -> Any:
-        wrong: dict[Keys, str] = {}
-        for index, each in enumerate(value if isinstance(value, list | tuple) else ()):
-            try:
-                _RUNG.validate_python(each)
-            except ValidationError as error:
-                wrong[index,] = requirement(error.errors())
-        if wrong:
-            raise Mistakes(wrong)
-        return value
 
     @field_validator("rungs")
     @classmethod

@@ -19,7 +19,7 @@ from robustray.data.base import Images
 from robustray.data.device import DeviceImages
 from robustray.errors import UserError
 from robustray.judge import Judge
-from robustray.judging import checks, identity, judge
+from robustray.judging import checks, flags, identity, judge
 from robustray.judging.answers import Copies, seeded, votes
 from robustray.judging.chance import warnings
 from robustray.judging.first_look import look
@@ -169,6 +169,8 @@ def test_a_nan_is_never_right(label: int, tmp_path: Path) -> None:
     found = judge(Says(answer), x, y, Threat(eps=0.1), "apgd-ce", tmp_path, progress=said.append)
     assert (found.clean_accuracy, found.robust_accuracy) == (1, 0)
     assert said[-1].info["not_finite"] == 4
+    assert flags.told("not_finite", said).endswith("counted as wrong (4 in apgd-ce)")
+    assert flags.told("outside", said) == flags.MEANING["outside"]
     classes, share, broken = votes(Says(lambda x: answer(x + 0.1)), x, y, 1, 0)
     assert (classes.tolist(), share.tolist(), broken.tolist()) == ([-1] * 4, [0.0] * 4, [True] * 4)
 

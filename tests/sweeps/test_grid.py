@@ -88,6 +88,8 @@ def test_the_order_is_that_of_a_dry_run(tmp_path: Path) -> None:
         (["search.points={schedule.rl: 3}"], "search.points.schedule.rl: no such searched number; did you mean 'schedule.lr'"),
         (["search.points={defense: 3}"], "search.points.defense: is a choice"),
         (["search.points=1"], "search.points.*at least 2"),
+        (["search.points=1000000000000"], "search.points.*at most 10000"),
+        (["search.points={schedule.lr: 1000000000000}"], "search.points.*at most 10000"),
         (["search.sampler=tpe"], "search.points: only a grid has points of its options; sampler tpe"),
     ],
 )  # fmt: skip
