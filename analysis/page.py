@@ -85,7 +85,7 @@ def render(
     chosen = comparisons.get(SELECTION)
     decisive = comparisons.get(TEST) or comparisons.get(SELECTION)
     search, progress = explain(df, snapshot), progress_of.progress(df, snapshot)
-    taken = weaker.taken(folder, snapshot, decisive.verdicts.split) if decisive and decisive.verdicts else []
+    taken = weaker.taken(folder, snapshot, SELECTION) if chosen else []
     scripts = [] if live else [assets.asset(get_plotlyjs())]
     scripts += [assets.asset(assets.read(name)) for name in (*_SCRIPTS, *([_PATCH, _LIVE] if live else []))]
     name = sheet.name(folder)
@@ -108,8 +108,10 @@ def render(
         ),
         progress=None if progress is None else progress_of.said(progress),
         trained=training_of.said(df, snapshot.objectives, trained) if trained else None,
-        weaker=weaker.table(decisive, df, snapshot.objectives, taken) if decisive else tables.Table([]),
-        weaker_said=weaker.said(taken),
+        weaker=weaker.table(chosen, df, snapshot.objectives, taken, one_list=sheet.one_list)
+        if chosen
+        else tables.Table([]),
+        weaker_said=weaker.said(taken, one_list=sheet.one_list),
         pictured=pictures.of_sweep(folder, snapshot, df, TEST if TEST in comparisons else SELECTION),
         endings=endings.table(df, snapshot.objectives),
         last_lines=endings.last_lines(snapshot),

@@ -58,29 +58,44 @@ def taken(folder: Path, snapshot: Snapshot, split: str) -> list[Taken]:
     return [Taken(name, stands) for name, stands in found.values()]
 
 
-def said(of: Sequence[Taken]) -> str:
+def said(of: Sequence[Taken], *, one_list: bool = False) -> str:
     """On which images each of them stands, and what the intervals hold."""
-    first = "The first attack ran on the images of all; its interval is Wilson\u2019s, of the share that only later ones broke"
+    cheap = (
+        "on the same images" if one_list else "on other validation images, so its difference holds their drawing too"
+    )
+    first = (
+        f"All on the {words.SELECTION_SET}; the {words.CHEAP} {cheap}. The first attack\u2019s interval is Wilson\u2019s, of "
+        "the share that only later ones broke"
+    )
     if not of:
         return f"{first}. A PGD of your own beside them takes measures: [robust_accuracy] in the space."
     names = "; ".join(dict.fromkeys(each.name for each in of))
     return f"{first}; {names}: on the images that both looked at, with the paired bootstrap\u2019s interval."
 
 
-def table(comparison: Comparison, df: pd.DataFrame, objectives: Mapping[str, str], of: Sequence[Taken] = ()) -> Table:
+def table(
+    comparison: Comparison,
+    df: pd.DataFrame,
+    objectives: Mapping[str, str],
+    of: Sequence[Taken] = (),
+    *,
+    one_list: bool = False,
+) -> Table:
     """A row for each trial on the frontier: robust accuracy by the cheap attack, by the judge's first attack alone, by all.
 
     The first attack is on the same images as the judge's number, so the difference is what the later ones found: the share k/N
-    of images that only they broke, with its 95 % Wilson interval. The cheap attack was run on tune images, so that its
-    difference holds the drawing of images as well. Attacks that `measures` ran stand behind, on the images that the judge
-    looked at too: what they leave, and the paired difference to the judge on these with the 95 % interval of the paired
-    bootstrap.
+    of images that only they broke, with its 95 % Wilson interval. The cheap attack was run on validation images, so it is
+    held against the judge's number on the selection set, also where test is read: test images may be harder, which says
+    nothing of an attack. Where validation is no single list, its difference holds the drawing of images as well. Attacks that
+    `measures` ran stand behind, on the images that the judge looked at too: what they leave, and the paired difference to the
+    judge on these with the 95 % interval of the paired bootstrap.
 
     Args:
-        comparison: of the split that decides.
+        comparison: of the selection set.
         df: as `analysis.load` gives it.
         objectives: the sweep's, by metric.
         of: as `taken` gives it, of the same split.
+        one_list: whether the cheap attack ran on the judge's own images, as `Sheet.one_list` has it.
     """
     on_it = points.leaders(df, objectives)
     leading = [number for number in comparison.broken if number in on_it]
@@ -89,7 +104,7 @@ def table(comparison: Comparison, df: pd.DataFrame, objectives: Mapping[str, str
         return Table([])
     heads = [
         Head("trial", numeric=True),
-        Head(words.CHEAP, "tune images, %", numeric=True),
+        Head(words.CHEAP, "same images, %" if one_list else "other validation images, %", numeric=True),
         Head(f"{first} alone", "same images, %", numeric=True),
         Head("all attacks", "%", numeric=True),
         Head(f"{words.CHEAP} too high by", "points", numeric=True),

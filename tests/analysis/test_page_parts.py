@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -85,19 +86,39 @@ def test_trainings_say_what_robust_overfitting_took_and_which_epoch_counts(tmp_p
     assert [note.split(":")[0] for note in publish(folder, picture=False).notes] == ["no training curves"]
 
 
-def test_weaker_attacks_say_more_than_all_of_them(compared: comparison.Comparison, table: pd.DataFrame) -> None:
-    found = weaker.table(compared, table, the.OBJECTIVES)
+def test_weaker_attacks_say_more_than_all_of_them_on_the_images_that_the_cheap_one_is_held_against(
+    made: Path, table: pd.DataFrame
+) -> None:
+    chosen = comparison.of_sweep(made, record.read(made), table, "validation")
+    assert chosen is not None
+    found = weaker.table(chosen, table, the.OBJECTIVES)
     rows = table.set_index("trial")
     assert [int(row[0].text) for row in found.rows] == sorted(table.loc[table["member"], "trial"])
     for row in found.rows:
         trial = rows.loc[int(row[0].text)]
-        broken = compared.broken[int(row[0].text)]
-        assert row[3].sort == pytest.approx(trial["test_robust_accuracy"])
-        alone = 1 - (broken[CLEAN] + broken[the.ATTACKS[0]]) / the.TEST
+        broken = chosen.broken[int(row[0].text)]
+        assert row[3].sort == pytest.approx(trial["judged_robust_accuracy"])
+        assert row[4].sort == pytest.approx(trial["robust_accuracy"] - trial["judged_robust_accuracy"])
+        alone = 1 - (broken[CLEAN] + broken[the.ATTACKS[0]]) / the.VALIDATION
         assert row[2].sort == pytest.approx(alone)
-        assert row[5].sort == pytest.approx(alone - trial["test_robust_accuracy"])
+        assert row[5].sort == pytest.approx(alone - trial["judged_robust_accuracy"])
         assert isinstance(row[5].sort, float)
         assert row[5].sort >= 0
+    assert found.heads[1].remark == "other validation images, %"
+    assert "holds their drawing too" in weaker.said([])
+    alike = weaker.table(chosen, table, the.OBJECTIVES, one_list=True)
+    assert alike.heads[1].remark == "same images, %"
+    assert "drawing" not in weaker.said([], one_list=True)
+
+
+def test_a_page_that_has_read_test_holds_the_cheap_attack_against_the_selection_set(
+    made: Path, table: pd.DataFrame
+) -> None:
+    rows = (made / "report" / "index.html").read_text().split('<table id="weaker"')[1].split("</table>")[0]
+    shown = [re.findall(r'data-sort="([^"]+)"', row) for row in rows.split("<tr")[2:]]
+    members = table[table["member"]].sort_values("trial")
+    too_high = (members["robust_accuracy"] - members["judged_robust_accuracy"]).tolist()
+    assert [float(row[3]) for row in shown] == pytest.approx(too_high)
 
 
 def test_the_map_has_the_share_that_each_attack_broke(compared: comparison.Comparison, table: pd.DataFrame) -> None:
