@@ -79,14 +79,22 @@ def _label(axis: Axis) -> str:
 
 
 def _said(row: Mapping[str, Any], objectives: Mapping[str, str]) -> str:
-    """`trial 10, 88.1 % clean / 50.6 % robust on the selection set, 87.6 % / 49.2 % on test`."""
+    return f"trial {row['trial']}, {numbers(row, objectives)}"
+
+
+def numbers(row: Mapping[str, Any], objectives: Mapping[str, str]) -> str:
+    """`88.1 % clean / 50.6 % robust on the selection set, 87.6 % / 49.2 % on test`: what chose it, and what test says."""
     prefix = "judged_" if row["judging"] == "full" else ""
     named = [Axis(name, objectives[name]) for name in in_order(objectives)]
     told = " / ".join(filter(None, (axes.printed(axis.name, row[axis.column(prefix)]) for axis in named)))
-    where = f"on the {words.SELECTION_SET}" if prefix else f"by the {words.CHEAP}"
     tested = [words.percent(row[axis.column("test_")]) for axis in named if axis.judged]
     after = f", {' / '.join(tested)} on test" if any(tested) else ""
-    return f"trial {row['trial']}, {told} {where}{after}"
+    return f"{told} {where(prefix)}{after}"
+
+
+def where(prefix: str) -> str:
+    """Which images the numbers of columns under a prefix are of, in words."""
+    return f"on the {words.SELECTION_SET}" if prefix else f"by the {words.CHEAP} on validation"
 
 
 def _digits(values: pd.Series[Any]) -> int:

@@ -45,7 +45,7 @@ def test_with_one_objective_it_is_the_best(table: pd.DataFrame) -> None:
     df = _frontier(table, [(0.9, 0.3), (0.8, 0.5), (0.7, 0.4)])
     found = advice(df, {"robust_accuracy": "max"})
     assert found is not None
-    assert (found.trial, found.why) == (1, ["It has the best robust accuracy."])
+    assert (found.trial, found.why) == (1, ["It has the best robust accuracy on the selection set."])
 
 
 def test_the_only_one_has_no_neighbours(table: pd.DataFrame) -> None:
@@ -60,9 +60,30 @@ def test_neighbours_say_what_they_would_give_and_take(table: pd.DataFrame) -> No
     assert found.trial == 1
     assert found.numbers.endswith("on the selection set")
     assert found.why[1:] == [
-        "Trial 0: +10.0 points clean, \N{MINUS SIGN}30.0 points robust.",
-        "Trial 2: \N{MINUS SIGN}20.0 points clean, +5.0 points robust.",
+        "Trial 0, on the selection set: +10.0 points clean, \N{MINUS SIGN}30.0 points robust.",
+        "Trial 2, on the selection set: \N{MINUS SIGN}20.0 points clean, +5.0 points robust.",
     ]
+
+
+def test_every_number_of_the_card_names_its_images(table: pd.DataFrame) -> None:
+    """Differences are of the set that chose; what test says of the member stands beside, and whether a neighbour fell there."""
+    df = _frontier(table, [(0.9, 0.2), (0.8, 0.5), (0.6, 0.55)])
+    df[["test_clean_accuracy", "test_robust_accuracy"]] = [(0.79, 0.1), (0.8, 0.4), (0.5, 0.5)]
+    found = advice(df, the.OBJECTIVES)
+    assert found is not None
+    chosen, tested = found.numbers.split(", ")
+    assert chosen.endswith("robust on the selection set")
+    assert tested.replace("\N{NARROW NO-BREAK SPACE}", " ") == "80.0 % / 40.0 % on test"
+    assert "is largest there, on the selection set, so" in found.why[0]
+    assert found.why[1] == (
+        "Trial 0, on the selection set: +10.0 points clean, \N{MINUS SIGN}30.0 points robust; "
+        "on test another member dominates it."
+    )
+    assert found.why[2] == "Trial 2, on the selection set: \N{MINUS SIGN}20.0 points clean, +5.0 points robust."
+    cheap = df.assign(member=False, judging="none", clean_accuracy=[0.9, 0.8, 0.6], robust_accuracy=[0.2, 0.5, 0.55])
+    early = advice(cheap, the.OBJECTIVES)
+    assert early is not None
+    assert early.why[1].startswith("Trial 0, by the cheap attack on validation: +10.0 points clean")
 
 
 def test_test_decides_nothing_but_speaks_against(made: Path, table: pd.DataFrame) -> None:
