@@ -108,6 +108,7 @@ def render(
         ),
         progress=None if progress is None else progress_of.said(progress),
         trained=training_of.said(df, snapshot.objectives, trained) if trained else None,
+        trained_drawn=training_of.drawn(trained or {}),
         weaker=weaker.table(chosen, df, snapshot.objectives, taken, one_list=sheet.one_list)
         if chosen
         else tables.Table([]),

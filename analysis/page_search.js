@@ -120,9 +120,11 @@
     const told = document.getElementById("training-said");
     told.hidden = selected === null;
     if (selected !== null)
-      told.textContent = robust.length
+      told.textContent = robust.length > 1
         ? `Trial ${selected}: ${robust[robust.length - 1].toFixed(1)} % robust at the last epoch, ${Math.max(...robust).toFixed(1)} % at the best one.`
-        : `Trial ${selected} has no measured epochs.`;
+        : robust.length
+          ? `Trial ${selected}: ${robust[0].toFixed(1)} % robust, measured once.`
+          : `Trial ${selected} has no measured epochs.`;
     return { data, layout: layout(look, { x: "epoch", y: "clean accuracy, %" }, { x: "epoch", y: "robust accuracy, %" }) };
   };
 

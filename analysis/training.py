@@ -52,22 +52,50 @@ def _percent(values: np.ndarray[Any, Any]) -> list[float | None]:
 
 
 def lost(curve: Mapping[str, Any]) -> float | None:
-    """What a training lost of robust accuracy from its best epoch to its last, in points; None where nothing was measured."""
-    robust = [value for value in curve["robust"] if value is not None]
-    return max(robust) - robust[-1] if robust else None
+    """What a training lost of robust accuracy from its best epoch to its last, in points; None where that is not known.
+
+    It takes two measured epochs: of one that was measured only as it ended, nobody knows whether it had been better before.
+    """
+    robust = _known(curve)
+    return max(robust) - robust[-1] if len(robust) > 1 else None
+
+
+def drawn(found: Mapping[int, Mapping[str, Any]]) -> bool:
+    """Whether there is a line to draw: some training was measured more than once."""
+    return any(len(_known(curve)) > 1 for curve in found.values())
 
 
 def said(df: pd.DataFrame, objectives: Mapping[str, str], found: Mapping[int, Mapping[str, Any]]) -> str:
-    """Whether members would have been worse at their last epoch, and which one most."""
+    """Whether members would have been worse at their last epoch, and which one most, as far as epochs were measured."""
     leading: Sequence[int] = [number for number in sorted(points.leaders(df, objectives)) if number in found]
     falls = {number: fall for number in leading if (fall := lost(found[number])) is not None}
+    once = sum(len(_known(found[number])) == 1 for number in leading)
     if not falls:
-        return ""
+        return (
+            _once(once, "trained member", "A smaller checkpoints.validate_every measures more often.") if once else ""
+        )
+    others = _once(once, "other") if once else ""
     worst = max(falls, key=lambda number: falls[number])
     if falls[worst] < 0.05:
-        return "No member lost robust accuracy towards the end of its training."
+        were = "was" if len(falls) == 1 else "were"
+        several = f"None of {words.count(len(falls), 'trained member')} that {were} measured more than once"
+        whom = several if once else "No member"
+        return " ".join(filter(None, [f"{whom} lost robust accuracy towards the end of its training.", others]))
     some = sum(fall >= 0.05 for fall in falls.values())
-    return (
+    told = (
         f"{some} of {words.count(len(falls), 'trained member')} lost robust accuracy from the best epoch to the last one, "
-        f"trial {worst} most: {falls[worst]:.1f} points. The weights of the marked epoch are the ones that were judged."
+        f"trial {worst} most: {falls[worst]:.1f} points."
     )
+    return " ".join(filter(None, [told, others, "The weights of the marked epoch are the ones that were judged."]))
+
+
+def _once(n: int, whom: str, advice: str = "") -> str:
+    were, they = ("was", "it") if n == 1 else ("were", "they")
+    told = (
+        f"{words.count(n, whom)} {were} measured once, at the end: whether {they} had been better before is not known."
+    )
+    return " ".join(filter(None, [told, advice]))
+
+
+def _known(curve: Mapping[str, Any]) -> list[float]:
+    return [value for value in curve["robust"] if value is not None]

@@ -58,7 +58,7 @@ def test_what_is_reached_is_what_all_trials_so_far_attain(made: Path, table: pd.
 
 def _metrics(folder: Path, number: int, robust: list[float]) -> None:
     where = folder / "trials" / f"{number:04d}"
-    where.mkdir(parents=True)
+    where.mkdir(parents=True, exist_ok=True)
     lines = [f"{epoch},0.9,{value}" for epoch, value in enumerate(robust, start=1)]
     (where / "metrics.csv").write_text("\n".join(["epoch,clean_accuracy,robust_accuracy", *lines]) + "\n")
 
@@ -84,6 +84,38 @@ def test_trainings_say_what_robust_overfitting_took_and_which_epoch_counts(tmp_p
     with pytest.raises(UserError, match="not the metrics of a trial"):
         training.training(folder, snapshot)
     assert [note.split(":")[0] for note in publish(folder, picture=False).notes] == ["no training curves"]
+
+
+def test_of_a_training_that_was_measured_once_nobody_knows_what_it_lost(tmp_path: Path) -> None:
+    """With `validate_every` as long as the training there is one number: no line to draw, and no statement about a fall."""
+    folder = the.sweep(tmp_path / "s", trials=6)
+    df, snapshot = load(folder), record.read(folder)
+    first, second, *_ = sorted(judged_frontier(df, the.OBJECTIVES))
+    _metrics(folder, first, [0.5])
+    found = training.training(folder, snapshot)
+    assert training.lost(found[first]) is None
+    assert not training.drawn(found)
+    said = training.said(df, the.OBJECTIVES, found)
+    assert said.startswith(
+        "1 trained member was measured once, at the end: whether it had been better before is not known."
+    )
+    page = publish(folder, picture=False).index.read_text()
+    assert said in page
+    assert 'id="training"' not in page
+
+    _metrics(folder, second, [0.3, 0.4])
+    found = training.training(folder, snapshot)
+    assert training.drawn(found)
+    said = training.said(df, the.OBJECTIVES, found)
+    assert said.startswith("None of 1 trained member that was measured more than once lost robust accuracy towards")
+    assert "1 other was measured once" in said
+    _metrics(folder, second, [0.4, 0.3])
+    said = training.said(df, the.OBJECTIVES, training.training(folder, snapshot))
+    assert said.startswith(
+        f"1 of 1 trained member lost robust accuracy from the best epoch to the last one, trial {second} most: 10.0"
+    )
+    assert "1 other was measured once" in said
+    assert 'id="training"' in publish(folder, picture=False).index.read_text()
 
 
 def test_weaker_attacks_say_more_than_all_of_them_on_the_images_that_the_cheap_one_is_held_against(
