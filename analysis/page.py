@@ -84,7 +84,7 @@ def render(
     """
     chosen = comparisons.get(SELECTION)
     decisive = comparisons.get(TEST) or comparisons.get(SELECTION)
-    search, progress = explain(df, snapshot), progress_of.progress(df, snapshot)
+    search, progress = explain(df, snapshot, one_list=sheet.one_list), progress_of.progress(df, snapshot)
     taken = weaker.taken(folder, snapshot, SELECTION) if chosen else []
     scripts = [] if live else [assets.asset(get_plotlyjs())]
     scripts += [assets.asset(assets.read(name)) for name in (*_SCRIPTS, *([_PATCH, _LIVE] if live else []))]
@@ -145,6 +145,7 @@ def render(
         together_said=interactions.said(search.pairs),
         made_by=made_by.table(search.members, snapshot.objectives),
         audit=audit.table(search.audited),
+        one_list=sheet.one_list,
         points=words.points,
         judging=_judging(df, spent.by_split),
         budget=budgets.facts(sheet.space.get("budget"), snapshot, folder),

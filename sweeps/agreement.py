@@ -6,6 +6,7 @@ where it does not, more trials must be let through to the judge.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
@@ -18,6 +19,7 @@ from sweeps.standing import SELECTION, flagged
 
 Array = NDArray[np.float64]
 RESAMPLES, LEVEL = 1000, 0.95
+_Z = 1.959964  # of the normal distribution, two-sided at LEVEL
 _BLOCK = 100  # resamples at once
 _FEWEST = 3
 
@@ -123,10 +125,14 @@ def _agreement(metric: str, rung: int | None, group: list[Pair]) -> Agreement:
 
 
 def tau(x: ArrayLike, y: ArrayLike, *, seed: int = 0) -> Tau:
-    """Kendall's tau-b of values [n] and its 95 % percentile interval over resamples (Efron, Annals of Statistics 1979).
+    """Kendall's tau-b of values [n] and its 95 % interval.
 
     tau-b = (C - D) / sqrt((C + D + T_x)(C + D + T_y)): C pairs of trials in the same order in both, D in opposite order, T_x
-    tied in x alone and T_y in y alone. Resamples in which a column is constant say nothing.
+    tied in x alone and T_y in y alone.
+
+    The interval holds the percentiles over resamples (Efron, Annals of Statistics 1979; those in which a column is constant
+    say nothing) and tau-b +- 1.96 s, cut to [-1, 1], s = `error_without_order` of n. A perfect order is perfect in every
+    resample, so that resamples alone would be certain of 3 trials as of 300; s knows how many there are.
 
     Args:
         seed: of the resamples.
@@ -142,7 +148,13 @@ def tau(x: ArrayLike, y: ArrayLike, *, seed: int = 0) -> Tau:
         for _ in range(RESAMPLES // _BLOCK)
     ]
     low, high = np.nanpercentile(np.concatenate(drawn), [50 * (1 - LEVEL), 50 * (1 + LEVEL)])
-    return Tau(n, value, float(low), float(high))
+    half = _Z * error_without_order(n)
+    return Tau(n, value, max(-1.0, min(float(low), value - half)), min(1.0, max(float(high), value + half)))
+
+
+def error_without_order(n: int) -> float:
+    """The standard error of Kendall's tau of n pairs where there is no order and no tie: sqrt(2 (2 n + 5) / (9 n (n - 1)))."""
+    return math.sqrt(2 * (2 * n + 5) / (9 * n * (n - 1)))
 
 
 def kendall(x: Array, y: Array, times: Array) -> Array:

@@ -28,18 +28,24 @@ _COLUMNS = [
 ]
 
 
-def audit(snapshot: Snapshot) -> pd.DataFrame:
+def audit(snapshot: Snapshot, *, one_list: bool = False) -> pd.DataFrame:
     """A row for each cheap measure that a trial has which was judged in full on the selection set: `sweeps.agreement.audit`.
 
+    Where both look at one list of images, clean accuracy at the end of training is the judge's own number: it has no row.
+
     Columns `metric`; `rung`, <NA> for the end of training; `n` trials; Kendall's `tau` (b) and the ends `low`, `high` of its
-    95 % interval, nan for fewer than 3 trials or a constant; `drop`, the mean of cheap less judged, as a fraction; the
-    `largest` drop, and its `trial`; `first_epoch`, `last_epoch`, between which the trials were measured; `look`, whether by a
-    cheap look before their training.
+    95 % interval (`sweeps.agreement.tau`), nan for fewer than 3 trials or a constant; `drop`, the mean of cheap less judged, as
+    a fraction; the `largest` drop, and its `trial`; `first_epoch`, `last_epoch`, between which the trials were measured;
+    `look`, whether by a cheap look before their training.
+
+    Args:
+        snapshot: the sweep's record. one_list: whether trials are tuned on the judge's images, as `Sheet.one_list` has it.
     """
     rows = [
         [each.metric, each.rung, each.tau.n, each.tau.value, each.tau.low, each.tau.high, each.drop, each.largest, each.trial,
          *each.epochs, each.look]
         for each in agreement.audit(agreement.pairs(snapshot))
+        if not (one_list and each.metric == "clean_accuracy" and each.rung is None)
     ]  # fmt: skip
     return pd.DataFrame(rows, columns=_COLUMNS).astype({"rung": "Int64"})
 

@@ -94,12 +94,12 @@ def attainment(
 
 def audit(folder: Swept, csv: Csv = None) -> None:
     """Say how far the cheap numbers of a search order trials as the judge does: Kendall's tau, and how much they fall."""
-    from analysis import printed
+    from analysis import printed, sheet
     from analysis.search import audit as audited
     from robustray.errors import UserError
     from sweeps import record
 
-    found = audited.audit(record.read(folder))
+    found = audited.audit(record.read(folder), one_list=sheet.read(folder).one_list)
     if found.empty:
         raise UserError(f"{folder}: no trial is judged in full yet, so there is nothing to hold cheap numbers against")
     _show(printed.of_page(audited.table(found)))

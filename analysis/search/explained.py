@@ -31,14 +31,15 @@ class Explained:
     audited: pd.DataFrame
 
 
-def explain(df: pd.DataFrame, snapshot: Snapshot) -> Explained:
+def explain(df: pd.DataFrame, snapshot: Snapshot, *, one_list: bool = False) -> Explained:
     """Everything, always the same for the same record.
 
     Args:
         df: as `analysis.load` gives it.
         snapshot: the record the table was made from.
+        one_list: whether trials are tuned on the judge's images, as `Sheet.one_list` has it.
     """
-    audited, found = audit.audit(snapshot), sample(df, snapshot.objectives)
+    audited, found = audit.audit(snapshot, one_list=one_list), sample(df, snapshot.objectives)
     if not found.enough:
         n = len(found.settings)
         few = f"{words.count(n, 'setting')} with numbers {'is' if n == 1 else 'are'} too few; it takes {FEWEST}"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from typing import Final
 
@@ -10,7 +9,7 @@ import numpy as np
 
 from robustray.errors import UserError
 from robustray.trial import TrialConfig
-from sweeps.agreement import kendall
+from sweeps.agreement import error_without_order, kendall
 from sweeps.search.field import Curve
 from sweeps.space import Sweep
 from sweeps.space.fidelity import Fidelity
@@ -128,8 +127,7 @@ class Agreement(Trust):
         tau, n = self.tau, self._n
         if not n:
             return 1 / eta
-        error = math.sqrt(2 * (2 * n + 5) / (9 * n * (n - 1)))
-        return 1 / eta + (1 - 1 / eta) * (1 - min(max((tau + error) / USUAL, 0.0), 1.0))
+        return 1 / eta + (1 - 1 / eta) * (1 - min(max((tau + error_without_order(n)) / USUAL, 0.0), 1.0))
 
     def _both(self, curve: Curve) -> tuple[Mapping[str, float], Mapping[str, float]] | None:
         """What a rung before the end measured, and what the judge found."""

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from sweeps.agreement import Pair, audit, pairs, tau
+from sweeps.agreement import Pair, audit, error_without_order, pairs, tau
 from sweeps.record import Judged, Rung, Snapshot, TrialRecord
 
 FEW = st.lists(st.tuples(st.integers(0, 4), st.integers(0, 4)), min_size=3, max_size=12)
@@ -35,11 +35,29 @@ def test_the_value_is_scipys_and_the_interval_lies_in_range(rows: list[tuple[int
         assert -1 - 1e-9 <= found.low <= found.high <= 1 + 1e-9
 
 
-def test_an_order_that_is_kept_has_no_spread_and_one_that_is_turned_has_its_sign() -> None:
-    x = np.arange(9.0)
-    for y, sign in ((2 * x, 1), (-x, -1)):
+@pytest.mark.parametrize("n", [3, 9, 100])
+def test_a_perfect_order_is_as_sure_as_its_trials_are_many(n: int) -> None:
+    """Every resample of it is perfect too; of 9 trials s = sqrt(2 * 23 / (9 * 9 * 8)) = 0.266, and it ends at 0.478."""
+    x = np.arange(float(n))
+    half = 1.959964 * np.sqrt(2 * (2 * n + 5) / (9 * n * (n - 1)))
+    kept, turned = tau(x, 2 * x), tau(x, -x)
+    assert [kept.value, kept.low, kept.high] == pytest.approx([1, max(1 - half, -1), 1])
+    assert [turned.value, turned.low, turned.high] == pytest.approx([-1, -1, min(half - 1, 1)])
+    if n == 9:
+        assert kept.low == pytest.approx(0.478, abs=5e-4)
+
+
+def test_an_interval_holds_both_that_of_resamples_and_that_of_no_order() -> None:
+    rng = np.random.default_rng(2)
+    for n in (4, 12, 60):
+        x = rng.normal(size=n)
+        y = x + rng.normal(size=n)
         found = tau(x, y)
-        assert [found.value, found.low, found.high] == pytest.approx([sign] * 3)
+        drawn = [stats.kendalltau(x[at], y[at]).statistic for at in rng.integers(n, size=(200, n))]
+        half = 1.959964 * error_without_order(n)
+        assert found.low <= max(-1, found.value - half) + 1e-12
+        assert found.high >= min(1, found.value + half) - 1e-12
+        assert np.nanmean((np.array(drawn) >= found.low) & (np.array(drawn) <= found.high)) > 0.9
 
 
 def test_the_interval_narrows_with_trials_and_holds_the_truth() -> None:

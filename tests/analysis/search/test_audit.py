@@ -6,10 +6,12 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+import yaml
 from scipy import stats
 from typer.testing import CliRunner
 
 from analysis.__main__ import app
+from analysis.report import publish
 from analysis.search import audit as audits
 from analysis.search.audit import audit
 from robustray.errors import UserError
@@ -53,3 +55,21 @@ def test_it_says_when_and_by_what_each_was_measured() -> None:
     assert [str(row[1].text) for row in shown.rows[:3]] == ["end of training", "epochs 4 to 6", "a look, of 3 epochs"]
     one = audits.table(audit(Snapshot({}, trials[:1], judged, {}, {}, [], {})))
     assert [str(row[1].text) for row in one.rows[:3]] == ["end of training", "epoch 4", "a look, of 3 epochs"]
+
+
+def test_on_one_list_clean_accuracy_is_not_held_against_itself(tmp_path: Path) -> None:
+    """With all of validation judged, the clean row at the end of training would be the same numbers twice."""
+    folder = sweep(tmp_path / "one", trials=6)
+    said = publish(folder, picture=False).index.read_text()
+    assert "short attacks on other images" in said
+    assert audit(record.read(folder))["metric"].tolist() == ["clean_accuracy", "robust_accuracy"]
+    sheet = yaml.safe_load((folder / "sweep.yaml").read_text())
+    sheet["space"]["judge"]["images"]["validation"] = "all"
+    (folder / "sweep.yaml").write_text(yaml.safe_dump(sheet))
+    assert audit(record.read(folder), one_list=True)["metric"].tolist() == ["robust_accuracy"]
+    done = CliRunner().invoke(app, ["audit", str(folder)])
+    assert "robust accuracy" in done.output
+    assert "clean accuracy" not in done.output
+    said = publish(folder, picture=False).index.read_text()
+    assert "short attacks, here on the judge&rsquo;s own images" in said
+    assert "clean accuracy" not in said.split('<table id="audit"')[1].split("</table>")[0]
