@@ -18,10 +18,12 @@ from analysis.pareto import CONFIDENCE
 from robustray.measures.metrics import ACCURACIES
 from sweeps.standing import TEST
 
+_ADJUSTED = "p of the difference to the next one, adjusted for all of them"
+
 
 def trials(compared: pd.DataFrame) -> Group:
     """The trials of a sweep as `analysis.compare` gives them, the most accurate first."""
-    table = plain_table("trial", "", *SHORT, "P(not dominated)", "next", *(f"p {metric}" for metric in SHORT))
+    table = plain_table("trial", "", *SHORT, "P(not dominated)", "next", *(f"p (Holm) {metric}" for metric in SHORT))
     for _, trial in compared.sort_values(["clean_accuracy", "trial"], ascending=[False, True]).iterrows():
         table.add_row(
             str(trial["trial"]),
@@ -35,7 +37,9 @@ def trials(compared: pd.DataFrame) -> Group:
     first = compared.iloc[0]
     where = TEST if first["split"] == TEST else f"the {words.SELECTION_SET}"
     images = words.count(int(first["images"]), "image")
-    return Group(table, Text(f"{images} of {where}, {words.judge_name(compared)}; in percent, 95 % intervals"))
+    return Group(
+        table, Text(f"{images} of {where}, {words.judge_name(compared)}; in percent, 95 % intervals; {_ADJUSTED}")
+    )
 
 
 def pair(compared: pd.DataFrame) -> Group:

@@ -96,7 +96,7 @@ def members(df: pd.DataFrame, objectives: Mapping[str, str], comparisons: Mappin
 
 def neighbours(comparison: Comparison, df: pd.DataFrame, objectives: Mapping[str, str]) -> Table:
     """Each frontier trial against the next one along the first objective: differences in points, and whether images tell
-    them apart; and what is saved of other objectives.
+    them apart; and what is saved of other objectives. Intervals are of one difference, p of all of the table.
 
     Args:
         comparison: of the split that decides.
@@ -108,7 +108,7 @@ def neighbours(comparison: Comparison, df: pd.DataFrame, objectives: Mapping[str
     heads = [Head("from"), Head("to")]
     for metric, sign in zip(SHORT, signs, strict=True):
         heads += [Head(f"{metric} {'lost' if sign > 0 else 'gained'}", "points, 95 % interval", numeric=True)]
-        heads += [Head("p", metric, numeric=True)]
+        heads += [Head("p (Holm)", metric, numeric=True)]
     costs = [name for name in objectives if name not in ACCURACIES]
     gains = {name: -1 if objectives[name] == "max" else 1 for name in costs}
     heads += [Head(_gained(name, gains[name]), axes.unit(name), numeric=True) for name in costs]

@@ -273,6 +273,8 @@ def test_the_command_on_a_sweep(
     )
     assert next(line for line in lines if line[:1] == ["4"])[1] == "flagged"
     assert "1,000 images of the selection set, AutoAttack standard" in said
+    assert "p (Holm) clean" in said
+    assert "p (Holm) robust" in said
     assert len(back) == len(compare(mixed, split="validation"))
 
 

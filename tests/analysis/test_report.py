@@ -190,7 +190,9 @@ def test_members_have_their_probabilities_and_neighbours_their_tests(
         assert row[4] == words.probability(found["test"].loc[trial, "nondominated"])
         assert row[5] == words.probability(found["validation"].loc[trial, "nondominated"])
     assert len(rows) == table["member"].sum()
-    _, *steps = tables["neighbours"]
+    titles, *steps = tables["neighbours"]
+    tests = [" ".join(text.split()) for text in titles if text.startswith("p")]
+    assert tests == ["p (Holm) clean", "p (Holm) robust"], "beside intervals that are not adjusted"
     assert [step[0] for step in steps] == [row[0] for row in rows[:-1]]
     assert [step[1] for step in steps] == [row[0] for row in rows[1:]]
     for step in steps:
