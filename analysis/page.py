@@ -141,7 +141,7 @@ def render(
         options_drawn=bool(varied(df)),
         importance=search.importance is not None,
         why_no_importance=search.why_not,
-        together=interactions.table(search.pairs, search.importance.table) if search.importance else tables.Table([]),
+        together=interactions.table(search.pairs) if search.importance else tables.Table([]),
         together_said=interactions.said(search.pairs),
         made_by=made_by.table(search.members, snapshot.objectives),
         audit=audit.table(search.audited),

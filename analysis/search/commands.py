@@ -52,7 +52,7 @@ def importance(
     _show(interactions.HEADING)
     _show(interactions.said(found.pairs))
     if len(found.pairs):
-        _show(printed.of_page(interactions.table(found.pairs, table)))
+        _show(printed.of_page(interactions.table(found.pairs)))
     members = made_by.table(found.members, snapshot.objectives)
     if members.rows:
         _show(written.MEMBERS)

@@ -53,7 +53,8 @@ def importance(of: Sample, objectives: Mapping[str, str]) -> Importance:
       a bootstrap over settings, with the forest as it is;
     - `fit`: R2 of that forest on settings its trees have not seen. Where it is near zero or below, `permuted` says nothing.
 
-    Shares are fractions; nan where fewer than `FEWEST` settings have the option. Intervals are at 95 %.
+    Shares are fractions and so are the ends of their intervals: what is estimated below 0 or above 1, which no share is, is
+    cut; nan where fewer than `FEWEST` settings have the option. Intervals are at 95 %.
 
     Raises:
         ValueError: the sample is too small.
@@ -99,7 +100,8 @@ def _permuted(forest: Forest, option: Option) -> list[float]:
     drawn = np.random.default_rng(0).integers(len(y), size=(RESAMPLES, len(y)))
     variances = y[drawn].var(axis=1)
     shares = grown[drawn].mean(axis=1)[variances > 0] / (2 * variances[variances > 0])
-    return [grown.mean() / (2 * y.var()), *_ends(shares), share_explained(forest.errors[rows], y)]
+    value, low, high = np.clip([grown.mean() / (2 * y.var()), *_ends(shares)], 0.0, 1.0).tolist()
+    return [value, low, high, share_explained(forest.errors[rows], y)]
 
 
 def _ends(drawn: Array) -> Array:

@@ -69,12 +69,17 @@ def ordered(table: pd.DataFrame) -> list[str]:
 
 def title(table: pd.DataFrame, target: str) -> tuple[str, str]:
     """Of what a panel or a table is, and how much its forest knows: `clean accuracy`, `forest: R2 0.87`."""
-    name = "being on the frontier" if target == MEMBER else axes.spoken(target)
+    name = target_name(target)
     known = fit(table, target)
     if words.missing(known):
         return name, ""
     said = f"R\N{SUPERSCRIPT TWO} {known:.2f}".replace("-", "\N{MINUS SIGN}")
     return name, f"forest: {said}" + ("" if known >= POOR else ", which is next to nothing")
+
+
+def target_name(target: str) -> str:
+    """`clean accuracy`, `being on the frontier`."""
+    return "being on the frontier" if target == MEMBER else axes.spoken(target)
 
 
 def fit(table: pd.DataFrame, target: str) -> float:

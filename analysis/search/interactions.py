@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from analysis import words
 from analysis.pareto import CONFIDENCE
 from analysis.search.forest import Forest
-from analysis.search.importance_figure import POOR, fit, title
+from analysis.search.importance_figure import POOR, fit, target_name
 from analysis.search.sample import FEWEST, Option, Sample
 from analysis.tables import Cell, Head, Table
 
@@ -42,7 +42,8 @@ def interactions(of: Sample, forests: Mapping[str, Forest], importance: pd.DataF
 
     Returns:
         A row per target and pair of options that vary among the `settings` that have both; `share_low`, `share_high` its 95 %
-        interval by a bootstrap over settings, with the forest as it is. Targets whose forests know nothing have none.
+        interval by a bootstrap over settings, with the forest as it is; all cut to 0 to 1, as
+        shares are. Targets whose forests know nothing have none.
     """
     rows = []
     for target, forest in forests.items():
@@ -69,10 +70,11 @@ def _share(grown: NDArray[np.float64], y: NDArray[np.float64]) -> list[float]:
     variances = y[drawn].var(axis=1)
     shares = grown[drawn].mean(axis=1)[variances > 0] / variances[variances > 0]
     tail = (1 - CONFIDENCE) / 2
-    return [float(grown.mean() / y.var()), *np.quantile(shares, [tail, 1 - tail]).tolist()]
+    found = [grown.mean() / y.var(), *np.quantile(shares, [tail, 1 - tail])]
+    return [float(each) for each in np.clip(found, 0.0, 1.0)]
 
 
-def table(pairs: pd.DataFrame, importance: pd.DataFrame) -> Table:
+def table(pairs: pd.DataFrame) -> Table:
     """A row for each pair, the strongest first, a column for each target."""
     if pairs.empty:
         return Table([])
@@ -85,7 +87,7 @@ def table(pairs: pd.DataFrame, importance: pd.DataFrame) -> Table:
     strongest = sorted(found, key=lambda pair: -max(row["share"] for row in found[pair].values()))
     heads = [
         Head("options"),
-        *(Head(title(importance, each)[0], "% of variance, 95 % interval", numeric=True) for each in targets),
+        *(Head(target_name(each), "% of variance, 95 % interval", numeric=True) for each in targets),
     ]
     rows = [
         [
@@ -98,19 +100,27 @@ def table(pairs: pd.DataFrame, importance: pd.DataFrame) -> Table:
 
 
 def said(pairs: pd.DataFrame) -> str:
-    """Whether any pair is more than noise, in a sentence."""
+    """Whether any pair is more than noise, in a sentence: where its interval ends above 0 also as a table rounds it."""
     if pairs.empty:
         return "No two options could be looked at together: that takes a forest which knows something, and settings with both."
-    sure = int((pairs["share_low"] > 0).sum())
-    if not sure:
+    sure = pairs[pairs["share_low"].map(_more)]
+    if sure.empty:
         return "No pair of options explains more than its options do on their own, as far as these settings can tell."
-    verb = "explains" if sure == 1 else "explain"
-    return f"{sure} of {words.count(len(pairs), 'pair')} looked at {verb} more than nothing together."
+    of, all_of = (len({frozenset(pair) for pair in each[["first", "second"]].to_numpy()}) for each in (sure, pairs))
+    verb = "explains" if of == 1 else "explain"
+    targets = [target_name(target) for target in dict.fromkeys(sure["target"])]
+    of_what = " or ".join(filter(None, [", ".join(targets[:-1]), targets[-1]]))
+    return f"{of} of {words.count(all_of, 'pair')} looked at {verb} more than nothing of {of_what} together."
+
+
+def _more(low: float) -> bool:
+    """Whether the lower end of a share is above 0 as it is printed, in whole percent."""
+    return round(100 * low) > 0
 
 
 def _cell(row: Mapping[Any, Any] | None) -> Cell:
     if row is None:
         return Cell("\N{EM DASH}", sort="")
     value, low, high = (100 * row[f"share{end}"] for end in ("", "_low", "_high"))
-    told = [f"{each:.0f}".replace("-0", "0").replace("-", "\N{MINUS SIGN}") for each in (value, low, high)]
-    return Cell(told[0], remark=f"{told[1]} to {told[2]}", sort=value, mark="strong" if low > 0 else "")
+    told = [f"{each:.0f}" for each in (value, low, high)]
+    return Cell(told[0], remark=f"{told[1]} to {told[2]}", sort=value, mark="strong" if _more(row["share_low"]) else "")

@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 
 from analysis import axes, words
 from analysis.axes import Axis
-from analysis.search.forest import Forest
+from analysis.search.forest import Forest, share_explained
+from analysis.search.importance_figure import POOR
 from analysis.search.sample import Option, Sample
 from analysis.tables import Cell, Head, Table
 from robustray.measures.metrics import METRICS
@@ -27,21 +28,27 @@ def made_by(of: Sample, forests: Mapping[str, Forest], objectives: Mapping[str, 
 
     Columns `trial`, `neighbour` (first trials of settings), `option`, its `value` and what it is `reverted` to, the
     neighbour's; for each objective the change that the forest expects of going back, `<name>`, and the standard error of
-    that, `<name>_se` (`Forest.change`). A choice goes back with all options of its branch. The four options of the largest
-    changes, by their standard errors, the largest first; members in order of their numbers. Distance is Gower's: the mean
-    over options that one of the two has, of differences as shares of the range, 1 where only one has it.
+    that, `<name>_se` (`Forest.change`), nan where that forest knows next to nothing (`POOR`). A choice goes back with all
+    options of its branch. The four options of the largest changes, by their standard errors, the largest first; members in
+    order of their numbers. Distance is Gower's: the mean over options that one of the two has, of differences as shares of
+    the range, 1 where only one has it.
 
     Args:
         of: the settings. forests: by target, fitted to them. objectives: the sweep's, by metric.
     """
     rows: list[dict[str, Any]] = []
-    others = np.flatnonzero(~of.leading).tolist()
+    known = {name: forests[name] for name in objectives if _knows(forests[name])}
+    others = np.flatnonzero(~of.leading).tolist() if known else []
     for member in np.flatnonzero(of.leading).tolist() if others else ():
         differences = np.stack([_differences(of, option, member)[others] for option in of.options], axis=1)
         nearest = int(np.nanmean(differences, axis=1).argmin())
         apart = dict(zip(of.options, differences[nearest], strict=True))
-        rows += _reverted(of, forests, objectives, member, others[nearest], apart)
+        rows += _reverted(of, known, member, others[nearest], apart)
     return pd.DataFrame(rows, columns=[*COLUMNS, *(f"{name}{end}" for name in objectives for end in ("", "_se"))])
+
+
+def _knows(forest: Forest) -> bool:
+    return share_explained(forest.errors, forest.y) >= POOR
 
 
 def _differences(of: Sample, option: Option, member: int) -> Array:
@@ -57,7 +64,6 @@ def _differences(of: Sample, option: Option, member: int) -> Array:
 def _reverted(
     of: Sample,
     forests: Mapping[str, Forest],
-    objectives: Mapping[str, str],
     member: int,
     neighbour: int,
     apart: Mapping[Option, float],
@@ -72,7 +78,7 @@ def _reverted(
     for row, option in zip(after, going, strict=True):
         for each in (option, *owned[option]):
             row[list(each.places)] = of.x[neighbour, list(each.places)]
-    found = {name: forests[name].change(before, after) for name in objectives}
+    found = {name: forest.change(before, after) for name, forest in forests.items()}
     rows: list[dict[str, Any]] = []
     for at, option in enumerate(going):
         told = of.raw[option.column].tolist()
@@ -81,8 +87,8 @@ def _reverted(
         for name, (change, error) in found.items():
             row |= {name: change[at], f"{name}_se": error[at]}
         rows.append(row)
-    floor = {name: 1e-3 * float(np.ptp(of.y[name])) or 1.0 for name in objectives}  # an error of zero is no certainty
-    return sorted(rows, key=lambda row: -max(abs(row[n]) / (row[f"{n}_se"] + floor[n]) for n in objectives))[:_MOST]
+    floor = {name: 1e-3 * float(np.ptp(of.y[name])) or 1.0 for name in forests}  # an error of zero is no certainty
+    return sorted(rows, key=lambda row: -max(abs(row[n]) / (row[f"{n}_se"] + floor[n]) for n in forests))[:_MOST]
 
 
 def _branch(choice: Option, changed: Sequence[Option]) -> list[Option]:
@@ -117,6 +123,11 @@ def _unit(name: str) -> str:
 
 def _change(row: Mapping[Any, Any], axis: Axis) -> Cell:
     change, error = row[axis.name], row[f"{axis.name}_se"]
+    if words.missing(change):
+        return Cell("\N{EM DASH}", remark="the forest knows too little", sort="")
     if axis.scale == 100:
-        return Cell(words.points(change), remark=f"\N{PLUS-MINUS SIGN}{200 * error:.1f}")
+        around = (
+            f"{200 * error:.1f}" if 200 * error >= 0.05 else "<0.1"
+        )  # an error that rounds to nothing is no certainty
+        return Cell(words.points(change), remark=f"\N{PLUS-MINUS SIGN}{around}")
     return Cell(f"{change:+.3g}".replace("-", "\N{MINUS SIGN}"), remark=f"\N{PLUS-MINUS SIGN}{2 * error:.2g}")

@@ -8,17 +8,20 @@ from typing import Any
 import pandas as pd
 
 from analysis import words
-from analysis.search.importance_figure import ordered, title
+from analysis.search.importance_figure import POOR, fit, ordered, title
 from analysis.tables import Cell, Head, Table
 
 MEMBERS = "What made each member: what the forest expects of going back to its nearest neighbour that is none"
 
 
 def tables(importance: pd.DataFrame) -> list[tuple[str, Table]]:
-    """A table for each target, with what it is of and how much its forest knows."""
+    """A table for each target, with what it is of and how much its forest knows: of one that knows too little no numbers, as
+    in the figure.
+    """
     order = ordered(importance)
     found = []
     for target, part in importance.groupby("target", sort=False):
+        knows = fit(importance, str(target)) >= POOR
         rows = part.set_index("option", drop=False).loc[order].to_dict("records")
         heads = [
             Head("option"),
@@ -30,12 +33,15 @@ def tables(importance: pd.DataFrame) -> list[tuple[str, Table]]:
             [
                 Cell(words.option_name(row["option"])),
                 Cell(str(row["settings"])),
-                *(_share(row, of) for of in ("permuted", "alone")),
+                _share(row, "permuted")
+                if knows
+                else Cell("\N{EM DASH}", remark="the forest knows too little", sort=""),
+                _share(row, "alone"),
             ]
             for row in rows
         ]
-        name, fit = title(importance, str(target))
-        found.append((f"{name} ({fit})" if fit else name, Table(heads, cells)))
+        name, known = title(importance, str(target))
+        found.append((f"{name} ({known})" if known else name, Table(heads, cells)))
     return found
 
 
@@ -43,5 +49,4 @@ def _share(row: Mapping[Any, Any], measure: str) -> Cell:
     value, low, high = (row[f"{measure}{end}"] for end in ("", "_low", "_high"))
     if words.missing(value):
         return Cell("\N{EM DASH}", remark="too few", sort="")
-    ends = (f"{100 * end:.0f}".replace("-", "\N{MINUS SIGN}") for end in (low, high))
-    return Cell(f"{100 * value:.0f}".replace("-", "\N{MINUS SIGN}"), remark=" to ".join(ends), sort=float(value))
+    return Cell(f"{100 * value:.0f}", remark=f"{100 * low:.0f} to {100 * high:.0f}", sort=float(value))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,10 +12,12 @@ from numpy.typing import NDArray
 from typer.testing import CliRunner
 
 from analysis.__main__ import app
+from analysis.search import written
 from analysis.search.forest import Forest
 from analysis.search.importance import Importance, importance
 from analysis.search.importance_figure import importance_figure
 from analysis.search.made_by import made_by
+from analysis.search.made_by import table as made_by_table
 from analysis.search.ped_anova import PedAnova
 from analysis.search.sample import MEMBER, Sample, encoded, order, sample
 from robustray.errors import UserError
@@ -167,6 +170,52 @@ def test_a_sample_is_settings_and_near_the_frontier_is_a_probability(mixed: Path
     assert of.y.loc[of.leading, MEMBER].mean() > of.y.loc[~of.leading, MEMBER].mean()
     assert order(of, "clean_accuracy", OBJECTIVES).argmin() == of.y["clean_accuracy"].argmax()
     assert order(of, MEMBER, OBJECTIVES).argmin() == of.y[MEMBER].argmax()
+
+
+def test_what_is_a_share_stays_one() -> None:
+    """One option is all there is: what exchanging it costs, over twice the variance, comes to more than 1 in some resamples."""
+    rng = np.random.default_rng(0)
+    raw = pd.DataFrame({f"option.{name}": rng.random(24) for name in "ab"})
+    y = (raw["option.a"].to_numpy() > 0.5).astype(float)
+    found = _clean(importance(_sample(raw, y), ONE))
+    ends = found[[f"permuted{end}" for end in ("", "_low", "_high")]]
+    assert ((ends >= 0) & (ends <= 1)).to_numpy().all()
+    assert _at(found, "option.a", "permuted_high") == 1
+    assert _at(found, "option.b", "permuted_low") == 0
+
+
+def test_a_forest_that_knows_nothing_has_no_numbers_in_the_terminal_either() -> None:
+    ends = [f"{measure}{end}" for measure in ("alone", "permuted") for end in ("", "_low", "_high")]
+    row = {"option": "option.a", "settings": 20, "conditional": False} | dict.fromkeys(ends, 0.21)
+    found = pd.DataFrame([row | {"target": "clean_accuracy", "fit": 0.9}, row | {"target": MEMBER, "fit": -0.04}])
+    (_, known), (said, unknown) = written.tables(found)
+    assert "next to nothing" in said
+    assert [cell.text for cell in known.rows[0]][2:] == ["21", "21"]
+    assert [cell.text for cell in unknown.rows[0]][2:] == ["\N{EM DASH}", "21"]
+
+
+def test_what_a_forest_cannot_know_of_a_member_is_left_out() -> None:
+    rng = np.random.default_rng(7)
+    raw = pd.DataFrame({f"option.{name}": rng.random(60) for name in "ab"})
+    y = raw["option.a"].to_numpy()
+    of = _sample(raw, y, leading=np.flatnonzero(y > 0.8).tolist())
+    noise = Forest.fit(of.x, rng.random(60))
+    both = {"clean_accuracy": "max", "robust_accuracy": "max"}
+    values = of.y.assign(robust_accuracy=noise.y)
+    forests = {"clean_accuracy": Forest.fit(of.x, y), "robust_accuracy": noise}
+    found = made_by(replace(of, y=values), forests, both)
+    assert found["clean_accuracy"].notna().all()
+    assert found["robust_accuracy"].isna().all()
+    assert {row[-1].text for row in made_by_table(found, both).rows} == {"\N{EM DASH}"}
+    assert made_by(replace(of, y=values), forests, {"robust_accuracy": "max"}).empty
+
+
+@pytest.mark.parametrize(("error", "printed"), [(0.0, "<0.1"), (0.00024, "<0.1"), (0.0003, "0.1"), (0.004, "0.8")])
+def test_an_error_that_rounds_to_nothing_is_no_certainty(error: float, printed: str) -> None:
+    row = {"trial": 1, "neighbour": 2, "option": "option.a", "value": "1", "reverted": "2"}
+    shown = made_by_table(pd.DataFrame([row | {"clean_accuracy": 0.007, "clean_accuracy_se": error}]), ONE)
+    assert shown.rows[0][-1].text == "+0.7"
+    assert shown.rows[0][-1].remark == f"\N{PLUS-MINUS SIGN}{printed}"
 
 
 def test_the_command_draws_writes_and_says(made: Path, tmp_path: Path) -> None:

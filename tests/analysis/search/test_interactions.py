@@ -59,9 +59,9 @@ def test_an_interaction_without_main_effects_is_found() -> None:
     """(a - 1/2)(b - 1/2) is all interaction; trees learn it slowly, and what they have learnt is nearly all of it."""
     rng = np.random.default_rng(0)
     raw = pd.DataFrame(rng.random((300, 3)), columns=[A, B, C])
-    pairs, whole = _found(raw, (raw[A].to_numpy() - 0.5) * (raw[B].to_numpy() - 0.5))
+    pairs, _ = _found(raw, (raw[A].to_numpy() - 0.5) * (raw[B].to_numpy() - 0.5))
     assert _share(pairs, A, B)[0] > 0.7
-    shown = table(pairs, whole)
+    shown = table(pairs)
     assert shown.rows[0][0].text == "a \N{MULTIPLICATION SIGN} b"
     assert shown.rows[0][1].mark == "strong"
 
@@ -91,7 +91,25 @@ def test_a_branch_is_looked_at_from_within_and_never_with_its_own_choice() -> No
 def test_where_the_forest_knows_nothing_nothing_is_said() -> None:
     rng = np.random.default_rng(3)
     raw = pd.DataFrame(rng.random((40, 2)), columns=[A, B])
-    pairs, whole = _found(raw, rng.random(40))
+    pairs, _ = _found(raw, rng.random(40))
     assert pairs.empty
-    assert not table(pairs, whole).rows
+    assert not table(pairs).rows
     assert said(pairs).startswith("No two options could be looked at together")
+
+
+def test_a_pair_counts_once_however_many_objectives_it_is_looked_at_for() -> None:
+    """And one whose interval begins below half a percent is printed as beginning at 0: it is neither bold nor counted."""
+    row = {"first": A, "second": B, "settings": 24, "share": 0.02, "share_low": 0.004, "share_high": 0.03}
+    pairs = pd.DataFrame(
+        [row | {"target": "clean_accuracy"}, row | {"target": "robust_accuracy", "first": B, "second": A}]
+    )
+    assert said(pairs).startswith("No pair of options explains more")
+    assert [cell.mark for cell in table(pairs).rows[0]][1:] == ["", ""]
+    pairs.loc[1, "share_low"] = 0.006
+    assert said(pairs) == "1 of 1 pair looked at explains more than nothing of robust accuracy together."
+    assert [cell.mark for cell in table(pairs).rows[0]][1:] == ["", "strong"]
+    assert table(pairs).rows[0][2].remark == "1 to 3"
+    pairs = pd.concat([pairs, pairs.assign(second=C, first=B, share_low=0.1)])
+    assert (
+        said(pairs) == "2 of 2 pairs looked at explain more than nothing of robust accuracy or clean accuracy together."
+    )
