@@ -18,6 +18,8 @@ _ESCAPES = re.compile(
 _SECRET = re.compile(r"KEY|TOKEN|SECRET|PASS|CREDENTIAL", re.IGNORECASE)
 _LONG = 8
 """Characters of a value that may be a secret: shorter ones are switches, and parts of other words."""
+_BEGINS = re.compile(r"\s+`?[A-Z]")
+"""How a sentence goes on after a full stop, if it was the end of one."""
 _BYTES = range(0xDC80, 0xDD00)
 """Where Python keeps the bytes of names that are no UTF-8."""
 
@@ -57,3 +59,13 @@ def line(error: BaseException, at: int = 0) -> str:
     """One plain line of an error's message, the last one where it has fewer; its type where it says nothing."""
     lines = [text for each in str(error).splitlines() if (text := plain(each).strip())] or [type(error).__name__]
     return lines[min(at, len(lines) - 1)]
+
+
+def first_sentence(text: str) -> str:
+    """A text up to the first full stop that ends a sentence: outside brackets, and with a capital letter behind it."""
+    deep = 0
+    for at, character in enumerate(text):
+        deep = max(0, deep + (character == "(") - (character == ")"))
+        if character == "." and not deep and _BEGINS.match(text, at + 1):
+            return text[: at + 1]
+    return text

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 import types
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ from pydantic_core import PydanticUndefined
 
 from robustray.errors import UserError, nearest
 from robustray.options.yaml import Keys, dotted, show
+from robustray.plain import first_sentence
 from robustray.registry import KIND, SHORT, Options, Part, kinds, name_of, parts
 
 Schema = Mapping[str, Any]
@@ -59,13 +61,36 @@ def found(name: str, sections: Mapping[str, type[Options]]) -> str:
 def listed(kind: str) -> str:
     """A kind and a line for each of its parts."""
     width = max(map(len, parts(kind)))
-    lines = [f"  {name:{width}}  {summary(cls)}" for name, cls in parts(kind).items()]
+    below = " " * (width + 4)
+    lines = [
+        textwrap.fill(
+            summary(cls),
+            _WIDE,
+            initial_indent=f"  {name:{width}}  ",
+            subsequent_indent=below,
+            break_long_words=False,
+            break_on_hyphens=False,
+        )
+        for name, cls in parts(kind).items()
+    ]
     return "\n".join([f"every {kind}:", "", *lines])
 
 
 def summary(cls: type) -> str:
-    """The first line of a docstring."""
-    return docstring(cls).partition("\n")[0]
+    """The first sentence of a docstring, on one line."""
+    return first_sentence(_ended(opening(cls)[0]))
+
+
+def opening(cls: type) -> tuple[str, str]:
+    """The first paragraph of a docstring on one line, up to an empty line or to a formula, which is set in; and the rest."""
+    lines = docstring(cls).splitlines()
+    until = next((at for at, line in enumerate(lines) if not line.strip() or line[0] == " "), len(lines))
+    return " ".join(lines[:until]), "\n".join(lines[until:])
+
+
+def _ended(told: str) -> str:
+    """A full stop for what goes on in a formula, `is certain within eps:`, or has none."""
+    return told if told.endswith((".", "?", "!")) else f"{told.rstrip(' :;,')}."
 
 
 def docstring(cls: type) -> str:
@@ -101,7 +126,7 @@ def _options(cls: type[BaseModel], schema: Schema, defs: Schema, above: Keys) ->
             continue
         node = schema["properties"][name]
         inside = _inside(field)
-        described = field.description or (summary(inside) if inside else "")
+        described = field.description or (_ended(opening(inside)[0]) if inside else "")
         yield Option(dotted((*above, name)), words(node, defs), default(field), described)
         if inside is not None and not issubclass(inside, Part):
             yield from _options(inside, _resolved(node, defs), defs, (*above, name))

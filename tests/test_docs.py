@@ -14,6 +14,7 @@ from jsonschema import Draft7Validator
 from robustray import words as about
 from robustray.errors import UserError
 from robustray.options.yaml import Document
+from robustray.plain import first_sentence
 from robustray.registry import Part, kinds, name_of, parts
 from sweeps.space import Sweep
 from sweeps.space import reference as written_reference
@@ -76,6 +77,29 @@ def test_what_a_name_means() -> None:
     assert trials + "least 1\n" in about.found("search", written_reference.SECTIONS)
     with pytest.raises(UserError, match=r"^--explain one_cicle: nothing has this name; did you mean 'one_cycle'\?$"):
         about.found("one_cicle", written_reference.SECTIONS)
+
+
+def test_a_summary_is_a_whole_sentence() -> None:
+    """It is what a list of parts says of each, and an editor: docstrings break their lines, and go on in formulas."""
+    for cls in [*written_reference.SECTIONS.values(), *(cls for kind in kinds() for cls in parts(kind).values())]:
+        said = about.summary(cls)
+        assert said.endswith("."), said
+        assert said.count("(") - said.count(")") == 0, said
+        assert "\n" not in said
+    soup = about.summary(parts("derive")["soup"])
+    assert soup.startswith("Weight interpolation: ")
+    assert soup.endswith("Croce et al., arXiv:2302.10164).")
+    assert about.summary(parts("measure")["nearest_neighbour"]).endswith(" is certain within eps.")
+    for kind in kinds():
+        assert all(line.startswith("  ") and len(line) < 120 for line in about.listed(kind).splitlines()[2:])
+
+
+def test_a_sentence_ends_where_another_begins() -> None:
+    assert first_sentence("One of Yang et al. (2020. Not yet), arXiv:2003.02460 as it is. Two.") == (
+        "One of Yang et al. (2020. Not yet), arXiv:2003.02460 as it is."
+    )
+    assert first_sentence("One. `Two` is code.") == "One."
+    assert first_sentence("Of 1.5 to 2") == "Of 1.5 to 2"
 
 
 def test_values_in_words() -> None:

@@ -26,7 +26,7 @@ SLACK = 0.01
 
 @register
 class Lipschitz(PerImage):
-    """Mean over images of an estimate from below of (Yang et al., NeurIPS 2020, arXiv:2003.02460, section 4)
+    """Mean over images of the steepest slope in the threat, from below (Yang et al., NeurIPS 2020, arXiv:2003.02460, sec. 4):
 
         max over x' in the threat of   || g(x) - g(x') ||_1 / || x - x' ||_p,     p the norm of the threat,
 

@@ -173,7 +173,7 @@ def _kind(kind: str) -> str:
 
 
 def _part(cls: type[Part]) -> Iterator[str]:
-    first, _, rest = words.docstring(cls).partition("\n")
+    first, rest = words.opening(cls)
     yield from (f"## {name_of(cls)}", "", first, "")
     if rest.strip():
         yield from ("```text", rest.strip("\n"), "```", "")
