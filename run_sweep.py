@@ -49,13 +49,13 @@ def _version(wanted: bool) -> None:
 
 def _explain(name: str, space: Path | None) -> None:
     """Prints everything of that name, what the plugins of a space bring included: what it does, its paper, its options."""
-    from robustray import plugins, words
+    from robustray import explained, plugins
     from robustray.options.yaml import Document
-    from sweeps.space.reference import SECTIONS
+    from sweeps.space.reference import SECTIONS, TERMS
 
     if space is not None:  # its other mistakes are no matter now
         plugins.in_document(Document.read(path := _find(space)), path.parent)
-    typer.echo(words.found(name, SECTIONS))
+    typer.echo(explained.found(name, SECTIONS, TERMS))
 
 
 def _print_slurm(name: str, options: str, *, fresh: bool) -> None:

@@ -1,4 +1,4 @@
-"""What a part or a section of the YAML file is, in words: `--explain trades` and the pages of docs/reference."""
+"""What a part or a section of the YAML file is, in words: for `--explain trades` and the pages of docs/reference."""
 
 from __future__ import annotations
 
@@ -14,10 +14,9 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
-from robustray.errors import UserError, nearest
 from robustray.options.yaml import Keys, dotted, show
 from robustray.plain import first_sentence
-from robustray.registry import KIND, SHORT, Options, Part, kinds, name_of, parts
+from robustray.registry import KIND, SHORT, Options, Part, name_of, parts
 
 Schema = Mapping[str, Any]
 REQUIRED = "required"
@@ -38,24 +37,6 @@ class Option:
     values: str  # `a number, at least 0`
     default: str  # as YAML writes it, or `required`
     description: str
-
-
-def found(name: str, sections: Mapping[str, type[Options]]) -> str:
-    """Everything of this name: parts, a kind with the list of its parts, a section of the YAML file.
-
-    Args:
-        sections: the file's own keys that hold options.
-
-    Raises:
-        UserError: nothing has it.
-    """
-    texts = [text(parts(kind)[name]) for kind in kinds() if name in parts(kind)]
-    texts += [text(sections[name])] if name in sections else []
-    texts += [listed(name)] if name in kinds() else []
-    if not texts:
-        known = {part for kind in kinds() for part in (kind, *parts(kind))} | set(sections)
-        raise UserError(f"--explain {name}: nothing has this name; {nearest(name, known)}")
-    return f"\n\n{'-' * 80}\n\n".join(texts)
 
 
 def listed(kind: str) -> str:
@@ -101,17 +82,24 @@ def docstring(cls: type) -> str:
     return "\n".join([first, *(line[indent:].rstrip() for line in lines)])
 
 
-def text(cls: type[Options]) -> str:
-    """One part as `--explain` prints it: docstring, a line per option with its values below, cost, example."""
-    blocks = [f"{cls.kind} {name_of(cls)}" if issubclass(cls, Part) else cls.__name__, docstring(cls)]
-    lines = []
-    for option in options(cls):
-        lines += [f"  {option.name} = {option.default}  {option.description}".rstrip(), f"      {option.values}"]
-    blocks += ["\n".join(["Options", "", *lines])] if lines else ["No options."]
+def text(cls: type[Options], called: str = "") -> str:
+    """One part as `--explain` prints it: docstring, a line per option with its values below, cost, example.
+
+    Args:
+        called: the key of a section in the file, where this is none of a kind's parts.
+    """
+    blocks = [f"{cls.kind} {name_of(cls)}" if issubclass(cls, Part) else called, docstring(cls)]
+    table = [line for option in options(cls) for line in lines(option)]
+    blocks += ["\n".join(["Options", "", *table])] if table else ["No options."]
     if issubclass(cls, Part):
         blocks += [f"Cost: {told}" for told in [cost(cls)] if told]
         blocks.append("In a search space\n\n" + "\n".join(f"  {line}" for line in example(cls).splitlines()))
     return "\n\n".join(blocks)
+
+
+def lines(option: Option) -> list[str]:
+    """An option with its default and meaning, and the values it takes below."""
+    return [f"  {option.name} = {option.default}  {option.description}".rstrip(), f"      {option.values}"]
 
 
 def options(cls: type[Options]) -> list[Option]:
@@ -125,14 +113,14 @@ def _options(cls: type[BaseModel], schema: Schema, defs: Schema, above: Keys) ->
         if name == "name" and issubclass(cls, Part):
             continue
         node = schema["properties"][name]
-        inside = _inside(field)
-        described = field.description or (_ended(opening(inside)[0]) if inside else "")
+        below = inside(field)
+        described = field.description or (_ended(opening(below)[0]) if below else "")
         yield Option(dotted((*above, name)), words(node, defs), default(field), described)
-        if inside is not None and not issubclass(inside, Part):
-            yield from _options(inside, _resolved(node, defs), defs, (*above, name))
+        if below is not None and not issubclass(below, Part):
+            yield from _options(below, _resolved(node, defs), defs, (*above, name))
 
 
-def _inside(field: FieldInfo) -> type[Options] | None:
+def inside(field: FieldInfo) -> type[Options] | None:
     """The class of a field that holds options of its own."""
     united = get_origin(field.annotation) in (Union, types.UnionType)
     known = get_args(field.annotation) if united else (field.annotation,)

@@ -5,21 +5,25 @@ from __future__ import annotations
 import json
 import os
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 import yaml
 from jsonschema import Draft7Validator
 
+from robustray import explained
 from robustray import words as about
 from robustray.errors import UserError
 from robustray.options.yaml import Document
 from robustray.plain import first_sentence
 from robustray.registry import Part, kinds, name_of, parts
+from robustray.trial import TrialConfig
 from sweeps.space import Sweep
 from sweeps.space import reference as written_reference
 from sweeps.space import schema as written_schema
 from sweeps.space.distributions import KINDS, MEANING
+from sweeps.space.searching import Search
+from sweeps.space.stopping import Stopping
 from tests.sweeps.test_space_errors import GOOD, MISTAKES, NAME, with_line
 
 ROOT = Path(__file__).parents[1]
@@ -67,16 +71,42 @@ def test_the_example_of_a_part_is_a_valid_search_space(cls: type[Part]) -> None:
 def test_what_a_name_means() -> None:
     none = {kind: "none" in parts(kind) for kind in kinds()}
     assert sum(none.values()) >= 1
-    text = about.found("none", {})
+    text = explained.found("none", {})
     assert all(f"{kind} none\n" in text for kind, has in none.items() if has)
-    assert "every schedule:\n" in about.found("schedule", {})
-    assert "search.trials" not in about.found("search", written_reference.SECTIONS)
+    assert "every schedule:\n" in explained.found("schedule", {})
+    assert "search.trials" not in explained.found("search", written_reference.SECTIONS)
     trials = (
         "  trials = auto  how many trials; auto is 24, and all settings of a grid\n      auto or a whole number, at "
     )
-    assert trials + "least 1\n" in about.found("search", written_reference.SECTIONS)
+    assert trials + "least 1\n" in explained.found("search", written_reference.SECTIONS)
     with pytest.raises(UserError, match=r"^--explain one_cicle: nothing has this name; did you mean 'one_cycle'\?$"):
-        about.found("one_cicle", written_reference.SECTIONS)
+        explained.found("one_cicle", written_reference.SECTIONS)
+    with pytest.raises(
+        UserError, match=r"nothing has this name; lists of parts: attack, .*; sections: budget, .*wandb$"
+    ):
+        explained.found("xyzzyq", written_reference.SECTIONS, written_reference.TERMS)
+
+
+def test_every_section_option_and_value_of_a_space_is_explained_under_its_own_name() -> None:
+    def of(name: str) -> str:
+        return explained.found(name, written_reference.SECTIONS, written_reference.TERMS)
+
+    for name in written_reference.SECTIONS:
+        assert of(name).startswith(f"{name}\n\n")  # and not the name of a class
+    for option in {*Sweep.model_fields, *TrialConfig.model_fields} - {*written_reference.SECTIONS, *kinds()}:
+        assert option in of(option)
+    assert of("batch").startswith("trial.batch\n\nBatches of training images.\n")
+    assert "  validate_every = 1  epochs between validations" in of("checkpoints")
+    assert of("fidelity").startswith("fidelity\n\nA look at a setting")
+    assert of("objectives").startswith("objectives, an option\n\n  objectives = {clean_accuracy: max")
+    assert of("seed").count(", an option\n") == 2  # of the search and of a trial
+    for value in {*get_args(Search.model_fields["sampler"].annotation)} - {"auto", "none"}:
+        assert f"{value}, a value of search.sampler\n\n  sampler = auto  auto is the model" in of(value)
+        assert "\n\nWhat stands beside it: --explain search" in of(value)
+    for value in {*get_args(Stopping.model_fields["name"].annotation)} - {"auto", "none"}:
+        assert of(value).startswith(f"{value}, a value of stopping.name\n\n  name = auto  race pauses every trial")
+    assert "the logarithm is uniform" in of("loguniform")
+    assert "A metric, for `objectives`" in of("cost_passes")
 
 
 def test_a_summary_is_a_whole_sentence() -> None:

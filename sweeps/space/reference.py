@@ -53,6 +53,11 @@ SECTIONS: dict[str, type[Options]] = {
     "disk": Disk,
 }
 """The file's own keys that hold options, as `--explain` knows them."""
+TERMS = {kind: f"A distribution; below it stands {meaning}." for kind, meaning in MEANING.items()} | {
+    PRIOR: f"Beside a distribution: {OF_A_PRIOR}.",
+    **{name: f"A metric, for `objectives` and `constraints`: {metric.meaning}." for name, metric in METRICS.items()},
+}
+"""What else a file is written in, as `--explain` knows it."""
 OF_THE_JUDGE = "the judge's"
 """The default of what a training threat leaves out."""
 _NOTE = "<!-- Written by `make reference` from the fields of the options. Change those. -->\n\n"
