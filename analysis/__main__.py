@@ -149,14 +149,14 @@ def measures(
     from analysis import collect, explained, measured, printed
     from robustray.errors import UserError
     from sweeps import record
+    from sweeps.record import provenance
 
     snapshot = record.read(folder)
     df = collect.table(snapshot)
     found = explained.table(df, snapshot)
     if not found.rows:
-        raise UserError(
-            f"{folder}: no member is measured yet; --set measures=[lipschitz] and the same command take one"
-        )
+        take = provenance.again(folder, "--set", "measures=[lipschitz]")
+        raise UserError(f"{folder}: no member is measured yet; take a measure with: {take}")
     Console(width=None if sys.stdout.isatty() else _WIDE).print(printed.of_page(found))
     if csv is not None:
         df.loc[df["member"], ["trial", *measured.columns(snapshot)]].to_csv(csv, index=False)

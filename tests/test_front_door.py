@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+import yaml
 from numpy.typing import NDArray
 
 import run_sweep
@@ -248,6 +249,28 @@ def test_results_of_another_space_are_told_apart(door: Door, swept: Path) -> Non
     assert "holds another sweep of this name (judge.threat.eps: 0.1 -> 0.2; trial.schedule.lr: {" in err
     assert "--fresh" in err
     assert door.state() == before
+
+
+def test_measures_of_nobody_name_the_command_that_takes_one(door: Door, swept: Path) -> None:
+    about = swept / "sweep.yaml"
+    before = about.read_text(encoding="utf-8")
+    code, _, err = door("analysis measures results/small")
+    assert code == 2
+    assert err.endswith(
+        "measured yet; take a measure with: python run_sweep.py SPACE.yaml --set 'measures=[lipschitz]'\n"
+    )
+    known = yaml.safe_load(before)
+    known["resumed"] = [
+        {"command": "run_sweep.py 'my space.yaml' --fresh --trials 3"},
+        {"command": "derive results/small soup"},  # goes on with it too, and takes no --set
+        {"command": "run_sweep.py 'not closed"},
+    ]
+    about.write_text(yaml.safe_dump(known), encoding="utf-8")
+    try:
+        _, _, err = door("analysis measures results/small")
+    finally:
+        about.write_text(before, encoding="utf-8")
+    assert err.endswith(": python run_sweep.py 'my space.yaml' --trials 3 --set 'measures=[lipschitz]'\n")
 
 
 def test_two_drivers_on_one_folder(door: Door, swept: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import platform
+import shlex
 import subprocess
 from collections.abc import Iterable
 from datetime import UTC, datetime
@@ -111,6 +112,30 @@ def images(sweep: Sweep) -> dict[str, str]:
 def images_of(folder: Path) -> dict[str, str] | None:
     """The same of a folder's sweep, as it was when it began; None where that was not written down."""
     return (_read(folder / FILE) or {}).get("data")
+
+
+def again(folder: Path, *more: str) -> str:
+    """The command of run_sweep.py that goes on with a folder's sweep, as a shell takes it: the last that did, else one in which
+    the file is a stand-in.
+
+    Args:
+        more: words that it is to have besides.
+    """
+    known = _read(folder / FILE) or {}
+    resumed = known.get("resumed")
+    lives = [known, *(resumed if isinstance(resumed, list) else [])]
+    said = [words for life in lives if isinstance(life, dict) and (words := _split(life.get("command")))]
+    *_, last = [["run_sweep.py", "SPACE.yaml"], *said]
+    return f"python {shlex.join([*(word for word in last if word != '--fresh'), *more])}"
+
+
+def _split(command: object) -> list[str]:
+    """The words of a command of run_sweep.py; none of another's."""
+    try:
+        words = shlex.split(command) if isinstance(command, str) else []
+    except ValueError:  # a quote that is not closed
+        return []
+    return words if words[:1] == ["run_sweep.py"] else []
 
 
 def check_trained(sweep: Sweep, folder: Path, trials: Iterable[TrialRecord]) -> None:
