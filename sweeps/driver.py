@@ -46,6 +46,7 @@ from sweeps.record.journal import JOURNAL
 from sweeps.record.ledger import Ledger
 from sweeps.record.lives import Lives
 from sweeps.record.lock import FolderLock
+from sweeps.record.points import derived
 from sweeps.record.quota import Quota
 from sweeps.record.waiting import with_room
 from sweeps.running import evidence, packing, stop_file
@@ -211,11 +212,8 @@ def drive(
         session=session,
         settled=lambda: not controller.running and judging.idle(),
     )
-    done, resumed = len(record.ended()), bool(record.trials())
-    amount = (
-        f"{sweep.wanted} trials" if controller.pausing is None else f"{sweep.trials} whole trainings' worth of epochs"
-    )
-    bus(Said(f"{sweep.name}: {amount}" + (f", {done} done before" if done else "")))
+    resumed = bool(record.trials())
+    bus(Said(f"{sweep.name}: {amount(sweep, done_before(record), pauses=controller.pausing is not None)}"))
     if waiting := str(controller.taken_back):
         bus(Said(waiting))
     measuring = Measuring(sweep, record, bus, session=session, members=lambda: judging.members)
@@ -236,6 +234,26 @@ def drive(
         if budget.options.limited:
             bus(Concluded(f"budget: {budget.spent() or f'{budget.left()}; none was spent before the trials were'}"))
     return not interrupted
+
+
+def done_before(record: Record) -> int:
+    """How many trials have ended: points that were derived are none."""
+    return sum(not derived(record.trial(number)) for number in record.ended())
+
+
+def amount(sweep: Sweep, done: int, *, pauses: bool) -> str:
+    """How much a sweep is to do, and how much of it was done before: `24 trials, 8 done before`.
+
+    Args:
+        pauses: whether trials wait at rungs: then epochs are counted.
+    """
+    if pauses:
+        asked = f"{sweep.trials} whole trainings' worth of epochs"
+    elif done > sweep.wanted:  # it was extended, and is asked for as it was at first
+        return f"{done} trials done before, more than the {sweep.wanted} asked for"
+    else:
+        asked = f"{sweep.wanted} trials"
+    return asked + (f", {done} done before" if done else "")
 
 
 def _work(sweep: Sweep, record: Record, place: Place, queue: Queue, first: Job, tell: Listener) -> bool:

@@ -15,10 +15,11 @@ from robustray.judging.cost import seconds_per_image
 from robustray.training import Trainer
 from robustray.training import cost as timing
 from robustray.trial import TrialConfig
-from sweeps import dry_run, record
+from sweeps import driver, dry_run, record
 from sweeps.deriving import ahead
 from sweeps.search import reserve
 from sweeps.space import Sweep
+from tests.analysis import made as the
 from tests.robustray.made import batch, network
 from tests.sweeps.small import SPACE, run_quietly, small_sweep
 
@@ -92,6 +93,16 @@ def test_costs_add_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert cost.judging[0] < cost.judging[1] < cost.judging[2]
     every = sweep.model_copy(update={"judge": sweep.judge.model_copy(update={"trials": "none"})})
     assert dry_run._judging(every, next(iter(every.examples()))) == ((0.0, 0.0, 0.0), (0.0, 0.0, 0.0))
+
+
+def test_what_was_done_before_is_said_so_that_it_adds_up(tmp_path: Path) -> None:
+    sweep = small_sweep(tmp_path)
+    assert driver.amount(sweep, 0, pauses=False) == "5 trials"
+    assert driver.amount(sweep, 2, pauses=False) == "5 trials, 2 done before"
+    assert driver.amount(sweep, 7, pauses=False) == "7 trials done before, more than the 5 asked for"
+    assert driver.amount(sweep, 7, pauses=True) == "5 whole trainings' worth of epochs, 7 done before"
+    with record.Record(the.sweep(tmp_path / "made", trials=8, derived=True), the.OBJECTIVES) as points_too:
+        assert len(points_too.ended()) > driver.done_before(points_too) == 8
 
 
 def test_a_probe_leaves_no_folder_and_counts_the_whole_training(
