@@ -144,8 +144,10 @@ def estimate(sweep: Sweep, configs: Sequence[TrialConfig], *, threads: int) -> C
     trials = sweep.wanted
     seconds = [cost.seconds for cost in costs]
     mean = statistics.fmean(seconds)
-    apart = max(SURE * mean, max(seconds) - mean, mean - min(seconds)) if len(seconds) > 1 else mean / 2
-    training = (trials * max(0.0, mean - apart), trials * mean, trials * (mean + apart))
+    sure = SURE if len(seconds) > 1 else 0.5
+    # Each end by itself: one dear trial among cheap ones does not make the others cost nothing.
+    low, high = min(*seconds, (1 - sure) * mean), max(*seconds, (1 + sure) * mean)
+    training = (trials * low, trials * mean, trials * high)
     best = any(config.checkpoints.select == "best_robust" for config in configs)
     disk = sweep.states() * max(cost.files(best) for cost in costs)
     judging, points = _judging(sweep, configs[0])
@@ -324,6 +326,8 @@ def _sig(hours: float) -> str:
 
 
 def _clock(seconds: float) -> str:
+    if seconds < 1:
+        return f"{seconds:.1g} s"  # 0.3 s, and not 0 s
     if seconds < 90:
         return f"{seconds:.0f} s"
     if seconds < 5400:

@@ -82,6 +82,9 @@ def test_costs_add_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     cost = dry_run.estimate(sweep, [config for _, config in dry_run.first_trials(sweep, 3)], threads=1)
     assert cost.training == pytest.approx((2500.0, 3500.0, 4500.0))  # 25, 35 and 45 seconds a trial
     assert cost.disk == 100 * 2000
+    costs = iter([0.1, 0.1, 9.0])  # one dear trial among cheap ones
+    uneven = dry_run.estimate(sweep, [config for _, config in dry_run.first_trials(sweep, 3)], threads=1)
+    assert uneven.training == pytest.approx((600.0, 3566.67, 9500.0), rel=1e-4)
     pauses = ("trial.schedule.epochs=12", "stopping={name: pareto_halving, rungs: [3, 6]}")
     paused = small_sweep(tmp_path / "paused", "search.trials=100", *pauses)
     costs = iter([2.0, 3.0, 4.0])
@@ -152,7 +155,10 @@ def test_a_trial_that_cannot_be_trained_is_one_line(tmp_path: Path, monkeypatch:
     assert "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize(("seconds", "said"), [(5, "5 s"), (600, "10 min"), (7200, "2.0 h"), (400_000, "4.6 days")])
+@pytest.mark.parametrize(
+    ("seconds", "said"),
+    [(0.3, "0.3 s"), (0.99, "1 s"), (5, "5 s"), (600, "10 min"), (7200, "2.0 h"), (400_000, "4.6 days")],
+)
 def test_durations(seconds: float, said: str) -> None:
     assert dry_run._clock(seconds) == said
 
