@@ -102,7 +102,9 @@ def sweep(
     fresh: Annotated[bool, typer.Option("--fresh", help="Rename old results of this name and start anew.")] = False,
     dry_run: Annotated[
         bool,
-        typer.Option("--dry-run", help="Check everything, show the first trials, hours and disk; start nothing."),
+        typer.Option(
+            "--dry-run", help="Check everything, show what is done, the next trials, hours and disk; start nothing."
+        ),
     ] = False,
     budget: Annotated[
         str | None,
@@ -167,7 +169,8 @@ def sweep(
     if dry_run:
         from sweeps.dry_run import show
 
-        show(wanted, _say, slots=1 if backend is Backend.local else None)
+        there = None if fresh else _there(results, wanted.name)
+        show(wanted, _say, slots=1 if backend is Backend.local else None, folder=there)
         return
 
     from sweeps.storage.opened import results_of
@@ -176,6 +179,17 @@ def sweep(
         _run(wanted, place, backend, deadline, fresh=fresh, quiet=quiet, verbose=verbose, watch=watch, budget=budget)
     if place.lacks is not None:
         raise typer.Exit(NOT_COPIED)
+
+
+def _there(results: str, name: str) -> Path:
+    """The folder on this machine in which results lie, or would; nothing is brought."""
+    from sweeps.storage import names
+
+    if not names.is_url(results):
+        return Path(results) / name
+    folder = names.cache(names.checked(results)) / name
+    _say(f"of {results} only what lies in {folder} is looked at")
+    return folder
 
 
 def _run(

@@ -1,15 +1,14 @@
 """What a sweep would do and cost, without doing it: the options it searches, its first trials, hours and disk.
 
 A few steps of some sampled trials are trained, and a few iterations of each attack run, in folders that are thrown away.
-Nothing is written where results lie.
+Where a part of it is done already, that is said, and what is left is estimated. Nothing is written where results lie.
 """
 
 from __future__ import annotations
 
 import statistics
-import tempfile
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,19 +19,18 @@ from robustray import plain
 from robustray.attacks.versions import strength
 from robustray.errors import UserError
 from robustray.trial import TrialConfig
-from sweeps import driver
+from sweeps import begun, driver
+from sweeps.begun import Begun
 from sweeps.deriving import ahead
-from sweeps.record import Record
+from sweeps.record import provenance
 from sweeps.running import packing
 from sweeps.running.packing import Machine, Share
 from sweeps.running.queues import Job
 from sweeps.running.worker import open_task
 from sweeps.search import warm_start
 from sweeps.search.budget import HOUR, figures, paid
-from sweeps.search.controller import Controller
 from sweeps.search.looks import Looks
 from sweeps.search.reserve import test_images
-from sweeps.search.stopping import policy
 from sweeps.space import Sweep, durations, templates
 from sweeps.space.distributions import UNKNOWN
 
@@ -66,24 +64,34 @@ class Cost:
         return low, middle, high
 
 
-def show(sweep: Sweep, write: Callable[[str], None], *, slots: int | None = None) -> None:
+def show(sweep: Sweep, write: Callable[[str], None], *, slots: int | None = None, folder: Path | None = None) -> None:
     """Checks everything that can be checked before a sweep, and says what it would be.
 
     Args:
         slots: how many jobs run at a time; this machine's when None.
+        folder: the sweep's, which may hold a part of it already; None for one that begins anew.
 
     Raises:
-        UserError: the data is missing or does not fit; a sampled trial cannot be trained.
+        UserError: the data is missing or does not fit; a sampled trial cannot be trained; the folder holds another sweep.
     """
+    sweep, asked = sweep.settled() if folder is None else provenance.settled(sweep, folder, fresh=False), sweep
     for warning in driver.look_ahead(sweep):
         write(f"warning: {warning}")
-    sweep, asked = sweep.settled(), sweep
     if told := asked.stops_as(sweep):
         write(told)
-    warm_start.found(sweep, write)
-    trials = first_trials(sweep, SHOWN)
+    before = folder if folder is not None and begun.check(sweep, folder) else None
+    if before is None:
+        warm_start.found(sweep, write)
+    state, known = _following(sweep, SHOWN, before)
     _options(sweep, write)
-    _trials(sweep, trials, write)
+    if not state.left:
+        write("")
+        write(f"{_amount(sweep, state)}.")
+        write("What is not judged, derived or measured of them yet would be; nothing was started, nothing was written.")
+        return
+    first = "The first trials:" if sweep.stopping.pauses else f"The first of {sweep.wanted} trials:"
+    _trials(known, write, "The next trials:" if before else first)
+    trials = list(known.values())
     if any(config.script for _, config in trials):
         for _, config in trials:
             config.network()
@@ -92,11 +100,11 @@ def show(sweep: Sweep, write: Callable[[str], None], *, slots: int | None = None
     write("timing a few steps ...")
     machine = _machine()
     share = _share(sweep, trials[0][1], machine)
-    cost = estimate(sweep, [config for _, config in trials][:PROBED], threads=share.threads)
+    cost = estimate(sweep, [config for _, config in trials][:PROBED], threads=share.threads, state=state)
     places = slots or max(1, share.jobs_on(machine.cores, machine.gpus))
     each = f", {share.processes} processes each" if share.processes > 1 else ""
     each += f", {share.threads} threads each" if share.threads > 1 else ""
-    write(f"{_amount(sweep)}, {_judged(sweep)}; {places} at a time on this machine{each}")
+    write(f"{_amount(sweep, state)}, {_judged(sweep)}; {places} at a time on this machine{each}")
     if sweep.fidelity is not None:
         write(f"  looks      {_looks(sweep, [config for _, config in trials])}")
     write(f"  training   {_device_time(cost.training)}")
@@ -109,7 +117,7 @@ def show(sweep: Sweep, write: Callable[[str], None], *, slots: int | None = None
     at_a_time = places * share.processes  # devices: what a trial takes of them all is what it took of one
     low, middle, high = (seconds / at_a_time for seconds in cost.total)
     write(f"  wall time  about {_clock(middle)} ({_clock(low)} to {_clock(high)})")
-    for line in _budget(sweep, cost, at_a_time):
+    for line in _budget(sweep, cost, at_a_time, state):
         write(line)
     write(f"  disk       about {_bytes(cost.disk)}{_states(sweep)}")
     write(f"Timed on {cost.probed} of the trials above; nothing was started, nothing was written.")
@@ -117,19 +125,27 @@ def show(sweep: Sweep, write: Callable[[str], None], *, slots: int | None = None
 
 def first_trials(sweep: Sweep, count: int) -> list[tuple[dict[str, Any], TrialConfig]]:
     """What the sampler tries first, before it has learnt anything; as in the sweep itself."""
-    drawn: list[tuple[dict[str, Any], TrialConfig]] = []
-    with tempfile.TemporaryDirectory() as folder, Record(Path(folder), sweep.objectives) as record:
-        controller = Controller(sweep, record, policy(sweep), lambda event: None, session="dry run")
-        while len(drawn) < count and isinstance(job := controller.next(), Job):
-            params = dict(record.trial(job.number).params)
-            drawn.append((params, sweep.trial_config(params)))
+    return list(_following(sweep, count, None)[1].values())
+
+
+def _following(
+    sweep: Sweep, count: int, folder: Path | None
+) -> tuple[Begun, dict[int, tuple[dict[str, Any], TrialConfig]]]:
+    """How far the sweep in a folder is, and what would be tried next, by its number."""
+    drawn: dict[int, tuple[dict[str, Any], TrialConfig]] = {}
+    with begun.controlled(sweep, folder) as (controller, state):
+        while len(drawn) < min(count, state.left) and isinstance(job := controller.next(), Job):
+            params = dict(controller.record.trial(job.number).params)
+            drawn[job.number] = params, sweep.trial_config(params)
+    if folder is not None and not drawn:  # a trial's worth may be left that nobody begins any more
+        return replace(state, left=0), drawn
     if not drawn:
         raise UserError(f"{sweep.name}: of {sweep.trials} draws none makes a trial; narrow what is searched")
-    return drawn
+    return state, drawn
 
 
-def estimate(sweep: Sweep, configs: Sequence[TrialConfig], *, threads: int) -> Cost:
-    """Device-seconds and bytes of the whole sweep, from timed pieces of some of its trials, on so many CPU threads."""
+def estimate(sweep: Sweep, configs: Sequence[TrialConfig], *, threads: int, state: Begun | None = None) -> Cost:
+    """Device-seconds and bytes of what is left of a sweep, from timed pieces of some of its trials, on so many CPU threads."""
     from robustray.training import cost as timing
 
     costs: list[TrialCost] = []
@@ -141,7 +157,8 @@ def estimate(sweep: Sweep, configs: Sequence[TrialConfig], *, threads: int) -> C
         except Exception as error:
             why = f"{type(error).__name__}: {plain.line(error)}"
             raise UserError(f"sampled trial {number} cannot be trained: {why}") from error
-    trials = sweep.wanted
+    state = state or Begun(sweep.wanted)
+    trials = state.left
     seconds = [cost.seconds for cost in costs]
     mean = statistics.fmean(seconds)
     sure = SURE if len(seconds) > 1 else 0.5
@@ -149,12 +166,12 @@ def estimate(sweep: Sweep, configs: Sequence[TrialConfig], *, threads: int) -> C
     low, high = min(*seconds, (1 - sure) * mean), max(*seconds, (1 + sure) * mean)
     training = (trials * low, trials * mean, trials * high)
     best = any(config.checkpoints.select == "best_robust" for config in configs)
-    disk = sweep.states() * max(cost.files(best) for cost in costs)
-    judging, points = _judging(sweep, configs[0])
+    disk = sweep.states(state.left, state.waiting) * max(cost.files(best) for cost in costs)
+    judging, points = _judging(sweep, configs[0], state.left)
     return Cost(training, judging, disk, len(costs), points)
 
 
-def _judging(sweep: Sweep, config: TrialConfig) -> tuple[Interval, Interval]:
+def _judging(sweep: Sweep, config: TrialConfig, left: float) -> tuple[Interval, Interval]:
     """Of trials, and of derived points."""
     judge = sweep.judge
     if judge.trials == "none":
@@ -171,27 +188,31 @@ def _judging(sweep: Sweep, config: TrialConfig) -> tuple[Interval, Interval]:
         share = 1.0 if judge.trials == "all" else share
         validation = images * (share * in_full + (1 - share) * tier * (1 + standing) / 2)
         each = sure * (validation + test * min(share, ON_FRONTIER[2]) * in_full)
-        found.append(each * sweep.wanted)
-        points.append(each * ahead.judgements(sweep.derive, share * sweep.wanted))
+        found.append(each * left)
+        points.append(each * ahead.judgements(sweep.derive, share * sweep.wanted) * left / sweep.wanted)
     return (found[0], found[1], found[2]), (points[0], points[1], points[2])
 
 
-def _budget(sweep: Sweep, cost: Cost, places: int) -> Iterator[str]:
-    """What all trials are expected to take of each budget; after how many it ends the search where that is more."""
+def _budget(sweep: Sweep, cost: Cost, places: int, state: Begun) -> Iterator[str]:
+    """What all trials are expected to take of each budget, with what was spent of it before; after how many it ends the search
+    where that is more.
+    """
     options, middle = sweep.budget, cost.total[1]
-    told: list[tuple[str, float]] = []
+    told: list[tuple[str, float, float]] = []  # with the shares that are expected in all, and were spent before
     if options.wall is not None:
-        wall = middle / places
-        told.append((f"{durations.said(wall)} of {durations.said(options.wall)} of wall time", wall / options.wall))
-    hours = middle / HOUR
+        wall = state.wall + middle / places
+        said = f"{durations.said(wall)} of {durations.said(options.wall)} of wall time"
+        told.append((said, wall / options.wall, state.wall / options.wall))
+    before, hours = state.device / HOUR, (state.device + middle) / HOUR
     if (most := options.device_hours) is not None:
-        told.append((f"{figures(hours)} of {figures(most)} device-hours", hours / most))
+        told.append((f"{figures(hours)} of {figures(most)} device-hours", hours / most, before / most))
     if (money := options.money) is not None:
         said = paid(hours * money.per_device_hour, money.at_most, money.currency)
-        told.append((said, hours / money.device_hours))
-    for said, share in told:
-        ends = f": it ends the search after about {sweep.wanted / share:.0f} trials" if share > 1 else ""
-        yield f"  budget     about {said}{ends}"
+        told.append((said, hours / money.device_hours, before / money.device_hours))
+    for said, share, spent in told:
+        more = state.left * max(0.0, 1 - spent) / (share - spent) if share > 1 and share > spent else 0.0
+        after = f": it ends the search after about {sweep.wanted - state.left + more:.0f} trials"
+        yield f"  budget     about {said}{after if share > 1 else ''}"
 
 
 def _points(sweep: Sweep, cost: Cost) -> str:
@@ -253,12 +274,12 @@ def _options(sweep: Sweep, write: Callable[[str], None]) -> None:
         write(line)
 
 
-def _trials(sweep: Sweep, trials: Sequence[tuple[dict[str, Any], TrialConfig]], write: Callable[[str], None]) -> None:
+def _trials(trials: Mapping[int, tuple[dict[str, Any], TrialConfig]], write: Callable[[str], None], head: str) -> None:
     write("")
-    write("The first trials:" if sweep.stopping.pauses else f"The first of {sweep.wanted} trials:")
-    names = list(dict.fromkeys(name for params, _ in trials for name in params))
+    write(head)
+    names = list(dict.fromkeys(name for params, _ in trials.values() for name in params))
     table = Table("", *names, "passes per image", box=None, pad_edge=False, header_style="bold")
-    for number, (params, config) in enumerate(trials):
+    for number, (params, config) in trials.items():
         values = [_short(params[name]) if name in params else "" for name in names]
         table.add_row(f"{number:04d}", *values, _passes(config))
     for line in _lines(table):
@@ -266,10 +287,15 @@ def _trials(sweep: Sweep, trials: Sequence[tuple[dict[str, Any], TrialConfig]], 
     write("")
 
 
-def _amount(sweep: Sweep) -> str:
-    if not sweep.stopping.pauses:
-        return f"{sweep.wanted} trials"
-    return f"{sweep.trials} whole trainings' worth of epochs, spread over more trials than that"
+def _amount(sweep: Sweep, state: Begun) -> str:
+    """`24 trials, 20 done before, 4 to do`."""
+    pauses = sweep.stopping.pauses
+    said = driver.amount(sweep, state.done, pauses=pauses)
+    if not state.left:
+        return f"{said}{':' if state.done > sweep.wanted else ','} none to do"
+    if state.done or state.left < sweep.wanted:
+        said += f", {f'{state.left:.3g} of them' if pauses else int(state.left)} to do"
+    return f"{said}, spread over more trials than that" if pauses else said
 
 
 def _states(sweep: Sweep) -> str:

@@ -241,9 +241,10 @@ def test_flags_and_commands_are_refused_by_name(command: str, said: str, door: D
     assert door.state() == before
 
 
-def test_results_of_another_space_are_told_apart(door: Door, swept: Path) -> None:
+@pytest.mark.parametrize("how", ["", " --dry-run"])
+def test_results_of_another_space_are_told_apart(door: Door, swept: Path, how: str) -> None:
     before = door.state()
-    code, _, err = door(f"{RUN} --set trial.schedule.lr=0.3 --set judge.threat.eps=0.2")
+    code, _, err = door(f"{RUN} --set trial.schedule.lr=0.3 --set judge.threat.eps=0.2{how}")
     assert code == 2
     assert len(err.splitlines()) == 1
     assert "holds another sweep of this name (judge.threat.eps: 0.1 -> 0.2; trial.schedule.lr: {" in err

@@ -46,22 +46,10 @@ def prepare(sweep: Sweep, folder: Path, *, fresh: bool) -> Path | None:
     """
     moved = _set_aside(folder) if fresh else None
     path = folder / FILE
-    _look(folder)
-    known = _read(path)
-    if known is not None:
-        found = sweep.difference(known.get("space", {}))
-        if known.get("data", images(sweep)) != images(sweep):
-            found.append("the images are others than before")
-        if found:
-            raise UserError(
-                f"{folder}: holds another sweep of this name ({_listed(found)}); give the new one another name, or --fresh to "
-                "rename the old folder"
-            )
-        known["space"] = sweep.resolved()  # trials and resources may differ
-    elif (folder / "study.journal").exists():
-        raise UserError(f"{folder}: has a record but no readable {FILE}; put it back, or --fresh to rename the folder")
+    if (before := known(sweep, folder)) is not None:
+        about = {**before, "space": sweep.resolved()}  # trials and resources may differ
     else:
-        known = {
+        about = {
             "space": sweep.resolved(),
             "space_hash": sweep.space_hash,
             "data": images(sweep),
@@ -71,8 +59,30 @@ def prepare(sweep: Sweep, folder: Path, *, fresh: bool) -> Path | None:
         }
     folder.mkdir(parents=True, exist_ok=True)
     plugins.keep(sweep.plugins, folder)
-    _write(path, known)
+    _write(path, about)
     return moved
+
+
+def known(sweep: Sweep, folder: Path) -> dict[str, Any] | None:
+    """What is written down of a sweep in its folder, which may be continued; None where there is nothing. Writes nothing.
+
+    Raises:
+        UserError: as `prepare`.
+    """
+    _look(folder)
+    before = _read(folder / FILE)
+    if before is not None:
+        found = sweep.difference(before.get("space", {}))
+        if before.get("data", images(sweep)) != images(sweep):
+            found.append("the images are others than before")
+        if found:
+            raise UserError(
+                f"{folder}: holds another sweep of this name ({_listed(found)}); give the new one another name, or --fresh to "
+                "rename the old folder"
+            )
+    elif (folder / "study.journal").exists():
+        raise UserError(f"{folder}: has a record but no readable {FILE}; put it back, or --fresh to rename the folder")
+    return before
 
 
 def settled(sweep: Sweep, folder: Path, *, fresh: bool) -> Sweep:

@@ -16,6 +16,7 @@ from robustray.training import Trainer
 from robustray.training import cost as timing
 from robustray.trial import TrialConfig
 from sweeps import driver, dry_run, record
+from sweeps.begun import Begun
 from sweeps.deriving import ahead
 from sweeps.search import reserve
 from sweeps.space import Sweep
@@ -24,9 +25,9 @@ from tests.robustray.made import batch, network
 from tests.sweeps.small import SPACE, run_quietly, small_sweep
 
 
-def _said(sweep: Sweep, slots: int | None = None) -> str:
+def _said(sweep: Sweep, slots: int | None = None, folder: Path | None = None) -> str:
     lines: list[str] = []
-    dry_run.show(sweep, lines.append, slots=slots)
+    dry_run.show(sweep, lines.append, slots=slots, folder=folder)
     return "\n".join(lines)
 
 
@@ -61,12 +62,45 @@ def test_points_are_counted_and_cost_no_training(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("sampler", ["random", "tpe"])
 def test_the_first_trials_are_those_of_the_sweep(sampler: str, tmp_path: Path) -> None:
-    sweep = small_sweep(
-        tmp_path, f"search.sampler={sampler}", "search.trials=3", "judge.trials=none", "trial.schedule.epochs=1"
+    options = (f"search.sampler={sampler}", "judge.trials=none", "trial.schedule.epochs=1")
+    sweep, fewer, more = (
+        small_sweep(tmp_path / str(trials), *options, f"search.trials={trials}") for trials in (3, 2, 5)
     )
     shown = dry_run.first_trials(sweep, 5)
-    run_quietly(sweep, tmp_path / "run")
-    assert [params for params, _ in shown] == [trial.params for trial in record.read(tmp_path / "run").trials]
+    run = tmp_path / "run"
+    run_quietly(sweep, run)
+    assert [params for params, _ in shown] == [trial.params for trial in record.read(run).trials]
+
+    before = _state(run)
+    assert "3 trials, 3 done before, none to do." in _said(sweep, folder=run)
+    assert "3 trials done before, more than the 2 asked for: none to do." in _said(fewer, folder=run)
+    said = _said(more, folder=run)
+    assert "5 trials, 3 done before, 2 to do, no judging" in said
+    assert re.search(r"^The next trials:\n.*\n0003 .*\n0004 .*\n\n", said, re.MULTILINE)
+    other = small_sweep(tmp_path / "other", "trial.schedule.epochs=2", "judge.trials=none")
+    with pytest.raises(UserError, match=r"holds another sweep of this name \(.*trial.schedule.epochs: 1 -> 2") as told:
+        _said(other, folder=run)
+    with pytest.raises(UserError) as refused:
+        run_quietly(other, run)
+    assert str(told.value) == str(refused.value)
+    assert _state(run) == before, "nothing was written"
+    following = [params for params, _ in dry_run._following(more, 5, run)[1].values()]
+    run_quietly(more, run)
+    assert following == [trial.params for trial in record.read(run).trials[3:]]
+
+
+def _state(folder: Path) -> dict[str, bytes]:
+    return {str(path): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
+
+
+def test_what_was_spent_counts_in_a_budget(tmp_path: Path) -> None:
+    sweep = small_sweep(tmp_path, "budget={wall: 100s, device_hours: 1}", "search.trials=10")
+    cost = dry_run.Cost(training=(1.0, 80.0, 90.0), judging=(0.0, 0.0, 0.0), disk=1, probed=1)
+    (wall, device) = dry_run._budget(sweep, cost, 1, Begun(left=4, done=6, wall=60.0, device=3600 - 60.0))
+    assert wall.endswith("of wall time: it ends the search after about 8 trials"), "half of what is left"
+    assert device.endswith("of 1 device-hours: it ends the search after about 9 trials")
+    (wall, device) = dry_run._budget(sweep, cost, 1, Begun(left=10))
+    assert "ends" not in wall + device
 
 
 def test_costs_add_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -95,7 +129,7 @@ def test_costs_add_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert cost.judging[1] == pytest.approx(validation + test)
     assert cost.judging[0] < cost.judging[1] < cost.judging[2]
     every = sweep.model_copy(update={"judge": sweep.judge.model_copy(update={"trials": "none"})})
-    assert dry_run._judging(every, next(iter(every.examples()))) == ((0.0, 0.0, 0.0), (0.0, 0.0, 0.0))
+    assert dry_run._judging(every, next(iter(every.examples())), 5) == ((0.0, 0.0, 0.0), (0.0, 0.0, 0.0))
 
 
 def test_what_was_done_before_is_said_so_that_it_adds_up(tmp_path: Path) -> None:
@@ -177,7 +211,7 @@ def test_test_is_as_large_as_its_source_says(tmp_path: Path, monkeypatch: pytest
 @pytest.mark.parametrize("told", [True, False])
 def test_only_a_guess_is_called_one(told: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     cost = dry_run.Cost(training=(1.0, 2.0, 3.0), judging=(1.0, 2.0, 3.0), disk=1, probed=1)
-    monkeypatch.setattr(dry_run, "estimate", lambda sweep, configs, threads: cost)
+    monkeypatch.setattr(dry_run, "estimate", lambda sweep, configs, threads, state: cost)
     if not told:
         monkeypatch.setattr(Digits, "test_images", DataSource.test_images)
     said = _said(small_sweep(tmp_path, "judge.images.test=all"), slots=1)
