@@ -97,6 +97,7 @@ class Status(_Part):
     slots: Amount = 1  # jobs at a time
     dashboard: str | None = None
     elapsed: Seconds = 0.0  # of this life of the driver
+    worked: Seconds = 0.0  # at work, in all lives
     quiet: Seconds = 0.0  # since a job last said something
     left: Seconds | None = None  # until the end, as far as it can be guessed
     until: float | None = None  # a deadline, from now

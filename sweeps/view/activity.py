@@ -55,6 +55,7 @@ class Activity:
         self.events: deque[str] = deque(maxlen=EVENTS)
         self.speed: float | None = None  # training images per second of one trial at work
         self.worked = 0.0  # seconds of jobs that ended
+        self.spent = 0.0  # device-seconds of jobs that ended
         self.first: float | None = None  # when the first job began
         self.last = self.since  # when one last ended
 
@@ -71,6 +72,8 @@ class Activity:
                 case JobHeard(job, result):
                     self._heard(job, result)
                 case JobEnded(job, end):
+                    run = self.runs.get(job.name)
+                    self.spent += max(end.device_seconds, 0.0 if run is None else _device_seconds(run))
                     self.worked, self.last = self.worked + end.device_seconds / _processes(job), self.clock()
                     self._ended(job, end.result)
                 case AttackDone():
@@ -92,6 +95,12 @@ class Activity:
             unheard = sum(until - run.heard for run in self.runs.values())  # at work since, for all that is known
             span = slots * (until - self.first)
             return min(1.0, (self.worked + heard + unheard) / span) if span > 0 else None
+
+    @property
+    def device_seconds(self) -> float:
+        """Of all jobs of this life, as the ledger will have them: those at work as far as they were heard of."""
+        with self.lock:
+            return self.spent + sum(map(_device_seconds, self.runs.values()))
 
     def line(self, line: str) -> None:
         """A line is shown of what has happened."""
@@ -134,3 +143,7 @@ def _processes(job: Job) -> int:
 def _number(result: Mapping[str, Any], key: str) -> float | None:
     value = result.get(key)
     return float(value) if isinstance(value, int | float) and math.isfinite(value) else None
+
+
+def _device_seconds(run: Run) -> float:
+    return _number(run.result, "device_seconds") or 0.0

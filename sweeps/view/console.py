@@ -236,6 +236,7 @@ class Console:
                 placed.slots,
                 placed.dashboard,
             )
+            self._watch.placed()
         self._say(f"running {placed.described}" + (f", dashboard at {placed.dashboard}" if placed.dashboard else ""))
 
     def _begun(self, job: Job) -> None:

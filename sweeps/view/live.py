@@ -62,6 +62,7 @@ class Frame:
     events: Sequence[str]
     mood: Mood
     budget: str = ""  # what is spent of it
+    worked: float = 0.0  # in all lives of the driver, where `elapsed` is this one's
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         height = max(1, options.height or console.height - 1)

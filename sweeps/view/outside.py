@@ -10,7 +10,7 @@ from typing import Any
 
 from robustray.errors import UserError
 from robustray.plain import plain
-from sweeps.record import JOURNAL, journal, ledger, liveness, lives, provenance
+from sweeps.record import JOURNAL, journal, liveness, provenance
 from sweeps.record import status as statuses
 from sweeps.record.liveness import Driver
 from sweeps.record.status import Phase, Status
@@ -70,7 +70,6 @@ def _of_record(folder: Path, said: Status | None) -> Status:
     watch = Watch(sweep, folder, lambda: snapshot, Activity())
     phase: Phase = "stopped" if said is None or said.phase == "at work" else said.phase
     found = status(watch.frame("over"), snapshot, phase)
-    spent = ledger.read(folder)
     kept = (
         {}
         if said is None
@@ -79,10 +78,9 @@ def _of_record(folder: Path, said: Status | None) -> Status:
     kept |= {} if said is None else {"error": said.error, "busy": said.busy, "elapsed": said.elapsed}
     return found.model_copy(
         update={
+            "elapsed": 0.0,
             **kept,
-            "elapsed": lives.read(folder) or kept.get("elapsed", 0.0),
             "left": None,
-            "device_seconds": max(found.device_seconds, spent.total if spent is not None else 0.0),
             "events": _events(folder / EVENTS_FILE),
         }
     )

@@ -37,6 +37,7 @@ def status(frame: Frame, snapshot: Snapshot, phase: Phase, **of_the_driver: Any)
         slots=frame.slots,
         dashboard=frame.dashboard,
         elapsed=frame.elapsed,
+        worked=frame.worked,
         left=_finite(frame.left),
         until=_finite(frame.until),
         budget=frame.budget,

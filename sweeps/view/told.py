@@ -45,7 +45,8 @@ def told(seen: Seen) -> RenderableType:
 
 
 def _lines(status: Status) -> Iterator[tuple[str, str]]:
-    ran = f"{clock(status.elapsed)} of work" if status.elapsed else ""
+    worked = status.worked or status.elapsed  # a driver of before says its own life alone
+    ran = f"{clock(worked)} of work" if worked else ""
     yield "where", ", ".join(filter(None, [status.where, ran, status.dashboard or ""]))
     ended = sum(status.outcomes.values())
     counts = [f"{count} {outcome.replace('_', ' ')}" for outcome, count in status.outcomes.items()]

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
-from sweeps.record import Snapshot
+from sweeps.record import Snapshot, ledger, lives
+from sweeps.record import status as statuses
 from sweeps.space import Sweep
 from sweeps.view.activity import Activity
 from sweeps.view.live import Frame, Mood
@@ -49,11 +51,20 @@ class Watch:
         self.lost = 0  # nodes
         self.dashboard: str | None = None
         self.budget = ""  # what is spent of it
+        self._begun: float | None = None  # when places were there for jobs
+        said, booked = statuses.read(folder), ledger.read(folder)  # of lives before this one
+        self._worked = max(lives.read(folder), 0.0 if said is None else said.worked)
+        self._spent = max(0.0 if booked is None else booked.total, 0.0 if said is None else said.device_seconds)
+        self._most = 0.0  # device-seconds that were shown
         self._tally = Tally(sweep)
         self.snapshot = read()
         self._news = False
         self._drawing = threading.Lock()
         self._countdown = Countdown(activity.clock)
+
+    def placed(self) -> None:
+        """Work begins: it counts from here, as in `lives.csv`, and not what came before it."""
+        self._begun = self.activity.clock()
 
     def news(self) -> None:
         """The record has changed: it is read again for the next frame."""
@@ -72,6 +83,9 @@ class Watch:
         with activity.lock:
             tally.update(self.snapshot, activity)
             overview = Overview.of(tally, activity)
+            # The record knows results alone: not what starting took, nor jobs that failed. What was spent never falls.
+            self._most = max(self._most, overview.device_seconds, self._spent + activity.device_seconds)
+            overview = replace(overview, device_seconds=self._most)
             outlook = Outlook.of(tally, activity, overview, self.slots)
             runs = list(activity.runs.values())
             at_work = {run.job.number for run in runs}
@@ -83,6 +97,7 @@ class Watch:
                 dashboard=self.dashboard,
                 logs=self._logs(),
                 elapsed=activity.clock() - activity.since,
+                worked=self._worked + (0.0 if self._begun is None else activity.clock() - self._begun),
                 until=None if self.until is None else self.until(),
                 overview=overview,
                 outlook=outlook,

@@ -30,6 +30,7 @@ from sweeps.view import outside
 from sweeps.view.activity import Activity
 from sweeps.view.console import Console
 from sweeps.view.pulse import Pulse
+from sweeps.view.status import status
 from sweeps.view.watch import Watch
 from tests.sweeps.small import small_sweep
 
@@ -209,6 +210,34 @@ def test_workers_are_busy_while_jobs_work() -> None:
 
 
 # What is shown.
+
+
+def test_what_was_spent_never_falls_while_a_sweep_is_extended(tmp_path: Path, folder: Path) -> None:
+    (folder / ledger.FILE).write_text("2026,train,0,complete,9000,trial 0000\n")  # more than the results know of
+    (folder / lives.FILE).write_text("a,2026,600\n")
+    now, sweep = 0.0, small_sweep(tmp_path)
+
+    def costs() -> tuple[float, float]:
+        seen = status(watch.frame("at work"), watch.snapshot, "at work")
+        return seen.device_seconds, seen.worked
+
+    before = outside.look(folder).status
+    assert (before.device_seconds, before.worked, before.elapsed) == (9000, 600, 0)
+    with Record(folder, sweep.objectives) as record:
+        watch = Watch(sweep, folder, record.snapshot, Activity(lambda: now))
+        now = 50.0
+        assert costs() == (9000, 600), "what comes before the work is none"
+        watch.placed()
+        watch.activity(JobBegun(JOB))
+        watch.activity(JobHeard(JOB, {"device_seconds": 20.0}))
+        now = 80.0
+        assert costs() == (9020, 630)
+        watch.activity(JobEnded(JOB, End("failed", device_seconds=15.0)))
+        assert costs() == (9020, 630)
+    statuses.write(folder, said(pid=2**22 + 1, elapsed=80.0, worked=630.0, device_seconds=9020.0))  # killed unbooked
+    after = outside.look(folder).status
+    assert (after.device_seconds, after.worked, after.elapsed) == (9020, 630, 80)
+    assert "10:30 of work" in shown(folder)
 
 
 def test_without_a_driver_the_record_is_shown(folder: Path) -> None:
