@@ -120,6 +120,41 @@ def test_nothing_is_wider_than_the_window(shown: Tab) -> None:
     shown.size(1280, 900)
 
 
+_TIGHT = """[...document.querySelectorAll('.scroll')].filter((one) => one.scrollWidth > one.clientWidth)
+  .map((one) => one.querySelector('table').id || one.closest('section').querySelector('h2').textContent)"""
+_GOES_ON = """(() => {
+  const place = document.getElementById("trials").closest(".scroll");
+  const [first] = place.querySelectorAll("tbody td");
+  const left = () => first.getBoundingClientRect().left - place.getBoundingClientRect().left;
+  const before = left();
+  place.scrollLeft = place.scrollWidth;
+  const moved = place.scrollLeft;
+  const after = left();
+  place.scrollLeft = 0;
+  const { backgroundImage, backgroundAttachment } = getComputedStyle(place);
+  return { before, after, moved, shades: (backgroundImage.match(/gradient/g) ?? []).length, held: backgroundAttachment };
+})()"""
+
+
+def test_tables_fit_a_desk_and_show_elsewhere_that_they_go_on(shown: Tab) -> None:
+    """At 1400 pixels those of members and of judging fit, whole rows in sight; where one does not, its first column stays and
+    a shadow lies at the edge, for its scrollbar may be far below."""
+    shown.size(1400, 900)
+    shown.until("innerWidth === 1400")
+    assert shown.says("document.getElementById('members').closest('.scroll').clientWidth") > 1060
+    assert set(shown.says(_TIGHT)) <= {"trials"}
+    lines = "[...document.querySelectorAll('.pair tbody tr')].map((one) => one.getBoundingClientRect().height)"
+    assert max(shown.says(lines)) < 110
+    shown.size(700, 900)
+    shown.until("innerWidth === 700")
+    edge = shown.says(_GOES_ON)
+    assert edge["moved"] > 100
+    assert edge["before"] == edge["after"] == 0
+    assert edge["shades"] == 4
+    assert edge["held"] == "local, local, scroll, scroll"
+    shown.size(1280, 900)
+
+
 _TOLD = """window.addEventListener("beforeprint", () => {
   const svgs = [...document.querySelectorAll(".js-plotly-plot")].map((one) => one.querySelector(".main-svg"));
   const inks = [...document.querySelectorAll("#frontier text, #options text, #progress text")].map((one) => one.style.fill);
