@@ -297,9 +297,9 @@ class Console:
     def _judged(self, event: TrialJudged) -> None:
         number, split, judged = event.number, event.split, event.judged
         name = "AutoAttack" if judged.autoattack else judged.version
-        where = "test" if split == "test" else "selection set"
+        where = "test" if split == "test" else "the selection set"
         self._event(
-            f"judged {number:04d} on {judged.images} images of the {where}: clean {judged.clean_accuracy:.1%}, "
+            f"judged {number:04d} on {judged.images} images of {where}: clean {judged.clean_accuracy:.1%}, "
             f"{name} {judged.robust_accuracy:.1%}  {judged.seconds:.1f} s"
             + (f", misses {by(event.missed)}" if event.missed and split != "test" else "")
         )

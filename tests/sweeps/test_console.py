@@ -106,6 +106,7 @@ LINES: list[tuple[Event, str]] = [
         TrialJudged(7, "validation", JUDGED),
         "TIME  judged 0007 on 400 images of the selection set: clean 90.0%, apgd-ce 45.0%  40.0 s",
     ),
+    (TrialJudged(7, "test", JUDGED), "TIME  judged 0007 on 400 images of test: clean 90.0%, apgd-ce 45.0%  40.0 s"),
     (
         JudgingSkipped(7, Skipped(3, "apgd-t", 100, 360, 400)),
         "TIME  judging 0007 ends after apgd-t: at best 25.0% robust, trial 0003 is better",
