@@ -10,7 +10,7 @@ from typing import Any
 import pandas as pd
 import plotly.graph_objects as go
 
-from analysis import axes, derivation, palette, points, style, words
+from analysis import axes, derivation, palette, points, sight, style, words
 from analysis.axes import RANK, USUAL, Axis
 from analysis.collect import options
 from analysis.palette import Colours, Theme, ThemeName
@@ -19,7 +19,6 @@ from sweeps.standing import TEST
 
 _MOST_LABELS = 16  # members whose numbers are written beside them; more would be a crowd
 _NEVER_IN_VIEW = ("stopped", "diverged", "failed", "paused", "running")  # they would squeeze the frontier into a corner
-_NEAR = 5.0  # points; a trial within the frontier's own span of it, or within this, is in the first view
 
 
 _View = tuple[list[float], list[float]] | None  # the ranges of both axes
@@ -189,23 +188,12 @@ def _view(selected: pd.DataFrame, tested: pd.DataFrame, plane: _Plane) -> _View:
         return None
     leaders = bearing[bearing["kind"] == "leader"]
     if not leaders.empty and plane[0].name != RANK:
-        # One trial at chance level, or one that masks gradients, must not squeeze the frontier into a corner.
-        for at, axis in zip("xy", plane, strict=True):
-            low, high = leaders[at].min(), leaders[at].max()
-            room = max(high - low, _NEAR if axis.scale == 100 else high)
-            bearing = bearing[bearing[at].between(low - room, high + room)]
-    return _range("x", plane[0], bearing, tested), _range("y", plane[1], bearing, tested)
-
-
-def _range(at: str, axis: Axis, bearing: pd.DataFrame, tested: pd.DataFrame) -> list[float]:
-    ends = [*bearing[at], *tested[f"{at}_low"], *tested[f"{at}_high"]]
-    low, high = min(ends), max(ends)
-    room = 0.07 * (high - low)
-    if axis.scale == 100:  # percent
-        room = max(room, 0.5)
-        return [max(low - room, -1.0), min(high + room, 101.0)]
-    room = room or 0.5 * abs(high) or 0.5
-    return [low - room, high + room]
+        bearing = sight.near(bearing, leaders, plane)
+    x, y = (
+        sight.ends(axis, [*bearing[at], *tested[f"{at}_low"], *tested[f"{at}_high"]])
+        for at, axis in zip("xy", plane, strict=True)
+    )
+    return x, y
 
 
 def _worst(view: tuple[list[float], list[float]], plane: _Plane) -> tuple[float, float]:

@@ -107,6 +107,7 @@ def render(
             | {"progress": progress, "training": trained}
         ),
         progress=None if progress is None else progress_of.said(progress),
+        unplaced=0 if progress is None else progress_of.out_of_view(progress),
         trained=training_of.said(df, snapshot.objectives, trained) if trained else None,
         trained_drawn=training_of.drawn(trained or {}),
         weaker=weaker.table(chosen, df, snapshot.objectives, taken, one_list=sheet.one_list)

@@ -71,21 +71,7 @@
     }
     const right = first && { x: first.title, y: second.title };
     const drawn = layout(look, { x: `device ${unit}, training`, y: "hypervolume" }, right);
-    if (first) {
-      // The view stays while the slider moves.
-      for (const [at, name] of [["x", "xaxis2"], ["y", "yaxis2"]]) {
-        const values = known(points).map((point) => point[at]).sort((a, b) => a - b);
-        const { sign } = at === "x" ? first : second;
-        const [best, worst] = sign > 0 ? [values[values.length - 1], values[0]] : [values[0], values[values.length - 1]];
-        const middle = values[values.length >> 1];
-        // A trial at chance level must not squeeze the frontier into a corner.
-        const limit = middle - 1.5 * (best - middle);
-        const far = middle === best ? worst : sign > 0 ? Math.max(worst, limit) : Math.min(worst, limit);
-        const [low, high] = [Math.min(far, best), Math.max(far, best)];
-        const room = 0.06 * (high - low) || 1;
-        drawn[name].range = [low - room, high + room];
-      }
-    }
+    if (first) [drawn.xaxis2.range, drawn.yaxis2.range] = [[...first.range], [...second.range]]; // whatever the slider says
     const value = ended ? found.hypervolume[ended - 1] : 0;
     const last = found.hypervolume[found.hypervolume.length - 1];
     document.getElementById("share-said").textContent =

@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from analysis import axes, curves
+from analysis import axes, curves, sight
 from analysis.axes import RANK, Axis
+from analysis.pareto import nondominated
 from sweeps.record import Snapshot
 
 _FEWEST = 2  # trials with numbers; of one there is no way to tell
@@ -27,7 +28,7 @@ def progress(df: pd.DataFrame, snapshot: Snapshot) -> dict[str, Any] | None:
     Returns:
         `trial`, `hours` (device hours of training and deriving so far), `hypervolume` (of the trials so far), `x` and `y` (as
         they are drawn; None where a trial does not count: not complete, flagged, infeasible, or without a number), and
-        `axes`: titles and signs of both.
+        `axes`: titles and signs of both, and their ranges, which hold the trials of all times that are near the frontier.
     """
     rows = curves.reached(snapshot, df)
     known = df.set_index("trial", drop=False).loc[rows["trial"]]
@@ -36,13 +37,40 @@ def progress(df: pd.DataFrame, snapshot: Snapshot) -> dict[str, Any] | None:
     if counts.sum() < _FEWEST or rows["cost_device_hours"].iloc[-1] <= 0:
         return None
     drawn = [] if plane[0].name == RANK else list(zip("xy", plane, strict=True))
+    placed = {at: _where(known, axis, counts) for at, axis in drawn}
     return {
         "trial": rows["trial"].tolist(),
         "hours": _short(rows["cost_device_hours"]),
         "hypervolume": _short(rows["hypervolume"]),
-        **{at: _where(known, axis, counts) for at, axis in drawn},
-        "axes": [{"title": axis.title, "sign": axis.sign} for _, axis in drawn],
+        **placed,
+        "axes": [
+            {"title": axis.title, "sign": axis.sign, "range": around}
+            for (_, axis), around in zip(drawn, _ranges(placed, plane), strict=True)
+        ],
     }
+
+
+def _ranges(placed: Mapping[str, list[float | None]], plane: tuple[Axis, Axis]) -> list[list[float]]:
+    """Of both axes, as the frontier's figure has them, whatever the slider says; none where there are no axes."""
+    if not placed:
+        return []
+    drawn = pd.DataFrame(placed, dtype=float).dropna()
+    best = nondominated(drawn[["x", "y"]].to_numpy(), [axis.sign > 0 for axis in plane])
+    seen = sight.near(drawn, drawn[best], plane)
+    return [[float(f"{end:.5g}") for end in sight.ends(axis, seen[at])] for at, axis in zip("xy", plane, strict=True)]
+
+
+def out_of_view(found: Mapping[str, Any]) -> int:
+    """How many trials lie outside the ranges of the axes."""
+    outside = set[int]()
+    for at, axis in zip("xy", found["axes"], strict=False):
+        low, high = axis["range"]
+        outside |= {
+            n
+            for n, value in zip(found["trial"], found[at], strict=True)
+            if value is not None and not low < value < high
+        }
+    return len(outside)
 
 
 def _where(known: pd.DataFrame, axis: Axis, counts: np.ndarray[Any, Any]) -> list[float | None]:

@@ -109,6 +109,19 @@ def test_the_slider_over_cost_shows_what_was_known_then(shown: Tab) -> None:
     shown.until("document.getElementById('progress').data[1].x.length < 22")
     known = shown.says("document.getElementById('progress').data[1].x.length")
     assert ended < known < the.TRIALS - len(the.RUNNING)
+    ranges = "(({ xaxis2: x, yaxis2: y }) => [x.range, y.range])(document.getElementById('progress')._fullLayout)"
+    at_half = shown.says(ranges)
+    shown.says(half.replace("50", "100"))
+    shown.says("page.finish()")
+    shown.until(f"document.getElementById('progress').data[1].x.length > {known}")
+    assert shown.says(ranges) == at_half
+    outside = (
+        f"(([x, y], drawn) => drawn.x.filter((at, i) => at < x[0] || at > x[1] || drawn.y[i] < y[0] || drawn.y[i] > y[1])"
+        f".length)({ranges}, document.getElementById('progress').data[4])"
+    )
+    caption = shown.says("document.getElementById('progress').closest('section').querySelector('.caption').textContent")
+    assert shown.says(outside) == 1
+    assert " 1 trial lies outside its axes" in caption
 
 
 def test_nothing_is_wider_than_the_window(shown: Tab) -> None:

@@ -45,6 +45,26 @@ def test_the_search_is_told_in_the_order_of_ends_and_never_falls(made: Path, tab
     assert " of " in progress.said(found)
 
 
+def test_the_way_shows_every_trial_but_those_far_from_the_frontier(made: Path, table: pd.DataFrame) -> None:
+    def unseen(df: pd.DataFrame) -> set[int]:
+        found = progress.progress(df, record.read(made))
+        assert found is not None
+        (left, right), (bottom, top) = (axis["range"] for axis in found["axes"])
+        places = zip(found["trial"], found["x"], found["y"], strict=True)
+        outside = {n for n, x, y in places if x is not None and not (left < x < right and bottom < y < top)}
+        assert progress.out_of_view(found) == len(outside)
+        return outside
+
+    complete = curves.counted(table, the.OBJECTIVES)
+    close = table.copy()
+    close.loc[complete, "robust_accuracy"] = close.loc[complete, "robust_accuracy"].clip(lower=0.4)
+    assert unseen(close) == set()
+    lost = int(table["trial"][complete & ~table["member"]].iloc[0])
+    chance = close.copy()
+    chance.loc[chance["trial"] == lost, ["clean_accuracy", "robust_accuracy"]] = 0.1
+    assert unseen(chance) == {lost}
+
+
 def test_what_is_reached_is_what_all_trials_so_far_attain(made: Path, table: pd.DataFrame) -> None:
     """The volume is carried along from trial to trial; counted anew from all of them it is the same."""
     from analysis.volume import volume
