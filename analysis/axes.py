@@ -79,6 +79,18 @@ def unit(name: str) -> str:
     return {"fraction": "%", "hours": "device hours", "number": ""}.get(METRICS[name].unit, METRICS[name].unit)
 
 
+def head(name: str) -> str:
+    """What stands beneath a column's head: the unit of its numbers, `time` where each has its own."""
+    return {"hours": "device time", "seconds": "time"}.get(METRICS[name].unit, unit(name))
+
+
+def in_column(name: str, value: Any) -> str:
+    """A number of a column: `97.5`, `12,300`, `\N{MINUS SIGN}4 min 5 s`."""
+    seconds = {"hours": 3600.0, "seconds": 1.0}.get(METRICS[name].unit)
+    size = METRICS[name].printed(abs(value)) if seconds is None else words.duration(seconds * abs(value))
+    return f"\N{MINUS SIGN}{size}" if value < 0 else size
+
+
 def subject(objectives: Mapping[str, str]) -> str:
     """`clean and robust accuracy`, `robust accuracy and training cost in passes`: what the frontier is one of."""
     if set(objectives) == set(ACCURACIES):

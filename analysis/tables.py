@@ -111,7 +111,7 @@ def neighbours(comparison: Comparison, df: pd.DataFrame, objectives: Mapping[str
         heads += [Head("p (Holm)", metric, numeric=True)]
     costs = [name for name in objectives if name not in ACCURACIES]
     gains = {name: -1 if objectives[name] == "max" else 1 for name in costs}
-    heads += [Head(_gained(name, gains[name]), axes.unit(name), numeric=True) for name in costs]
+    heads += [Head(_gained(name, gains[name]), axes.head(name), numeric=True) for name in costs]
     spent = df.groupby(settings(df))[costs].mean()
     where = dict(zip(df["trial"], settings(df), strict=True))
     steps = {trial["trial"]: trial for trial in points.records(comparison.trials.dropna(subset="next"))}
@@ -129,7 +129,7 @@ def neighbours(comparison: Comparison, df: pd.DataFrame, objectives: Mapping[str
             cells.append(Cell(words.p_value(p), mark="strong" if p < 1 - CONFIDENCE else "soft"))
         for name in costs:
             saved = gains[name] * (spent.loc[trial["setting"], name] - spent.loc[where[at], name])
-            cells.append(Cell(METRICS[name].printed(saved).replace("-", "\N{MINUS SIGN}"), sort=_key(saved)))
+            cells.append(Cell(axes.in_column(name, saved), sort=_key(saved)))
         rows.append(cells)
     return Table(heads, rows)
 
@@ -192,7 +192,7 @@ def seeds(comparisons: Mapping[str, Comparison]) -> Table:
 
 
 def trials(df: pd.DataFrame, objectives: Mapping[str, str]) -> Table:
-    """Every trial, by number, with the device hours of its training, costs that are objectives, and measures of all."""
+    """Every trial, by number, with the device time of its training, costs that are objectives, and measures of all."""
     named = options(df)
     costs = [
         name for name in in_order({*objectives, "cost_device_hours", *measured.of_all(df)}) if name not in ACCURACIES
@@ -279,7 +279,7 @@ def _gained(name: str, sign: int) -> str:
 
 def _cost_heads(names: Iterable[str]) -> list[Head]:
     return [
-        Head("training", axes.unit(name), numeric=True)
+        Head("training", axes.head(name), numeric=True)
         if name in COSTS
         else Head(METRICS[name].short, "tune images, %" if is_share(name) else "tune images", numeric=True)
         for name in names
@@ -290,7 +290,7 @@ def _cost_heads(names: Iterable[str]) -> list[Head]:
 def _cost_cells(trial: Mapping[str, Any], names: Iterable[str]) -> list[Cell]:
     values = {name: trial[name] for name in names if name not in ACCURACIES}
     return [
-        Cell("" if words.missing(value) else METRICS[name].printed(value), sort=_key(value))
+        Cell("" if words.missing(value) else axes.in_column(name, value), sort=_key(value))
         for name, value in values.items()
     ]
 

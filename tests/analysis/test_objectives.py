@@ -153,6 +153,19 @@ def test_tables_go_along_the_first_objective_and_show_the_cost(trade: Path) -> N
     assert [head.text for head in tables.trials(df, TRADE).heads].count("training") == 2
 
 
+def test_durations_are_said_as_everywhere_and_sorted_by_length(trade: Path) -> None:
+    """7 s and 24.6 h are no 0.00194 and 24.6 device hours."""
+    df = load(trade)
+    hours = [7 / 3600, 245 / 3600, 24.6, 0.5]
+    table = tables.trials(df.assign(cost_device_hours=hours[: len(df)]), TRADE)
+    (at,) = [at for at, head in enumerate(table.heads) if head.remark == "device time"]
+    cells = [row[at] for row in table.rows]
+    assert [cell.text for cell in cells] == ["7 s", "4 min 5 s", "24.6 h", "30 min 0 s"][: len(df)]
+    assert [cell.sort for cell in cells] == hours[: len(df)]
+    assert axes.in_column("cost_device_hours", -245 / 3600) == "\N{MINUS SIGN}4 min 5 s"
+    assert axes.in_column("cost_passes", -12300) == "\N{MINUS SIGN}12,300"
+
+
 def test_a_third_objective_is_the_colour(tmp_path: Path) -> None:
     df = load(_made(tmp_path / "three", THREE, [0, 1, 2]))
     figure = frontier_figure(df, objectives=THREE)
