@@ -168,6 +168,28 @@ def test_tables_fit_a_desk_and_show_elsewhere_that_they_go_on(shown: Tab) -> Non
     shown.size(1280, 900)
 
 
+_LINES = """(() => {
+  const made = document.createElement("div");
+  made.className = "examples";
+  made.innerHTML = "<h3>6</h3>" + '<figure><img width="208" height="64"></figure>'.repeat(5);
+  document.querySelector("main > section").append(made);
+  const found = [...made.querySelectorAll("figure")].map((one) => [one.offsetLeft, one.offsetTop]);
+  made.remove();
+  return found;
+})()"""
+
+
+def test_pictures_of_a_member_fit_a_line_at_a_desk_and_else_begin_below_each_other(shown: Tab) -> None:
+    for width, first_line in ((1400, 5), (1000, 3)):
+        shown.size(width, 900)
+        shown.until(f"innerWidth === {width}")
+        found = shown.says(_LINES)
+        tops = [top for _, top in found]
+        assert tops.count(tops[0]) == first_line
+        assert [left for left, _ in found[first_line:]] == [left for left, _ in found[: 5 - first_line]]
+    shown.size(1280, 900)
+
+
 _TOLD = """window.addEventListener("beforeprint", () => {
   const svgs = [...document.querySelectorAll(".js-plotly-plot")].map((one) => one.querySelector(".main-svg"));
   const inks = [...document.querySelectorAll("#frontier text, #options text, #progress text")].map((one) => one.style.fill);
