@@ -5,12 +5,13 @@ from __future__ import annotations
 import html
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from typing import Any
 
 import pandas as pd
 import plotly.graph_objects as go
 
-from analysis import axes, derivation, palette, points, sight, style, words
+from analysis import axes, derivation, labels, palette, points, sight, style, words
 from analysis.axes import RANK, USUAL, Axis
 from analysis.collect import options
 from analysis.palette import Colours, Theme, ThemeName
@@ -130,9 +131,12 @@ def frontier_figure(
     _draw_staircase(figure, selected[selected["kind"] == "leader"], view, look, now, plane)
     _draw_trained(figure, selected, derivation.trained_frontier(df, objectives), view, look, plane)
     _draw_links(figure, selected, tested, look)
+    numbered = ("test", "test_dominated") if len(tested) else ("leader",)
+    marks = pd.concat([tested, selected], ignore_index=True) if len(tested) else selected
+    sides = _sides(figure, marks, marks["kind"].isin(numbered), view)
     for kind, drawn_as in _looks(now, _safe(judge), tested=not tested.empty).items():
         source = tested if kind.startswith("test") else selected
-        labelled = kind in (("test", "test_dominated") if len(tested) else ("leader",))
+        labelled = sides if kind in numbered else {}
         part = source[source["kind"] == kind]
         _draw(figure, kind, drawn_as, part[~part["derived"].astype(bool)], colours, look, labelled=labelled)
         _draw(figure, kind, drawn_as.derived, part[part["derived"].astype(bool)], colours, look, labelled=labelled)
@@ -266,6 +270,27 @@ def _draw_links(figure: go.Figure, selected: pd.DataFrame, tested: pd.DataFrame,
     )  # fmt: skip
 
 
+def _sides(figure: go.Figure, marks: pd.DataFrame, labelled: pd.Series[bool], view: _View) -> dict[int, str]:
+    """On which side of its mark each number is written: past the lines that are drawn already, intervals, and marks.
+
+    Args:
+        marks: all that will be drawn, with their intervals. labelled: which of them get their number.
+    """
+    if view is None:
+        return {}
+    lines = []
+    for trace in figure.data:
+        if trace.mode == "lines" and trace.line.width:
+            ends = list(zip(trace.x, trace.y, strict=True))
+            lines += [(start, end) for start, end in pairwise(ends) if None not in (*start, *end)]
+    ranged = marks.reindex(columns=["x", "y", "x_low", "x_high", "y_low", "y_high"]).astype(float).dropna()
+    for x, y, *ends in ranged.to_numpy().tolist():
+        lines += [((ends[0], y), (ends[1], y)), ((x, ends[2]), (x, ends[3]))]
+    at = [(float(x), float(y)) for x, y in zip(marks["x"], marks["y"], strict=True)]
+    named = {int(n): place for n, place, fits in zip(marks["trial"], at, labelled, strict=True) if fits}
+    return labels.sides(named, lines=lines, marks=at, view=view)
+
+
 def _draw(
     figure: go.Figure,
     kind: str,
@@ -274,7 +299,7 @@ def _draw(
     colours: Colours,
     look: Theme,
     *,
-    labelled: bool,
+    labelled: Mapping[int, str],
     listed: bool = True,
 ) -> None:
     if part.empty:
@@ -298,11 +323,12 @@ def _draw(
                 "type": "data", "symmetric": False, "color": look.bar, "thickness": 1, "width": 3,
                 "array": part[f"{axis}_high"] - part[axis], "arrayminus": part[axis] - part[f"{axis}_low"],
             }  # fmt: skip
-    labelled = labelled and len(part) <= _MOST_LABELS
+    labelled = labelled if len(part) <= _MOST_LABELS else {}
     text = {
         "text": part["trial"].astype(str),
-        "textposition": "top right",
-        "textfont": {"color": look.muted, "size": 11},
+        "textposition": [labelled.get(trial, "top right") for trial in part["trial"]],
+        # A halo, for where lines are on all sides of a mark.
+        "textfont": {"color": look.muted, "size": 11, "shadow": ", ".join([f"0 0 2px {look.paper}"] * 4)},
     }
     figure.add_scatter(
         x=part["x"].tolist(), y=part["y"].tolist(), marker=marker, name=drawn_as.label, legendgroup=group, showlegend=False,
