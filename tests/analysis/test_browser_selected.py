@@ -58,6 +58,8 @@ def test_a_click_on_a_mark_selects_its_trial(shown: Tab, table: pd.DataFrame) ->
         "return [at.x + xaxis._offset + xaxis.d2p(trace.x[row]), at.y + yaxis._offset + yaxis.d2p(trace.y[row])]; })()"
     )
     shown.move(x - 3, y)
+    shown.move(x, y)
+    shown.until("document.getElementById('frontier')._hoverdata?.length")  # a click before that is nobody's
     shown.click(x, y)
     shown.until(f"page.selected === {member}")
     shown.click(*_middle(shown, "#selected-close"))
