@@ -59,6 +59,8 @@ def _sure(df: pd.DataFrame, snapshot: Snapshot, comparisons: Mapping[str, Compar
     known = leading.dropna(subset=[f"{prefix}{name}" for name in ACCURACIES])
     if known.empty:
         none = "No trial had to be judged to its end" if points.cut(df) else "Nothing is judged yet"
+        if (df["judging"] == "full").any():
+            none = "No trial that was judged keeps to the constraints"
         by = f"{none}: these are numbers of the {words.CHEAP}, which flatter."
         return [Answer("How sure", "Not yet", [by])]
     widths = [(known[f"{prefix}{name}_high"] - known[f"{prefix}{name}_low"]).max() / 2 for name in ACCURACIES]

@@ -122,6 +122,14 @@ def test_before_anything_is_judged_nothing_is_sure(tmp_path: Path) -> None:
     assert answers(df.iloc[:0], snapshot, device_time.of_sweep(folder, snapshot), {}, None) == []
 
 
+def test_what_was_judged_and_keeps_to_no_constraint_was_judged(made: Path, table: pd.DataFrame) -> None:
+    df = table.assign(feasible=False, member=False)
+    said = answers(df, record.read(made), device_time.of_sweep(made, record.read(made)), {}, None)
+    sure = next(one for one in said if one.question == "How sure")
+    assert sure.short == "Not yet"
+    assert sure.sentences[0].startswith("No trial that was judged keeps to the constraints")
+
+
 def test_the_slider_keeps_every_member_in_at_first_and_names_the_best_one_after(table: pd.DataFrame) -> None:
     slider = picking.limit(table, the.OBJECTIVES)
     assert slider is not None
