@@ -530,9 +530,12 @@ def test_what_a_training_threat_leaves_out_is_the_judges_also_in_the_schema(thre
     space = {"name": "test", "judge": JUDGE, "trial": {"threat": threat}}
     assert Draft7Validator(schema()).is_valid(space)
     own = make(space["trial"])
-    labels = [own.ask(lambda parameter, at=at: parameter.distribution.choices[at]) for at in (0, -1)]
-    assert own.trial_config(labels[0]).training_threat == own.judge.threat
-    assert own.trial_config(labels[1]).training_threat.eps == (0.2 if "choice" in threat else own.judge.threat.eps)
+    first, last = (
+        own.ask(lambda each: each.distribution.choices[0]),
+        own.ask(lambda each: each.distribution.choices[-1]),
+    )
+    assert own.trial_config(first).training_threat == own.judge.threat
+    assert own.trial_config(last).training_threat.eps == (0.2 if "choice" in threat else own.judge.threat.eps)
     assert not Draft7Validator(schema()).is_valid({**space, "judge": {**JUDGE, "threat": {"norm": "linf"}}})
 
 
