@@ -155,7 +155,7 @@ def test_images_outside_the_threat_do_not_count(theirs: Theirs, command: Command
     again = command.judge(*ON_TEST, "--join", theirs.save(x_adv))
     shard = stage(again.folder, "joined")
     assert shard.image[shard.broken].tolist() == fallen[3:].tolist()
-    assert again.result["flags"] == {"outside": MEANING["outside"]}
+    assert again.result["flags"] == {"outside": f"{MEANING['outside']} (3 in joined)"}
     assert next(told["outside"] for told in again.result["stages"] if told["stage"] == "joined") == 3
     assert "warning: outside: " in again.out
     assert json.loads((again.folder / "robustbench.json").read_text())["unreliable"] is True
