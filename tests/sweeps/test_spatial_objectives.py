@@ -58,7 +58,7 @@ def test_a_sweep_of_three_objectives_from_end_to_end(tmp_path: Path) -> None:
     publish(folder)
     assert load(folder)["spatial_accuracy"].notna().all()
     page = (folder / "report" / "index.html").read_text()
-    assert "tune images, %" in page
+    assert "tune images,\u00a0%" in page
 
 
 def test_the_trade_off_of_the_paper_on_digits(tmp_path: Path) -> None:
