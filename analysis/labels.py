@@ -7,18 +7,11 @@ from collections.abc import Mapping, Sequence
 Place = tuple[float, float]
 Box = tuple[float, float, float, float]  # left, top, right, bottom in pixels, downwards
 
-_SIDES = (
-    "top right",
-    "top left",
-    "bottom right",
-    "bottom left",
-)  # others lie on a mark's own intervals; the first is usual
+_SIDES = ("top right", "top left", "bottom right", "bottom left")
+"""The first is usual; the others that there are lie on a mark's own intervals."""
 _WIDTH, _HEIGHT = 900.0, 500.0  # pixels of a plot, about, on a page and in a picture
-_LETTER, _LINE, _BESIDE = (
-    6.6,
-    10.0,
-    7.5,
-)  # pixels: of a digit, of its height, and from the middle of a mark to its label
+_LETTER, _LINE = 6.6, 10.0  # pixels: the width of a digit, and its height
+_BESIDE = 7.5  # pixels from the middle of a mark to its label
 _GAP = 5.0  # pixels between two numbers of a line, which would be read as one
 _MARK = 5.5  # pixels from the middle of a mark to its edge
 _OUTSIDE, _ON_LABEL, _ON_MARK = 200.0, 60.0, 20.0  # as bad as so many pixels of a line that strikes a label through

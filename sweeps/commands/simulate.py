@@ -6,6 +6,7 @@ import csv
 import json
 import os
 import time
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -62,8 +63,9 @@ def simulate(
     overrides = [*(set_ or []), *([] if trials is None else [f"search.trials={trials}"])]
     begun, done = time.monotonic(), 0
     found: list[Searched] = []
-    told = lambda line: typer.echo(line, err=True)  # noqa: E731
-    wanted = variants(table, space, overrides, policies=_words(policy), samplers=_words(sampler), say=told)
+    wanted = variants(
+        table, space, overrides, policies=_words(policy), samplers=_words(sampler), say=partial(typer.echo, err=True)
+    )
     for variant in wanted:
         found.append(searched(variant, workers=workers, sweeps=seeds))
         if len(found) == 1:

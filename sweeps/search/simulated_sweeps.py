@@ -23,7 +23,7 @@ from sweeps.space import Sweep
 from sweeps.space.searching import Search
 from sweeps.space.stopping import BEFORE, Stopping
 
-POLICIES = ("auto", *get_args(Stopping.model_fields["name"].annotation)[1:], BEFORE)
+POLICIES = (*get_args(Stopping.model_fields["name"].annotation), BEFORE)
 SAMPLERS = get_args(Search.model_fields["sampler"].annotation)
 
 
